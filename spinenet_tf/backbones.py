@@ -1,0 +1,225 @@
+"""Walks a spec into a keras.Model from images to the pyramid {"P3": ..., "P7": ...}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from spinenet_tf.base import SpineNetModel
+from spinenet_tf.blocks import Style, block_channels, chain
+from spinenet_tf.resample import NearestUpsample, resample, resample_mobile
+from spinenet_tf.specs import ArchitectureSpec
+
+MIN_SIDE = 32
+STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class Backbone(SpineNetModel):
+    """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, in this order.
+
+    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). `width` multiplies all widths, `alpha` the inner convs of
+    cross-scale connections, `repeats` chains each block, `stochastic_depth` is the drop rate of the last block, the others' grow linearly to it.
+    The remaining arguments are those of `Style`. Source: arXiv 1912.05027, section 3 and appendix.
+
+    Raises:
+        ValueError: a side under 32 px, a level that the spec does not output, or a value out of range.
+    """
+
+    def __init__(
+        self,
+        spec: ArchitectureSpec | Mapping[str, Any],
+        input_shape: tuple[int | None, int | None, int] = (640, 640, 3),
+        min_level: int = 3,
+        max_level: int = 7,
+        width: float = 1.0,
+        alpha: float = 0.5,
+        repeats: int = 1,
+        endpoint: int = 256,
+        activation: str = "relu",
+        stochastic_depth: float = 0.0,
+        se_ratio: float = 0.2,
+        se_gate: str = "hard_sigmoid",
+        norm_momentum: float = 0.99,
+        norm_epsilon: float = 1e-3,
+        sync_bn: bool = False,
+        l2: float = 0.0,
+        name: str | None = None,
+    ):
+        spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
+        style = Style(activation, norm_momentum, norm_epsilon, sync_bn, l2, se_ratio, se_gate)
+        _check_scaling(width, alpha, repeats, endpoint, stochastic_depth)
+        _check_input_shape(input_shape)
+        _check_levels(spec, min_level, max_level)
+        image = keras.Input(tuple(input_shape), name="images")
+        walk = _FpnWalk if spec.is_fpn else _Walk
+        pyramid = walk(spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
+        outputs = {f"P{level}": pyramid[level] for level in range(min_level, max_level + 1)}
+        super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
+        self.spec = spec
+        self.image_shape = tuple(input_shape)
+        self.min_level, self.max_level = min_level, max_level
+        self.scaling = {"width": width, "alpha": alpha, "repeats": repeats, "endpoint": endpoint}
+        self.stochastic_depth = stochastic_depth
+        self.style = style
+
+    def get_config(self) -> dict[str, Any]:
+        style = {name: getattr(self.style, name) for name in self.style.__dataclass_fields__}
+        return {
+            "spec": self.spec.get_config(),
+            "input_shape": list(self.image_shape),
+            "min_level": self.min_level,
+            "max_level": self.max_level,
+            **self.scaling,
+            "stochastic_depth": self.stochastic_depth,
+            **style,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "input_shape": tuple(config["input_shape"])})
+
+    def architecture(self) -> dict[str, Any]:
+        graph = {name: value for name, value in self.spec.get_config().items() if name != "name"}
+        style = {name: getattr(self.style, name) for name in ("activation", "norm_epsilon")}
+        if self.spec.is_mobile:
+            style |= {"se_ratio": self.style.se_ratio, "se_gate": self.style.se_gate}
+        levels = {"min_level": self.min_level, "max_level": self.max_level}
+        return {"model": self.spec.name, **self.scaling, **levels, **style, "graph": graph}
+
+
+def _check_scaling(width: float, alpha: float, repeats: int, endpoint: int, stochastic_depth: float) -> None:
+    for name, value in (("width", width), ("alpha", alpha), ("repeats", repeats), ("endpoint", endpoint)):
+        if value <= 0:
+            raise ValueError(f"{name} must be positive. Received: {name}={value}")
+    if not 0.0 <= stochastic_depth < 1.0:
+        raise ValueError(f"stochastic_depth is a drop rate in 0..1. Received: stochastic_depth={stochastic_depth}")
+
+
+def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"The input has the shape (height, width, 3). Received: input_shape={tuple(input_shape)}")
+    if any(side is not None and side < MIN_SIDE for side in input_shape[:2]):
+        raise ValueError(f"A side has at least {MIN_SIDE} px. Received: input_shape={tuple(input_shape)}")
+
+
+def _check_levels(spec: ArchitectureSpec, min_level: int, max_level: int) -> None:
+    missing = [level for level in range(min_level, max_level + 1) if level not in spec.output_levels]
+    if missing or min_level > max_level:
+        raise ValueError(
+            f"{spec.name} outputs the levels {spec.output_levels}. Received: min_level={min_level}, max_level={max_level}"
+        )
+
+
+class _Walk:
+    """The state of one walk over a spec: the nodes built so far, and who has been read."""
+
+    def __init__(self, spec: ArchitectureSpec, style: Style, image, width, alpha, repeats, stochastic_depth):
+        self.spec, self.style, self.image = spec, style, image
+        self.widths = {level: int(base * width) for level, base in spec.widths.items()}
+        self.alpha, self.repeats, self.stochastic_depth = alpha, repeats, stochastic_depth
+        self.nodes: list = []
+        self.levels: list[int] = []
+        self.was_read: set[int] = set()
+
+    def run(self, endpoint: int) -> dict:
+        """Build everything and return the endpoint of each output level."""
+        self.build_stem()
+        for index in range(len(self.spec.blocks)):
+            self.build_block(index)
+        outputs = {
+            block.level: node
+            for block, node in zip(self.spec.blocks, self.nodes[len(self.spec.stem) :], strict=True)
+            if block.is_output
+        }
+        return {
+            level: self.style.conv_bn_act(outputs[level], endpoint, 1, name=f"endpoint_P{level}")
+            for level in sorted(outputs)
+        }
+
+    def build_stem(self) -> None:
+        """Build the stem's conv and its chained nodes; each is read by the next, which counts as an edge."""
+        x, previous = self._stem_conv(), self.spec.stem[0]
+        kind = "mbconv" if self.spec.is_mobile else "bottleneck"
+        for node, level in enumerate(self.spec.stem):
+            strides = 2 ** (level - previous)
+            width = self.widths[level]
+            x = chain(kind, x, width, self.style, repeats=self.repeats, strides=strides, name=f"stem_block{node}")
+            self._add_node(x, level)
+            previous = level
+        self.was_read.update(range(len(self.spec.stem) - 1))
+
+    def build_block(self, index: int) -> None:
+        """Resample the two parents, add them (an output block also takes what nobody reads), activate, apply the block."""
+        block, node = self.spec.blocks[index], len(self.nodes)
+        name, width = f"block{node}", self.widths[block.level]
+        channels = block_channels(block.kind, width)
+        inputs = [
+            self._connect(parent, block.level, channels, name=f"{name}_resample{position}")
+            for position, parent in enumerate(block.parents)
+        ]
+        self.was_read.update(block.parents)
+        if block.is_output:
+            inputs += self._take_dangling(block.level, channels)
+        x = self.style.act(self._add(inputs, name), name=f"{name}_fuse_act")
+        drop_rate = self.stochastic_depth * (index + 1) / len(self.spec.blocks)
+        x = chain(block.kind, x, width, self.style, repeats=self.repeats, drop_rate=drop_rate, name=name)
+        self._add_node(x, block.level)
+
+    def _stem_conv(self):
+        if self.spec.is_mobile:
+            return self.style.conv_bn_act(self.image, self.widths[0], 3, strides=2, name="stem_conv")
+        x = self.style.conv_bn_act(self.image, STEM_CHANNELS, 7, strides=2, name="stem_conv")
+        return keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+
+    def _connect(self, parent: int, level: int, channels: int, name: str):
+        ends = {"parent_level": self.levels[parent], "level": level, "channels": channels}
+        if self.spec.is_mobile:
+            return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
+        inner = int(self.alpha * self.widths[self.levels[parent]])
+        return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
+
+    def _take_dangling(self, level: int, channels: int) -> list:
+        """Return the earlier nodes of this level and width that nobody reads: they are added as they are."""
+        dangling = [
+            node
+            for node, x in enumerate(self.nodes)
+            if node not in self.was_read and self.levels[node] == level and x.shape[-1] == channels
+        ]
+        self.was_read.update(dangling)
+        return [self.nodes[node] for node in dangling]
+
+    def _add(self, inputs: list, name: str):
+        """Add pairwise: TFLite fuses an activation into ADD, but neither fuses nor delegates ADD_N."""
+        x, *others = inputs
+        for position, other in enumerate(others):
+            x = keras.layers.Add(name=f"{name}_fuse{position or ''}")([x, other])
+        return x
+
+    def _add_node(self, x, level: int) -> None:
+        self.nodes.append(x)
+        self.levels.append(level)
+
+
+class _FpnWalk(_Walk):
+    """The baseline: a ResNet stem whose stages feed a feature pyramid network (Lin 2017), with BN as in the paper's code."""
+
+    def run(self, endpoint: int) -> dict:
+        self.build_stem()
+        stages = dict(zip(self.levels, self.nodes, strict=True))  # the last node of each level
+        pyramid = {level: self._conv(stages[level], endpoint, 1, f"lateral_P{level}") for level in (3, 4, 5)}
+        for level in (4, 3):
+            above = NearestUpsample(level, name=f"topdown_P{level}_up")([pyramid[level + 1], self.image])
+            pyramid[level] = keras.layers.Add(name=f"topdown_P{level}")([pyramid[level], above])
+        pyramid = {level: self._conv(x, endpoint, 3, f"smooth_P{level}") for level, x in pyramid.items()}
+        pyramid[6] = self._conv(pyramid[5], endpoint, 3, "coarse_P6", strides=2)
+        pyramid[7] = self._conv(self.style.act(pyramid[6], name="coarse_P6_act"), endpoint, 3, "coarse_P7", strides=2)
+        return {
+            level: self.style.norm(pyramid[level], name=f"endpoint_P{level}_bn") for level in self.spec.output_levels
+        }
+
+    def _conv(self, x, filters: int, kernel_size: int, name: str, strides: int = 1):
+        return self.style.conv(x, filters, kernel_size, strides=strides, use_bias=True, name=name)

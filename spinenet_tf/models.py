@@ -1,0 +1,131 @@
+"""The factory: models of the family by name, or of one's own graph."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.classifier import Classifier
+from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.retinanet import DecodingSpec, LossSpec, RetinaNet
+from spinenet_tf.specs import MAX_LEVEL, VARIANTS, ArchitectureSpec, Variant
+
+InputShape = tuple[int | None, int | None, int]
+
+KINDS = ("backbone", "mobile", "ladder")
+HEADS = ("retinanet",)
+_FIXED = ("self", "spec", "input_shape", "min_level", "max_level", "name")
+BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__).parameters if name not in _FIXED)
+_ANCHOR_OVERRIDES = {"num_scales": "num_scales", "aspect_ratios": "aspect_ratios", "anchor_size": "size"}
+_SPEC_OVERRIDES = {spec: tuple(field.name for field in fields(spec)) for spec in (LossSpec, DecodingSpec)}
+DETECTOR_OVERRIDES = ("head_depth", "head_width", *_ANCHOR_OVERRIDES, *sum(_SPEC_OVERRIDES.values(), ()))
+
+
+def list_models(kind: str | None = None) -> list[str]:
+    """Return the names of all models, or of one kind: "backbone", "mobile" or "ladder".
+
+    Raises:
+        ValueError: the kind is unknown.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"Valid kinds are {KINDS}. Received: kind={kind!r}")
+    return [name for name, variant in VARIANTS.items() if kind in (None, variant.kind)]
+
+
+def variant(name: str | ArchitectureSpec) -> Variant:
+    """Return the table row of a name; a spec of one's own gets the row of SpineNet-49, or of its mobile sibling.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the valid ones.
+    """
+    if isinstance(name, ArchitectureSpec):
+        if name.is_mobile:
+            return Variant("mobile", name, 1.0, 1.0, 1, 48, 4, 48, 384)
+        return Variant("backbone", name, 1.0, 0.5, 1, 256, 4, 256, 640)
+    if name not in VARIANTS:
+        raise ValueError(f"{_unknown('model', [name], VARIANTS)} Received: name={name!r}")
+    return VARIANTS[name]
+
+
+def backbone(
+    name: str | ArchitectureSpec,
+    input_shape: InputShape = (640, 640, 3),
+    min_level: int = 3,
+    max_level: int = MAX_LEVEL,
+    **overrides: Any,
+) -> Backbone:
+    """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
+
+    `overrides` are the arguments of `Backbone`: width, alpha, repeats, endpoint, activation, stochastic_depth, se_ratio, se_gate, norm_momentum,
+    norm_epsilon, sync_bn, l2.
+
+    Raises:
+        ValueError: an unknown name or override (the message lists the valid ones), a level that the graph does not output, a side under 32 px.
+    """
+    _check_overrides(overrides, BACKBONE_OVERRIDES)
+    row = variant(name)
+    scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation")}
+    title = name if isinstance(name, str) else row.graph.name
+    return Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
+
+
+def classifier(
+    name: str | ArchitectureSpec, num_classes: int, input_shape: InputShape = (224, 224, 3), **overrides: Any
+) -> Classifier:
+    """Build a classifier to logits `[B, num_classes]`; train it with a loss that takes logits.
+
+    Raises:
+        ValueError: as `backbone` does.
+    """
+    return Classifier(backbone(name, input_shape, **overrides), num_classes)
+
+
+def detector(
+    name: str | ArchitectureSpec,
+    num_classes: int,
+    input_shape: InputShape = (640, 640, 3),
+    head: str = "retinanet",
+    **overrides: Any,
+) -> RetinaNet:
+    """Build a detector for `num_classes` classes, numbered from 0, without a background class.
+
+    `overrides` are those of `backbone`, and head_depth, head_width, num_scales, aspect_ratios, anchor_size (in strides) and the fields of
+    `LossSpec` and `DecodingSpec`.
+
+    Raises:
+        ValueError: an unknown head, or as `backbone` does.
+    """
+    if head not in HEADS:
+        raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
+    _check_overrides(overrides, BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
+    row = variant(name)
+    net = backbone(name, input_shape, **_pick(overrides, BACKBONE_OVERRIDES))
+    anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
+    return RetinaNet(
+        net,
+        num_classes,
+        overrides.get("head_depth", row.head_depth),
+        overrides.get("head_width", row.head_width),
+        AnchorSpec(net.min_level, net.max_level, **{"size": row.anchor_size} | anchor_fields),
+        LossSpec(**_pick(overrides, _SPEC_OVERRIDES[LossSpec])),
+        DecodingSpec(**_pick(overrides, _SPEC_OVERRIDES[DecodingSpec])),
+    )
+
+
+def _pick(overrides: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in overrides.items() if name in names}
+
+
+def _check_overrides(overrides: dict[str, Any], valid: tuple[str, ...]) -> None:
+    unknown = [name for name in overrides if name not in valid]
+    if unknown:
+        raise ValueError(_unknown("override", unknown, valid))
+
+
+def _unknown(what: str, names: list[str], valid: Any) -> str:
+    near = difflib.get_close_matches(names[0], valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."

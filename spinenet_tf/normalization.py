@@ -1,0 +1,53 @@
+"""Batch normalisation at the speed of the backend's fused kernel."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation over the last axis of `[B, H, W, C]` that uses TensorFlow's fused kernel where there is one.
+
+    Keras 3 composes the layer of elementwise ops, which makes a training step of SpineNet-49 1.2 times slower. Other backends,
+    synchronised statistics and float64 take Keras's own path. The moving variance is the biased one on every path.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not self._has_kernel(inputs) or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        if not (training and self.trainable):
+            return self._fused(inputs, self.moving_mean, self.moving_variance, is_training=False)[0]
+        outputs, mean, variance = self._fused(inputs, ops.zeros(0), ops.zeros(0), is_training=True)
+        count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), variance.dtype)
+        # The kernel hands out the unbiased variance: (N - 1) / N makes it the one that it normalised with.
+        biased = variance * ((count - 1.0) / count)
+        self._update(self.moving_mean, mean)
+        self._update(self.moving_variance, biased)
+        return outputs
+
+    def _has_kernel(self, inputs) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and not self.synchronized
+            and len(inputs.shape) == 4
+            and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
+            and self.moving_mean.dtype == "float32"
+        )
+
+    def _fused(self, inputs, mean, variance, is_training):
+        import tensorflow as tf
+
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=tf.convert_to_tensor(mean),
+            variance=tf.convert_to_tensor(variance),
+            epsilon=self.epsilon,
+            is_training=is_training,
+        )[:3]
+
+    def _update(self, moving, batch) -> None:
+        moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))

@@ -1,0 +1,82 @@
+"""One cross-scale connection: from a parent's level and width to those of the block that reads it (paper, fig. 5)."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from spinenet_tf.blocks import Style
+
+
+def level_size(size, level: int):
+    """Return the side of a map at `level` for an image side of `size` px: ceil(size / 2^level), as SAME convs make it.
+
+    `size` is an int, a scalar tensor, or None for an unknown side.
+    """
+    return None if size is None else (size + 2**level - 1) // 2**level
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class NearestUpsample(keras.layers.Layer):
+    """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
+
+    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. A static integer ratio becomes one resize op, which phones'
+    delegates take; any other size is gathered by exact integer indices, on which all backends agree.
+    """
+
+    def __init__(self, level: int, **kwargs):
+        super().__init__(**kwargs)
+        self.level = level
+
+    def call(self, inputs):
+        x, image = inputs
+        target = [level_size(size, self.level) for size in ops.shape(image)[1:3]]
+        source = ops.shape(x)[1:3]
+        is_static = all(isinstance(size, int) for size in (*source, *target))
+        if is_static and all(size % side == 0 for size, side in zip(target, source, strict=True)):
+            return ops.image.resize(x, target, interpolation="nearest", data_format="channels_last")
+        for axis, (size, side) in enumerate(zip(target, source, strict=True), start=1):
+            x = ops.take(x, nearest_indices(side, size), axis=axis)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        x, image = input_shape
+        return (x[0], level_size(image[1], self.level), level_size(image[2], self.level), x[-1])
+
+    def get_config(self):
+        return super().get_config() | {"level": self.level}
+
+
+def nearest_indices(source, target):
+    """Return `[target]` int32 indices of the `source` pixels whose centres lie nearest, in exact integer arithmetic."""
+    return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
+
+
+def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
+    """Connect a parent at `parent_level` to a block at `level` that takes `channels`; `inner` is alpha * C of the parent.
+
+    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the repetition of pixels, so
+    the function is the same at 1 / scale^2 of the work. No activation at the end: the block activates the sum of its parents.
+    """
+    x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
+    if level > parent_level:
+        x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
+        for step in range(level - parent_level - 1):
+            x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
+    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
+    return _upsample(x, image, parent_level, level, name)
+
+
+def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):
+    """Connect a parent to a block of a mobile net: one strided depthwise conv per octave down, and no reducing conv."""
+    for step in range(level - parent_level):
+        x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
+        x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
+    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
+    return _upsample(x, image, parent_level, level, name)
+
+
+def _upsample(x, image, parent_level: int, level: int, name: str):
+    if level >= parent_level:
+        return x
+    return NearestUpsample(level, name=f"{name}_up")([x, image])

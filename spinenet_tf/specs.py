@@ -1,0 +1,309 @@
+"""Architectures as data: the scale-permuted graphs of the paper, and the family that is built from them.
+
+A graph is a list of `BlockSpec`s, a model is a row of `VARIANTS`; `backbones.py` only walks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+BLOCK_KINDS = ("bottleneck", "residual", "mbconv")
+MAX_LEVEL = 7
+
+# Width of a block's 3x3 conv by level, before the width multiplier (paper, section 3.2; mobile: model zoo).
+STANDARD_WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
+RESNET_WIDTHS = {2: 64, 3: 128, 4: 256, 5: 512}
+MOBILE_WIDTHS = {0: 8, 1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One scale-permuted block: its level, its kind and the two earlier nodes that it reads.
+
+    Nodes are numbered from 0, the stem's first. A node at level L has stride 2^L.
+    """
+
+    level: int
+    kind: str
+    parents: tuple[int, int]
+    is_output: bool = False
+
+
+@dataclass(frozen=True)
+class ArchitectureSpec:
+    """A stem of chained nodes, then scale-permuted blocks (none: a plain ResNet, which gets an FPN).
+
+    `stem` holds the level of each stem node. `widths` gives the width of the 3x3 conv by level, before the multiplier.
+
+    Raises:
+        ValueError: the graph cannot be built; the message names the block.
+    """
+
+    name: str
+    stem: tuple[int, ...]
+    blocks: tuple[BlockSpec, ...]
+    widths: Mapping[int, int] = field(default_factory=lambda: dict(STANDARD_WIDTHS))
+
+    def __post_init__(self) -> None:
+        _validate_stem(self)
+        for node, block in enumerate(self.blocks, start=len(self.stem)):
+            _validate_block(self, node, block)
+        _validate_outputs(self)
+
+    @property
+    def is_mobile(self) -> bool:
+        """Whether the net is made of MBConv blocks, which also resample without the factor alpha."""
+        return any(block.kind == "mbconv" for block in self.blocks)
+
+    @property
+    def is_fpn(self) -> bool:
+        """Whether the net is a plain ResNet whose pyramid comes from an FPN."""
+        return not self.blocks
+
+    @property
+    def output_levels(self) -> tuple[int, ...]:
+        """Levels that the graph can output, in ascending order."""
+        if self.is_fpn:
+            return (3, 4, 5, 6, 7)
+        return tuple(sorted(block.level for block in self.blocks if block.is_output))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the spec as plain JSON types."""
+        return asdict(self) | {"widths": {str(level): width for level, width in self.widths.items()}}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ArchitectureSpec:
+        """Rebuild a spec from what `get_config` returned, also after a trip through JSON."""
+        blocks = tuple(BlockSpec(**{**block, "parents": tuple(block["parents"])}) for block in config["blocks"])
+        widths = {int(level): width for level, width in config["widths"].items()}
+        return cls(config["name"], tuple(config["stem"]), blocks, widths)
+
+
+def _validate_stem(spec: ArchitectureSpec) -> None:
+    first = 1 if spec.is_mobile else 2
+    steps = [after - before for before, after in zip(spec.stem, spec.stem[1:], strict=False)]
+    if len(spec.stem) < 2 or spec.stem[0] != first or any(step not in (0, 1) for step in steps):
+        raise ValueError(
+            f"The stem needs two or more levels that start at {first} and rise by at most one. Received: stem={spec.stem}"
+        )
+    for level in spec.stem:
+        if level not in spec.widths:
+            raise ValueError(f"The stem has a node at level {level}, which has no width. Received: {spec.widths}")
+
+
+def _validate_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
+    if block.kind not in BLOCK_KINDS:
+        raise ValueError(f"Block {node} has an unknown kind; valid are {BLOCK_KINDS}. Received: kind={block.kind!r}")
+    if spec.is_mobile and block.kind != "mbconv":
+        raise ValueError(f"Block {node} mixes kinds: a net with MBConv blocks has no others. Received: {block.kind!r}")
+    if not 2 <= block.level <= MAX_LEVEL or block.level not in spec.widths:
+        levels = [level for level in spec.widths if level >= 2]
+        raise ValueError(f"Block {node} has a level without a width; valid are {levels}. Received: level={block.level}")
+    if len(block.parents) != 2:
+        raise ValueError(f"Block {node} needs exactly two parents. Received: parents={block.parents}")
+    for parent in block.parents:
+        if parent >= node:
+            raise ValueError(f"Block {node} reads block {parent}, which is built later. Received: {block.parents}")
+        if parent < 0:
+            raise ValueError(f"Block {node} reads block {parent}, which does not exist. Received: {block.parents}")
+
+
+def _validate_outputs(spec: ArchitectureSpec) -> None:
+    seen: dict[int, int] = {}
+    for node, block in enumerate(spec.blocks, start=len(spec.stem)):
+        if not block.is_output:
+            continue
+        if block.level in seen:
+            raise ValueError(f"Blocks {seen[block.level]} and {node} are both outputs of level {block.level}.")
+        seen[block.level] = node
+    if spec.blocks and not seen:
+        raise ValueError(f"No block of {spec.name!r} is an output: set is_output=True on one block per level.")
+
+
+def _graph(kind: str, rows: list[tuple], outputs_from: int) -> tuple[BlockSpec, ...]:
+    """Turn rows `(level, parent, parent[, kind])` into blocks; those from index `outputs_from` on are outputs."""
+    return tuple(
+        BlockSpec(level, row_kind[0] if row_kind else kind, (first, second), is_output=index >= outputs_from)
+        for index, (level, first, second, *row_kind) in enumerate(rows)
+    )
+
+
+# Fig. 4d and table 7 of the paper. The last row is Model Garden's addition, which min_level=2 uses.
+SPINENET = ArchitectureSpec(
+    "spinenet",
+    stem=(2, 2),
+    blocks=_graph(
+        "bottleneck",
+        [
+            (2, 0, 1),
+            (4, 0, 1, "residual"),
+            (3, 2, 3),
+            (4, 2, 4),
+            (6, 3, 5, "residual"),
+            (4, 3, 5),
+            (5, 6, 7, "residual"),
+            (7, 6, 8, "residual"),
+            (5, 8, 9),
+            (5, 8, 10),
+            (4, 5, 10),
+            (3, 4, 10),
+            (5, 7, 12),
+            (7, 5, 14),
+            (6, 12, 14),
+            (2, 2, 13),
+        ],
+        outputs_from=10,
+    ),
+)
+
+# Fig. 4c: no ResNet block is left.
+R0_SP53 = ArchitectureSpec(
+    "r0_sp53",
+    stem=(2, 2),
+    blocks=_graph(
+        "bottleneck",
+        [
+            (2, 0, 1),
+            (3, 0, 1),
+            (3, 2, 3),
+            (4, 2, 4),
+            (4, 3, 5),
+            (3, 5, 6),
+            (5, 4, 7),
+            (4, 4, 8),
+            (4, 8, 9),
+            (4, 8, 10),
+            (3, 4, 10),
+            (4, 6, 7),
+            (5, 8, 13),
+            (7, 6, 9),
+            (6, 7, 9),
+        ],
+        outputs_from=10,
+    ),
+)
+
+# Fig. 4b: seven ResNet blocks, then ten scale-permuted ones.
+R23_SP30 = ArchitectureSpec(
+    "r23_sp30",
+    stem=(2, 2, 3, 3, 4, 4, 5),
+    blocks=_graph(
+        "bottleneck",
+        [
+            (4, 5, 6),
+            (4, 5, 6),
+            (4, 7, 8),
+            (3, 8, 9),
+            (2, 9, 10),
+            (4, 5, 9),
+            (3, 9, 10),
+            (5, 9, 10),
+            (7, 11, 13),
+            (6, 9, 14),
+        ],
+        outputs_from=5,
+    ),
+)
+
+# The baseline of the paper's figure 1: ResNet-50 (3, 4, 6, 3) with an FPN.
+R50_FPN = ArchitectureSpec("r50_fpn", stem=(2,) * 3 + (3,) * 4 + (4,) * 6 + (5,) * 3, blocks=(), widths=RESNET_WIDTHS)
+
+# The mobile graph of the authors' model zoo.
+SPINENET_MOBILE = ArchitectureSpec(
+    "spinenet_mobile",
+    stem=(1, 2),
+    blocks=_graph(
+        "mbconv",
+        [
+            (2, 0, 1),
+            (2, 1, 2),
+            (4, 1, 2),
+            (3, 3, 4),
+            (4, 3, 5),
+            (6, 4, 6),
+            (4, 4, 6),
+            (5, 7, 8),
+            (7, 7, 9),
+            (5, 9, 10),
+            (5, 9, 11),
+            (4, 6, 11),
+            (3, 5, 11),
+            (5, 8, 13),
+            (7, 6, 15),
+            (6, 13, 15),
+        ],
+        outputs_from=11,
+    ),
+    widths=MOBILE_WIDTHS,
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the RetinaNet."""
+
+    params_m: float | None = None
+    macs_b: float | None = None
+    ap: float | None = None  # COCO AP of the best published recipe at the variant's input size
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One member of the family: how a graph is scaled, and the head and input it was published with."""
+
+    kind: str  # "backbone", "mobile" or "ladder"
+    graph: ArchitectureSpec
+    width: float  # multiplies the width of every level
+    alpha: float  # width of a cross-scale connection's inner convs, relative to the parent's
+    repeats: int  # how often each block is chained
+    endpoint: int  # channels of P3..P7
+    head_depth: int  # convs in a tower of the RetinaNet head
+    head_width: int  # channels of these convs
+    image_size: int  # px
+    anchor_size: float = 3.0  # side of the smallest square anchor, in strides
+    published: Published = Published()
+
+    @property
+    def activation(self) -> str:
+        """The family's default activation."""
+        return "swish" if self.graph.is_mobile else "relu"
+
+
+# Table 1 and section 4 of the paper; mobile nets: model zoo. 143L exists in code only.
+VARIANTS: dict[str, Variant] = {
+    "spinenet_49s": Variant(
+        "backbone", SPINENET, 0.65, 0.5, 1, 128, 4, 128, 640,
+        published=Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
+    ),
+    "spinenet_49": Variant(
+        "backbone", SPINENET, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(28.5, 85.4, 44.3)
+    ),
+    "spinenet_96": Variant(
+        "backbone", SPINENET, 1.0, 0.5, 2, 256, 4, 256, 1024, published=Published(43.0, 265.4, 48.6)
+    ),
+    "spinenet_143": Variant(
+        "backbone", SPINENET, 1.0, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(66.9, 524.4, 50.7)
+    ),
+    "spinenet_143l": Variant(
+        "backbone", SPINENET, 1.3, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(note="in Model Garden's code only")
+    ),
+    "spinenet_190": Variant(
+        "backbone", SPINENET, 1.3, 1.0, 4, 512, 7, 512, 1280, 4.0, Published(163.6, 1885.0, 52.1)
+    ),
+    "spinenet_mobile_49xs": Variant(
+        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
+    ),
+    "spinenet_mobile_49s": Variant(
+        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
+        published=Published(ap=23.5, note="size and cost are not verified"),
+    ),
+    "spinenet_mobile_49": Variant(
+        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
+    ),
+    "r50_fpn": Variant("ladder", R50_FPN, 1.0, 1.0, 1, 256, 4, 256, 640, published=Published(34.0, 96.8, 37.8)),
+    "r23_sp30": Variant("ladder", R23_SP30, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=39.6)),
+    "r0_sp53": Variant("ladder", R0_SP53, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=40.7)),
+}  # fmt: skip

@@ -1,0 +1,98 @@
+"""What each model costs: parameters and multiply-adds, counted on the graph, next to the published figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import keras
+
+from spinenet_tf.classifier import Classifier
+from spinenet_tf.models import detector, list_models, variant
+
+COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0
+IMAGENET_CLASSES = 1000
+_CONVS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+
+
+def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Count the named models, or all of them, as published: RetinaNet for COCO at the variant's own input size.
+
+    Returns:
+        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "retinanet_params"
+        (91 classes), "classifier_params" (1000 classes), "macs_published_order" and "macs" (as the graph runs) of the
+        RetinaNet, and "published", the fields of `specs.Published`. Parameters are the trainable ones. Multiply-adds
+        count convs only; FLOPs are twice as many.
+
+    Raises:
+        ValueError: a name is unknown; the message lists the valid ones.
+    """
+    names = list_models() if names is None else names
+    for name in names:
+        variant(name)
+    # Keras's global state is per thread: the weights that `_count` leaves without values are forgotten with this thread,
+    # where in the caller's the next model to be built would initialise them all.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return list(thread.map(_count, names))
+
+
+def count_params(model: keras.Model) -> int:
+    """Return the number of trainable parameters."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
+    """Return the multiply-adds of all convs in one pass over one image of the model's static input size.
+
+    `published_order` counts the expanding conv of an upsampling connection at the target's size, where the published
+    code runs it, and not at the source's, where this package does.
+
+    Raises:
+        ValueError: the model's input has an unknown side.
+    """
+    if None in model.input_shape[1:]:
+        raise ValueError(f"Multiply-adds need a static input size. Received: input_shape={model.input_shape}")
+    calls = list(_calls(model))
+    pixels_after = {name.removesuffix("_up"): pixels for _, name, pixels in calls if name.endswith("_up")}
+    total = 0
+    for layer, name, pixels in calls:
+        if isinstance(layer, _CONVS):
+            runs_at = pixels_after.get(name.removesuffix("_expand"), pixels) if published_order else pixels
+            total += runs_at * _kernel_size(layer)
+    return total
+
+
+def _count(name: str) -> dict[str, Any]:
+    row = variant(name)
+    # Without values: random numbers for up to 160 million weights would take most of the time.
+    with keras.StatelessScope(initialize_variables=False):
+        net = detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3))
+        classifier_params = count_params(Classifier(net.backbone, IMAGENET_CLASSES))
+    return {
+        "name": name,
+        "input": row.image_size,
+        "backbone_params": count_params(net.backbone),
+        "retinanet_params": count_params(net),
+        "classifier_params": classifier_params,
+        "macs_published_order": multiply_adds(net, published_order=True),
+        "macs": multiply_adds(net),
+        "published": asdict(row.published),
+    }
+
+
+def _calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str, int]]:
+    """Yield layer, name and output pixels of each call in the graph: a conv that five levels share comes five times."""
+    for nodes in model._nodes_by_depth.values():  # layers alone would not tell how often they are called
+        for node in nodes:
+            if isinstance(node.operation, keras.Model):
+                yield from _calls(node.operation)
+            else:
+                yield node.operation, node.operation.name, math.prod(node.outputs[0].shape[1:-1])
+
+
+def _kernel_size(conv: keras.layers.Layer) -> int:
+    """Return the entries of its kernels (a separable conv has two): each is one multiply-add per output pixel."""
+    return sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) == 4)

@@ -1,0 +1,104 @@
+"""Draw detections on images, and many images on one sheet."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
+_GOLDEN = 0.618034  # of a turn: neighbouring classes get far-apart hues, however many there are
+
+
+def draw_detections(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    threshold: float = 0.3,
+) -> np.ndarray:
+    """Draw `boxes` `[N, 4]` (yxyx pixels) with their labels on a `[H, W, 3]` uint8 image and return the picture.
+
+    Rows of class -1 are padding; with `scores`, those below `threshold` are left out and the best is drawn on top.
+    The picture is larger than the image by a whole factor if that is under `MIN_SIDE` px.
+    """
+    zoom = max(1, math.ceil(MIN_SIDE / min(image.shape[:2])))
+    height, width = image.shape[:2]
+    picture = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=max(12, min(picture.size) / 32))
+    for row in _order(np.asarray(classes), scores, threshold):
+        label = int(classes[row])
+        text = class_names[label] if class_names else str(label)
+        text += "" if scores is None else f" {float(scores[row]):.2f}"
+        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(label), font)
+    return np.asarray(picture)
+
+
+def _order(classes: np.ndarray, scores: np.ndarray | None, threshold: float) -> np.ndarray:
+    if scores is None:
+        return np.flatnonzero(classes >= 0)
+    scores = np.asarray(scores)
+    rows = np.flatnonzero((classes >= 0) & (scores >= threshold))
+    return rows[np.argsort(scores[rows], kind="stable")]
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, 0.8, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw_box(
+    pen: ImageDraw.ImageDraw,
+    box: np.ndarray,
+    text: str,
+    colour: tuple[int, int, int],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """Draw an outline with its label above it, or just inside where there is no room above."""
+    top, left, bottom, right = box
+    line = max(2, round(font.size / 6))
+    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+    _, _, text_width, text_height = pen.textbbox((0, 0), text, font=font)
+    tag_width, tag_height = text_width + 2 * line, text_height + 2 * line
+    x = max(0, min(left, pen.im.size[0] - tag_width))
+    y = top - tag_height if top >= tag_height else top
+    pen.rectangle((x, y, x + tag_width, y + tag_height), fill=colour)
+    bright = colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 > 127
+    pen.text((x + line, y + line), text, fill="black" if bright else "white", font=font)
+
+
+def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 6) -> np.ndarray:
+    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centred in its cell."""
+    if not images or columns < 1:
+        raise ValueError(f"A sheet needs images and columns. Received: {len(images)} images, {columns=}")
+    columns = min(columns, len(images))
+    height = gap + max(image.shape[0] for image in images)
+    width = gap + max(image.shape[1] for image in images)
+    sheet = np.full((math.ceil(len(images) / columns) * height + gap, columns * width + gap, 3), 255, np.uint8)
+    for position, image in enumerate(images):
+        row, column = divmod(position, columns)
+        top = gap + row * height + (height - gap - image.shape[0]) // 2
+        left = gap + column * width + (width - gap - image.shape[1]) // 2
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return sheet
+
+
+def save_png(path: str | Path, image: np.ndarray) -> None:
+    """Write a `[H, W, 3]` uint8 image; the file appears complete or not at all."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            Image.fromarray(image).save(file, format="PNG")
+        os.chmod(temporary, 0o644)  # mkstemp keeps everyone else out
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
