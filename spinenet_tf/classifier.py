@@ -23,7 +23,8 @@ class Classifier(SpineNetModel):
         if num_classes < 1:
             raise ValueError(f"A classifier has at least one class. Received: num_classes={num_classes}")
         images = keras.Input(backbone.image_shape, name="images")
-        super().__init__(images, classification_head(backbone(images), images, num_classes), name=name)
+        logits = classification_head(backbone(images), images, num_classes, backbone.style)
+        super().__init__(images, logits, name=name)
         self.backbone = backbone
         self.num_classes = num_classes
 

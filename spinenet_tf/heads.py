@@ -13,7 +13,7 @@ from spinenet_tf.resample import NearestUpsample
 PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 
 
-def classification_head(features: Mapping, image, num_classes: int):
+def classification_head(features: Mapping, image, num_classes: int, style: Style):
     """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer.
 
     Each level from the coarsest on is enlarged to the next finer one and added to it.
@@ -25,7 +25,9 @@ def classification_head(features: Mapping, image, num_classes: int):
         x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
     x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    return keras.layers.Dense(num_classes, dtype="float32", name="head_logits")(x)
+    return keras.layers.Dense(
+        num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits"
+    )(x)
 
 
 def retinanet_head(

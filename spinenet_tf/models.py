@@ -17,7 +17,8 @@ InputShape = tuple[int | None, int | None, int]
 
 KINDS = ("backbone", "mobile", "ladder")
 HEADS = ("retinanet",)
-_FIXED = ("self", "spec", "input_shape", "min_level", "max_level", "name")
+LEVELS = ("min_level", "max_level")
+_FIXED = ("self", "spec", "input_shape", *LEVELS, "name")
 BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__).parameters if name not in _FIXED)
 _ANCHOR_OVERRIDES = {"num_scales": "num_scales", "aspect_ratios": "aspect_ratios", "anchor_size": "size"}
 _SPEC_OVERRIDES = {spec: tuple(field.name for field in fields(spec)) for spec in (LossSpec, DecodingSpec)}
@@ -92,7 +93,7 @@ def detector(
 ) -> RetinaNet:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
-    `overrides` are those of `backbone`, and head_depth, head_width, num_scales, aspect_ratios, anchor_size (in strides) and the fields of
+    `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios, anchor_size (in strides) and the fields of
     `LossSpec` and `DecodingSpec`.
 
     Raises:
@@ -100,9 +101,9 @@ def detector(
     """
     if head not in HEADS:
         raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
-    _check_overrides(overrides, BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
+    _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
     row = variant(name)
-    net = backbone(name, input_shape, **_pick(overrides, BACKBONE_OVERRIDES))
+    net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
     anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
     return RetinaNet(
         net,

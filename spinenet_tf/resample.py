@@ -20,20 +20,23 @@ def level_size(size, level: int):
 class NearestUpsample(keras.layers.Layer):
     """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
 
-    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. A static integer ratio becomes one resize op, which phones'
-    delegates take; any other size is gathered by exact integer indices, on which all backends agree.
+    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is one resize op, which
+    phones' delegates take, and training a repetition, whose gradient XLA can compile; any other size is gathered by exact integer
+    indices, on which all backends agree.
     """
 
     def __init__(self, level: int, **kwargs):
         super().__init__(**kwargs)
         self.level = level
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         x, image = inputs
         target = [level_size(size, self.level) for size in ops.shape(image)[1:3]]
         source = ops.shape(x)[1:3]
         is_static = all(isinstance(size, int) for size in (*source, *target))
         if is_static and all(size % side == 0 for size, side in zip(target, source, strict=True)):
+            if training:
+                return _repeat(x, *(size // side for size, side in zip(target, source, strict=True)))
             return ops.image.resize(x, target, interpolation="nearest", data_format="channels_last")
         for axis, (size, side) in enumerate(zip(target, source, strict=True), start=1):
             x = ops.take(x, nearest_indices(side, size), axis=axis)
@@ -45,6 +48,12 @@ class NearestUpsample(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"level": self.level}
+
+
+def _repeat(x, rows: int, columns: int):
+    batch, height, width, channels = ops.shape(x)
+    x = ops.broadcast_to(x[:, :, None, :, None], (batch, height, rows, width, columns, channels))
+    return ops.reshape(x, (batch, height * rows, width * columns, channels))
 
 
 def nearest_indices(source, target):

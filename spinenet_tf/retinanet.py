@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any
 
 import keras
@@ -84,6 +84,8 @@ class RetinaNet(SpineNetModel):
         self.decoding_spec = decoding_spec or DecodingSpec()
         self.class_loss = keras.metrics.Mean("class_loss")
         self.box_loss = keras.metrics.Mean("box_loss")
+        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one again.
+        self._predictor = cache(self._with_decoding)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return focal + box loss + regularisation, a scalar, and track the first two as metrics."""
@@ -107,9 +109,8 @@ class RetinaNet(SpineNetModel):
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
         return detections(*self.flatten(raw), all_anchors, height, width, **asdict(self.decoding_spec))
 
-    @cached_property
-    def predictor(self) -> keras.Model:
-        """The same network with decoding and class-aware NMS behind it."""
+    def _with_decoding(self) -> keras.Model:
+        """Return the same network with decoding and class-aware NMS behind it."""
         images = keras.Input(self.backbone.image_shape, name="images")
         predictor = SpineNetModel(images, Detect(self)([images, self(images)]))
         predictor.compile()
@@ -121,7 +122,11 @@ class RetinaNet(SpineNetModel):
         Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes" `[B, M]` (-1 = padding)
         and "num_detections" `[B]`.
         """
-        return self.predictor.predict(x, **kwargs)
+        return self._predictor().predict(x, **kwargs)
+
+    def predict_on_batch(self, x) -> dict[str, Any]:
+        """Detect objects in one batch: `predict` without its loop."""
+        return self._predictor().predict_on_batch(x)
 
     def get_config(self) -> dict[str, Any]:
         return {

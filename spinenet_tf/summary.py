@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -15,6 +15,7 @@ from spinenet_tf.models import detector, list_models, variant
 
 COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0
 IMAGENET_CLASSES = 1000
+Model = TypeVar("Model", bound=keras.Model)
 _CONVS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -33,10 +34,23 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     names = list_models() if names is None else names
     for name in names:
         variant(name)
-    # Keras's global state is per thread: the weights that `_count` leaves without values are forgotten with this thread,
-    # where in the caller's the next model to be built would initialise them all.
+    return [_count(name) for name in names]
+
+
+def without_values(build: Callable[[], Model]) -> Model:
+    """Return the model that `build()` makes, with weights that have a shape and no values.
+
+    Random numbers for up to 160 million weights would take most of the time that counting them takes.
+    """
+
+    def build_in_scope() -> Model:
+        with keras.StatelessScope(initialize_variables=False):
+            return build()
+
+    # Keras's global state is per thread: the weights left without values are forgotten with this one. In the caller's
+    # thread the next model to be built would initialise them all.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return list(thread.map(_count, names))
+        return thread.submit(build_in_scope).result()
 
 
 def count_params(model: keras.Model) -> int:
@@ -67,16 +81,14 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
 
 def _count(name: str) -> dict[str, Any]:
     row = variant(name)
-    # Without values: random numbers for up to 160 million weights would take most of the time.
-    with keras.StatelessScope(initialize_variables=False):
-        net = detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3))
-        classifier_params = count_params(Classifier(net.backbone, IMAGENET_CLASSES))
+    net = without_values(lambda: detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3)))
+    classifier = without_values(lambda: Classifier(net.backbone, IMAGENET_CLASSES))
     return {
         "name": name,
         "input": row.image_size,
         "backbone_params": count_params(net.backbone),
         "retinanet_params": count_params(net),
-        "classifier_params": classifier_params,
+        "classifier_params": count_params(classifier),
         "macs_published_order": multiply_adds(net, published_order=True),
         "macs": multiply_adds(net),
         "published": asdict(row.published),

@@ -33,12 +33,13 @@ def draw_detections(
     height, width = image.shape[:2]
     picture = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=max(12, min(picture.size) / 32))
+    size = max(12, min(picture.size) // 32)
+    font, line = ImageFont.load_default(size), size // 6
     for row in _order(np.asarray(classes), scores, threshold):
         label = int(classes[row])
         text = class_names[label] if class_names else str(label)
         text += "" if scores is None else f" {float(scores[row]):.2f}"
-        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(label), font)
+        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(label), font, line)
     return np.asarray(picture)
 
 
@@ -61,10 +62,10 @@ def _draw_box(
     text: str,
     colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    line: int,
 ) -> None:
     """Draw an outline with its label above it, or just inside where there is no room above."""
     top, left, bottom, right = box
-    line = max(2, round(font.size / 6))
     pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
     _, _, text_width, text_height = pen.textbbox((0, 0), text, font=font)
     tag_width, tag_height = text_width + 2 * line, text_height + 2 * line

@@ -1,0 +1,7 @@
+"""Deployment formats: a trained model written as an artifact that runs without this package."""
+
+from spinenet_tf.export.litert import TFLiteModel, tflite
+from spinenet_tf.export.savedmodel import saved_model
+from spinenet_tf.export.verify import ExportError
+
+__all__ = ["ExportError", "TFLiteModel", "saved_model", "tflite"]

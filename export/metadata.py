@@ -1,0 +1,159 @@
+"""What a program needs to know to run an artifact: a JSON and a labels file, in the artifact and beside a .tflite."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.export.signatures import INPUT, backbone_of, image_shape, task_of
+from spinenet_tf.retinanet import DecodingSpec
+
+FORMAT = 1  # raised when a reader of the older form would misread the newer one
+METADATA, LABELS = "metadata.json", "labels.txt"
+EXTRA = "assets.extra"  # the folder that a SavedModel reserves for its users' files
+
+_LAYOUTS = {
+    "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
+    "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
+    "logits": "[batch, class], softmax gives probabilities",
+}
+_FEATURES = "[batch, row, column, channel]"
+_ANCHOR_ORDER = "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, side size * 2^level * 2^(scale / num_scales) px"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Describe an artifact; all fields are plain JSON types."""
+
+    task: str  # "detection", "classification" or "backbone"
+    model: str  # the name of the architecture
+    quantization: str  # "none", "fp16", "dynamic", "int8" or "int16x8"
+    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit
+    outputs: dict[str, dict[str, Any]]  # by name: shape, dtype, layout
+    class_names: list[str]  # by class, empty for a backbone
+    anchors: dict[str, Any] | None = None  # of a detector: the fields of `AnchorSpec`, and their order
+    decoding: dict[str, Any] | None = None  # of a detector: the fields of `DecodingSpec`
+    format: int = FORMAT
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        _, height, width, _ = self.input["shape"]
+        return height, width
+
+    @property
+    def anchor_spec(self) -> AnchorSpec:
+        """The anchors of a detector."""
+        return AnchorSpec(**{name: value for name, value in (self.anchors or {}).items() if name != "order"})
+
+    @property
+    def decoding_spec(self) -> DecodingSpec:
+        """The decoding of a detector."""
+        return DecodingSpec(**self.decoding or {})
+
+    def write(self, folder: Path, stem: str = "") -> None:
+        """Write `metadata.json` and, where there are classes, `labels.txt`; with a stem, `stem.metadata.json` and so on."""
+        for name, text in self._files().items():
+            (folder / (f"{stem}.{name}" if stem else name)).write_text(text, encoding="utf-8")
+
+    def append_to(self, file: Path) -> None:
+        """Append the same files to a .tflite as a zip: interpreters read it from the front, zip readers from the end."""
+        with zipfile.ZipFile(file, "a") as archive:
+            for name, text in self._files().items():
+                # Without ZipInfo's fixed date, equal models would give unequal files.
+                archive.writestr(zipfile.ZipInfo(name), text.encode())
+
+    def _files(self) -> dict[str, str]:
+        files = {METADATA: json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"}
+        return files | ({LABELS: "\n".join(self.class_names) + "\n"} if self.class_names else {})
+
+
+def describe(
+    model: keras.Model,
+    outputs: Mapping[str, Any],
+    batch_size: int | None,
+    quantization: str = "none",
+    class_names: Sequence[str] | None = None,
+) -> Metadata:
+    """Return the metadata of a model whose signature has these `outputs` (anything with a shape); classes without names get numbers.
+
+    Raises:
+        ValueError: there are more or fewer names than classes, or a name has a line break.
+    """
+    task = task_of(model)
+    is_detector = task == "detection"
+    return Metadata(
+        task=task,
+        model=backbone_of(model).name,
+        quantization=quantization,
+        input=_input((batch_size, *image_shape(model))),
+        outputs={name: _output(name, outputs[name].shape) for name in sorted(outputs)},
+        class_names=_class_names(getattr(model, "num_classes", 0), class_names),
+        anchors=asdict(model.anchor_spec) | {"order": _ANCHOR_ORDER} if is_detector else None,
+        decoding=asdict(model.decoding_spec) if is_detector else None,
+    )
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """Return the metadata of a .tflite file or a SavedModel's folder.
+
+    Raises:
+        FileNotFoundError: there is no such artifact.
+        ValueError: it carries no metadata, or metadata of a newer format.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no exported model {path}.")
+    try:
+        fields = json.loads(_metadata_text(path))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise ValueError(f"{path} carries no metadata: it was not written by spinenet_tf.export.") from None
+    if fields.get("format") != FORMAT:
+        raise ValueError(f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')}")
+    return Metadata(**fields)
+
+
+def _metadata_text(path: Path) -> str:
+    if path.is_dir():
+        return (path / EXTRA / METADATA).read_text(encoding="utf-8")
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(METADATA).decode()
+
+
+def _input(shape: tuple[int | None, ...]) -> dict[str, Any]:
+    from spinenet_tf.data.images import MEAN, STD
+
+    return {
+        "name": INPUT,
+        "shape": list(shape),
+        "dtype": "float32",
+        "layout": "[batch, row, column, channel]",
+        "color": "RGB",
+        "mean": list(MEAN),
+        "std": list(STD),
+        "normalization": "(pixel / 255 - mean) / std",
+        "fit": "scaled as a whole, top left, zeros at the bottom and right after normalization",
+    }
+
+
+def _output(name: str, shape: Sequence[int | None]) -> dict[str, Any]:
+    kind = name.rpartition("_")[0] or name
+    return {"shape": list(shape), "dtype": "float32", "layout": _LAYOUTS.get(kind, _FEATURES)}
+
+
+def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return [str(label) for label in range(num_classes)]
+    if len(names) != num_classes:
+        raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")
+    broken = [name for name in names if len(name.splitlines()) != 1]
+    if broken:
+        raise ValueError(f"A class name is one line of text. Received: {broken[0]!r}")
+    return list(names)

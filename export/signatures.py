@@ -1,0 +1,134 @@
+"""The flat, named form of a model: one input `images`, one named output per map, all sizes known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.classifier import Classifier
+from spinenet_tf.retinanet import RetinaNet
+
+INPUT = "images"
+LOGITS = "logits"
+TASKS = {RetinaNet: "detection", Classifier: "classification", Backbone: "backbone"}
+
+
+def task_of(model: keras.Model) -> str:
+    """Return "detection", "classification" or "backbone".
+
+    Raises:
+        ValueError: the model is none of this package's.
+    """
+    for kind, task in TASKS.items():
+        if isinstance(model, kind):
+            return task
+    raise ValueError(f"Only models of spinenet_tf can be exported. Received: model={type(model).__name__}")
+
+
+def backbone_of(model: keras.Model) -> Backbone:
+    """Return the backbone of a detector or classifier, or the backbone itself."""
+    return model if isinstance(model, Backbone) else model.backbone
+
+
+def image_shape(model: keras.Model) -> tuple[int, int, int]:
+    """Return `(H, W, 3)` of a model that can be exported.
+
+    Raises:
+        ValueError: a side is unknown, the net computes in half precision, or Keras runs on another backend than
+            TensorFlow; the message says what to do.
+    """
+    shape = backbone_of(model).image_shape
+    static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
+    if None in shape:
+        raise ValueError(f"An exported model has one image size: build the model with {static}")
+    halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
+    if halves:
+        raise ValueError(f"An exported model computes in float32: build it with {static}, dtypes={halves}")
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            "Exporting needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow, the weights files are the same. "
+            f"Received: backend={backend!r}"
+        )
+    return shape
+
+
+def flatten(outputs: Any) -> dict[str, Any]:
+    """Give every tensor of a model's output its name: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
+    if not isinstance(outputs, Mapping):
+        return {LOGITS: outputs}
+    flat: dict[str, Any] = {}
+    for name, value in outputs.items():
+        flat |= {f"{name}_{level}": x for level, x in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> Any:
+    """Undo `flatten`: return what calling the Keras model returns, the levels in ascending order."""
+    if LOGITS in flat:
+        return flat[LOGITS]
+    nested: dict[str, Any] = {}
+    for name in sorted(flat):
+        output, _, level = name.rpartition("_")
+        (nested.setdefault(output, {}) if output else nested)[level] = flat[name]
+    return nested
+
+
+def raw_function(model: keras.Model, batch_size: int | None) -> Callable:
+    """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
+
+    The weights are constants of its graph: TensorFlow then folds BN into the convs, and the TFLite converter finds no
+    variables, which it would keep as operations. Sizes are static, and so is the batch unless `batch_size` is None.
+
+    Raises:
+        ValueError: as `image_shape` does, or `batch_size` is not positive.
+    """
+    import tensorflow as tf
+
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"A batch is at least 1, or None for any. Received: batch_size={batch_size}")
+    spec = tf.TensorSpec((batch_size, *image_shape(model)), tf.float32, name=INPUT)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def traced(images):
+        return flatten(model(images, training=False))
+
+    graph, source, names = _frozen(traced.get_concrete_function())
+    structure = traced.get_concrete_function().structured_outputs
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def raw(images):
+        outputs = tf.graph_util.import_graph_def(graph, {source: images}, names, name="")
+        return tf.nest.pack_sequence_as(structure, outputs)
+
+    return raw
+
+
+def detect_function(model: RetinaNet, raw: Callable) -> Callable:
+    """Return a `tf.function` from `images` to boxes `[B, M, 4]` (yxyx pixels), scores, classes and num_detections.
+
+    It calls `raw`, whose weights are so stored once.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=raw.input_signature, autograph=False)
+    def detect(images):
+        return model.detect(images, nest(raw(images)))
+
+    return detect
+
+
+def _frozen(function: Any) -> tuple[Any, str, list[str]]:
+    """Return a concrete function's graph with its variables as constants, and the names of its input and outputs."""
+    # TensorFlow has no public name for it; TFLite's own converter imports it from here.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    graph = frozen.graph.as_graph_def()
+    for node in graph.node:
+        # A mark for training: left in, each load of the artifact warns of the gradients that it lacks.
+        node.attr.pop("_gradient_op_type", None)
+    return graph, frozen.inputs[0].name, [output.name for output in frozen.outputs]

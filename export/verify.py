@@ -1,0 +1,116 @@
+"""The check behind every export: does the artifact do what the Keras model does?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from spinenet_tf.export.signatures import flatten, image_shape, task_of
+
+if TYPE_CHECKING:
+    from spinenet_tf.data.dataset import DetectionDataset
+
+# The largest difference that a form may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
+# adds up over some 60 convs in a row; integer forms have no bound of this kind: they are judged by AP.
+TOLERANCES = {"none": 1e-4, "fp16": 2e-2}
+
+Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+class ExportError(RuntimeError):
+    """An artifact that does not do what the model does; it has been deleted."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and how it compares with Keras."""
+
+    path: Path
+    size: int  # bytes
+    difference: dict[str, float]  # "max" and "mean", see `float_difference`
+    ap: dict[str, float] | None = None  # see `ap_difference`
+
+
+def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
+    """Return the largest and mean difference of raw outputs on normalised `images`, relative to Keras's largest output.
+
+    `runner` maps images to what calling the model gives. Not a number on either side makes both figures NaN.
+    """
+    expected, actual = flatten(model(images, training=False)), flatten(runner(images))
+    expected = {name: keras.ops.convert_to_numpy(x) for name, x in expected.items()}
+    errors = np.concatenate([np.abs(expected[name] - np.asarray(actual[name])).ravel() for name in expected])
+    largest = max(np.abs(x).max() for x in expected.values()) or 1.0  # all outputs 0: compare as they are
+    return {"max": float(errors.max() / largest), "mean": float(errors.mean() / largest)}
+
+
+def ap_difference(model: keras.Model, runner: Any, dataset: DetectionDataset) -> dict[str, float]:
+    """Return COCO AP of the detector ("keras"), of the artifact's runner ("exported"), and what was lost ("loss")."""
+    from spinenet_tf.evaluation.coco import evaluate
+
+    image_size = image_shape(model)[:2]
+    predictors: dict[str, Predict] = {"keras": lambda x: model.predict(x, verbose=0), "exported": runner.predict}
+    ap = {name: evaluate(dataset, detect_all(dataset, image_size, predict)).AP for name, predict in predictors.items()}
+    return ap | {"loss": ap["keras"] - ap["exported"]}
+
+
+def detect_all(
+    dataset: DetectionDataset, image_size: tuple[int, int], predict: Predict, batch_size: int = 8
+) -> Iterator[dict[str, Any]]:
+    """Yield what `evaluate` takes, image by image: `predict`'s detections with boxes in pixels of the file, clipped to it."""
+    from spinenet_tf.data.pipeline import evaluation_batches
+
+    for images, targets in evaluation_batches(dataset, image_size, batch_size).as_numpy_iterator():
+        found = predict(images)
+        for row, image_id in enumerate(targets["image_id"]):
+            boxes = np.clip(found["boxes"][row] / targets["scale"][row], 0, np.tile(targets["size"][row], 2))
+            scores_and_classes = {name: found[name][row] for name in ("scores", "classes")}
+            yield {"image_id": int(image_id), "boxes": boxes, **scores_and_classes}
+
+
+def check(
+    model: keras.Model,
+    runner: Any,
+    quantization: str = "none",
+    verify_on: DetectionDataset | None = None,
+    max_ap_loss: float = 0.02,
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Compare an artifact's runner (`raw`, `predict`) with the model: return `float_difference` on noise and `ap_difference`.
+
+    Raises:
+        ExportError: an output is not finite, differs by more than `TOLERANCES`, or AP fell by more than `max_ap_loss`.
+    """
+    noise = np.random.default_rng(0).standard_normal((1, *image_shape(model)), "float32")
+    difference = float_difference(model, runner.raw, noise)
+    tolerance = TOLERANCES.get(quantization, np.inf)
+    if not difference["max"] <= tolerance:
+        raise ExportError(
+            f"The {quantization} artifact differs from Keras by more than {tolerance:g} of the largest output. "
+            f"Received: {difference}"
+        )
+    if verify_on is None:
+        return difference, None
+    ap = ap_difference(model, runner, verify_on)
+    if not ap["loss"] <= max_ap_loss:
+        raise ExportError(f"The {quantization} artifact loses more AP than {max_ap_loss=}. Received: {ap}")
+    return difference, ap
+
+
+def check_verifiable(model: keras.Model, verify_on: DetectionDataset | None) -> None:
+    """Refuse a data set that the model cannot be evaluated on, before the work of exporting.
+
+    Raises:
+        ValueError: the model is no detector, or has another number of classes.
+    """
+    if verify_on is None:
+        return
+    if task_of(model) != "detection":
+        raise ValueError(f"AP is measured on detectors only. Received: verify_on={verify_on.name!r}")
+    if model.num_classes != len(verify_on.class_names):
+        raise ValueError(
+            f"{verify_on.name} has {len(verify_on.class_names)} classes. Received: num_classes={model.num_classes}"
+        )

@@ -1,0 +1,74 @@
+"""The contract between file formats and everything that trains or evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A fault in a user's images or annotations, told in one line that names the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One image and its objects; sizes and boxes in pixels of the file as it is seen (EXIF rotation applied)."""
+
+    image_id: int
+    path: Path
+    height: int
+    width: int
+    boxes: np.ndarray  # [N, 4] float32, yxyx, inside the image
+    classes: np.ndarray  # [N] int32, 0..C-1
+    crowd: np.ndarray  # [N] bool: the box covers a group, never trained on, never counted as missed
+    area: np.ndarray  # [N] float32, square pixels of the object's mask where the file knows it, else of its box
+
+    @property
+    def trainable(self) -> np.ndarray:
+        """`[N]` bool: the objects to learn from."""
+        return ~self.crowd
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionDataset:
+    """Images with boxes of `len(class_names)` classes, whatever format they came from."""
+
+    name: str
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]  # the file's own ids, in class order
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    def coco(self) -> dict:
+        """Return the ground truth as a COCO dictionary with the file's own image and category ids."""
+        annotations = [annotation for example in self for annotation in self._annotations(example)]
+        return {
+            "info": {"description": self.name},
+            "images": [
+                {"id": e.image_id, "file_name": e.path.name, "height": e.height, "width": e.width} for e in self
+            ],
+            "categories": [
+                {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
+            ],
+            # COCO's matching reads id 0 as "no match", so ids start at 1.
+            "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)],
+        }
+
+    def _annotations(self, example: Example) -> Iterator[dict]:
+        rows = zip(example.boxes.tolist(), example.classes, example.crowd, example.area, strict=True)
+        for (top, left, bottom, right), label, crowd, area in rows:
+            yield {
+                "image_id": example.image_id,
+                "category_id": self.category_ids[label],
+                "bbox": [left, top, right - left, bottom - top],
+                "area": float(area),
+                "iscrowd": int(crowd),
+            }

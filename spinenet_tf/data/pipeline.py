@@ -1,0 +1,198 @@
+"""Turn a `DetectionDataset` into `tf.data` batches, for training and for evaluation."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.augment import pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
+from spinenet_tf.data.images import preprocess, read_image, read_size
+
+logger = logging.getLogger(__name__)
+
+
+def training_batches(
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    flip: bool = True,
+    scale: tuple[float, float] = (0.8, 1.2),
+    max_boxes: int = 100,
+    cache: bool = False,
+    epochs: int | None = None,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
+
+    Images are `[B, H, W, 3]` float32 normalised; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
+    classes `[B, max_boxes]` int32, -1 for padding. All batches are full: the last images of an epoch open the first
+    batch of the next. The stream is a function of the arguments alone, so `start_step` batches may be skipped to
+    resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
+    `steps_per_epoch`.
+
+    `cache` decodes every image now and keeps it, 3 bytes per pixel.
+
+    Raises:
+        DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
+            from the iteration: see `data_errors`.
+        ValueError: an argument out of range.
+    """
+    _check_arguments(dataset, image_size, batch_size, scale, max_boxes)
+    read, objects = _reader(dataset, cache), _objects_of(dataset)
+    _warn_of_cut_boxes(dataset, max_boxes)
+
+    def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        image, (boxes, classes) = read(index), objects(index)
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 2)
+        if flip:
+            image, boxes = random_flip(image, boxes, seeds[0])
+        image, boxes, classes = random_scale_crop(image, boxes, classes, *image_size, *scale, seeds[1])
+        boxes, classes = pad_boxes(boxes, classes, max_boxes)
+        return image, {"boxes": boxes, "classes": classes}
+
+    batches = (
+        _shuffled_indices(len(dataset), seed, epochs, skip=start_step * batch_size)
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(_steps(len(dataset), batch_size, epochs, start_step)))
+
+
+def evaluation_batches(
+    dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, cache: bool = False
+) -> tf.data.Dataset:
+    """Yield the images in order, once, as `preprocess` gives them; the last batch may be smaller.
+
+    Beside the `[B, H, W, 3]` images: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in training
+    (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (boxes divided by it are in pixels
+    of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
+    """
+    _check_arguments(dataset, image_size, batch_size, scale=(1.0, 1.0), max_boxes=1)
+    read, objects = _reader(dataset, cache), _objects_of(dataset)
+    rows = max(1, *(int(example.trainable.sum()) for example in dataset))
+    ids = tf.constant([example.image_id for example in dataset], tf.int64)
+    sizes = tf.constant([(example.height, example.width) for example in dataset], tf.int32)
+
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        image, scale = preprocess(read(index), *image_size)
+        boxes, classes = objects(index)
+        boxes, classes = pad_boxes(boxes * scale, classes, rows)
+        targets = {"boxes": boxes, "classes": classes, "image_id": ids[index], "scale": scale, "size": sizes[index]}
+        return image, targets
+
+    indices = tf.data.Dataset.range(len(dataset))
+    examples = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def check_images(dataset: DetectionDataset) -> None:
+    """Read every image's header and compare its size with the annotations, without decoding.
+
+    Raises DataError naming the first file that is missing, unreadable, too large, or of another size.
+    """
+    with ThreadPoolExecutor() as threads:
+        for example, size in zip(dataset, threads.map(lambda e: read_size(e.path), dataset), strict=True):
+            _check_size(example, size)
+
+
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Raise again as DataError what `read_image` raised inside `tf.data`, which wraps it in its own error and trace."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"^.*DataError: (.*)$", str(error), re.MULTILINE)
+        if found is None:
+            raise
+        raise DataError(found[1]) from None
+
+
+def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> tf.data.Dataset:
+    """Yield `(counter, index)`: epoch after epoch, each a permutation of its own."""
+
+    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    rounds = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
+    return rounds.flat_map(permutation).enumerate().skip(skip)
+
+
+def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> int:
+    if epochs is None:
+        return tf.data.INFINITE_CARDINALITY
+    return max(0, count * epochs // batch_size - start_step)
+
+
+def _reader(dataset: DetectionDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return index -> `[h, w, 3]` uint8 as a graph operation."""
+
+    def decode(index: int) -> np.ndarray:
+        example = dataset.examples[index]
+        image = read_image(example.path)
+        _check_size(example, image.shape[:2])
+        return image
+
+    if cache:
+        decode = functools.cache(decode)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(decode, range(len(dataset))))
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(decode, [index], tf.uint8), [None, None, 3])
+
+    return read
+
+
+def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return index -> boxes `[N, 4]` in pixels of the file and classes `[N]`, without crowds, as a graph operation."""
+    counts = [int(example.trainable.sum()) for example in dataset]
+    ends = tf.constant(np.cumsum([0, *counts]), tf.int64)
+    boxes = tf.constant(np.concatenate([example.boxes[example.trainable] for example in dataset]))
+    classes = tf.constant(np.concatenate([example.classes[example.trainable] for example in dataset]))
+
+    def objects(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = slice(ends[index], ends[index + 1])
+        return boxes[rows], classes[rows]
+
+    return objects
+
+
+def _check_size(example: Example, size: tuple[int, int]) -> None:
+    if tuple(size) != (example.height, example.width):
+        raise DataError(
+            f"{example.path}: the image is {size[0]} x {size[1]} pixels (height x width, upright), "
+            f"its annotations say {example.height} x {example.width}"
+        )
+
+
+def _check_arguments(
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    scale: tuple[float, float],
+    max_boxes: int,
+) -> None:
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: the data set has no images")
+    if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
+        raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"The scale range is (smallest, largest), above 0. Received: {scale=}")
+
+
+def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:
+    crowded = sum(int(example.trainable.sum()) > max_boxes for example in dataset)
+    if crowded:
+        logger.warning("%s: %d images have more than max_boxes=%d boxes", dataset.name, crowded, max_boxes)

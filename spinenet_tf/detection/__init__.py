@@ -1,0 +1,1 @@
+"""Anchors, target assignment, losses and decoding of RetinaNet: pure functions on tensors, no layers."""

@@ -1,0 +1,93 @@
+"""The anchors of RetinaNet: one set of box shapes, repeated at every location of every level (paper section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from spinenet_tf.detection.boxes import Tensor
+
+
+@dataclass(frozen=True)
+class AnchorSpec:
+    """Describe the anchors of a detector. The defaults are the paper's.
+
+    Raises:
+        ValueError: if a field cannot describe anchors.
+    """
+
+    min_level: int = 3  # the finest level, whose stride is 2**min_level pixels
+    max_level: int = 7  # the coarsest level
+    num_scales: int = 3  # sizes per octave: 2**(0 / num_scales), 2**(1 / num_scales), ...
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # width / height
+    size: float = 3.0  # side of the smallest square anchor in strides (paper: 4.0 for SpineNet-143 and 190)
+
+    def __post_init__(self) -> None:
+        # A spec read from YAML or JSON has a list here: without this it would not equal the one it was written from.
+        object.__setattr__(self, "aspect_ratios", tuple(float(ratio) for ratio in self.aspect_ratios))
+        object.__setattr__(self, "size", float(self.size))
+        if not 0 <= self.min_level <= self.max_level:
+            raise ValueError(
+                f"Levels run from `min_level` >= 0 up to `max_level`. "
+                f"Received: min_level={self.min_level}, max_level={self.max_level}"
+            )
+        if self.num_scales < 1:
+            raise ValueError(f"`num_scales` must be at least 1. Received: num_scales={self.num_scales}")
+        if not self.aspect_ratios or not all(0 < ratio < float("inf") for ratio in self.aspect_ratios):
+            raise ValueError(f"`aspect_ratios` must be positive. Received: aspect_ratios={self.aspect_ratios}")
+        if not 0 < self.size < float("inf"):
+            raise ValueError(f"`size` must be positive. Received: size={self.size}")
+
+    @property
+    def per_location(self) -> int:
+        """The number of anchors at each location of a level, A."""
+        return self.num_scales * len(self.aspect_ratios)
+
+    def sides(self, level: int) -> np.ndarray:
+        """Return height and width of each anchor of `level` in pixels, `[A, 2]` float32: scale outer, aspect inner."""
+        bases = self.size * 2.0 ** (level + np.arange(self.num_scales) / self.num_scales)
+        roots = np.sqrt(self.aspect_ratios)
+        sides = np.stack([bases[:, None] / roots, bases[:, None] * roots], axis=-1)
+        return sides.reshape(-1, 2).astype("float32")
+
+
+def level_size(n: int | Tensor, level: int) -> int | Tensor:
+    """Return how many locations `level` has along an image side of `n` pixels: ceil(n / 2**level).
+
+    This is (n + 1) // 2 applied `level` times, as SAME convolutions of stride 2 do. `n` is an int or an integer tensor.
+    """
+    stride = 2**level
+    return (n + stride - 1) // stride
+
+
+def anchors(height: int | Tensor, width: int | Tensor, spec: AnchorSpec) -> dict[str, Tensor]:
+    """Return the anchors of an image of `height` x `width` pixels by level name.
+
+    Returns:
+        {"P3": `[H3 * W3 * A, 4]`, ...} float32 yxyx pixels, location-major (rows outer, columns inner), then scale,
+        then aspect ratio. Centres lie at (i + 0.5) * 2**level; boxes may reach over the image's border.
+    """
+    return {f"P{level}": _level(height, width, level, spec) for level in range(spec.min_level, spec.max_level + 1)}
+
+
+def concatenate(levels: Mapping[str, Tensor]) -> Tensor:
+    """Join {"P3": `[..., N3, K]`, "P4": ...} to `[..., N, K]`, from the finest level to the coarsest.
+
+    The order comes from the names, since JAX hands dicts back with sorted keys.
+    """
+    names = sorted(levels, key=lambda name: int(name.removeprefix("P")))
+    return ops.concatenate([levels[name] for name in names], axis=-2)
+
+
+def _level(height: int | Tensor, width: int | Tensor, level: int, spec: AnchorSpec) -> Tensor:
+    y, x = (_centres(side, level) for side in (height, width))
+    centres = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]
+    half = 0.5 * spec.sides(level)  # [A, 2]
+    return ops.reshape(ops.concatenate([centres - half, centres + half], axis=-1), (-1, 4))
+
+
+def _centres(side: int | Tensor, level: int) -> Tensor:
+    return (ops.cast(ops.arange(level_size(side, level)), "float32") + 0.5) * 2.0**level

@@ -1,0 +1,76 @@
+"""Boxes as tensors: overlap, clipping and the coding relative to anchors. Every box is yxyx in pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras import ops
+
+Tensor = Any  # whatever the backend computes with
+
+# The largest growth of a side that `decode` believes: an anchor of 16 px becomes at most 1000 px (paper code).
+MAX_LOG_SCALE = math.log(1000 / 16)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return the intersection over union of every box in `a [..., N, 4]` with every box in `b [..., M, 4]`.
+
+    Boxes are yxyx in pixels; leading dimensions broadcast. A box without area overlaps nothing.
+
+    Returns:
+        `[..., N, M]` float32 in 0..1, never NaN.
+    """
+    ay1, ax1, ay2, ax2 = (side[..., :, None] for side in _sides(a))
+    by1, bx1, by2, bx2 = (side[..., None, :] for side in _sides(b))
+    height = ops.relu(ops.minimum(ay2, by2) - ops.maximum(ay1, by1))
+    width = ops.relu(ops.minimum(ax2, bx2) - ops.maximum(ax1, bx1))
+    intersection = height * width
+    union = _area(ay1, ax1, ay2, ax2) + _area(by1, bx1, by2, bx2) - intersection
+    return ops.divide_no_nan(intersection, union)
+
+
+def clip(boxes: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
+    """Clip `boxes [..., 4]` (yxyx pixels) to an image of `height` x `width` pixels, both scalars."""
+    limit = ops.cast(ops.stack([height, width, height, width]), "float32")
+    return ops.minimum(ops.maximum(ops.cast(boxes, "float32"), 0.0), limit)
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Code `boxes [..., 4]` relative to `anchors [..., 4]`, both yxyx pixels with positive sides.
+
+    Returns:
+        `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the centre in anchor sides and the log ratio of the sides,
+        without variance scaling.
+    """
+    y, x, h, w = _centre_and_size(boxes)
+    anchor_y, anchor_x, anchor_h, anchor_w = _centre_and_size(anchors)
+    shift = [(y - anchor_y) / anchor_h, (x - anchor_x) / anchor_w]
+    return ops.stack([*shift, ops.log(h / anchor_h), ops.log(w / anchor_w)], axis=-1)
+
+
+def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+    """Return the boxes `[..., 4]` (float32, yxyx pixels) that `deltas [..., 4]` code relative to `anchors [..., 4]`.
+
+    The inverse of `encode`, except that a side grows by at most `exp(MAX_LOG_SCALE)` = 62.5 times its anchor's.
+    """
+    ty, tx, th, tw = _sides(deltas)
+    anchor_y, anchor_x, anchor_h, anchor_w = _centre_and_size(anchors)
+    y, x = ty * anchor_h + anchor_y, tx * anchor_w + anchor_x
+    half_h = 0.5 * anchor_h * ops.exp(ops.minimum(th, MAX_LOG_SCALE))
+    half_w = 0.5 * anchor_w * ops.exp(ops.minimum(tw, MAX_LOG_SCALE))
+    return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
+
+
+def _sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    boxes = ops.cast(boxes, "float32")
+    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+
+
+def _area(y1: Tensor, x1: Tensor, y2: Tensor, x2: Tensor) -> Tensor:
+    return ops.relu(y2 - y1) * ops.relu(x2 - x1)
+
+
+def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    y1, x1, y2, x2 = _sides(boxes)
+    return 0.5 * (y1 + y2), 0.5 * (x1 + x2), y2 - y1, x2 - x1

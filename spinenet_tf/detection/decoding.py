@@ -1,0 +1,124 @@
+"""Decoding: from the raw outputs of a detector to its detections, by class-aware greedy NMS (paper section 5)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from keras import ops
+
+from spinenet_tf.detection.boxes import Tensor, clip, decode, iou
+
+
+class Candidates(NamedTuple):
+    """Hold the K best (anchor, class) pairs of each of B images, by falling score."""
+
+    boxes: Tensor  # [B, K, 4] float32 yxyx pixels, clipped to the image
+    scores: Tensor  # [B, K] float32, 0 where not above the threshold
+    classes: Tensor  # [B, K] int32
+
+
+def detections(
+    class_logits: Tensor,
+    box_deltas: Tensor,
+    anchors: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+    pre_nms_top_k: int = 5000,
+) -> dict[str, Tensor]:
+    """Return the detections in images of `height` x `width` pixels, best first.
+
+    `class_logits [B, N, C]` and `box_deltas [B, N, 4]` are raw outputs, `anchors [N, 4]` yxyx pixels. A detection
+    scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`.
+
+    The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS class by class and keeps
+    the best `max_detections` of all. Here one pool of `pre_nms_top_k` candidates of all classes is walked by falling
+    score. The detections are the same: classes do not suppress each other, so walking the merged list makes in each
+    class the decisions of its own NMS, and the first `max_detections` survivors of a sorted list are the best. Only
+    if the pool runs out first, with further pairs above the threshold outside of it, would the protocol find more.
+
+    Returns:
+        {"boxes": `[B, M, 4]` float32 yxyx pixels, clipped to the image (before NMS), "scores": `[B, M]` float32,
+        "classes": `[B, M]` int32, "num_detections": `[B]` int32} with M = `max_detections`; slots past
+        `num_detections` are 0 with class -1.
+
+    Raises:
+        ValueError: if outputs and anchors differ in their static N.
+    """
+    _check_same_anchors(class_logits, box_deltas, anchors)
+    candidates = _candidates(class_logits, box_deltas, anchors, pre_nms_top_k)
+    scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
+    candidates = candidates._replace(boxes=clip(candidates.boxes, height, width), scores=scores)
+    return _take(candidates, _survivors(candidates, iou_threshold, max_detections))
+
+
+def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor) -> None:
+    # Gathering past the end is clamped or zero on some devices: without this check the boxes would be silently wrong.
+    counts = {class_logits.shape[1], box_deltas.shape[1], anchors.shape[0]} - {None}
+    if len(counts) > 1:
+        raise ValueError(
+            "Class logits, box deltas and anchors must agree in their number of anchors. "
+            f"Received: shapes {class_logits.shape}, {box_deltas.shape} and {anchors.shape}"
+        )
+
+
+def _candidates(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor, top_k: int) -> Candidates:
+    """Decode the `top_k` best (anchor, class) pairs of each image."""
+    # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
+    anchor = ops.top_k(ops.cast(ops.max(class_logits, axis=-1), "float32"), _at_most(top_k, ops.shape(anchors)[0]))[1]
+    class_logits = ops.cast(_rows(class_logits, anchor), "float32")
+    batch, num_anchors, num_classes = ops.shape(class_logits)
+    pairs = ops.reshape(class_logits, (batch, num_anchors * num_classes))
+    logits, pair = ops.top_k(pairs, _at_most(top_k, num_anchors * num_classes))
+    anchor = ops.take_along_axis(anchor, pair // num_classes, axis=1)  # [B, K]
+    boxes = decode(_rows(box_deltas, anchor), ops.take(anchors, anchor, axis=0))
+    return Candidates(boxes, ops.sigmoid(logits), pair % num_classes)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
+    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything else here.
+    batch, rows, width = ops.shape(x)
+    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch)[:, None], axis=0)
+
+
+def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
+    return min(limit, size) if isinstance(size, int) else ops.minimum(limit, size)
+
+
+def _survivors(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
+    """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last."""
+    boxes, scores, classes = candidates
+    batch, pool = ops.shape(scores)
+    slot, index = ops.arange(max_detections), ops.arange(pool)
+
+    def some_remain(step: Tensor, remaining: Tensor, kept: Tensor) -> Tensor:
+        return (step < max_detections) & ops.any(remaining)
+
+    def keep_best(step: Tensor, remaining: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        best = ops.argmax(remaining, axis=1, keepdims=True)  # [B, 1]: scores fall, so the first that remains
+        is_best = index == best  # [B, K]
+        best_box = ops.sum(ops.where(is_best[..., None], boxes, 0.0), axis=1, keepdims=True)
+        best_class = ops.sum(ops.where(is_best, classes, 0), axis=1, keepdims=True)
+        suppressed = (classes == best_class) & (iou(best_box, boxes)[:, 0] > iou_threshold)
+        kept = ops.where((slot == step) & ops.any(remaining, axis=1, keepdims=True), best, kept)
+        # A box without area does not overlap even itself.
+        return step + 1, remaining & ~(suppressed | is_best), kept
+
+    none_kept = ops.broadcast_to(-1, (batch, max_detections))
+    return ops.while_loop(some_remain, keep_best, (0, scores > 0, none_kept))[2]
+
+
+def _take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:
+    valid, kept = kept >= 0, ops.maximum(kept, 0)
+    boxes = ops.take_along_axis(candidates.boxes, kept[..., None], axis=1)
+    scores = ops.take_along_axis(candidates.scores, kept, axis=1)
+    classes = ops.take_along_axis(candidates.classes, kept, axis=1)
+    return {
+        "boxes": ops.where(valid[..., None], boxes, 0.0),
+        "scores": ops.where(valid, scores, 0.0),
+        "classes": ops.where(valid, classes, -1),
+        "num_detections": ops.sum(ops.cast(valid, "int32"), axis=1),
+    }

@@ -1,0 +1,58 @@
+"""The losses of RetinaNet: focal loss on classes and Huber loss on coded boxes (paper section 5)."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from spinenet_tf.detection.assignment import Assignment
+from spinenet_tf.detection.boxes import Tensor
+
+
+def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma: float = 1.5) -> Tensor:
+    """Return the sigmoid focal loss of `logits [B, N, C]`, summed over the classes: `[B, N]` float32.
+
+    `class_targets [B, N]` are classes 0..C-1; -1, the background, is a negative of every class. `alpha` weighs
+    positives and `1 - alpha` negatives; `gamma` mutes what is already right.
+    """
+    logits = ops.cast(logits, "float32")
+    targets = ops.one_hot(class_targets, logits.shape[-1], dtype="float32")  # -1 has no hot entry
+    margin = logits * (2.0 * targets - 1.0)  # positive where the prediction is right
+    cross_entropy = ops.softplus(-margin)
+    # (1 - p)**gamma through log(1 - p) = -softplus(margin): its gradient stays finite where p rounds to 1.
+    focus = ops.exp(-gamma * (margin + cross_entropy))
+    weight = (1.0 - alpha) + (2.0 * alpha - 1.0) * targets
+    return ops.sum(weight * focus * cross_entropy, axis=-1)
+
+
+def huber_loss(deltas: Tensor, targets: Tensor, delta: float = 0.1) -> Tensor:
+    """Return the Huber loss of `deltas [B, N, 4]`, the mean over the 4 coordinates: `[B, N]` float32.
+
+    Quadratic up to an error of `delta`, linear with slope `delta` from there on.
+    """
+    error = ops.abs(ops.cast(deltas, "float32") - ops.cast(targets, "float32"))
+    quadratic = ops.minimum(error, delta)
+    return ops.mean(quadratic * (error - 0.5 * quadratic), axis=-1)
+
+
+def retinanet_loss(
+    class_logits: Tensor,
+    box_deltas: Tensor,
+    assignment: Assignment,
+    focal_alpha: float = 0.25,
+    focal_gamma: float = 1.5,
+    huber_delta: float = 0.1,
+    box_weight: float = 50.0,
+) -> dict[str, Tensor]:
+    """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimised.
+
+    `class_logits [B, N, C]` count at every anchor, `box_deltas [B, N, 4]` at positive ones only, times `box_weight`.
+    Both are sums over the batch divided by its positives + 1, so that a batch without ground truth is finite.
+    """
+    positive = assignment.positive
+    normalizer = ops.sum(ops.cast(positive, "float32")) + 1.0
+    class_loss = focal_loss(class_logits, assignment.class_targets, focal_alpha, focal_gamma)
+    box_loss = ops.where(positive, huber_loss(box_deltas, assignment.box_targets, huber_delta), 0.0)
+    return {
+        "class_loss": ops.sum(class_loss) / normalizer,
+        "box_loss": box_weight * ops.sum(box_loss) / normalizer,
+    }

@@ -1,0 +1,110 @@
+"""COCO's average precision, by faster-coco-eval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from spinenet_tf.data.dataset import DetectionDataset
+
+# In the order of COCO's own summary.
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """COCO's twelve numbers in 0..1, and the AP of each class; NaN where there is no ground truth."""
+
+    AP: float  # mean over IoU 0.50:0.05:0.95
+    AP50: float
+    AP75: float
+    APs: float  # objects under 32 x 32 px of the file
+    APm: float
+    APl: float  # objects over 96 x 96 px
+    AR1: float  # recall with one detection per image
+    AR10: float
+    AR100: float
+    ARs: float
+    ARm: float
+    ARl: float
+    per_class: dict[str, float]
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON, with None for NaN."""
+        values = asdict(self)
+        per_class = {name: _json(value) for name, value in values.pop("per_class").items()}
+        return {name: _json(value) for name, value in values.items()} | {"per_class": per_class}
+
+
+def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evaluation:
+    """Measure detections against a data set, crowds and all, as COCO does.
+
+    Each item is one image: `{"image_id": int, "boxes": [M, 4], "scores": [M], "classes": [M]}`, boxes yxyx in pixels
+    of the file; rows of class -1 are padding. Images that do not occur have no detections.
+
+    Raises:
+        ValueError: an image id or class that the data set does not have, lengths that differ, or values that are not
+            finite.
+    """
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    truth = COCO(dataset.coco(), print_function=_quiet)
+    known = {example.image_id for example in dataset}
+    rows = [row for item in detections for row in _rows(item, known, dataset.category_ids)]
+    run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
+    run.run()
+    numbers = (_defined(value) for value in run.stats[: len(METRICS)])
+    return Evaluation(
+        **dict(zip(METRICS, numbers, strict=True)),
+        per_class=_per_class(run.eval["precision"], run.params.catIds, dataset),
+    )
+
+
+def _rows(item: Mapping, known: set[int], category_ids: tuple[int, ...]) -> list[dict]:
+    """Return the detections of one image as COCO result rows."""
+    image_id = int(item["image_id"])
+    boxes, scores = np.asarray(item["boxes"], np.float64).reshape(-1, 4), np.asarray(item["scores"], np.float64)
+    classes = np.asarray(item["classes"], np.int64)
+    if image_id not in known:
+        raise ValueError(f"Detections of an image that the data set does not have. Received: {image_id=}")
+    if not len(boxes) == len(scores) == len(classes):
+        lengths = f"{len(boxes)}, {len(scores)}, {len(classes)}"
+        raise ValueError(f"image {image_id}: boxes, scores and classes differ in length. Received: {lengths}")
+    kept = classes != -1
+    boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise ValueError(f"image {image_id}: boxes and scores must be finite")
+    if ((classes < 0) | (classes >= len(category_ids))).any():
+        raise ValueError(f"image {image_id}: classes are 0..{len(category_ids) - 1}. Received: {np.unique(classes)}")
+    sides = boxes[:, [1, 0, 3, 2]] - boxes[:, [1, 0, 1, 0]] * [0, 0, 1, 1]
+    return [
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": bbox, "score": score}
+        for label, bbox, score in zip(classes, sides.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _per_class(precision: np.ndarray, columns: Iterable[int], dataset: DetectionDataset) -> dict[str, float]:
+    """Return the AP of each class from `[IoU threshold, recall, category, area range, detections per image]`.
+
+    `columns` are the category ids along the third axis. COCO marks what is undefined by -1.
+    """
+    curves = dict(zip(columns, np.moveaxis(np.asarray(precision)[..., 0, -1], -1, 0), strict=True))
+    return {
+        name: float(curves[key][curves[key] > -1].mean()) if (curves[key] > -1).any() else math.nan
+        for key, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+    }
+
+
+def _defined(value: float) -> float:
+    return math.nan if value < 0 else float(value)
+
+
+def _json(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _quiet(*_: object) -> None:
+    """Take the evaluator's progress messages, which it would print."""

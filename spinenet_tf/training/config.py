@@ -1,0 +1,145 @@
+"""The schema of a training config: YAML in, defaults filled in, unknown keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spinenet_tf.data.dataset import DetectionDataset
+
+Side = Annotated[int, Field(ge=32)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """A fault in a config, told in one line per field."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class CocoSource(_Strict):
+    """A COCO JSON file and the folder of its images."""
+
+    annotations: Path
+    images: Path
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the files themselves."""
+        from spinenet_tf.data.coco import read_coco
+
+        return read_coco(self.annotations, self.images)
+
+
+class DigitsSource(_Strict):
+    """The embedded data set: handwritten digits on photographs, written to `folder` where it is not there yet."""
+
+    digits: Path
+    scenes: Count
+    classes: Literal[1, 10] = 10
+    seed: int = 0
+
+    def read(self, split: Literal["train", "val"]) -> DetectionDataset:
+        """Write the scenes if needed, and read them as COCO files."""
+        from spinenet_tf.data.digits import read_digits
+
+        return read_digits(self.digits, split, self.scenes, self.classes, self.seed)
+
+
+class ModelConfig(_Strict):
+    """A detector by the factory's names."""
+
+    name: str
+    image_size: tuple[Side, Side]  # height, width in px
+    overrides: dict[str, Any] = {}
+
+
+class DataConfig(_Strict):
+    """Where images come from, and how they are varied in training."""
+
+    train: CocoSource | DigitsSource
+    val: CocoSource | DigitsSource
+    flip: bool = True
+    scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
+    max_boxes: Count = 100
+    cache: bool = False  # keep the decoded images in memory
+
+
+class OptimizerConfig(_Strict):
+    """The optimizer and its schedule; steps and epochs as counted by the run."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Positive = 0.28  # at a batch of 256; scaled linearly to the batch
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    schedule: Literal["step", "cosine"] = "step"
+    decay_epochs: tuple[Count, ...] = (30, 10)  # of "step": x 0.1 for so many last epochs, then again
+    warmup_steps: int = Field(2000, ge=0)
+    warmup_from: float = Field(0.0067, ge=0)  # first learning rate, also at a batch of 256
+    clip_global_norm: Positive | None = 10.0
+    ema: float | None = Field(None, gt=0, lt=1)  # momentum of the averaged weights
+
+
+class TrainConfig(_Strict):
+    """One training run."""
+
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch_size: Count
+    epochs: Count
+    steps_per_epoch: Count | None = None  # default: as many batches as the images fill
+    evaluate_every: Count = 1  # epochs
+    evaluation_batch_size: Count = 8
+    seed: int = 0
+    class_names: tuple[str, ...] | None = None  # filled in from the data
+
+    @model_validator(mode="after")
+    def _check_scale(self) -> TrainConfig:
+        if self.data.scale[0] > self.data.scale[1]:
+            raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the resolved config as YAML that `read_config` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
+    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, or an override without `=`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"There is no config {path}.")
+    try:
+        values = yaml.safe_load(path.read_text())
+        for override in overrides or []:
+            _apply(values, override)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError("; ".join([f"{path}: {lines[0]}", *lines[1:]])) from error
+
+
+def _apply(values: Any, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"An override has the form key=value. Received: {override!r}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {}) if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
+    values[last] = yaml.safe_load(text)

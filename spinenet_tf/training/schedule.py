@@ -1,0 +1,38 @@
+"""Learning rates: linear warm-up, then the paper's steps or a cosine."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rise linearly from `start` over `steps` steps to where `after` then is, and follow it (Goyal 2017)."""
+
+    def __init__(self, start: float, steps: int, after: keras.optimizers.schedules.LearningRateSchedule):
+        super().__init__()
+        self.start, self.steps, self.after = start, steps, after
+
+    def __call__(self, step):
+        rate = self.after(step)
+        if not self.steps:
+            return rate
+        progress = ops.cast(step, rate.dtype) / self.steps
+        return ops.where(progress < 1.0, self.start + (rate - self.start) * progress, rate)
+
+    def get_config(self):
+        after = keras.saving.serialize_keras_object(self.after)
+        return {"start": self.start, "steps": self.steps, "after": after}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"after": keras.saving.deserialize_keras_object(config["after"])})
+
+
+def step_decay(rate: float, total_steps: int, last_steps: tuple[int, ...]) -> keras.optimizers.schedules.PiecewiseConstantDecay:
+    """Divide `rate` by ten at each of the points that lie so many steps before the end."""
+    boundaries = sorted(max(0, total_steps - last) for last in last_steps)
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        boundaries, [rate * 0.1**index for index in range(len(boundaries) + 1)]
+    )

@@ -1,0 +1,98 @@
+"""Make tests quiet and repeatable on whichever Keras backend `KERAS_BACKEND` names; share what is slow to build."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+
+import hypothesis
+import numpy as np
+import pytest
+
+# Read once, when TensorFlow and matplotlib are first imported, so set before any test module is.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The first call of a tf.function traces it, which no deadline foresees.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Seed Python, NumPy and the backend, so that a test alone and the same test in the suite see one stream."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable:
+    """Return `images(height, width, batch=2)`: noise `[batch, height, width, 3]` float32."""
+
+    def draw(height: int, width: int, batch: int = 2) -> np.ndarray:
+        return np.random.default_rng(7).normal(size=(batch, height, width, 3)).astype("float32")
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def randomize() -> Callable:
+    """Return `randomize(model)`: weights as training could leave them.
+
+    Fresh ones would hide faults: every BN is the identity, every predictor is nearly zero, and unlucky ReLUs are dead.
+    """
+    ranges = {"gamma": (0.5, 1.5), "moving_variance": (0.5, 1.5)}
+
+    def draw(model, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        for weight in model.weights:
+            if weight.name in ranges:
+                value = rng.uniform(*ranges[weight.name], weight.shape)
+            elif len(weight.shape) == 1 and "seed" not in weight.name:
+                value = rng.normal(0.0, 0.1, weight.shape)
+            elif len(weight.shape) > 1:
+                fan_in = math.prod(weight.shape[:-1] if weight.shape[-1] > 1 else weight.shape[:2])
+                value = rng.normal(0.0, math.sqrt(2.0 / fan_in), weight.shape)
+            else:
+                continue
+            weight.assign(value)
+        return model
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def tiny_spec():
+    """Return a graph of one's own, small enough to build in half a second: stem 0, 1; blocks 2 to 7; outputs P3 to P5.
+
+    Node 2 is read by nobody, so the dangling rule adds it to node 5.
+    """
+    from spinenet_tf import ArchitectureSpec, BlockSpec
+
+    blocks = (
+        BlockSpec(3, "bottleneck", (0, 1)),
+        BlockSpec(5, "residual", (0, 1)),
+        BlockSpec(4, "bottleneck", (1, 3)),
+        BlockSpec(3, "bottleneck", (1, 4), is_output=True),
+        BlockSpec(4, "residual", (3, 5), is_output=True),
+        BlockSpec(5, "bottleneck", (4, 6), is_output=True),
+    )
+    return ArchitectureSpec("tiny", (2, 2), blocks, {2: 4, 3: 4, 4: 8, 5: 8})
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_spec, randomize):
+    """Return the backbone of `tiny_spec` at 64 px with random weights. Read only: do not train it or load into it."""
+    from spinenet_tf import backbone
+
+    return randomize(backbone(tiny_spec, (64, 64, 3), max_level=5, endpoint=8))
+
+
+@pytest.fixture(scope="session")
+def summary_rows():
+    """Return the rows of `summarize()` by name: the whole family, built and counted once."""
+    from spinenet_tf.summary import summarize
+
+    return {row["name"]: row for row in summarize()}

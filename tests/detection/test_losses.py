@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from spinenet_tf.detection.assignment import Assignment
+from spinenet_tf.detection.losses import focal_loss, huber_loss, retinanet_loss
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(0, 4, (2, 30, 5)).astype("float32")
+CLASSES = RNG.integers(-1, 5, (2, 30)).astype("int32")
+DELTAS = RNG.normal(0, 0.3, (2, 30, 4)).astype("float32")
+TARGETS = RNG.normal(0, 0.3, (2, 30, 4)).astype("float32")
+
+
+def focal_reference(logits: np.ndarray, classes: np.ndarray, alpha: float, gamma: float) -> np.ndarray:
+    p = 1 / (1 + np.exp(-logits.astype("float64")))
+    hot = classes[..., None] == np.arange(logits.shape[-1])
+    p_t, alpha_t = np.where(hot, p, 1 - p), np.where(hot, alpha, 1 - alpha)
+    return np.sum(-alpha_t * (1 - p_t) ** gamma * np.log(p_t), axis=-1)
+
+
+def huber_reference(deltas: np.ndarray, targets: np.ndarray, delta: float) -> np.ndarray:
+    error = np.abs(deltas.astype("float64") - targets)
+    return np.mean(np.where(error <= delta, error**2 / 2, delta * error - delta**2 / 2), axis=-1)
+
+
+def gradient(loss: Callable, x: np.ndarray) -> np.ndarray:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(loss)(x))
+    import tensorflow as tf
+
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(x)
+    return tape.gradient(value, x).numpy()
+
+
+def slope(loss: Callable[[np.ndarray], float], x: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    """Return the gradient of `loss` at `x` by central differences in float64."""
+    slopes = np.zeros(x.size)
+    for i in range(x.size):
+        shift = np.zeros(x.size)
+        shift[i] = step
+        shift = shift.reshape(x.shape)
+        slopes[i] = (loss(x + shift) - loss(x - shift)) / (2 * step)
+    return slopes.reshape(x.shape)
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 1.5), (0.5, 0.0), (0.75, 2.0)])
+def test_focal_loss_is_that_of_float64(alpha: float, gamma: float) -> None:
+    expected = focal_reference(LOGITS, CLASSES, alpha, gamma)
+    np.testing.assert_allclose(focal_loss(LOGITS, CLASSES, alpha, gamma), expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0])
+def test_huber_loss_is_that_of_float64(delta: float) -> None:
+    expected = huber_reference(DELTAS, TARGETS, delta)
+    np.testing.assert_allclose(huber_loss(DELTAS, TARGETS, delta), expected, rtol=1e-5)
+
+
+def test_gradients_are_the_slopes_of_the_float64_losses() -> None:
+    logits, classes = LOGITS[:, :4], CLASSES[:, :4]
+    np.testing.assert_allclose(
+        gradient(lambda x: ops.sum(focal_loss(x, classes)), logits),
+        slope(lambda x: focal_reference(x, classes, 0.25, 1.5).sum(), logits.astype("float64")),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    deltas, targets = DELTAS[:, :4], TARGETS[:, :4]
+    np.testing.assert_allclose(
+        gradient(lambda x: ops.sum(huber_loss(x, targets)), deltas),
+        slope(lambda x: huber_reference(x, targets, 0.1).sum(), deltas.astype("float64")),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5, 2.0])
+def test_extreme_logits_have_finite_losses_and_gradients(gamma: float) -> None:
+    logits = np.array([[[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]]] * 2, "float32")
+    classes = np.array([[0], [6]], "int32")
+    loss = ops.convert_to_numpy(focal_loss(logits, classes, gamma=gamma))
+    assert np.isfinite(loss).all()
+    assert loss[0, 0] > 1e4 * 0.75  # both ends of the first row are wrong, 1e4 each
+    assert np.isfinite(gradient(lambda x: ops.sum(focal_loss(x, classes, gamma=gamma)), logits)).all()
+
+
+def test_a_perfect_box_has_no_loss_and_no_gradient() -> None:
+    assert not ops.convert_to_numpy(huber_loss(TARGETS, TARGETS)).any()
+    assert not gradient(lambda x: ops.sum(huber_loss(x, TARGETS)), TARGETS).any()
+
+
+def test_half_precision_outputs_are_computed_in_float32() -> None:
+    logits, deltas = ops.cast(LOGITS, "bfloat16"), ops.cast(DELTAS, "float16")
+    exact = focal_loss(ops.cast(logits, "float32"), CLASSES)
+    assert ops.dtype(focal_loss(logits, CLASSES)) == "float32"
+    np.testing.assert_array_equal(focal_loss(logits, CLASSES), exact)
+    assert ops.dtype(huber_loss(deltas, TARGETS)) == "float32"
+
+
+def test_retinanet_loss_normalises_by_positives_and_ignores_boxes_of_background() -> None:
+    positive = CLASSES >= 0
+    losses = retinanet_loss(LOGITS, DELTAS, Assignment(CLASSES, TARGETS, positive))
+    normalizer = positive.sum() + 1
+    class_loss = focal_reference(LOGITS, CLASSES, 0.25, 1.5).sum() / normalizer
+    box_loss = 50 * huber_reference(DELTAS, TARGETS, 0.1)[positive].sum() / normalizer
+    np.testing.assert_allclose(losses["class_loss"], class_loss, rtol=1e-5)
+    np.testing.assert_allclose(losses["box_loss"], box_loss, rtol=1e-5)
+
+
+def test_without_ground_truth_losses_and_gradients_are_finite() -> None:
+    empty = Assignment(np.full_like(CLASSES, -1), np.zeros_like(TARGETS), np.zeros(CLASSES.shape, bool))
+    losses = retinanet_loss(LOGITS, DELTAS, empty)
+    assert float(losses["box_loss"]) == 0
+    np.testing.assert_allclose(
+        losses["class_loss"], focal_reference(LOGITS, empty.class_targets, 0.25, 1.5).sum(), 1e-5
+    )
+    assert not gradient(lambda x: retinanet_loss(LOGITS, x, empty)["box_loss"], DELTAS).any()
+    slopes = gradient(lambda x: retinanet_loss(x, DELTAS, empty)["class_loss"], LOGITS)
+    assert np.isfinite(slopes).all()
+    assert (slopes > 0).all()  # every class of every anchor is pushed down

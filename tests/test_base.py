@@ -1,0 +1,154 @@
+"""A weights file is whole or absent, carries its architecture, and never half-loads."""
+
+from __future__ import annotations
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf import backbone, detector
+from spinenet_tf.base import ArchitectureError, SpineNetModel, read_architecture
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_backbone, tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "tiny.weights.h5"
+    tiny_backbone.save_weights(path)
+    return path
+
+
+@pytest.fixture
+def fresh(tiny_spec, randomize):
+    """Return a model of the saved architecture, at another size and with other weights."""
+    return randomize(backbone(tiny_spec, (32, 96, 3), max_level=5, endpoint=8), seed=1)
+
+
+def _unchanged(model, before) -> bool:
+    return all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_weights_come_back_as_they_were_saved_whatever_the_image_size(saved, fresh, tiny_backbone):
+    fresh.load_weights(saved)
+    assert _unchanged(fresh, tiny_backbone.get_weights())
+
+
+def test_a_file_says_what_it_belongs_to(saved, tiny_backbone):
+    architecture = read_architecture(saved)
+    assert architecture["model"] == "tiny"
+    assert architecture["graph"]["blocks"][1]["parents"] == [0, 1]
+    assert (architecture["endpoint"], architecture["activation"]) == (8, "relu")
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ({"endpoint": 16}, "endpoint: 8 in the file, 16 in the model"),
+        ({"activation": "swish"}, "activation: relu in the file, swish in the model"),
+        ({"norm_epsilon": 1e-5}, "norm_epsilon: 0.001 in the file, 1e-05 in the model"),
+        ({"repeats": 2}, "repeats: 1 in the file, 2 in the model"),
+        ({"max_level": 4}, "max_level: 5 in the file, 4 in the model"),
+    ],
+)
+def test_another_architecture_is_refused_with_the_difference_and_nothing_is_written(
+    saved, tiny_spec, override, difference
+):
+    model = backbone(tiny_spec, (64, 64, 3), **{"max_level": 5, "endpoint": 8} | override)
+    before = model.get_weights()
+    with pytest.raises(ArchitectureError) as error:
+        model.load_weights(saved)
+    assert str(error.value).splitlines()[1:] == [f"  {difference}"]
+    assert str(saved) in str(error.value)
+    assert _unchanged(model, before)
+
+
+def test_another_graph_of_equal_shapes_is_refused(saved, tiny_spec):
+    config = tiny_spec.get_config()
+    config["blocks"][3]["parents"] = [0, 4]
+    model = backbone(type(tiny_spec).from_config(config), (64, 64, 3), max_level=5, endpoint=8)
+    with pytest.raises(ArchitectureError, match=r"graph.blocks.3.parents: \[1, 4\] in the file, \[0, 4\] in the model"):
+        model.load_weights(saved)
+
+
+def test_another_number_of_classes_is_refused(tiny_spec, tmp_path):
+    arguments = {"input_shape": (64, 64, 3), "max_level": 5, "head_depth": 1, "head_width": 8, "endpoint": 8}
+    path = tmp_path / "two.weights.h5"
+    detector(tiny_spec, 2, **arguments).save_weights(path)
+    with pytest.raises(ArchitectureError, match=r"retinanet.classes: 2 in the file, 3 in the model"):
+        detector(tiny_spec, 3, **arguments).load_weights(path)
+
+
+def test_a_damaged_file_leaves_the_model_as_it_was(saved, fresh, tmp_path):
+    path = tmp_path / "damaged.weights.h5"
+    path.write_bytes(saved.read_bytes())
+    with h5py.File(path, "a") as file:
+        last = sorted(name for name in file["layers"] if name.startswith("conv2d"))[-1]
+        del file["layers"][last]["vars"]["0"]
+    before = fresh.get_weights()
+    with pytest.raises(ValueError, match="damaged, nothing was loaded"):
+        fresh.load_weights(path)
+    assert _unchanged(fresh, before)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
+def test_a_truncated_file_leaves_the_model_as_it_was(saved, fresh, tmp_path, kept):
+    path = tmp_path / "truncated.weights.h5"
+    path.write_bytes(saved.read_bytes()[: int(kept * saved.stat().st_size)])
+    before = fresh.get_weights()
+    with pytest.raises(ValueError, match=r"truncated.weights.h5 is not a readable HDF5 file"):
+        fresh.load_weights(path)
+    assert _unchanged(fresh, before)
+
+
+def test_a_file_without_an_architecture_is_refused(fresh, tmp_path):
+    path = tmp_path / "plain.weights.h5"
+    keras.Model.save_weights(fresh, path)
+    with pytest.raises(ValueError, match="carries no architecture"):
+        fresh.load_weights(path)
+
+
+def test_a_missing_file_is_refused_by_its_name(fresh, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights file .*absent.weights.h5"):
+        fresh.load_weights(tmp_path / "absent.weights.h5")
+
+
+@pytest.mark.parametrize("act", ["save_weights", "load_weights"])
+def test_another_suffix_is_refused(fresh, tmp_path, act):
+    with pytest.raises(ValueError, match=r"ends in .weights.h5. Received: filepath='.*net.h5'"):
+        getattr(fresh, act)(tmp_path / "net.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_save_leaves_no_file_and_keeps_the_old_one(fresh, tmp_path, monkeypatch):
+    path = tmp_path / "net.weights.h5"
+    path.write_bytes(b"the old file")
+    monkeypatch.setattr(type(fresh), "architecture", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fresh.save_weights(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.weights.h5"]
+    assert path.read_bytes() == b"the old file"
+
+
+def test_an_existing_file_is_kept_unless_it_may_be_replaced(fresh, tmp_path):
+    path = tmp_path / "net.weights.h5"
+    fresh.save_weights(path)
+    content = path.read_bytes()
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        fresh.save_weights(path, overwrite=False)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the default that is changed is TensorFlow's")
+def test_xla_is_off_on_a_cpu_unless_asked_for(monkeypatch):
+    def compiled(devices, **kwargs):
+        passed = {}
+        monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices.get(kind, []))
+        monkeypatch.setattr(keras.Model, "compile", lambda self, *_, **kwargs: passed.update(kwargs))
+        SpineNetModel(x, y).compile("sgd", "mse", **kwargs)
+        return passed["jit_compile"]
+
+    x = keras.Input((2,))
+    y = keras.layers.Dense(1)(x)
+    assert compiled({}) is False
+    assert compiled({}, jit_compile=True) is True
+    assert compiled({"gpu": ["gpu:0"]}) == compiled({"tpu": ["tpu:0"]}) == "auto"

@@ -1,0 +1,82 @@
+"""The same weights compute the same on JAX: each test saves what TensorFlow says and asks a JAX process for its answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf import backbone, detector
+
+pytest.importorskip("jax")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compares TensorFlow with JAX")
+
+CHILD = """
+import json, sys
+import keras, numpy as np
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.retinanet import RetinaNet
+
+assert keras.backend.backend() == "jax"
+assert "tensorflow" not in sys.modules, "the package imports TensorFlow on JAX"
+folder, kind = sys.argv[1:]
+config = json.load(open(folder + "/config.json"))
+model = {"backbone": Backbone, "retinanet": RetinaNet}[kind].from_config(config)
+model.load_weights(folder + "/net.weights.h5")
+data = dict(np.load(folder + "/data.npz"))
+if kind == "backbone":
+    np.savez(folder + "/jax.npz", **model.predict(data["images"], verbose=0))
+else:
+    model.compile(keras.optimizers.SGD(0.01))
+    history = model.fit(data.pop("images"), data, verbose=0).history
+    model.save_weights(folder + "/trained.weights.h5")
+    np.savez(folder + "/jax.npz", **history)
+"""
+
+
+@pytest.fixture
+def on_jax(tmp_path):
+    """Return `on_jax(model, **data)`: the arrays that a JAX process answers for the model's config and weights."""
+
+    def run(model, **data) -> dict[str, np.ndarray]:
+        (tmp_path / "config.json").write_text(json.dumps(model.get_config()))
+        model.save_weights(tmp_path / "net.weights.h5")
+        np.savez(tmp_path / "data.npz", **data)
+        kind = type(model).__name__.lower()
+        environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+        command = [sys.executable, "-W", "error::UserWarning", "-c", CHILD, str(tmp_path), kind]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return dict(np.load(tmp_path / "jax.npz"))
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["spinenet_49", "spinenet_mobile_49xs"])
+def test_a_backbone_computes_the_same_at_an_odd_size(name, on_jax, images, randomize):
+    model = randomize(backbone(name, (100, 75, 3), width=0.25, endpoint=8))
+    answers = on_jax(model, images=images(100, 75, 1))
+    assert sorted(answers) == ["P3", "P4", "P5", "P6", "P7"]
+    for level, expected in model(images(100, 75, 1)).items():
+        np.testing.assert_allclose(answers[level], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_detector_takes_the_same_step(tiny_spec, on_jax, images, randomize, tmp_path):
+    model = randomize(detector(tiny_spec, 3, (64, 64, 3), max_level=5, endpoint=8, head_depth=1, head_width=8))
+    boxes = np.array([[[4, 4, 30, 30], [20, 10, 60, 50]], [[8, 16, 40, 48], [-1, -1, -1, -1]]], "float32")
+    targets = {"boxes": boxes, "classes": np.array([[0, 2], [1, -1]], "int32")}
+    answers = on_jax(model, images=images(64, 64), **targets)
+    model.compile(keras.optimizers.SGD(0.01))
+    history = model.fit(images(64, 64), targets, verbose=0).history
+    for name in ("loss", "class_loss", "box_loss"):
+        np.testing.assert_allclose(answers[name], history[name], rtol=1e-4)
+    stepped = [np.array(weight.value) for weight in model.weights]
+    model.load_weights(tmp_path / "trained.weights.h5")
+    for ours, weight in zip(stepped, model.weights, strict=True):
+        theirs = np.array(weight.value)
+        np.testing.assert_allclose(theirs, ours, atol=1e-3 * max(np.abs(ours).max(), 1.0), err_msg=weight.path)

@@ -1,0 +1,185 @@
+"""The factory: names, overrides and errors, and the contracts of classifiers and detectors."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf import backbone, classifier, detector, list_models
+from spinenet_tf.models import BACKBONE_OVERRIDES, DETECTOR_OVERRIDES
+
+SMALL = {"max_level": 5, "endpoint": 8}
+HEAD = {"head_depth": 1, "head_width": 8}
+
+
+@pytest.fixture(scope="module")
+def tiny_detector(tiny_spec, randomize):
+    return randomize(detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD))
+
+
+@pytest.fixture(scope="module")
+def compiled_detector(tiny_spec):
+    """Return a detector that each test trains further."""
+    net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, l2=0.01)
+    net.compile(keras.optimizers.Adam(0.01))
+    return net
+
+
+@pytest.fixture
+def targets():
+    boxes = np.array([[[4, 4, 30, 30], [20, 10, 60, 50]], [[8, 16, 40, 48], [-1, -1, -1, -1]]], "float32")
+    return {"boxes": boxes, "classes": np.array([[0, 2], [1, -1]], "int32")}
+
+
+def test_models_are_listed_by_kind():
+    assert list_models() == list_models("backbone") + list_models("mobile") + list_models("ladder")
+    assert list_models("mobile") == ["spinenet_mobile_49xs", "spinenet_mobile_49s", "spinenet_mobile_49"]
+    with pytest.raises(ValueError, match=r"Valid kinds are .*'ladder'.*Received: kind='phone'"):
+        list_models("phone")
+
+
+@pytest.mark.parametrize("build", [backbone, lambda name: classifier(name, 2), lambda name: detector(name, 2)])
+def test_an_unknown_name_is_answered_by_the_valid_ones(build):
+    with pytest.raises(ValueError, match="Unknown model 'spinenet49'") as error:
+        build("spinenet49")
+    assert all(name in str(error.value) for name in list_models())
+    assert "Did you mean 'spinenet_49'?" in str(error.value)
+
+
+def test_an_unknown_override_is_answered_by_the_valid_ones():
+    with pytest.raises(ValueError, match=r"Unknown override 'widht'. Did you mean 'width'\?") as error:
+        backbone("spinenet_49", widht=0.5)
+    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES)
+    with pytest.raises(ValueError, match="Unknown override 'head_dept'") as error:
+        detector("spinenet_49", 2, head_dept=0.5)
+    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
+    with pytest.raises(ValueError, match="Unknown override 'head_width'"):
+        classifier("spinenet_49", 2, head_width=8)
+
+
+@pytest.mark.parametrize("build", [classifier, detector])
+def test_there_is_at_least_one_class(build, tiny_spec):
+    with pytest.raises(ValueError, match=r"at least one class. Received: num_classes=0"):
+        build(tiny_spec, 0, (64, 64, 3), **SMALL)
+
+
+def test_an_unknown_head_is_answered_by_the_valid_ones():
+    with pytest.raises(ValueError, match=r"Valid heads are \('retinanet',\). Received: head='centernet'"):
+        detector("spinenet_49", 2, head="centernet")
+
+
+def test_a_detector_follows_the_family_table():
+    net = detector("spinenet_mobile_49xs", 2, (64, 64, 3))
+    assert (net.head_depth, net.head_width, net.anchor_spec.size) == (4, 24, 3.0)
+    assert isinstance(net.get_layer("class_conv3"), keras.layers.SeparableConv2D)
+    assert net.backbone.style.activation == "swish"
+
+
+def test_detector_overrides_reach_their_place(tiny_spec):
+    overrides = {"num_scales": 1, "aspect_ratios": (1.0,), "anchor_size": 2.0, "focal_gamma": 2.0, "box_weight": 10.0}
+    net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, **overrides, max_detections=7, activation="gelu")
+    assert net.get_layer("class_predictor").filters == 3, "one anchor of three classes"
+    assert (net.anchor_spec.size, net.anchor_spec.min_level, net.anchor_spec.max_level) == (2.0, 3, 5)
+    assert (net.loss_spec.focal_gamma, net.loss_spec.box_weight, net.loss_spec.focal_alpha) == (2.0, 10.0, 0.25)
+    assert (net.decoding_spec.max_detections, net.backbone.style.activation) == (7, "gelu")
+    assert len([layer for layer in net.layers if layer.name.startswith("class_conv") and "_P" not in layer.name]) == 1
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (100, 75, 3), (None, None, 3)])
+def test_a_classifier_gives_logits_at_any_size(tiny_spec, images, shape):
+    net = classifier(tiny_spec, 5, shape, **SMALL)
+    logits = net(images(shape[0] or 96, shape[1] or 160))
+    assert (tuple(logits.shape), keras.backend.standardize_dtype(logits.dtype)) == ((2, 5), "float32")
+
+
+def test_a_classifier_learns_its_own_images(tiny_spec, images):
+    net = classifier(tiny_spec, 2, (32, 32, 3), **SMALL, norm_momentum=0.5)
+    net.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = net.fit(images(32, 32, 4), np.array([0, 1, 0, 1]), epochs=12, verbose=0).history["loss"]
+    assert history[-1] < 0.5 * history[0]
+
+
+def test_raw_outputs_have_the_contracts_names_and_shapes(tiny_detector, images):
+    raw = tiny_detector(images(64, 64))
+    assert set(raw) == {"class_logits", "box_deltas"}
+    for output, values in (("class_logits", 3), ("box_deltas", 4)):
+        assert sorted(raw[output]) == ["P3", "P4", "P5"]
+        for level, side in (("P3", 8), ("P4", 4), ("P5", 2)):
+            assert raw[output][level].shape == (2, side, side, 9 * values)
+    logits, deltas = tiny_detector.flatten(raw)
+    assert (tuple(logits.shape), tuple(deltas.shape)) == ((2, 9 * 84, 3), (2, 9 * 84, 4))
+
+
+def test_predictions_are_boxes_in_the_image_by_falling_score(tiny_detector, images):
+    found = tiny_detector.predict(images(64, 64), verbose=0)
+    assert {name: array.shape for name, array in found.items()} == {
+        "boxes": (2, 100, 4),
+        "scores": (2, 100),
+        "classes": (2, 100),
+        "num_detections": (2,),
+    }
+    assert 0 <= found["boxes"].min() <= found["boxes"].max() <= 64
+    assert (np.diff(found["scores"]) <= 0).all()
+    slots = np.arange(100) < found["num_detections"][:, None]
+    assert ((found["classes"] >= 0) == slots).all(), "-1 is padding and nothing else"
+
+
+def test_predictions_follow_new_weights(tiny_spec, images, randomize):
+    net = randomize(detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD))
+    before = net.predict(images(64, 64), verbose=0)["boxes"]
+    randomize(net, seed=5)
+    assert not np.allclose(before, net.predict(images(64, 64), verbose=0)["boxes"])
+
+
+def test_a_detector_learns_by_compile_optimizer_alone(compiled_detector, images, targets):
+    history = compiled_detector.fit(images(64, 64), targets, epochs=8, verbose=0).history
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
+
+
+def test_a_detectors_loss_is_that_of_classes_and_boxes_and_l2(compiled_detector, images, targets):
+    result = compiled_detector.evaluate(images(64, 64), targets, verbose=0, return_dict=True)
+    penalty = float(sum(compiled_detector.losses))
+    assert penalty > 0.01
+    np.testing.assert_allclose(result["loss"], result["class_loss"] + result["box_loss"] + penalty, rtol=1e-4)
+
+
+def test_a_batch_without_objects_trains_to_finite_weights(compiled_detector, images, targets):
+    nothing = {"boxes": np.full_like(targets["boxes"], -1.0), "classes": np.full_like(targets["classes"], -1)}
+    history = compiled_detector.fit(images(64, 64), nothing, verbose=0).history
+    assert history["box_loss"] == [0.0]
+    assert all(np.isfinite(weight).all() for weight in compiled_detector.get_weights())
+
+
+def test_a_detector_of_any_size_trains_on_images_of_one(tiny_spec, images, targets):
+    net = detector(tiny_spec, 3, (None, None, 3), **SMALL, **HEAD)
+    net.compile("sgd")
+    assert np.isfinite(net.fit(images(100, 75), targets, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "detector"])
+def test_models_survive_their_config_and_a_keras_file(tiny_spec, tiny_detector, images, randomize, tmp_path, kind):
+    net = tiny_detector if kind == "detector" else randomize(classifier(tiny_spec, 5, (64, 64, 3), **SMALL))
+    copy = type(net).from_config(json.loads(json.dumps(net.get_config())))
+    assert copy.get_config() == net.get_config()
+    net.save(tmp_path / "net.keras")
+    copy = keras.models.load_model(tmp_path / "net.keras")
+    assert type(copy) is type(net)
+    ours, theirs = (keras.tree.flatten(model(images(64, 64))) for model in (net, copy))
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_weights_of_a_detector_that_has_predicted_are_those_of_its_net(tiny_spec, tiny_detector, images, tmp_path):
+    """What predicts holds the detector in turn: Keras must not walk from the one to the other."""
+    expected = tiny_detector.predict(images(64, 64), verbose=0)
+    path = tmp_path / "net.weights.h5"
+    tiny_detector.save_weights(path)
+    with h5py.File(path) as file:
+        assert "predictor" not in " ".join(file)
+    copy = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD)
+    copy.load_weights(path)
+    np.testing.assert_array_equal(copy.predict(images(64, 64), verbose=0)["boxes"], expected["boxes"])
