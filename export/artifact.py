@@ -17,7 +17,7 @@ def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     If the block raises, nothing appears and what stood at `target` still stands.
 
     Raises:
-        FileExistsError: something is in the way, and `overwrite` is False.
+        FileExistsError: something is in the way and `overwrite` is False, or it is a folder of something else.
         FileNotFoundError: there is no folder to write into.
     """
     target = Path(target)
@@ -44,10 +44,12 @@ def size_of(path: Path) -> int:
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Pass overwrite=True to replace it.")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(f"{path} is a folder but no SavedModel, it is never replaced.")
 
 
 def _move(path: Path, target: Path, replaced: Path) -> None:
-    """Put a file or folder in place of another; a folder cannot be replaced at once, so the old one steps aside."""
-    if target.is_dir():
+    """Put a file or folder in place of another; where a folder is involved, the old one has to step aside first."""
+    if target.exists() and (target.is_dir() or path.is_dir()):
         shutil.move(target, replaced / target.name)
     os.replace(path, target)

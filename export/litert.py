@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from spinenet_tf.detection.anchors import anchors, concatenate
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf.export.calibration import CALIBRATED, quantize
 from spinenet_tf.export.metadata import describe, read_metadata
 from spinenet_tf.export.savedmodel import DEFAULT, output_specs, write_signatures
 from spinenet_tf.export.signatures import INPUT, nest, raw_function
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
 
 SUFFIX = ".tflite"
-QUANTIZATIONS = ("none", "fp16", "dynamic", "int8", "int16x8")
-CALIBRATED = ("int8", "int16x8")
+QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
 
 
 def tflite(
@@ -57,9 +57,9 @@ def tflite(
     """
     _check_arguments(path, quantization, calibration)
     check_verifiable(model, verify_on)
-    raw = raw_function(model, batch_size=1)
-    metadata = describe(model, output_specs(raw), 1, quantization, class_names)
     with staged(path, overwrite) as file:
+        raw = raw_function(model, batch_size=1)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names)
         file.write_bytes(_convert(raw, quantization, calibration))
         metadata.append_to(file)
         metadata.write(file.parent, file.stem)
@@ -169,30 +169,5 @@ def _convert(raw: Callable, quantization: str, calibration: Iterable[np.ndarray]
         if quantization == "fp16":
             converter.target_spec.supported_types = [tf.float16]
         if quantization in CALIBRATED:
-            shape = tuple(raw.input_signature[0].shape[1:])
-            converter.representative_dataset = lambda: _calibration_images(calibration, shape)
-            # The only permitted set: a part that has no integer form fails here instead of running in float.
-            converter.target_spec.supported_ops = [_integer_operations(quantization)]
+            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]))
         return converter.convert()
-
-
-def _integer_operations(quantization: str) -> Any:
-    import tensorflow as tf
-
-    if quantization == "int8":
-        return tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-    return tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-
-
-def _calibration_images(batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[dict[str, np.ndarray]]:
-    count = 0
-    for batch in batches:
-        batch = np.asarray(batch, np.float32)
-        if batch.ndim != 4 or batch.shape[1:] != shape:
-            expected = ("batch", *shape)
-            raise ValueError(f"Calibration images have the shape {expected}. Received: shape={batch.shape}")
-        for image in batch:
-            count += 1
-            yield {INPUT: image[None]}
-    if not count:
-        raise ValueError("Calibration needs images. Received: an empty calibration")

@@ -116,7 +116,9 @@ def read_metadata(path: str | Path) -> Metadata:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise ValueError(f"{path} carries no metadata: it was not written by spinenet_tf.export.") from None
     if fields.get("format") != FORMAT:
-        raise ValueError(f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')}")
+        raise ValueError(
+            f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')}"
+        )
     return Metadata(**fields)
 
 

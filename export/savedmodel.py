@@ -34,16 +34,16 @@ def saved_model(
 
     Raises:
         ValueError: the model cannot be exported (see `signatures.image_shape`), or class names that do not fit.
-        FileExistsError: `path` exists and `overwrite` is False.
+        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but no SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """
-    raw = raw_function(model, batch_size)
-    metadata = describe(model, output_specs(raw), batch_size, class_names=class_names)
-    signatures = {"raw": raw, DEFAULT: raw}
-    if task_of(model) == "detection":
-        detect = detect_function(model, raw)
-        signatures |= {"detect": detect, DEFAULT: detect}
     with staged(path, overwrite) as folder:
+        raw = raw_function(model, batch_size)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names)
+        signatures = {"raw": raw, DEFAULT: raw}
+        if task_of(model) == "detection":
+            detect = detect_function(model, raw)
+            signatures |= {"detect": detect, DEFAULT: detect}
         write_signatures(folder, signatures)
         (folder / EXTRA).mkdir()
         metadata.write(folder / EXTRA)

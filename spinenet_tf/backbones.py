@@ -20,9 +20,10 @@ STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
 class Backbone(SpineNetModel):
     """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, in this order.
 
-    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). `width` multiplies all widths, `alpha` the inner convs of
-    cross-scale connections, `repeats` chains each block, `stochastic_depth` is the drop rate of the last block, the others' grow linearly to it.
-    The remaining arguments are those of `Style`. Source: arXiv 1912.05027, section 3 and appendix.
+    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). `width` multiplies all
+    widths, `alpha` the inner convs of cross-scale connections, `repeats` chains each block, `stochastic_depth` is the
+    drop rate of the last block, the others' grow linearly to it. The remaining arguments are those of `Style`. Source:
+    arXiv 1912.05027, section 3 and appendix.
 
     Raises:
         ValueError: a side under 32 px, a level that the spec does not output, or a value out of range.
@@ -109,9 +110,7 @@ def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
 def _check_levels(spec: ArchitectureSpec, min_level: int, max_level: int) -> None:
     missing = [level for level in range(min_level, max_level + 1) if level not in spec.output_levels]
     if missing or min_level > max_level:
-        raise ValueError(
-            f"{spec.name} outputs the levels {spec.output_levels}. Received: min_level={min_level}, max_level={max_level}"
-        )
+        raise ValueError(f"{spec.name} outputs the levels {spec.output_levels}. Received: {min_level=}, {max_level=}")
 
 
 class _Walk:
@@ -153,7 +152,7 @@ class _Walk:
         self.was_read.update(range(len(self.spec.stem) - 1))
 
     def build_block(self, index: int) -> None:
-        """Resample the two parents, add them (an output block also takes what nobody reads), activate, apply the block."""
+        """Resample the two parents, add them (to an output also what nobody reads), activate, apply the block."""
         block, node = self.spec.blocks[index], len(self.nodes)
         name, width = f"block{node}", self.widths[block.level]
         channels = block_channels(block.kind, width)
@@ -205,7 +204,7 @@ class _Walk:
 
 
 class _FpnWalk(_Walk):
-    """The baseline: a ResNet stem whose stages feed a feature pyramid network (Lin 2017), with BN as in the paper's code."""
+    """The baseline: a ResNet whose stages feed a feature pyramid network (Lin 2017), with BN as in the paper's code."""
 
     def run(self, endpoint: int) -> dict:
         self.build_stem()

@@ -21,8 +21,8 @@ class ArchitectureError(ValueError):
 class SpineNetModel(keras.Model):
     """A functional Keras model with an `architecture()`, by which its weights files are recognised.
 
-    Keras writes layers into a weights file by class and order, so that another net of equal shapes would load silently; here that is an
-    `ArchitectureError`, raised before anything is written.
+    Keras writes layers into a weights file by class and order, so that another net of equal shapes would load silently;
+    here that is an `ArchitectureError`, raised before anything is written.
     """
 
     def architecture(self) -> dict[str, Any]:
@@ -30,16 +30,18 @@ class SpineNetModel(keras.Model):
         raise NotImplementedError
 
     def compile(self, *args, jit_compile="auto", **kwargs) -> None:
-        """Compile as Keras does, but leave XLA out on TensorFlow's CPU, where convs are slower with it, unless asked for."""
-        on_cpu = not keras.distribution.list_devices("gpu") + keras.distribution.list_devices("tpu")
-        if jit_compile == "auto" and keras.backend.backend() == "tensorflow" and on_cpu:
-            jit_compile = False
+        """Compile as Keras does, but on TensorFlow's CPU without XLA, which makes convs slower there, unless asked."""
+        # Asked on TensorFlow only: JAX raises for a kind of device that it does not have.
+        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
+            has_accelerator = any(keras.distribution.list_devices(kind) for kind in ("gpu", "tpu"))
+            jit_compile = "auto" if has_accelerator else False
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, *args, shuffle: bool | None = None, **kwargs):
-        """Train as Keras does; `shuffle` defaults to True for arrays, and to False for data sets, which shuffle themselves."""
-        # Left to Keras, the optimizer's variables are created while TensorFlow traces the first step, which makes it trace the step
-        # twice, and lift each variable's initial value out of the graph: most of the time to the first step.
+        """Train as Keras does; `shuffle` defaults to True for arrays only: data sets shuffle themselves."""
+        # Left to Keras, the optimizer's variables are created while TensorFlow traces the first step, which makes it
+        # trace the step twice, and lift each variable's initial value out of the graph: most of the time to the first
+        # step.
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().fit(x, y, *args, shuffle=hasattr(x, "shape") if shuffle is None else shuffle, **kwargs)

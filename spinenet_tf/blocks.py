@@ -1,6 +1,7 @@
 """The blocks of the paper: conv + BN + activation, bottleneck, residual, MBConv, and what they share.
 
-Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph; `Style` makes these layers.
+Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph; `Style` makes these
+layers.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ class Style:
 
     def norm(self, x, *, name: str):
         """Apply batch normalisation."""
-        return BatchNorm(
-            momentum=self.norm_momentum, epsilon=self.norm_epsilon, synchronized=self.sync_bn, name=name
-        )(x)
+        return BatchNorm(momentum=self.norm_momentum, epsilon=self.norm_epsilon, synchronized=self.sync_bn, name=name)(
+            x
+        )
 
     def act(self, x, *, name: str):
         """Apply the network's activation."""

@@ -25,13 +25,17 @@ def classification_head(features: Mapping, image, num_classes: int, style: Style
         x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
     x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    return keras.layers.Dense(
-        num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits"
-    )(x)
+    return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
 
 
 def retinanet_head(
-    features: Mapping, num_classes: int, anchors_per_location: int, depth: int, width: int, separable: bool, style: Style
+    features: Mapping,
+    num_classes: int,
+    anchors_per_location: int,
+    depth: int,
+    width: int,
+    separable: bool,
+    style: Style,
 ) -> dict[str, dict]:
     """Return `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4], ...}}`.
 

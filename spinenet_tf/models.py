@@ -60,11 +60,12 @@ def backbone(
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
 
-    `overrides` are the arguments of `Backbone`: width, alpha, repeats, endpoint, activation, stochastic_depth, se_ratio, se_gate, norm_momentum,
-    norm_epsilon, sync_bn, l2.
+    `overrides` are the arguments of `Backbone`: width, alpha, repeats, endpoint, activation, stochastic_depth,
+    se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2.
 
     Raises:
-        ValueError: an unknown name or override (the message lists the valid ones), a level that the graph does not output, a side under 32 px.
+        ValueError: an unknown name or override (the message lists the valid ones), a level that the graph does not
+        output, a side under 32 px.
     """
     _check_overrides(overrides, BACKBONE_OVERRIDES)
     row = variant(name)
@@ -93,8 +94,8 @@ def detector(
 ) -> RetinaNet:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
-    `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios, anchor_size (in strides) and the fields of
-    `LossSpec` and `DecodingSpec`.
+    `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios,
+    anchor_size (in strides) and the fields of `LossSpec` and `DecodingSpec`.
 
     Raises:
         ValueError: an unknown head, or as `backbone` does.

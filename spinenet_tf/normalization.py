@@ -10,8 +10,9 @@ from keras import ops
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation over the last axis of `[B, H, W, C]` that uses TensorFlow's fused kernel where there is one.
 
-    Keras 3 composes the layer of elementwise ops, which makes a training step of SpineNet-49 1.2 times slower. Other backends,
-    synchronised statistics and float64 take Keras's own path. The moving variance is the biased one on every path.
+    Keras 3 composes the layer of elementwise ops, which makes a training step of SpineNet-49 1.2 times slower. Other
+    backends, synchronised statistics and float64 take Keras's own path. The moving variance is the biased one on every
+    path.
     """
 
     def call(self, inputs, training=None, mask=None):

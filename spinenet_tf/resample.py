@@ -20,9 +20,9 @@ def level_size(size, level: int):
 class NearestUpsample(keras.layers.Layer):
     """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
 
-    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is one resize op, which
-    phones' delegates take, and training a repetition, whose gradient XLA can compile; any other size is gathered by exact integer
-    indices, on which all backends agree.
+    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is
+    one resize op, which phones' delegates take, and training a repetition, whose gradient XLA can compile; any other
+    size is gathered by exact integer indices, on which all backends agree.
     """
 
     def __init__(self, level: int, **kwargs):
@@ -62,10 +62,12 @@ def nearest_indices(source, target):
 
 
 def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
-    """Connect a parent at `parent_level` to a block at `level` that takes `channels`; `inner` is alpha * C of the parent.
+    """Connect a parent at `parent_level` to a block at `level` that takes `channels`; `inner` is alpha * C of the
+    parent.
 
-    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the repetition of pixels, so
-    the function is the same at 1 / scale^2 of the work. No activation at the end: the block activates the sum of its parents.
+    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the
+    repetition of pixels, so the function is the same at 1 / scale^2 of the work. No activation at the end: the block
+    activates the sum of its parents.
     """
     x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
     if level > parent_level:

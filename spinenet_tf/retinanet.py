@@ -1,4 +1,4 @@
-"""The one-stage detector (Lin 2017): a backbone, the RetinaNet head, and what training and prediction need around them."""
+"""The one-stage detector (Lin 2017): a backbone, the RetinaNet head, and what training and prediction need."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ class DecodingSpec:
 class RetinaNet(SpineNetModel):
     """A detector from normalised images `[B, H, W, 3]` to raw outputs, trained by `compile(optimizer)` and `fit` alone.
 
-    Calling it gives `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4], ...}}`;
-    `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`, boxes yxyx in pixels of the
-    network's input, classes 0..num_classes - 1, -1 = padding. Source: arXiv 1912.05027, section 5.1.
+    Calling it gives `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4],
+    ...}}`; `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`,
+    boxes yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding. Source: arXiv 1912.05027,
+    section 5.1.
 
     Raises:
         ValueError: `num_classes` is not positive.
@@ -84,7 +85,8 @@ class RetinaNet(SpineNetModel):
         self.decoding_spec = decoding_spec or DecodingSpec()
         self.class_loss = keras.metrics.Mean("class_loss")
         self.box_loss = keras.metrics.Mean("box_loss")
-        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one again.
+        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one
+        # again.
         self._predictor = cache(self._with_decoding)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -97,7 +99,7 @@ class RetinaNet(SpineNetModel):
         return sum(self.losses, losses["class_loss"] + losses["box_loss"])
 
     def flatten(self, raw: Mapping[str, Mapping[str, Any]]) -> tuple:
-        """Join raw outputs over the levels: class logits `[B, N, num_classes]` and box deltas `[B, N, 4]`, in the anchors' order."""
+        """Join raw outputs over the levels: class logits `[B, N, num_classes]`, box deltas `[B, N, 4]`."""
         return tuple(
             concatenate({level: _per_anchor(x, values) for level, x in raw[output].items()})
             for output, values in (("class_logits", self.num_classes), ("box_deltas", 4))
@@ -119,8 +121,8 @@ class RetinaNet(SpineNetModel):
     def predict(self, x, **kwargs) -> dict[str, Any]:
         """Detect objects in normalised images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
 
-        Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes" `[B, M]` (-1 = padding)
-        and "num_detections" `[B]`.
+        Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
+        `[B, M]` (-1 = padding) and "num_detections" `[B]`.
         """
         return self._predictor().predict(x, **kwargs)
 

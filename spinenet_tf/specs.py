@@ -86,7 +86,7 @@ def _validate_stem(spec: ArchitectureSpec) -> None:
     steps = [after - before for before, after in zip(spec.stem, spec.stem[1:], strict=False)]
     if len(spec.stem) < 2 or spec.stem[0] != first or any(step not in (0, 1) for step in steps):
         raise ValueError(
-            f"The stem needs two or more levels that start at {first} and rise by at most one. Received: stem={spec.stem}"
+            f"A stem has two or more levels that start at {first} and rise by at most one. Received: stem={spec.stem}"
         )
     for level in spec.stem:
         if level not in spec.widths:

@@ -48,21 +48,27 @@ def test_every_model_gives_a_finite_pyramid_at_any_size(dynamic, images, size):
         assert x.std() > 1e-3, "a dead pyramid would pass every comparison"
 
 
-def test_every_model_survives_its_config_weights_and_keras_file_at_a_fixed_odd_size(dynamic, images, tmp_path):
+def test_every_model_survives_its_config_and_weights_at_a_fixed_odd_size(dynamic, images, tmp_path):
     config = json.loads(json.dumps(dynamic.get_config()))
     static = Backbone.from_config(config | {"input_shape": [96, 160, 3]})
     assert static.get_config() | {"input_shape": [None, None, 3]} == dynamic.get_config()
     dynamic.save_weights(tmp_path / "net.weights.h5")
     static.load_weights(tmp_path / "net.weights.h5")
-    x = images(96, 160, 1)
-    pyramid = static(x)
-    for level, expected in dynamic(x).items():
+    pyramid = static(images(96, 160, 1))
+    for level, expected in dynamic(images(96, 160, 1)).items():
         np.testing.assert_allclose(pyramid[level], expected, atol=1e-4 * np.abs(expected).max())
-    static.save(tmp_path / "net.keras")
+
+
+@pytest.mark.parametrize("name", ["spinenet_49", "spinenet_mobile_49xs", "r50_fpn"])
+def test_a_keras_file_gives_identical_outputs(name, images, randomize, tmp_path):
+    net = randomize(backbone(name, (64, 64, 3), **NARROW, stochastic_depth=0.2, l2=1e-4))
+    net.save(tmp_path / "net.keras")
     copy = keras.models.load_model(tmp_path / "net.keras")
     assert type(copy) is Backbone
-    for level, expected in copy(x).items():
-        np.testing.assert_array_equal(pyramid[level], expected)
+    assert copy.get_config() == net.get_config()
+    expected = net(images(64, 64, 1))
+    for level, x in copy(images(64, 64, 1)).items():
+        np.testing.assert_array_equal(x, expected[level])
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (128, 128, 3), (100, 75, 3), (32, 33, 3), (None, 64, 3)])
@@ -162,13 +168,6 @@ def test_repeats_chain_each_block(tiny_spec):
     assert "block5_out" not in names
 
 
-@pytest.mark.parametrize(
-    ("name", "default"), [("spinenet_49", "relu"), ("r0_sp53", "relu"), ("spinenet_mobile_49xs", "swish")]
-)
-def test_the_family_has_its_activation(name, default):
-    assert backbone(name, (64, 64, 3), **NARROW).style.activation == default
-
-
 def test_activation_norms_and_synchronisation_reach_every_layer(tiny_spec):
     net = _tiny(tiny_spec, activation="hard_swish", norm_momentum=0.9, norm_epsilon=1e-5, sync_bn=True)
     assert {layer.activation.__name__ for layer in _layers(net, keras.layers.Activation)} == {"hard_silu"}
@@ -214,7 +213,7 @@ def _additions(net: keras.Model, node: int) -> int:
     return len([layer for layer in _layers(net, keras.layers.Add) if layer.name.startswith(f"block{node}_fuse")])
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 3), (None, None, 3), (640, 640, 3)])
+@pytest.mark.parametrize("shape", [(64, 64, 3), (None, None, 3)])
 @pytest.mark.parametrize(("name", "dangling"), [("spinenet_49", (11, 14)), ("spinenet_mobile_49", (12, 15))])
 def test_the_dangling_rule_adds_one_edge_whatever_the_pixels(name, dangling, shape):
     net = backbone(name, shape, **NARROW)
@@ -259,15 +258,12 @@ def test_a_graph_of_ones_own_that_lacks_a_level_says_so(tiny_spec):
         backbone(tiny_spec, (64, 64, 3))
 
 
-def test_edges_decide_what_is_computed(tiny_spec, tiny_backbone, images):
-    """A parent that changes has to change what reads it, or the walk would read another node."""
-    rewired = replace(
-        tiny_spec, blocks=(*tiny_spec.blocks[:4], replace(tiny_spec.blocks[4], parents=(4, 5)), tiny_spec.blocks[5])
-    )
-    net = _tiny(rewired)
-    assert net.get_layer("block6_resample0_reduce").input.shape == (None, 4, 4, 32)
+def test_edges_decide_what_is_read(tiny_spec, tiny_backbone):
+    blocks = list(tiny_spec.blocks)
+    blocks[4] = replace(blocks[4], parents=(4, 5))  # block 6 read 3, of 8 channels, instead of 4, of 32
+    rewired = _tiny(replace(tiny_spec, blocks=tuple(blocks)))
     assert tiny_backbone.get_layer("block6_resample0_reduce").input.shape == (None, 2, 2, 8)
-    del images
+    assert rewired.get_layer("block6_resample0_reduce").input.shape == (None, 4, 4, 32)
 
 
 def test_names_are_stable():

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from spinenet_tf.detection.boxes import Tensor
+from spinenet_tf.resample import level_size
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,6 @@ class AnchorSpec:
         roots = np.sqrt(self.aspect_ratios)
         sides = np.stack([bases[:, None] / roots, bases[:, None] * roots], axis=-1)
         return sides.reshape(-1, 2).astype("float32")
-
-
-def level_size(n: int | Tensor, level: int) -> int | Tensor:
-    """Return how many locations `level` has along an image side of `n` pixels: ceil(n / 2**level).
-
-    This is (n + 1) // 2 applied `level` times, as SAME convolutions of stride 2 do. `n` is an int or an integer tensor.
-    """
-    stride = 2**level
-    return (n + stride - 1) // stride
 
 
 def anchors(height: int | Tensor, width: int | Tensor, spec: AnchorSpec) -> dict[str, Tensor]:

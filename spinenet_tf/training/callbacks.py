@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from spinenet_tf.evaluation.inference import detect_in_dataset
 
 
 class CocoEvaluation(keras.callbacks.Callback):
-    """Add COCO's numbers on a data set to the logs as `val_AP`, `val_AP50`, ... every so many epochs, and after the last."""
+    """Add COCO's numbers on a data set to the logs as `val_AP`, ... after every so many epochs, and after the last."""
 
     def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
         super().__init__()
@@ -24,7 +25,7 @@ class CocoEvaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        found = detect_in_dataset(self.model, self.dataset, self.image_size, self.batch_size)
+        found = detect_in_dataset(self.model.predict_on_batch, self.dataset, self.image_size, self.batch_size)
         numbers = evaluate(self.dataset, found).to_dict()
         if logs is not None:
             logs.update({f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None})
@@ -49,14 +50,11 @@ class JsonLog(keras.callbacks.Callback):
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Save the weights whenever `val_AP` is the highest so far in this run; a resumed run goes on from its log."""
+    """Save the weights whenever `val_AP` is the highest so far, also of the log's `rows` where a run is resumed."""
 
-    def __init__(self, path: Path, log: Path):
+    def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]] = ()):
         super().__init__()
-        self.path, self.log = path, log
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        rows = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        self.path = path
         self.best = max((row["val_AP"] for row in rows if "val_AP" in row), default=-1.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

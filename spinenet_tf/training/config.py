@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.models import variant
 
 Side = Annotated[int, Field(ge=32)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -21,6 +24,16 @@ class ConfigError(ValueError):
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest(cls, values: Any) -> Any:
+        """Refuse unknown keys before pydantic does, which would not say what was meant."""
+        for key in set(values) - set(cls.model_fields) if isinstance(values, dict) else ():
+            near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"Unknown key {key!r}.{hint} Valid are: {', '.join(cls.model_fields)}")
+        return values
 
 
 class CocoSource(_Strict):
@@ -51,6 +64,17 @@ class DigitsSource(_Strict):
         return read_digits(self.digits, split, self.scenes, self.classes, self.seed)
 
 
+def _kind_of_source(source: Any) -> str:
+    is_digits = "digits" in source if isinstance(source, dict) else isinstance(source, DigitsSource)
+    return "(digits)" if is_digits else "(coco)"
+
+
+# Told apart by a key, since trying both would report the faults of both.
+Source = Annotated[
+    Annotated[CocoSource, Tag("(coco)")] | Annotated[DigitsSource, Tag("(digits)")], Discriminator(_kind_of_source)
+]
+
+
 class ModelConfig(_Strict):
     """A detector by the factory's names."""
 
@@ -58,12 +82,18 @@ class ModelConfig(_Strict):
     image_size: tuple[Side, Side]  # height, width in px
     overrides: dict[str, Any] = {}
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        variant(name)
+        return name
+
 
 class DataConfig(_Strict):
     """Where images come from, and how they are varied in training."""
 
-    train: CocoSource | DigitsSource
-    val: CocoSource | DigitsSource
+    train: Source
+    val: Source
     flip: bool = True
     scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
     max_boxes: Count = 100
@@ -109,28 +139,49 @@ class TrainConfig(_Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def find_config(name: str) -> Path:
+    """Return the path of a config: a YAML file, or the name of one that is shipped with the package.
+
+    Raises:
+        ConfigError: it is neither; the message lists what is shipped.
+    """
+    shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("spinenet_tf.configs").iterdir()}
+    if name in shipped and not Path(name).is_file():
+        return Path(str(shipped[name]))
+    if not Path(name).is_file():
+        names = sorted(name for name, entry in shipped.items() if entry.name.endswith(".yaml"))
+        raise ConfigError(f"There is no config {name}. Shipped are: {', '.join(names)}.")
+    return Path(name)
+
+
 def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
     """Read a config file and apply `key.subkey=value` overrides, whose values are YAML.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, or an override without `=`.
+        ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, an override without `=`.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"There is no config {path}.")
     try:
-        values = yaml.safe_load(path.read_text())
-        for override in overrides or []:
-            _apply(values, override)
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a config: it holds no keys.")
+    for override in overrides or []:
+        _apply(values, override)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError("; ".join([f"{path}: {lines[0]}", *lines[1:]])) from error
+        raise ConfigError(f"{path}: {'; '.join(map(_fault, error.errors()))}") from error
+
+
+def _fault(fault: Any) -> str:
+    """Return where a value is wrong, and why, in the config's own terms."""
+    place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("("))
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def _apply(values: Any, override: str) -> None:
@@ -142,4 +193,7 @@ def _apply(values: Any, override: str) -> None:
         values = values.setdefault(parent, {}) if isinstance(values, dict) else None
     if not isinstance(values, dict):
         raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
-    values[last] = yaml.safe_load(text)
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The value of {key} is not YAML. Received: {override!r}") from error

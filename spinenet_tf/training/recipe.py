@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, JsonLog, SaveBest
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
@@ -19,33 +19,35 @@ PUBLISHED_BATCH = 256  # learning rates are given for it
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> RetinaNet:
     """Train a detector and write its run to `folder`: resolved config, log, TensorBoard events, best and last weights.
 
-    With `resume`, training goes on after the last whole epoch, optimizer included.
+    With `resume`, training goes on after the last whole epoch as if it had not stopped: weights, optimizer and data.
 
     Raises:
         ConfigError: the model or the class names are not valid.
-        DataError: an annotation file or an image is at fault.
-        RunError: the folder exists and neither `resume` nor `overwrite` is given.
+        DataError: an annotation file or an image is at fault, or there is nothing to evaluate on.
+        RunError: see `Run.check` and `Run.resume`; nothing is written then.
+        RuntimeError: the loss is not finite; the run keeps the weights of the last whole epoch.
     """
-    from spinenet_tf.data.pipeline import check_images, data_errors, training_batches
+    from spinenet_tf.data.pipeline import data_errors, training_batches
 
+    run = Run(folder)
+    run.check(resume=resume, overwrite=overwrite)
     keras.utils.set_random_seed(config.seed)
-    data, image_size = config.data, config.model.image_size
-    training, validation = data.train.read("train"), data.val.read("val")
-    config = config.model_copy(update={"class_names": _class_names(config, training, validation)})
-    check_images(training)
-    check_images(validation)
+    training, validation = _read_data(config)
+    config = config.model_copy(update={"class_names": training.class_names})
     detector = build_detector(config)
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
     detector.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
-    batches = training_batches(
-        training, image_size, config.batch_size, config.seed, data.flip, data.scale, data.max_boxes, data.cache
-    )
-    run = Run(folder)
-    run.create(config, resume=resume, overwrite=overwrite)
+    done = run.resume(detector, config) if resume else 0
+    data = config.data
+    options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
+    batches = training_batches(training, config.model.image_size, config.batch_size, *options, start_step=done)
+    if resume:
+        run.rewind_log(done // steps)
+    else:
+        run.create(config, overwrite=overwrite)
+    fitting = {"epochs": config.epochs, "initial_epoch": done // steps, "steps_per_epoch": steps}
     with data_errors():
-        callbacks = make_callbacks(run, config, validation)
-        detector.fit(batches, epochs=config.epochs, steps_per_epoch=steps, callbacks=callbacks)
-    detector.save_weights(run.last_weights_path)
+        detector.fit(batches, callbacks=make_callbacks(run, config, validation), **fitting)
     return detector
 
 
@@ -69,27 +71,35 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
 
 def make_callbacks(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
     """List what happens beside the steps; what comes later in the list sees the logs of what came before."""
-    evaluation = CocoEvaluation(
-        validation, config.model.image_size, config.evaluation_batch_size, config.evaluate_every
-    )
-    callbacks = [
-        evaluation,
-        SaveBest(run.weights_path, run.log_path),
+    measured = [
+        CocoEvaluation(validation, config.model.image_size, config.evaluation_batch_size, config.evaluate_every),
+        SaveBest(run.weights_path, run.read_log()),
         JsonLog(run.log_path),
         keras.callbacks.TensorBoard(run.events_folder, write_graph=False),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.BackupAndRestore(run.backup_folder, double_checkpoint=True, delete_checkpoint=False),
     ]
     if config.optimizer.ema is not None:
-        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    return callbacks
+        # What is measured are the averaged weights, what is resumed from the trained ones: they are swapped back.
+        swaps = (keras.callbacks.SwapEMAWeights(swap_on_epoch=True) for _ in range(2))
+        measured = [next(swaps), *measured, next(swaps)]
+    return [
+        keras.callbacks.TerminateOnNaN(raise_error=True),
+        *measured,
+        keras.callbacks.ModelCheckpoint(run.last_weights_path, save_weights_only=True),
+    ]
 
 
-def _class_names(config: TrainConfig, training: DetectionDataset, validation: DetectionDataset) -> tuple[str, ...]:
-    if training.class_names != validation.class_names:
-        raise ConfigError(
-            f"The classes of data.train and data.val differ. Received: {training.class_names}, {validation.class_names}"
-        )
-    if config.class_names not in (None, training.class_names):
-        raise ConfigError(f"class_names differ from the data's, {training.class_names}. Received: {config.class_names}")
-    return training.class_names
+def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]:
+    """Return training and validation data that fit each other, the config and their image files."""
+    from spinenet_tf.data.pipeline import check_images
+
+    training, validation = config.data.train.read("train"), config.data.val.read("val")
+    names = training.class_names
+    if names != validation.class_names:
+        raise ConfigError(f"The classes of data.train and data.val differ. Received: {names}, {validation.class_names}")
+    if config.class_names not in (None, names):
+        raise ConfigError(f"class_names differ from the data's, {names}. Received: {config.class_names}")
+    if not any(example.trainable.any() for example in validation):
+        raise DataError(f"{validation.name}: there are no objects to evaluate on.")
+    check_images(training)
+    check_images(validation)
+    return training, validation

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from spinenet_tf import models
 from spinenet_tf.retinanet import RetinaNet
@@ -25,24 +27,58 @@ class Run:
         self.last_weights_path = self.folder / "last.weights.h5"
         self.log_path = self.folder / "log.jsonl"
         self.events_folder = self.folder / "events"
-        self.backup_folder = self.folder / "backup"
 
-    def create(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Make the folder and write the resolved config into it.
+    def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
+        """Tell, before any work is done and without touching anything, whether a training may write here.
 
         Raises:
-            RunError: the folder exists and neither `resume` nor `overwrite` is given, or it cannot be resumed with this config.
+            RunError: the folder exists and neither `resume` nor `overwrite` is given, both are, there is no run to
+                resume, or the folder to overwrite is not a run's.
         """
+        if resume and overwrite:
+            raise RunError("--resume and --overwrite exclude each other.")
         if resume:
-            return self._check_resumable(config)
+            self.config()
+        elif self.folder.exists() and not overwrite:
+            raise RunError(f"{self.folder} exists. Pass --resume to go on, or --overwrite to start anew.")
+        elif self.folder.exists() and not self._is_ours():
+            raise RunError(f"{self.folder} is not a run folder, it is not overwritten.")
+
+    def create(self, config: TrainConfig, *, overwrite: bool = False) -> None:
+        """Make the folder, in place of an earlier run with `overwrite`, and write the resolved config into it.
+
+        Raises:
+            RunError: as `check` does.
+        """
+        self.check(overwrite=overwrite)
         if self.folder.exists():
-            if not overwrite:
-                raise RunError(f"{self.folder} exists. Pass --resume to go on, or --overwrite to start anew.")
-            self._remove()
+            shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
-        part = self.config_path.with_suffix(".part")
-        part.write_text(config.to_yaml())
-        os.replace(part, self.config_path)
+        _write_whole(self.config_path, config.to_yaml())
+
+    def resume(self, detector: RetinaNet, config: TrainConfig) -> int:
+        """Load weights and optimizer of the last whole epoch, if there was one; return the steps taken until then.
+
+        Raises:
+            RunError: this is not a run folder, or the run was started with another config.
+        """
+        if self.config() != config:
+            raise RunError(f"{self.folder} was started with another config: see {self.config_path.name} there.")
+        if self.last_weights_path.is_file():
+            detector.optimizer.build(detector.trainable_variables)
+            detector.load_weights(self.last_weights_path)
+        return int(detector.optimizer.iterations)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the rows of the log, one per epoch; none if nothing was logged yet."""
+        if not self.log_path.exists():
+            return []
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+    def rewind_log(self, epochs: int) -> None:
+        """Keep the rows of the first `epochs` epochs: training was cut off before the weights of others were saved."""
+        rows = [row for row in self.read_log() if row["epoch"] <= epochs]
+        _write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def config(self) -> TrainConfig:
         """Read the resolved config.
@@ -68,15 +104,18 @@ class Run:
         detector.load_weights(path)
         return detector, config
 
-    def _check_resumable(self, config: TrainConfig) -> None:
-        if self.config() != config:
-            raise RunError(f"{self.folder} was started with another config: see {self.config_path.name} there.")
+    def _is_ours(self) -> bool:
+        """Tell whether the folder may be removed: it is empty, or its config is one of a training run."""
+        try:
+            return self.folder.is_dir() and (not any(self.folder.iterdir()) or bool(self.config()))
+        except ValueError:
+            return False
 
-    def _remove(self) -> None:
-        """Remove an earlier run; a folder that is something else is not touched."""
-        if any(self.folder.iterdir()) and not self.config_path.is_file():
-            raise RunError(f"{self.folder} is not a run folder, it is not overwritten.")
-        shutil.rmtree(self.folder)
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def build_detector(config: TrainConfig) -> RetinaNet:

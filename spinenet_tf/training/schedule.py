@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule, PiecewiseConstantDecay
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+class Warmup(LearningRateSchedule):
     """Rise linearly from `start` over `steps` steps to where `after` then is, and follow it (Goyal 2017)."""
 
-    def __init__(self, start: float, steps: int, after: keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, start: float, steps: int, after: LearningRateSchedule):
         super().__init__()
         self.start, self.steps, self.after = start, steps, after
 
@@ -30,9 +31,7 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return cls(**config | {"after": keras.saving.deserialize_keras_object(config["after"])})
 
 
-def step_decay(rate: float, total_steps: int, last_steps: tuple[int, ...]) -> keras.optimizers.schedules.PiecewiseConstantDecay:
+def step_decay(rate: float, total_steps: int, last_steps: tuple[int, ...]) -> LearningRateSchedule:
     """Divide `rate` by ten at each of the points that lie so many steps before the end."""
     boundaries = sorted(max(0, total_steps - last) for last in last_steps)
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        boundaries, [rate * 0.1**index for index in range(len(boundaries) + 1)]
-    )
+    return PiecewiseConstantDecay(boundaries, [rate * 0.1**index for index in range(len(boundaries) + 1)])

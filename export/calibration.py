@@ -1,0 +1,76 @@
+"""Integer quantization: ranges from real images, then scales that every engine accepts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.export.signatures import INPUT
+
+CALIBRATED = ("int8", "int16x8")
+
+# The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
+# range of 1e-38 would give a scale that XNNPACK refuses (2^8 and more after a conv) and LiteRT 2.3 dies of. BN keeps
+# living activations two orders above this.
+MIN_RANGE = 0.05
+
+
+def quantize(converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> bytes:
+    """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
+
+    `batches` are finitely many normalised `[B, *shape]` images.
+
+    Raises:
+        ValueError: the images have another shape, or there are none.
+    """
+    import tensorflow as tf
+
+    operations = {
+        "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+        "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }
+    converter.representative_dataset = lambda: _images(batches, shape)
+    # The only permitted set: a part that has no integer form fails here instead of running in float.
+    converter.target_spec.supported_ops = [operations[quantization]]
+    with warnings.catch_warnings():
+        # The converter itself calibrates on the interpreter that TensorFlow warns of.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
+        return _quantize_int8(converter) if quantization == "int8" else converter.convert()
+
+
+def _quantize_int8(converter: Any) -> bytes:
+    """Do in two steps what the converter does in one, to reach the ranges between them."""
+    # TensorFlow has no public names for the steps.
+    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    converter._experimental_calibrate_only = True
+    calibrated = flatbuffer_utils.convert_bytearray_to_object(converter.convert())
+    for graph in calibrated.subgraphs:
+        for tensor in graph.tensors:
+            _widen(tensor.quantization)
+    quantized = mlir_quantize(bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated)))
+    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
+    return bytes(deduplicate_readonly_buffers(quantized))
+
+
+def _widen(parameters: Any) -> None:
+    """Raise the upper end of a calibrated range that is narrower than `MIN_RANGE`."""
+    if parameters is not None and parameters.max is not None:
+        parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
+
+
+def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[dict[str, np.ndarray]]:
+    count = 0
+    for batch in batches:
+        batch = np.asarray(batch, np.float32)
+        if batch.ndim != 4 or batch.shape[1:] != shape:
+            raise ValueError(f"Calibration images have the shape {('batch', *shape)}. Received: shape={batch.shape}")
+        for image in batch:
+            count += 1
+            yield {INPUT: image[None]}
+    if not count:
+        raise ValueError("Calibration needs images. Received: calibration without any")

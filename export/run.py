@@ -1,0 +1,67 @@
+"""Exports a run: its best weights, its class names, its data to calibrate on and to be verified by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.export.litert import CALIBRATED, tflite
+from spinenet_tf.export.savedmodel import saved_model
+from spinenet_tf.export.verify import Report
+from spinenet_tf.training.run import Run
+
+CALIBRATION_IMAGES = 200
+
+
+def export_run(
+    folder: str | Path,
+    form: str = "tflite",
+    quantization: str = "none",
+    path: str | Path | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Write a run's detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
+
+    Quantized forms are calibrated on training images and verified by AP on the run's validation data.
+
+    Raises:
+        RunError: `folder` is not a run with weights.
+        ValueError: a quantization is asked of a SavedModel, or as `tflite` does.
+        FileExistsError: the artifact exists and `overwrite` is False.
+        ExportError: the artifact failed its check; nothing was written.
+    """
+    if form == "saved_model" and quantization != "none":
+        raise ValueError(
+            f"A SavedModel is not quantized: use the format tflite. Received: quantization={quantization!r}"
+        )
+    detector, config = Run(folder).load()
+    names = config.class_names or ()
+    if form == "saved_model":
+        return saved_model(detector, path or Path(folder, "saved_model"), names, overwrite=overwrite)
+    calibration = None
+    if quantization in CALIBRATED:
+        calibration = calibration_batches(config.data.train.read("train"), config.model.image_size, config.seed)
+    suffix = "" if quantization == "none" else f"-{quantization}"
+    return tflite(
+        detector,
+        path or Path(folder, f"model{suffix}.tflite"),
+        quantization,
+        calibration,
+        names,
+        verify_on=None if quantization == "none" else config.data.val.read("val"),
+        overwrite=overwrite,
+    )
+
+
+def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:
+    """Yield images drawn from the data set by `seed`, preprocessed as for evaluation: `[B, H, W, 3]`."""
+    from spinenet_tf.data.pipeline import evaluation_batches
+
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:CALIBRATION_IMAGES]
+    sample = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))
+    for images, _ in evaluation_batches(sample, image_size, batch_size=8).as_numpy_iterator():
+        yield images

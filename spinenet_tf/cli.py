@@ -1,0 +1,206 @@
+"""The command line: `spinenet-tf COMMAND`. A user's mistake ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from spinenet_tf import models
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="SpineNet for Keras 3: train detectors, evaluate them, and ship them as SavedModel or TFLite.",
+)
+console = Console()
+
+Kind = StrEnum("Kind", list(models.KINDS))
+Format = StrEnum("Format", ["saved_model", "tflite"])
+Quantization = StrEnum("Quantization", ["none", "fp16", "dynamic", "int8", "int16x8"])
+ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.command("list")
+def list_models(kind: Annotated[Kind | None, typer.Argument(help="Only this kind.")] = None) -> None:
+    """List the models.
+
+    Example: spinenet-tf list mobile
+    """
+    for name in models.list_models(kind):
+        console.print(name, highlight=False)
+
+
+@app.command()
+def summary(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these models.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Count parameters and multiply-adds of every model, beside the published figures.
+
+    Example: spinenet-tf summary spinenet_49 spinenet_mobile_49
+    """
+    from spinenet_tf.summary import summarize
+
+    names = names or models.list_models()
+    with console.status("Building the models"):
+        rows = summarize(names)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from spinenet_tf.tables import summary_table
+
+    # Wider than a piped terminal claims to be: a cut table is of no use.
+    Console(width=max(console.width, 130)).print(summary_table(rows))
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a detector as a config says.
+
+    Example: spinenet-tf train digits epochs=2 --run runs/short
+    """
+    from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.recipe import train as carry_out
+
+    path = find_config(config)
+    folder = run or Path("runs") / path.stem
+    carry_out(read_config(path, overrides), folder, resume=resume, overwrite=overwrite)
+    console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    annotations: Annotated[Path | None, typer.Option(help="COCO JSON; default: the run's validation data.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+) -> None:
+    """Print COCO's twelve numbers and the AP of each class.
+
+    Example: spinenet-tf evaluate runs/digits
+    """
+    if output and not output.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {output.parent} to write into.")
+    from spinenet_tf.evaluation.coco import evaluate as measure
+    from spinenet_tf.evaluation.inference import detect_in_dataset
+    from spinenet_tf.predictor import load_predictor
+    from spinenet_tf.tables import evaluation_table
+
+    predictor = load_predictor(model)
+    dataset = _dataset(model, annotations, images)
+    if dataset.class_names != predictor.class_names:
+        raise ValueError(f"The model's classes are {predictor.class_names}, the data's {dataset.class_names}.")
+    found = detect_in_dataset(predictor.predict, dataset, predictor.image_size)
+    numbers = measure(dataset, _with_progress(found, len(dataset), "Detecting"))
+    console.print(evaluation_table(numbers))
+    if output:
+        output.write_text(json.dumps(numbers.to_dict(), indent=2))
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
+    model: Annotated[Path, typer.Option(help="The folder of a run, or a .tflite file.")],
+    output: Annotated[Path, typer.Option(help="Where pictures and detections.json go.")] = Path("predictions"),
+    threshold: Annotated[float, typer.Option(help="Lowest score that is drawn.", min=0.0, max=1.0)] = 0.3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Detect objects: write a picture with boxes for each image, and all detections as JSON.
+
+    Example: spinenet-tf predict photo.jpg --model runs/digits
+    """
+    from spinenet_tf.predictor import detect_in_files, image_files, load_predictor
+
+    files = image_files(source)
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
+    predictor = load_predictor(model)
+    detected = detect_in_files(predictor, files, output, threshold)
+    count = sum(1 for _ in _with_progress(detected, len(files), "Detecting"))
+    console.print(f"{count} pictures and detections.json are in {output}.", soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.tflite,
+    quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = Quantization.none,
+    output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a run's best weights, and check the artifact against Keras.
+
+    Example: spinenet-tf export runs/digits --format tflite --quantization int8
+    """
+    from spinenet_tf.export.run import export_run
+
+    with console.status(f"Exporting {run}"):
+        report = export_run(run, str(form), str(quantization), output, overwrite)
+    console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
+    console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
+    if report.ap:
+        console.print(f"AP {report.ap['keras']:.3f} in Keras, {report.ap['exported']:.3f} exported.", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option(help="The run's folder; the scenes go to data beside it.")] = Path("runs/demo"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Train on the embedded digits, evaluate, export, run the TFLite file, and draw the result, in a few minutes.
+
+    Example: spinenet-tf demo
+    """
+    from spinenet_tf.demo import run_demo
+
+    run_demo(run, overwrite=overwrite, console=console)
+
+
+def _dataset(model: Path, annotations: Path | None, images: Path | None):
+    if (annotations is None) != (images is None):
+        raise ValueError("--annotations and --images go together.")
+    if annotations and images:
+        from spinenet_tf.data.coco import read_coco
+
+        return read_coco(annotations, images)
+    if not model.is_dir():
+        raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
+    from spinenet_tf.training.run import Run
+
+    return Run(model).config().data.val.read("val")
+
+
+def _with_progress(items, total: int, title: str):
+    from rich.progress import track
+
+    return track(items, title, total, console=console)
+
+
+def main() -> None:
+    """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
+
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback.
+    """
+    try:
+        # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
+    except (typer.TyperException, ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("SPINENET_TF_DEBUG"):
+            raise
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"spinenet-tf: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,118 @@
+"""The whole road on the embedded data: train, evaluate, export, evaluate the TFLite file, draw."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.evaluation.coco import evaluate
+from spinenet_tf.evaluation.inference import detect_in_dataset
+from spinenet_tf.predictor import Predictor, load_predictor
+
+DRAWN_SCENES = 12
+
+
+def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, Any]:
+    """Carry out the config `demo` in `folder`, its scenes in `data` beside that, and return `folder/summary.json`.
+
+    Raises:
+        RunError: the folder exists and `overwrite` is False.
+    """
+    from spinenet_tf.export.run import export_run
+    from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.recipe import train
+
+    started = time.monotonic()
+    console.rule("Training spinenet_mobile_49xs on handwritten digits")
+    scenes = json.dumps(str(folder.parent / "data"))  # JSON is YAML, whatever characters the path has
+    config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
+    train(config, folder, overwrite=overwrite)
+
+    console.rule("Exporting")
+    reports = {
+        "saved_model": export_run(folder, "saved_model"),
+        "tflite": export_run(folder, "tflite"),
+        "tflite_int8": export_run(folder, "tflite", "int8"),
+    }
+    console.rule("Evaluating on scenes that were held out")
+    held_out = config.data.val.read("val")
+    keras_form, int8_form = load_predictor(folder), load_predictor(reports["tflite_int8"].path)
+    summary = {
+        "ap_float": _ap(keras_form, held_out),
+        "ap_int8": _ap(int8_form, held_out),
+        "sizes_bytes": {"keras_weights": (folder / "best.weights.h5").stat().st_size}
+        | {name: report.size for name, report in reports.items()},
+        "latencies_ms": _latencies(keras_form, {name: report.path for name, report in reports.items()}),
+        "paths": {"keras_weights": str(folder / "best.weights.h5")}
+        | {name: str(report.path) for name, report in reports.items()},
+        "picture": str(_draw(int8_form, held_out, folder / "detections.png")),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    console.print(_table(summary))
+    return summary
+
+
+def _ap(predictor: Predictor, dataset: DetectionDataset) -> float:
+    return evaluate(dataset, detect_in_dataset(predictor.predict, dataset, predictor.image_size)).AP
+
+
+def _latencies(keras_form: Predictor, paths: dict[str, Path]) -> dict[str, float]:
+    """Return the median milliseconds for one image, from pixels to detections."""
+    forms: dict[str, Callable] = {"keras_weights": keras_form.predict, "saved_model": _serve(paths["saved_model"])}
+    forms |= {name: load_predictor(paths[name]).predict for name in ("tflite", "tflite_int8")}
+    image = np.zeros((1, *keras_form.image_size, 3), np.float32)
+    return {name: _median_ms(lambda predict=predict: predict(image)) for name, predict in forms.items()}
+
+
+def _serve(path: Path) -> Callable:
+    import tensorflow as tf
+
+    detect = tf.saved_model.load(str(path)).signatures["detect"]
+    # The signature is an attribute of what was loaded, which TensorFlow does not keep alive by itself.
+    return lambda image: {name: x.numpy() for name, x in detect(images=tf.constant(image)).items()}
+
+
+def _median_ms(call: Callable, repeats: int = 30) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return round(statistics.median(times), 2)
+
+
+def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
+    from spinenet_tf.data.images import read_image
+    from spinenet_tf.visualize import contact_sheet, draw_detections, save_png
+
+    pictures = []
+    for example in dataset.examples[:DRAWN_SCENES]:
+        image = read_image(example.path)
+        found = predictor.detect(image)
+        columns = (found[name] for name in ("boxes", "classes", "scores"))
+        pictures.append(draw_detections(image, *columns, class_names=predictor.class_names))
+    save_png(path, contact_sheet(pictures))
+    return path
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table("form", "AP", "size MB", "ms per image", "where", title="What the demo made")
+    accuracy = {"keras_weights": summary["ap_float"], "tflite_int8": summary["ap_int8"]}
+    for name, path in summary["paths"].items():
+        ap = f"{accuracy[name]:.3f}" if name in accuracy else "as Keras"
+        size, latency = summary["sizes_bytes"][name] / 1e6, summary["latencies_ms"][name]
+        table.add_row(name, ap, f"{size:.2f}", f"{latency:.1f}", path)
+    table.add_row("detections of the int8 file", "", "", "", summary["picture"])
+    table.caption = f"on this machine, in {summary['seconds']:.0f} s"
+    return table

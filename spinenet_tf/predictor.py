@@ -1,0 +1,109 @@
+"""A trained detector from disk, whatever form it has: a run's folder or a .tflite file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.evaluation.inference import Predict, in_file
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What `predict` needs to know beside the network."""
+
+    predict: Predict  # normalised images [B, H, W, 3] to detections
+    image_size: tuple[int, int]
+    class_names: tuple[str, ...]
+
+    def detect(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes."""
+        from spinenet_tf.data.images import preprocess
+
+        pixels, scale = preprocess(image, *self.image_size)
+        return in_file(self.predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
+
+
+def load_predictor(path: str | Path) -> Predictor:
+    """Load a run's folder (its best weights) or a .tflite file.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: it is neither a run nor a .tflite file of this package.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no model {path}.")
+    if path.is_dir():
+        from spinenet_tf.training.run import Run
+
+        detector, config = Run(path).load()
+        return Predictor(detector.predict_on_batch, config.model.image_size, config.class_names or ())
+    if path.suffix != ".tflite":
+        raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
+    from spinenet_tf.export import TFLiteModel
+
+    model = TFLiteModel(path)
+    return Predictor(model.predict, model.image_size, tuple(model.class_names))
+
+
+def image_files(source: Path) -> list[Path]:
+    """Return the image at `source`, or all images of the folder in order of their names.
+
+    Raises:
+        FileNotFoundError: there is nothing at `source`.
+        DataError: the folder holds no images.
+    """
+    from spinenet_tf.data.dataset import DataError
+
+    if not source.exists():
+        raise FileNotFoundError(f"There is no image or folder {source}.")
+    if source.is_file():
+        return [source]
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DataError(f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+    return found
+
+
+def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, threshold: float) -> Iterator[Path]:
+    """Detect in each image, write its picture to `output` and yield its path; write `detections.json` at the end.
+
+    All images are decoded once before the first picture is written, so that one that does not decode leaves nothing
+    behind. The JSON maps a file's name to its size and all its detections, boxes yxyx in pixels, also those under the
+    `threshold` of what is drawn.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    from spinenet_tf.data.images import read_image
+    from spinenet_tf.visualize import draw_detections, save_png
+
+    for file in files:
+        read_image(file)
+    output.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for file in files:
+        image = read_image(file)
+        detections = predictor.detect(image)
+        found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
+        columns = (detections[name] for name in ("boxes", "classes", "scores"))
+        picture = draw_detections(image, *columns, class_names=predictor.class_names, threshold=threshold)
+        save_png(output / f"{file.name}.png", picture)
+        yield file
+    (output / "detections.json").write_text(json.dumps(found, indent=1))
+
+
+def _rows(detections: dict[str, np.ndarray], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    columns = (detections["boxes"].tolist(), detections["scores"].tolist(), detections["classes"].tolist())
+    return [
+        {"class": class_names[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
+        for box, score, label in zip(*columns, strict=True)
+    ]

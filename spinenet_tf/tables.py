@@ -1,0 +1,59 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from spinenet_tf.evaluation.coco import METRICS, Evaluation
+
+
+def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Show what `summary.summarize` returned; published figures stand in brackets behind the counted ones."""
+    table = Table(title="Multiply-adds of the RetinaNet's convs; published figures in brackets")
+    columns = (
+        "model",
+        "input",
+        "backbone M",
+        "RetinaNet M",
+        "classifier M",
+        "published order B",
+        "as run B",
+        "FLOPs B",
+        "AP",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
+    for row in rows:
+        published, macs = row["published"], row["macs"] / 1e9
+        table.add_row(
+            row["name"],
+            str(row["input"]),
+            f"{row['backbone_params'] / 1e6:.2f}",
+            _counted(row["retinanet_params"] / 1e6, published["params_m"], 2),
+            f"{row['classifier_params'] / 1e6:.2f}",
+            _counted(row["macs_published_order"] / 1e9, published["macs_b"], 1 if macs > 5 else 3),
+            f"{macs:.{1 if macs > 5 else 3}f}",
+            f"{2 * macs:.{1 if macs > 5 else 3}f}",
+            "-" if published["ap"] is None else f"({published['ap']})",
+        )
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Show COCO's twelve numbers beside the AP of each class."""
+    numbers = Table(box=None, show_header=False)
+    for name in METRICS:
+        numbers.add_row(name, f"{getattr(evaluation, name):.3f}")
+    classes = Table(box=None, show_header=False)
+    for name, ap in evaluation.per_class.items():
+        classes.add_row(name, f"{ap:.3f}")
+    table = Table("COCO", "AP by class")
+    table.add_row(numbers, classes)
+    return table
+
+
+def _counted(value: float, published: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + ("" if published is None else f" ({published})")

@@ -1,0 +1,91 @@
+"""Metadata says all that a program needs, and survives the trip."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+
+from spinenet_tf.data.images import MEAN, STD
+from spinenet_tf.export.metadata import describe, read_metadata
+
+
+def outputs(detector) -> dict:
+    shape = SimpleNamespace(shape=(1, 8, 16, 27))
+    return {"class_logits_P3": shape, "box_deltas_P3": SimpleNamespace(shape=(1, 8, 16, 36))}
+
+
+def test_metadata_names_what_a_detector_needs(detector) -> None:
+    metadata = describe(detector, outputs(detector), 1, "int8", ["a", "b", "c"])
+    assert (metadata.task, metadata.model, metadata.quantization) == ("detection", "spinenet_49", "int8")
+    assert metadata.input["shape"] == [1, 64, 128, 3]
+    assert (tuple(metadata.input["mean"]), tuple(metadata.input["std"])) == (MEAN, STD)
+    assert metadata.image_size == (64, 128)
+    assert metadata.anchor_spec == detector.anchor_spec
+    assert metadata.decoding_spec == detector.decoding_spec
+    assert metadata.outputs["class_logits_P3"]["shape"] == [1, 8, 16, 27]
+    assert "anchor * classes + class" in metadata.outputs["class_logits_P3"]["layout"]
+
+
+def test_a_tflite_file_carries_its_metadata_behind_the_model(detector, tmp_path) -> None:
+    file = tmp_path / "model.tflite"
+    file.write_bytes(b"the model itself")
+    metadata = describe(detector, outputs(detector), 1, class_names=["a", "größer", "c d"])
+    metadata.append_to(file)
+    assert read_metadata(file) == metadata
+    assert file.read_bytes().startswith(b"the model itself")
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("labels.txt").decode().splitlines() == ["a", "größer", "c d"]
+
+
+def test_equal_models_give_equal_bytes(detector, tmp_path) -> None:
+    files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    for file in files:
+        file.write_bytes(b"model")
+        describe(detector, outputs(detector), 1).append_to(file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_classes_without_names_are_numbered(detector) -> None:
+    assert describe(detector, outputs(detector), 1).class_names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a", "b"], "3 classes. Received: 2"), (["a", "b\nc", "d"], "one line")]
+)
+def test_names_that_do_not_fit_are_refused(detector, names, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        describe(detector, outputs(detector), 1, class_names=names)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all"])
+def test_a_file_without_metadata_is_named(content, tmp_path) -> None:
+    file = tmp_path / "foreign.tflite"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"foreign\.tflite carries no metadata"):
+        read_metadata(file)
+
+
+def test_a_zip_of_something_else_is_no_metadata(tmp_path) -> None:
+    file = tmp_path / "foreign.tflite"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("labels.txt", "cat\n")
+    with pytest.raises(ValueError, match="carries no metadata"):
+        read_metadata(file)
+
+
+def test_a_folder_without_metadata_and_a_missing_file_are_named(tmp_path) -> None:
+    with pytest.raises(ValueError, match="carries no metadata"):
+        read_metadata(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"absent\.tflite"):
+        read_metadata(tmp_path / "absent.tflite")
+
+
+def test_another_version_is_refused(tmp_path) -> None:
+    file = tmp_path / "model.tflite"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"format": 2}))
+    with pytest.raises(ValueError, match=r"another version.*Received: 2"):
+        read_metadata(file)

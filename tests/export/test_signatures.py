@@ -1,0 +1,78 @@
+"""The flat form: its names, its shapes, and what cannot be exported."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import spinenet_tf
+from spinenet_tf.export.signatures import flatten, nest, raw_function, task_of
+
+LEVELS = ("P3", "P4", "P5", "P6", "P7")
+SMALL = {"width": 0.25, "endpoint": 16}
+
+
+def shapes(model: keras.Model, batch_size: int | None) -> dict[str, tuple[int | None, ...]]:
+    specs = raw_function(model, batch_size).get_concrete_function().structured_outputs
+    return {name: tuple(spec.shape) for name, spec in specs.items()}
+
+
+def test_a_detector_has_two_named_maps_per_level(detector) -> None:
+    sides = {"P3": (8, 16), "P4": (4, 8), "P5": (2, 4), "P6": (1, 2), "P7": (1, 1)}
+    expected = {f"class_logits_{level}": (1, *sides[level], 9 * 3) for level in LEVELS}
+    expected |= {f"box_deltas_{level}": (1, *sides[level], 9 * 4) for level in LEVELS}
+    assert shapes(detector, batch_size=1) == expected
+
+
+def test_a_classifier_has_logits_and_any_batch() -> None:
+    model = spinenet_tf.classifier("spinenet_49", 7, (64, 64, 3), **SMALL)
+    assert shapes(model, batch_size=None) == {"logits": (None, 7)}
+
+
+def test_a_backbone_has_its_levels() -> None:
+    model = spinenet_tf.backbone("spinenet_49", (64, 64, 3), min_level=4, max_level=5, **SMALL)
+    assert shapes(model, batch_size=2) == {"P4": (2, 4, 4, 16), "P5": (2, 2, 2, 16)}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"class_logits": {"P3": 1, "P4": 2}, "box_deltas": {"P3": 3, "P4": 4}},
+        {"P3": 1, "P4": 2},
+        np.zeros((1, 7)),
+    ],
+    ids=["detection", "backbone", "classification"],
+)
+def test_nest_undoes_flatten(outputs) -> None:
+    assert nest(flatten(outputs)) is outputs or nest(flatten(outputs)) == outputs
+
+
+def test_the_graph_has_no_variables(detector) -> None:
+    assert not raw_function(detector, 1).get_concrete_function().graph.variables
+
+
+def test_a_model_of_unknown_size_is_refused_with_the_remedy() -> None:
+    model = spinenet_tf.backbone("spinenet_49", (None, None, 3), **SMALL)
+    with pytest.raises(ValueError, match=r"static input_shape=\(H, W, 3\).*Received: shape=\(None, None, 3\)"):
+        raw_function(model, 1)
+
+
+def test_a_model_in_half_precision_is_refused() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = spinenet_tf.backbone("spinenet_49", (64, 64, 3), **SMALL)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match=r"computes in float32.*dtypes=\['bfloat16'\]"):
+        raw_function(model, 1)
+
+
+def test_a_batch_of_none_is_refused(detector) -> None:
+    with pytest.raises(ValueError, match="Received: batch_size=0"):
+        raw_function(detector, 0)
+
+
+def test_foreign_models_are_refused() -> None:
+    with pytest.raises(ValueError, match="Received: model=Sequential"):
+        task_of(keras.Sequential())
