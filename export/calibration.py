@@ -32,9 +32,12 @@ def quantize(converter: Any, quantization: str, batches: Iterable[np.ndarray], s
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
         "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _images(batches, shape)
     # The only permitted set: a part that has no integer form fails here instead of running in float.
     converter.target_spec.supported_ops = [operations[quantization]]
+    # The older quantizer is the one for 16 bits anyway; the newer would first calibrate in vain.
+    converter.experimental_new_quantizer = quantization == "int8"
     with warnings.catch_warnings():
         # The converter itself calibrates on the interpreter that TensorFlow warns of.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)

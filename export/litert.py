@@ -41,17 +41,19 @@ def tflite(
 ) -> Report:
     """Write a .tflite for one normalised image `images` `[1, H, W, 3]`, with raw outputs by name, without decoding.
 
-    Inputs and outputs are float32 whatever the `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has 8-bit
-    weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of a conv and per
-    output; "int16x8" has 16-bit activations. The last two need `calibration`: finitely many batches `[B, H, W, 3]` of real images,
-    preprocessed as for evaluation. Operations are TFLite's own, none of them TensorFlow's (Flex).
+    Inputs and outputs are float32 whatever the `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
+    8-bit weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of
+    a conv and per output; "int16x8" has 16-bit activations, which XNNPACK does not run, so it is slow. The last two
+    need `calibration`: finitely many batches `[B, H, W, 3]` of real images, preprocessed as for evaluation. Operations
+    are TFLite's own, none of them TensorFlow's (Flex).
 
-    The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model before it appears:
-    "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form by its COCO AP.
+    The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
+    before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
+    by its COCO AP.
 
     Raises:
-        ValueError: an unknown quantization, calibration missing or of another shape, a model that cannot be exported (see
-            `signatures.image_shape`), or class names or `verify_on` that do not fit it.
+        ValueError: an unknown quantization, calibration missing or of another shape, a model that cannot be exported
+            (see `signatures.image_shape`), or class names or `verify_on` that do not fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
         ExportError: the file differs from the model or loses more AP than `max_ap_loss`; nothing was written.
     """
@@ -105,8 +107,8 @@ class TFLiteModel:
     def predict(self, images: np.ndarray) -> Any:
         """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`; raises as `raw` does.
 
-        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 = padding) and
-        "num_detections" `[B]`.
+        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
+        padding) and "num_detections" `[B]`.
         """
         if self.metadata.task != "detection":
             return self.raw(images)
@@ -152,22 +154,22 @@ def _check_arguments(path: str | os.PathLike, quantization: str, calibration: An
         raise ValueError(f"Valid quantizations are {QUANTIZATIONS}. Received: quantization={quantization!r}")
     if quantization in CALIBRATED and calibration is None:
         raise ValueError(
-            f"{quantization} needs calibration=..., batches of a few hundred real images preprocessed as for evaluation. "
-            "Received: calibration=None"
+            f"{quantization} needs calibration=..., batches of a few hundred real images, preprocessed as for "
+            "evaluation. Received: calibration=None"
         )
 
 
-def _convert(raw: Callable, quantization: str, calibration: Iterable[np.ndarray] | None) -> bytes:
+def _convert(raw: Any, quantization: str, calibration: Iterable[np.ndarray] | None) -> bytes:
     """Convert by way of a SavedModel: from a function alone the converter loses the outputs' names."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
         write_signatures(Path(folder), {DEFAULT: raw})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
+        if calibration is not None and quantization in CALIBRATED:
+            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]))
         if quantization != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "fp16":
             converter.target_spec.supported_types = [tf.float16]
-        if quantization in CALIBRATED:
-            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]))
         return converter.convert()

@@ -25,7 +25,10 @@ _LAYOUTS = {
     "logits": "[batch, class], softmax gives probabilities",
 }
 _FEATURES = "[batch, row, column, channel]"
-_ANCHOR_ORDER = "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, side size * 2^level * 2^(scale / num_scales) px"
+_ANCHOR_ORDER = (
+    "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, "
+    "side size * 2^level * 2^(scale / num_scales) px"
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class Metadata:
         return DecodingSpec(**self.decoding or {})
 
     def write(self, folder: Path, stem: str = "") -> None:
-        """Write `metadata.json` and, where there are classes, `labels.txt`; with a stem, `stem.metadata.json` and so on."""
+        """Write `metadata.json` and, where there are classes, `labels.txt`, prefixed by `stem.` if there is one."""
         for name, text in self._files().items():
             (folder / (f"{stem}.{name}" if stem else name)).write_text(text, encoding="utf-8")
 
     def append_to(self, file: Path) -> None:
-        """Append the same files to a .tflite as a zip: interpreters read it from the front, zip readers from the end."""
+        """Append the same files to a .tflite as a zip: interpreters read from the front, zip readers from the end."""
         with zipfile.ZipFile(file, "a") as archive:
             for name, text in self._files().items():
                 # Without ZipInfo's fixed date, equal models would give unequal files.
@@ -82,13 +85,14 @@ def describe(
     quantization: str = "none",
     class_names: Sequence[str] | None = None,
 ) -> Metadata:
-    """Return the metadata of a model whose signature has these `outputs` (anything with a shape); classes without names get numbers.
+    """Return the metadata of a model whose signature has these `outputs`, anything with a shape.
+
+    Classes without names get numbers.
 
     Raises:
         ValueError: there are more or fewer names than classes, or a name has a line break.
     """
     task = task_of(model)
-    is_detector = task == "detection"
     return Metadata(
         task=task,
         model=backbone_of(model).name,
@@ -96,8 +100,8 @@ def describe(
         input=_input((batch_size, *image_shape(model))),
         outputs={name: _output(name, outputs[name].shape) for name in sorted(outputs)},
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
-        anchors=asdict(model.anchor_spec) | {"order": _ANCHOR_ORDER} if is_detector else None,
-        decoding=asdict(model.decoding_spec) if is_detector else None,
+        anchors=_anchors(model.anchor_spec) if task == "detection" else None,
+        decoding=asdict(model.decoding_spec) if task == "detection" else None,
     )
 
 
@@ -145,13 +149,17 @@ def _input(shape: tuple[int | None, ...]) -> dict[str, Any]:
     }
 
 
+def _anchors(spec: AnchorSpec) -> dict[str, Any]:
+    return asdict(spec) | {"aspect_ratios": list(spec.aspect_ratios), "order": _ANCHOR_ORDER}
+
+
 def _output(name: str, shape: Sequence[int | None]) -> dict[str, Any]:
     kind = name.rpartition("_")[0] or name
     return {"shape": list(shape), "dtype": "float32", "layout": _LAYOUTS.get(kind, _FEATURES)}
 
 
 def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
-    if names is None:
+    if not names:
         return [str(label) for label in range(num_classes)]
     if len(names) != num_classes:
         raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")

@@ -28,9 +28,9 @@ def saved_model(
     """Write a SavedModel with named signatures on normalised `images` `[batch_size, H, W, 3]` float32; None: any batch.
 
     `raw` gives the raw maps, `class_logits_P3`, ..., `logits` or `P3`, ... A detector also has `detect`, which is its
-    `serving_default`: boxes `[B, M, 4]` yxyx in pixels of the input, scores, classes (-1 = padding), num_detections. For other models
-    that is `raw`. `metadata.json` and `labels.txt` lie in the folder `assets.extra`. The weights are constants: the
-    artifact can be served, not trained. It is compared with the model before it appears.
+    `serving_default`: boxes `[B, M, 4]` yxyx in pixels of the input, scores, classes (-1 = padding), num_detections.
+    For other models that is `raw`. `metadata.json` and `labels.txt` lie in the folder `assets.extra`. The weights are
+    constants: the artifact can be served, not trained. It is compared with the model before it appears.
 
     Raises:
         ValueError: the model cannot be exported (see `signatures.image_shape`), or class names that do not fit.
@@ -51,7 +51,7 @@ def saved_model(
     return Report(Path(path), size_of(Path(path)), difference)
 
 
-def output_specs(raw: Callable) -> Mapping[str, Any]:
+def output_specs(raw: Any) -> Mapping[str, Any]:
     """Return the outputs of `raw_function`'s function by name, each with its shape."""
     return raw.get_concrete_function().structured_outputs
 

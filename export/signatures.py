@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -40,9 +40,9 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
         ValueError: a side is unknown, the net computes in half precision, or Keras runs on another backend than
             TensorFlow; the message says what to do.
     """
-    shape = backbone_of(model).image_shape
+    height, width, channels = shape = backbone_of(model).image_shape
     static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
-    if None in shape:
+    if height is None or width is None:
         raise ValueError(f"An exported model has one image size: build the model with {static}")
     halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
     if halves:
@@ -53,11 +53,11 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
             "Exporting needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow, the weights files are the same. "
             f"Received: backend={backend!r}"
         )
-    return shape
+    return height, width, channels
 
 
 def flatten(outputs: Any) -> dict[str, Any]:
-    """Give every tensor of a model's output its name: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
+    """Name every tensor of a model's output: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
     if not isinstance(outputs, Mapping):
         return {LOGITS: outputs}
     flat: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def nest(flat: Mapping[str, Any]) -> Any:
     return nested
 
 
-def raw_function(model: keras.Model, batch_size: int | None) -> Callable:
+def raw_function(model: keras.Model, batch_size: int | None) -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
     The weights are constants of its graph: TensorFlow then folds BN into the convs, and the TFLite converter finds no
@@ -107,7 +107,7 @@ def raw_function(model: keras.Model, batch_size: int | None) -> Callable:
     return raw
 
 
-def detect_function(model: RetinaNet, raw: Callable) -> Callable:
+def detect_function(model: RetinaNet, raw: Any) -> Any:
     """Return a `tf.function` from `images` to boxes `[B, M, 4]` (yxyx pixels), scores, classes and num_detections.
 
     It calls `raw`, whose weights are so stored once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # The largest difference that a form may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
 # adds up over some 60 convs in a row; integer forms have no bound of this kind: they are judged by AP.
 TOLERANCES = {"none": 1e-4, "fp16": 2e-2}
-
-Predict = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 class ExportError(RuntimeError):
@@ -51,25 +49,15 @@ def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], im
 def ap_difference(model: keras.Model, runner: Any, dataset: DetectionDataset) -> dict[str, float]:
     """Return COCO AP of the detector ("keras"), of the artifact's runner ("exported"), and what was lost ("loss")."""
     from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.inference import detect_in_dataset
 
     image_size = image_shape(model)[:2]
-    predictors: dict[str, Predict] = {"keras": lambda x: model.predict(x, verbose=0), "exported": runner.predict}
-    ap = {name: evaluate(dataset, detect_all(dataset, image_size, predict)).AP for name, predict in predictors.items()}
+    predictors = {"keras": model.predict_on_batch, "exported": runner.predict}
+    ap = {
+        name: evaluate(dataset, detect_in_dataset(predict, dataset, image_size)).AP
+        for name, predict in predictors.items()
+    }
     return ap | {"loss": ap["keras"] - ap["exported"]}
-
-
-def detect_all(
-    dataset: DetectionDataset, image_size: tuple[int, int], predict: Predict, batch_size: int = 8
-) -> Iterator[dict[str, Any]]:
-    """Yield what `evaluate` takes, image by image: `predict`'s detections with boxes in pixels of the file, clipped to it."""
-    from spinenet_tf.data.pipeline import evaluation_batches
-
-    for images, targets in evaluation_batches(dataset, image_size, batch_size).as_numpy_iterator():
-        found = predict(images)
-        for row, image_id in enumerate(targets["image_id"]):
-            boxes = np.clip(found["boxes"][row] / targets["scale"][row], 0, np.tile(targets["size"][row], 2))
-            scores_and_classes = {name: found[name][row] for name in ("scores", "classes")}
-            yield {"image_id": int(image_id), "boxes": boxes, **scores_and_classes}
 
 
 def check(
@@ -79,14 +67,16 @@ def check(
     verify_on: DetectionDataset | None = None,
     max_ap_loss: float = 0.02,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Compare an artifact's runner (`raw`, `predict`) with the model: return `float_difference` on noise and `ap_difference`.
+    """Compare an artifact's runner with the model: return `float_difference` on noise and `ap_difference`.
+
+    `runner` has `raw` and, for `verify_on`, `predict`, as `TFLiteModel` has them.
 
     Raises:
         ExportError: an output is not finite, differs by more than `TOLERANCES`, or AP fell by more than `max_ap_loss`.
     """
     noise = np.random.default_rng(0).standard_normal((1, *image_shape(model)), "float32")
     difference = float_difference(model, runner.raw, noise)
-    tolerance = TOLERANCES.get(quantization, np.inf)
+    tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # of integer forms: any number
     if not difference["max"] <= tolerance:
         raise ExportError(
             f"The {quantization} artifact differs from Keras by more than {tolerance:g} of the largest output. "

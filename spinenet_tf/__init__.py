@@ -1,7 +1,28 @@
 """SpineNet for Keras 3: scale-permuted backbones, detectors and classifiers that train, evaluate and export."""
 
-from spinenet_tf.models import backbone, classifier, detector, list_models
-from spinenet_tf.specs import ArchitectureSpec, BlockSpec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinenet_tf.family import list_models
+    from spinenet_tf.models import backbone, classifier, detector
+    from spinenet_tf.specs import ArchitectureSpec, BlockSpec
 
 __all__ = ["ArchitectureSpec", "BlockSpec", "backbone", "classifier", "detector", "list_models"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ArchitectureSpec": "specs",
+    "BlockSpec": "specs",
+    "backbone": "models",
+    "classifier": "models",
+    "detector": "models",
+    "list_models": "family",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: Keras takes seconds, which `spinenet-tf --help` need not wait for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spinenet_tf' has no attribute {name!r}")
+    return getattr(import_module(f"spinenet_tf.{_HOMES[name]}"), name)

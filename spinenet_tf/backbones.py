@@ -60,7 +60,7 @@ class Backbone(SpineNetModel):
         outputs = {f"P{level}": pyramid[level] for level in range(min_level, max_level + 1)}
         super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec
-        self.image_shape = tuple(input_shape)
+        self.image_shape: tuple[int | None, int | None, int] = (input_shape[0], input_shape[1], 3)
         self.min_level, self.max_level = min_level, max_level
         self.scaling = {"width": width, "alpha": alpha, "repeats": repeats, "endpoint": endpoint}
         self.stochastic_depth = stochastic_depth

@@ -113,14 +113,12 @@ def _weights_path(filepath) -> Path:
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        items = enumerate(value)
-    else:
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
         return {prefix: value}
     flat: dict[str, Any] = {}
-    for key, entry in items:
+    for key, entry in value.items():
         flat |= _flatten(entry, f"{prefix}.{key}" if prefix else str(key))
     return flat
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from spinenet_tf import models
+from spinenet_tf import family
 
 app = typer.Typer(
     add_completion=False,
@@ -21,20 +20,25 @@ app = typer.Typer(
 )
 console = Console()
 
-Kind = StrEnum("Kind", list(models.KINDS))
-Format = StrEnum("Format", ["saved_model", "tflite"])
-Quantization = StrEnum("Quantization", ["none", "fp16", "dynamic", "int8", "int16x8"])
+Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
+@app.callback()
+def prepare() -> None:
+    # No docstring: it would stand in place of the help text above.
+    if not {"list", "--help"} & set(sys.argv):
+        _import_tensorflow_quietly()
+
+
 @app.command("list")
-def list_models(kind: Annotated[Kind | None, typer.Argument(help="Only this kind.")] = None) -> None:
+def list_models(kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None) -> None:
     """List the models.
 
     Example: spinenet-tf list mobile
     """
-    for name in models.list_models(kind):
+    for name in family.list_models(kind):
         console.print(name, highlight=False)
 
 
@@ -49,7 +53,7 @@ def summary(
     """
     from spinenet_tf.summary import summarize
 
-    names = names or models.list_models()
+    names = names or family.list_models()
     with console.status("Building the models"):
         rows = summarize(names)
     if as_json:
@@ -137,8 +141,8 @@ def predict(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.tflite,
-    quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = Quantization.none,
+    form: Annotated[Literal["saved_model", "tflite"], typer.Option("--format", help="What to write.")] = "tflite",
+    quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = "none",
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -149,7 +153,7 @@ def export(
     from spinenet_tf.export.run import export_run
 
     with console.status(f"Exporting {run}"):
-        report = export_run(run, str(form), str(quantization), output, overwrite)
+        report = export_run(run, form, quantization, output, overwrite)
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     if report.ap:
@@ -168,6 +172,21 @@ def demo(
     from spinenet_tf.demo import run_demo
 
     run_demo(run, overwrite=overwrite, console=console)
+
+
+def _import_tensorflow_quietly() -> None:
+    """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _dataset(model: Path, annotations: Path | None, images: Path | None):

@@ -94,14 +94,12 @@ def _median_ms(call: Callable, repeats: int = 30) -> float:
 
 def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.visualize import contact_sheet, draw_detections, save_png
+    from spinenet_tf.visualize import contact_sheet, save_png
 
     pictures = []
     for example in dataset.examples[:DRAWN_SCENES]:
         image = read_image(example.path)
-        found = predictor.detect(image)
-        columns = (found[name] for name in ("boxes", "classes", "scores"))
-        pictures.append(draw_detections(image, *columns, class_names=predictor.class_names))
+        pictures.append(predictor.draw(image, predictor.detect(image)))
     save_png(path, contact_sheet(pictures))
     return path
 

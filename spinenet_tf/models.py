@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from dataclasses import fields
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classifier import Classifier
 from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.family import unknown, variant
 from spinenet_tf.retinanet import DecodingSpec, LossSpec, RetinaNet
-from spinenet_tf.specs import MAX_LEVEL, VARIANTS, ArchitectureSpec, Variant
+from spinenet_tf.specs import MAX_LEVEL, ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]
 
-KINDS = ("backbone", "mobile", "ladder")
 HEADS = ("retinanet",)
 LEVELS = ("min_level", "max_level")
 _FIXED = ("self", "spec", "input_shape", *LEVELS, "name")
@@ -23,32 +22,6 @@ BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__)
 _ANCHOR_OVERRIDES = {"num_scales": "num_scales", "aspect_ratios": "aspect_ratios", "anchor_size": "size"}
 _SPEC_OVERRIDES = {spec: tuple(field.name for field in fields(spec)) for spec in (LossSpec, DecodingSpec)}
 DETECTOR_OVERRIDES = ("head_depth", "head_width", *_ANCHOR_OVERRIDES, *sum(_SPEC_OVERRIDES.values(), ()))
-
-
-def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all models, or of one kind: "backbone", "mobile" or "ladder".
-
-    Raises:
-        ValueError: the kind is unknown.
-    """
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"Valid kinds are {KINDS}. Received: kind={kind!r}")
-    return [name for name, variant in VARIANTS.items() if kind in (None, variant.kind)]
-
-
-def variant(name: str | ArchitectureSpec) -> Variant:
-    """Return the table row of a name; a spec of one's own gets the row of SpineNet-49, or of its mobile sibling.
-
-    Raises:
-        ValueError: the name is unknown; the message lists the valid ones.
-    """
-    if isinstance(name, ArchitectureSpec):
-        if name.is_mobile:
-            return Variant("mobile", name, 1.0, 1.0, 1, 48, 4, 48, 384)
-        return Variant("backbone", name, 1.0, 0.5, 1, 256, 4, 256, 640)
-    if name not in VARIANTS:
-        raise ValueError(f"{_unknown('model', [name], VARIANTS)} Received: name={name!r}")
-    return VARIANTS[name]
 
 
 def backbone(
@@ -122,12 +95,6 @@ def _pick(overrides: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_overrides(overrides: dict[str, Any], valid: tuple[str, ...]) -> None:
-    unknown = [name for name in overrides if name not in valid]
-    if unknown:
-        raise ValueError(_unknown("override", unknown, valid))
-
-
-def _unknown(what: str, names: list[str], valid: Any) -> str:
-    near = difflib.get_close_matches(names[0], valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."
+    strangers = [name for name in overrides if name not in valid]
+    if strangers:
+        raise ValueError(unknown("override", strangers, valid))

@@ -30,6 +30,12 @@ class Predictor:
         pixels, scale = preprocess(image, *self.image_size)
         return in_file(self.predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
 
+    def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
+        """Return the image `[h, w, 3]` with what `detect` found in it, but for scores under `threshold`."""
+        from spinenet_tf.visualize import draw_detections
+
+        return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)
+
 
 def load_predictor(path: str | Path) -> Predictor:
     """Load a run's folder (its best weights) or a .tflite file.
@@ -84,7 +90,7 @@ def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, t
         DataError: an image does not decode.
     """
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.visualize import draw_detections, save_png
+    from spinenet_tf.visualize import save_png
 
     for file in files:
         read_image(file)
@@ -94,9 +100,7 @@ def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, t
         image = read_image(file)
         detections = predictor.detect(image)
         found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
-        columns = (detections[name] for name in ("boxes", "classes", "scores"))
-        picture = draw_detections(image, *columns, class_names=predictor.class_names, threshold=threshold)
-        save_png(output / f"{file.name}.png", picture)
+        save_png(output / f"{file.name}.png", predictor.draw(image, detections, threshold))
         yield file
     (output / "detections.json").write_text(json.dumps(found, indent=1))
 

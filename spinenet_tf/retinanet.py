@@ -93,7 +93,8 @@ class RetinaNet(SpineNetModel):
         """Return focal + box loss + regularisation, a scalar, and track the first two as metrics."""
         height, width = ops.shape(x)[1:3]
         targets = assign(concatenate(anchors(height, width, self.anchor_spec)), y["boxes"], y["classes"])
-        losses = retinanet_loss(*self.flatten(y_pred), targets, **asdict(self.loss_spec))
+        class_logits, box_deltas = self.flatten(y_pred)
+        losses = retinanet_loss(class_logits, box_deltas, targets, **asdict(self.loss_spec))
         self.class_loss.update_state(losses["class_loss"])
         self.box_loss.update_state(losses["box_loss"])
         return sum(self.losses, losses["class_loss"] + losses["box_loss"])
@@ -109,7 +110,8 @@ class RetinaNet(SpineNetModel):
         """Decode raw outputs for `images [B, H, W, 3]`: see `detection.decoding.detections`."""
         height, width = ops.shape(images)[1:3]
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
-        return detections(*self.flatten(raw), all_anchors, height, width, **asdict(self.decoding_spec))
+        class_logits, box_deltas = self.flatten(raw)
+        return detections(class_logits, box_deltas, all_anchors, height, width, **asdict(self.decoding_spec))
 
     def _with_decoding(self) -> keras.Model:
         """Return the same network with decoding and class-aware NMS behind it."""

@@ -1,6 +1,6 @@
-"""Architectures as data: the scale-permuted graphs of the paper, and the family that is built from them.
+"""Architectures as data: the scale-permuted graphs of the paper, and the means to write one's own.
 
-A graph is a list of `BlockSpec`s, a model is a row of `VARIANTS`; `backbones.py` only walks them.
+A graph is a list of `BlockSpec`s; `backbones.py` only walks it, and `family.py` scales it.
 """
 
 from __future__ import annotations
@@ -238,72 +238,3 @@ SPINENET_MOBILE = ArchitectureSpec(
     ),
     widths=MOBILE_WIDTHS,
 )
-
-
-@dataclass(frozen=True)
-class Published:
-    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the RetinaNet."""
-
-    params_m: float | None = None
-    macs_b: float | None = None
-    ap: float | None = None  # COCO AP of the best published recipe at the variant's input size
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One member of the family: how a graph is scaled, and the head and input it was published with."""
-
-    kind: str  # "backbone", "mobile" or "ladder"
-    graph: ArchitectureSpec
-    width: float  # multiplies the width of every level
-    alpha: float  # width of a cross-scale connection's inner convs, relative to the parent's
-    repeats: int  # how often each block is chained
-    endpoint: int  # channels of P3..P7
-    head_depth: int  # convs in a tower of the RetinaNet head
-    head_width: int  # channels of these convs
-    image_size: int  # px
-    anchor_size: float = 3.0  # side of the smallest square anchor, in strides
-    published: Published = Published()
-
-    @property
-    def activation(self) -> str:
-        """The family's default activation."""
-        return "swish" if self.graph.is_mobile else "relu"
-
-
-# Table 1 and section 4 of the paper; mobile nets: model zoo. 143L exists in code only.
-VARIANTS: dict[str, Variant] = {
-    "spinenet_49s": Variant(
-        "backbone", SPINENET, 0.65, 0.5, 1, 128, 4, 128, 640,
-        published=Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
-    ),
-    "spinenet_49": Variant(
-        "backbone", SPINENET, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(28.5, 85.4, 44.3)
-    ),
-    "spinenet_96": Variant(
-        "backbone", SPINENET, 1.0, 0.5, 2, 256, 4, 256, 1024, published=Published(43.0, 265.4, 48.6)
-    ),
-    "spinenet_143": Variant(
-        "backbone", SPINENET, 1.0, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(66.9, 524.4, 50.7)
-    ),
-    "spinenet_143l": Variant(
-        "backbone", SPINENET, 1.3, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(note="in Model Garden's code only")
-    ),
-    "spinenet_190": Variant(
-        "backbone", SPINENET, 1.3, 1.0, 4, 512, 7, 512, 1280, 4.0, Published(163.6, 1885.0, 52.1)
-    ),
-    "spinenet_mobile_49xs": Variant(
-        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
-    ),
-    "spinenet_mobile_49s": Variant(
-        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
-        published=Published(ap=23.5, note="size and cost are not verified"),
-    ),
-    "spinenet_mobile_49": Variant(
-        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
-    ),
-    "r50_fpn": Variant("ladder", R50_FPN, 1.0, 1.0, 1, 256, 4, 256, 640, published=Published(34.0, 96.8, 37.8)),
-    "r23_sp30": Variant("ladder", R23_SP30, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=39.6)),
-    "r0_sp53": Variant("ladder", R0_SP53, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=40.7)),
-}  # fmt: skip

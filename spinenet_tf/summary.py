@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import keras
 
 from spinenet_tf.classifier import Classifier
-from spinenet_tf.models import detector, list_models, variant
+from spinenet_tf.family import list_models, variant
+from spinenet_tf.models import detector
 
 COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0
 IMAGENET_CLASSES = 1000
@@ -25,7 +26,7 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     Returns:
         One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "retinanet_params"
         (91 classes), "classifier_params" (1000 classes), "macs_published_order" and "macs" (as the graph runs) of the
-        RetinaNet, and "published", the fields of `specs.Published`. Parameters are the trainable ones. Multiply-adds
+        RetinaNet, and "published", the fields of `family.Published`. Parameters are the trainable ones. Multiply-adds
         count convs only; FLOPs are twice as many.
 
     Raises:

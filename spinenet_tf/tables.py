@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,10 +47,10 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     """Show COCO's twelve numbers beside the AP of each class."""
     numbers = Table(box=None, show_header=False)
     for name in METRICS:
-        numbers.add_row(name, f"{getattr(evaluation, name):.3f}")
+        numbers.add_row(name, _defined(getattr(evaluation, name)))
     classes = Table(box=None, show_header=False)
     for name, ap in evaluation.per_class.items():
-        classes.add_row(name, f"{ap:.3f}")
+        classes.add_row(name, _defined(ap))
     table = Table("COCO", "AP by class")
     table.add_row(numbers, classes)
     return table
@@ -57,3 +58,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 def _counted(value: float, published: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if published is None else f" ({published})")
+
+
+def _defined(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

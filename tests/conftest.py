@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -96,3 +98,94 @@ def summary_rows():
     from spinenet_tf.summary import summarize
 
     return {row["name"]: row for row in summarize()}
+
+
+@pytest.fixture(scope="session")
+def tiny_row(tiny_spec):
+    """Return a row of the family's table for `tiny_spec`."""
+    from spinenet_tf.family import Variant
+
+    return Variant("backbone", tiny_spec, 1.0, 0.5, 1, 8, 1, 8, 64)
+
+
+@pytest.fixture
+def tiny_model(monkeypatch, tiny_row) -> str:
+    """Put `tiny_row` into the family for one test, so that configs and runs can name it; return the name."""
+    from spinenet_tf.family import VARIANTS
+
+    monkeypatch.setitem(VARIANTS, "tiny", tiny_row)
+    return "tiny"
+
+
+@pytest.fixture(scope="session")
+def write_config() -> Callable:
+    """Return `write_config(folder)`: YAML that trains "tiny" on digits in `folder` for two epochs of two steps."""
+
+    def write(folder: Path) -> Path:
+        import yaml
+
+        digits = str(folder / "data")
+        config = {
+            # Fresh weights score 0.01, and a test wants to see detections.
+            "model": {
+                "name": "tiny",
+                "image_size": [64, 64],
+                "overrides": {"max_level": 5, "activation": "relu6", "score_threshold": 0.001},
+            },
+            "data": {
+                "train": {"digits": digits, "scenes": 8, "classes": 1},
+                "val": {"digits": digits, "scenes": 4, "classes": 1},
+            },
+            "optimizer": {"name": "adam", "learning_rate": 0.64, "warmup_steps": 1},
+            "batch_size": 4,
+            "epochs": 2,
+        }
+        path = folder / "tiny.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def succeed(tiny_row) -> Callable:
+    """Return `succeed(*arguments)`: run the command line in this process with "tiny" in the family; it exits with 0."""
+
+    def run(*arguments: object) -> None:
+        from spinenet_tf import cli
+        from spinenet_tf.family import VARIANTS
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(VARIANTS, "tiny", tiny_row)
+            patch.setattr(sys, "argv", ["spinenet-tf", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        assert not ended.value.code
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, succeed, write_config) -> Path:
+    """Return the folder of a run, trained once. Load it in tests that have `tiny_model`; read only."""
+    folder = tmp_path_factory.mktemp("tiny")
+    succeed("train", write_config(folder), "--run", folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tmp_path_factory, succeed, tiny_run) -> Path:
+    """Return the int8 file of `tiny_run`, exported once; read only."""
+    path = tmp_path_factory.mktemp("tflite") / "tiny.tflite"
+    succeed("export", tiny_run, "--format", "tflite", "--quantization", "int8", "--output", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable:
+    """Return `contents(folder)`: the bytes of every file under it by its path, to see that nothing changed."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read

@@ -42,7 +42,7 @@ class JsonLog(keras.callbacks.Callback):
         self.start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        row = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations)}
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations)}
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
         with self.path.open("a") as file:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.models import variant
+from spinenet_tf.family import variant
 
 Side = Annotated[int, Field(ge=32)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -105,13 +105,13 @@ class OptimizerConfig(_Strict):
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.28  # at a batch of 256; scaled linearly to the batch
-    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
     schedule: Literal["step", "cosine"] = "step"
     decay_epochs: tuple[Count, ...] = (30, 10)  # of "step": x 0.1 for so many last epochs, then again
-    warmup_steps: int = Field(2000, ge=0)
-    warmup_from: float = Field(0.0067, ge=0)  # first learning rate, also at a batch of 256
+    warmup_steps: int = Field(default=2000, ge=0)
+    warmup_from: float = Field(default=0.0067, ge=0)  # first learning rate, also at a batch of 256
     clip_global_norm: Positive | None = 10.0
-    ema: float | None = Field(None, gt=0, lt=1)  # momentum of the averaged weights
+    ema: float | None = Field(default=None, gt=0, lt=1)  # momentum of the averaged weights
 
 
 class TrainConfig(_Strict):

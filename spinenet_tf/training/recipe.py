@@ -45,9 +45,14 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
         run.rewind_log(done // steps)
     else:
         run.create(config, overwrite=overwrite)
-    fitting = {"epochs": config.epochs, "initial_epoch": done // steps, "steps_per_epoch": steps}
     with data_errors():
-        detector.fit(batches, callbacks=make_callbacks(run, config, validation), **fitting)
+        detector.fit(
+            batches,
+            epochs=config.epochs,
+            initial_epoch=done // steps,
+            steps_per_epoch=steps,
+            callbacks=make_callbacks(run, config, validation),
+        )
     return detector
 
 

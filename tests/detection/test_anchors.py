@@ -6,11 +6,9 @@ import json
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from keras import ops
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, level_size
+from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
 
 SPECS = [AnchorSpec(), AnchorSpec(min_level=4, max_level=6, num_scales=2, aspect_ratios=(1.0, 3.0), size=4.0)]
 
@@ -39,14 +37,6 @@ def test_anchors_are_those_of_a_loop(spec: AnchorSpec, size: tuple[int, int]) ->
 
 def test_the_paper_has_76725_anchors_at_640_px() -> None:
     assert concatenate(anchors(640, 640, AnchorSpec())).shape == (76725, 4)
-
-
-@given(st.integers(1, 5000), st.integers(0, 9))
-def test_level_size_is_that_of_strided_same_convolutions(n: int, level: int) -> None:
-    halved = n
-    for _ in range(level):
-        halved = (halved + 1) // 2
-    assert level_size(n, level) == halved
 
 
 def test_concatenate_orders_levels_by_name() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import keras
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ def stir(model: keras.Model) -> keras.Model:
     for weight in model.weights:
         if weight.name in ranges:
             weight.assign(random.uniform(*ranges[weight.name], weight.shape))
-        elif "predictor" in weight.path and "kernel" in weight.path:
+        elif "predictor" in weight.path:
             weight.assign(random.normal(0.0, 0.3, weight.shape))
     return model
 
@@ -36,6 +35,11 @@ def images() -> np.ndarray:
 def detector() -> keras.Model:
     small = {"width": 0.25, "endpoint": 32, "head_width": 32, "head_depth": 2, "activation": "relu6"}
     return stir(spinenet_tf.detector("spinenet_49", 3, SHAPE, **small, score_threshold=0.3, max_detections=20))
+
+
+@pytest.fixture(scope="session")
+def classifier() -> keras.Model:
+    return stir(spinenet_tf.classifier("spinenet_49", 4, SHAPE, width=0.25, endpoint=16))
 
 
 @pytest.fixture(scope="session")

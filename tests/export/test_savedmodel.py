@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import pytest
 
-import spinenet_tf
 from spinenet_tf import export
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
@@ -88,13 +87,11 @@ def test_an_existing_path_is_refused_before_any_work(saved, detector, monkeypatc
         export.saved_model(detector, saved.path)
 
 
-def test_a_classifier_serves_logits_for_its_batch(tmp_path) -> None:
+def test_a_classifier_serves_logits_for_its_batch(classifier, images, tmp_path) -> None:
     import tensorflow as tf
 
-    model = spinenet_tf.classifier("spinenet_49", 4, (32, 64, 3), width=0.25, endpoint=16)
-    export.saved_model(model, tmp_path / "classifier", batch_size=2)
-    images = np.random.default_rng(0).standard_normal((2, 32, 64, 3), "float32")
+    export.saved_model(classifier, tmp_path / "classifier", batch_size=2)
     signatures = tf.saved_model.load(str(tmp_path / "classifier")).signatures
     assert set(signatures) == {"raw", "serving_default"}
     logits = signatures["serving_default"](images=tf.constant(images))
-    np.testing.assert_allclose(logits["logits"], keras.ops.convert_to_numpy(model(images)), atol=1e-5)
+    np.testing.assert_allclose(logits["logits"], keras.ops.convert_to_numpy(classifier(images)), atol=1e-4)

@@ -9,10 +9,9 @@ import pytest
 
 from spinenet_tf import export
 from spinenet_tf.data.digits import read_digits
-from spinenet_tf.evaluation.coco import evaluate
 from spinenet_tf.export import verify
 from spinenet_tf.export.signatures import flatten, nest
-from spinenet_tf.export.verify import ap_difference, check, check_verifiable, detect_all, float_difference
+from spinenet_tf.export.verify import ap_difference, check, check_verifiable, float_difference
 
 
 class Distorted:
@@ -32,7 +31,7 @@ class Oracle:
     def __init__(self, dataset, image_size, finds: bool):
         self.examples, self.image_size, self.finds = iter(dataset), image_size, finds
 
-    def predict(self, images, verbose=0):
+    def predict(self, images):
         found = [self._detections(next(self.examples)) for _ in images]
         return {name: np.stack([item[name] for item in found]) for name in found[0]}
 
@@ -41,7 +40,7 @@ class Oracle:
         boxes, classes = np.zeros((10, 4)), np.full(10, -1)
         boxes[: len(example.boxes)] = example.boxes * scale
         classes[: len(example.classes)] = example.classes if self.finds else -1
-        return {"boxes": boxes, "scores": np.ones(10), "classes": classes}
+        return {"boxes": boxes, "scores": np.ones(10), "classes": classes, "num_detections": len(example.boxes)}
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +76,9 @@ def test_an_integer_form_must_at_least_give_numbers(detector) -> None:
         check(detector, Distorted(detector, lambda x: x * np.inf), "int8")
 
 
-def test_detections_are_measured_in_pixels_of_the_file(scenes) -> None:
-    size = (96, 128)
-    detections = list(detect_all(scenes, size, Oracle(scenes, size, finds=True).predict, batch_size=2))
-    assert [item["image_id"] for item in detections] == [example.image_id for example in scenes]
-    assert evaluate(scenes, detections).AP == 1.0
-
-
 def test_lost_ap_is_the_difference_of_both(detector, scenes) -> None:
     size = detector.backbone.image_shape[:2]
-    model = SimpleNamespace(backbone=detector.backbone, predict=Oracle(scenes, size, finds=True).predict)
+    model = SimpleNamespace(backbone=detector.backbone, predict_on_batch=Oracle(scenes, size, finds=True).predict)
     expected = {"keras": 1.0, "exported": 0.0, "loss": 1.0}
     assert ap_difference(model, Oracle(scenes, size, finds=False), scenes) == expected
 
@@ -102,7 +94,7 @@ def test_more_lost_ap_than_allowed_fails(detector, scenes, loss, monkeypatch) ->
 
 
 def test_ap_is_for_detectors_of_these_classes(detector, scenes) -> None:
-    with pytest.raises(ValueError, match="1 classes. Received: num_classes=3"):
+    with pytest.raises(ValueError, match=r"1 classes\. Received: num_classes=3"):
         check_verifiable(detector, scenes)
     with pytest.raises(ValueError, match="detectors only"):
         check_verifiable(detector.backbone, scenes)

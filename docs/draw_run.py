@@ -1,0 +1,57 @@
+"""Draw a run for the docs: its curve from the log, and detections beside the ground truth.
+
+python docs/draw_run.py runs/digits docs/images
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from spinenet_tf.data.images import read_image
+from spinenet_tf.predictor import load_predictor
+from spinenet_tf.training.run import Run
+from spinenet_tf.visualize import contact_sheet, draw_detections
+
+SCENES = 8
+
+
+def draw_curve(run: Run, path: Path) -> None:
+    """Draw losses and AP over the steps."""
+    rows = [json.loads(line) for line in run.log_path.read_text().splitlines()]
+    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for name in ("class_loss", "box_loss"):
+        losses.plot([row["step"] for row in rows], [row[name] for row in rows], marker="o", label=name)
+    measured = [row for row in rows if "val_AP" in row]
+    for name in ("val_AP50", "val_AP"):
+        accuracy.plot([row["step"] for row in measured], [row[name] for row in measured], marker="o", label=name)
+    for axes, title in ((losses, "training losses"), (accuracy, "held-out scenes")):
+        axes.set(title=title, xlabel="step", ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def draw_detections_beside_truth(run: Run, path: Path) -> None:
+    """Draw held-out scenes in pairs: ground truth, then what the run's detector finds."""
+    predictor, dataset = load_predictor(run.folder), run.config().data.val.read("val")
+    pictures = []
+    for example in dataset.examples[:SCENES]:
+        image, names = read_image(example.path), dataset.class_names
+        pictures.append(draw_detections(image, example.boxes, example.classes, class_names=names))
+        pictures.append(predictor.draw(image, predictor.detect(image)))
+    sheet = Image.fromarray(np.asarray(contact_sheet(pictures, columns=4)))
+    sheet.thumbnail((1200, 1200))
+    sheet.save(path, quality=80)
+
+
+if __name__ == "__main__":
+    run, folder = Run(sys.argv[1]), Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_curve(run, folder / f"{run.folder.name}-curve.png")
+    draw_detections_beside_truth(run, folder / f"{run.folder.name}-detections.jpg")

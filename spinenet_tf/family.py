@@ -1,0 +1,113 @@
+"""The family: how the graphs are scaled, the heads and inputs they were published with, and the figures reported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spinenet_tf.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
+
+KINDS = ("backbone", "mobile", "ladder")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the RetinaNet."""
+
+    params_m: float | None = None
+    macs_b: float | None = None
+    ap: float | None = None  # COCO AP of the best published recipe at the variant's input size
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One member of the family: how a graph is scaled, and the head and input it was published with."""
+
+    kind: str  # "backbone", "mobile" or "ladder"
+    graph: ArchitectureSpec
+    width: float  # multiplies the width of every level
+    alpha: float  # width of a cross-scale connection's inner convs, relative to the parent's
+    repeats: int  # how often each block is chained
+    endpoint: int  # channels of P3..P7
+    head_depth: int  # convs in a tower of the RetinaNet head
+    head_width: int  # channels of these convs
+    image_size: int  # px
+    anchor_size: float = 3.0  # side of the smallest square anchor, in strides
+    published: Published = Published()
+
+    @property
+    def activation(self) -> str:
+        """The family's default activation."""
+        return "swish" if self.graph.is_mobile else "relu"
+
+
+# Table 1 and section 4 of the paper; mobile nets: model zoo. 143L exists in code only.
+VARIANTS: dict[str, Variant] = {
+    "spinenet_49s": Variant(
+        "backbone", SPINENET, 0.65, 0.5, 1, 128, 4, 128, 640,
+        published=Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
+    ),
+    "spinenet_49": Variant(
+        "backbone", SPINENET, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(28.5, 85.4, 44.3)
+    ),
+    "spinenet_96": Variant(
+        "backbone", SPINENET, 1.0, 0.5, 2, 256, 4, 256, 1024, published=Published(43.0, 265.4, 48.6)
+    ),
+    "spinenet_143": Variant(
+        "backbone", SPINENET, 1.0, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(66.9, 524.4, 50.7)
+    ),
+    "spinenet_143l": Variant(
+        "backbone", SPINENET, 1.3, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(note="in Model Garden's code only")
+    ),
+    "spinenet_190": Variant(
+        "backbone", SPINENET, 1.3, 1.0, 4, 512, 7, 512, 1280, 4.0, Published(163.6, 1885.0, 52.1)
+    ),
+    "spinenet_mobile_49xs": Variant(
+        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
+    ),
+    "spinenet_mobile_49s": Variant(
+        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
+        published=Published(ap=23.5, note="size and cost are not verified"),
+    ),
+    "spinenet_mobile_49": Variant(
+        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
+    ),
+    "r50_fpn": Variant("ladder", R50_FPN, 1.0, 1.0, 1, 256, 4, 256, 640, published=Published(34.0, 96.8, 37.8)),
+    "r23_sp30": Variant("ladder", R23_SP30, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=39.6)),
+    "r0_sp53": Variant("ladder", R0_SP53, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=40.7)),
+}  # fmt: skip
+
+
+def list_models(kind: str | None = None) -> list[str]:
+    """Return the names of all models, or of one kind: "backbone", "mobile" or "ladder".
+
+    Raises:
+        ValueError: the kind is unknown.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"Valid kinds are {KINDS}. Received: kind={kind!r}")
+    return [name for name, variant in VARIANTS.items() if kind in (None, variant.kind)]
+
+
+def variant(name: str | ArchitectureSpec) -> Variant:
+    """Return the table row of a name; a spec of one's own gets the row of SpineNet-49, or of its mobile sibling.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the valid ones.
+    """
+    if isinstance(name, ArchitectureSpec):
+        if name.is_mobile:
+            return Variant("mobile", name, 1.0, 1.0, 1, 48, 4, 48, 384)
+        return Variant("backbone", name, 1.0, 0.5, 1, 256, 4, 256, 640)
+    if name not in VARIANTS:
+        raise ValueError(f"{unknown('model', [name], VARIANTS)} Received: name={name!r}")
+    return VARIANTS[name]
+
+
+def unknown(what: str, names: list[str], valid: Iterable[str]) -> str:
+    """Say that names are unknown, which ones are valid, and which was probably meant."""
+    near = difflib.get_close_matches(names[0], valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."

@@ -1,0 +1,251 @@
+"""The command line as its users meet it: every command once, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from spinenet_tf import cli, list_models
+from spinenet_tf.evaluation.coco import METRICS
+from spinenet_tf.training.run import Run
+
+COMMANDS = ("list", "summary", "train", "evaluate", "predict", "export", "demo")
+
+
+class Outcome(NamedTuple):
+    """What a command leaves behind for its caller."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tiny_model, tmp_path) -> Callable[..., Outcome]:
+    """Return `command(*arguments)`: the command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["spinenet-tf", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return Outcome(ended.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def val_scenes(run: Path) -> tuple[Path, Path]:
+    """Return the annotations and images that `run` was evaluated on."""
+    annotations = next(run.parent.glob("data/digits1-val-*/annotations.json"))
+    return annotations, annotations.parent / "images"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(command, name: str) -> None:
+    code, out, err = command(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example: spinenet-tf {name}" in out
+
+
+def test_no_command_is_left_out_here() -> None:
+    assert sorted(COMMANDS) == sorted(info.name or info.callback.__name__ for info in cli.app.registered_commands)
+
+
+def test_without_arguments_all_commands_are_shown(command) -> None:
+    code, out, _ = command()
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+def test_list_prints_names_only(command) -> None:
+    assert command("list").out.split() == list_models()
+    assert command("list", "mobile").out.split() == list_models("mobile")
+
+
+def test_summary_prints_json(command) -> None:
+    code, out, _ = command("summary", "tiny", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["name"], row["input"]) == (0, "tiny", 64)
+    assert row.keys() == {
+        *("name", "input", "backbone_params", "retinanet_params", "classifier_params"),
+        *("macs_published_order", "macs", "published"),
+    }
+
+
+def test_summary_prints_a_table_that_is_not_cut(command) -> None:
+    code, out, _ = command("summary", "tiny")
+    assert code == 0
+    assert "published order B" in out
+    assert "…" not in out
+
+
+def test_evaluate_prints_and_writes_the_numbers_of_the_best_weights(command, tiny_run: Path, tmp_path: Path) -> None:
+    code, out, _ = command("evaluate", tiny_run, "--json", tmp_path / "ap.json")
+    numbers = json.loads((tmp_path / "ap.json").read_text())
+    assert code == 0
+    assert all(name in out for name in (*METRICS, "digit"))
+    assert numbers.keys() == {*METRICS, "per_class"}
+    best = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    assert numbers["AP"] == pytest.approx(best, abs=1e-4)
+
+
+def test_a_tflite_file_is_evaluated_on_data_that_are_given(command, tiny_run: Path, tiny_tflite: Path) -> None:
+    annotations, images = val_scenes(tiny_run)
+    code, out, _ = command("evaluate", tiny_tflite, "--annotations", annotations, "--images", images)
+    assert code == 0
+    assert all(name in out for name in (*METRICS, "digit"))
+
+
+@pytest.mark.parametrize("form", ["run", "tflite"])
+def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: Path, tmp_path: Path, form) -> None:
+    _, images = val_scenes(tiny_run)
+    model = tiny_run if form == "run" else tiny_tflite
+    code, out, _ = command("predict", images, "--model", model, "--output", "found", "--threshold", 0)
+    names = sorted(path.name for path in images.iterdir())
+    assert code == 0
+    assert "4 pictures and detections.json are in found." in out
+    written = sorted(path.name for path in (tmp_path / "found").iterdir())
+    assert written == sorted([*(f"{name}.png" for name in names), "detections.json"])
+    found = json.loads((tmp_path / "found" / "detections.json").read_text())
+    assert sorted(found) == names
+    for image in found.values():
+        height, width = image["size"]
+        for detection in image["detections"]:
+            top, left, bottom, right = detection["box"]
+            assert (detection["class"], 0 < detection["score"] <= 1) == ("digit", True)
+            assert 0 <= top <= bottom <= height
+            assert 0 <= left <= right <= width
+
+
+def test_export_writes_the_file_and_its_metadata_whole(tiny_tflite: Path) -> None:
+    assert sorted(path.name for path in tiny_tflite.parent.iterdir()) == [
+        *("tiny.labels.txt", "tiny.metadata.json", "tiny.tflite")
+    ]
+    assert tiny_tflite.with_suffix(".labels.txt").read_text() == "digit\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_run: Path, write_config) -> Path:
+    """Return a folder of things that a user might name by mistake."""
+    config = yaml.safe_load(write_config(tmp_path).read_text())
+    bad = {"annotations": "cats.json", "images": "bad"}
+    (tmp_path / "cats.yaml").write_text(yaml.safe_dump(config | {"data": {"train": bad, "val": bad}}))
+    for folder in ("empty", "thesis", "images", "bad", "cut"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "thesis" / "config.yaml").write_text("precious: true")
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "fake.tflite").write_text("no model")
+    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(tmp_path / "images" / "a.jpg")
+    (tmp_path / "bad" / "a.jpg").write_text("no image")
+    whole = (tmp_path / "images" / "a.jpg").read_bytes()
+    (tmp_path / "cut" / "a.jpg").write_bytes(whole[: len(whole) - 60])
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 64, "width": 64}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 30, 30]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "cats.json").write_text(json.dumps(coco))
+    shutil.copytree(tiny_run, tmp_path / "two")
+    two_classes = tmp_path / "two" / "config.yaml"
+    two_classes.write_text(two_classes.read_text().replace("- digit", "- digit\n- cat"))
+    return tmp_path
+
+
+MISTAKES = {
+    # What is asked for does not exist.
+    "trian": "No such command 'trian'",
+    "train": "Missing argument 'config'",
+    "train tiny.yaml --speed": "No such option: --speed",
+    "list phone": "'phone' is not one of 'backbone', 'mobile', 'ladder'",
+    "summary spinenet": "Unknown model 'spinenet'. Did you mean",
+    "train nowhere.yaml": "There is no config nowhere.yaml. Shipped are:",
+    "train nowhere": "There is no config nowhere. Shipped are:",
+    "evaluate nowhere": "There is no model nowhere.",
+    "evaluate empty": "empty is not a run folder: it has no config.yaml.",
+    "evaluate tiny.yaml": "A model is the folder of a run or a .tflite file. Received: tiny.yaml",
+    "evaluate fake.tflite": "fake.tflite carries no metadata",
+    "export empty": "empty is not a run folder",
+    "predict nowhere.jpg --model {run}": "There is no image or folder nowhere.jpg.",
+    "predict empty --model {run}": "empty holds no images",
+    "predict images": "Missing option '--model'",
+    # Configs.
+    "train tiny.yaml epoch=3": "Unknown key 'epoch'. Did you mean 'epochs'?",
+    "train tiny.yaml epochs": "An override has the form key=value. Received: 'epochs'",
+    "train tiny.yaml model.name=spinenet": "model.name: Unknown model 'spinenet'",
+    "train tiny.yaml model.image_size=[31,64]": "model.image_size.0: Input should be greater than or equal to 32",
+    # Data.
+    "train tiny.yaml 'data.train={{annotations: no.json, images: images}}'": "no.json: cannot be read",
+    "train tiny.yaml 'data.train={{annotations: broken.json, images: images}}'": "broken.json: not a JSON file",
+    "train tiny.yaml 'data.train={{annotations: list.json, images: images}}'": "list.json: not a COCO file",
+    "train tiny.yaml 'data.train={{annotations: cats.json, images: no}}'": "The image folder does not exist",
+    "train cats.yaml": "a.jpg: not a readable image",
+    "predict bad --model {run}": "a.jpg: not a readable image",
+    "predict cut --model {run}": "a.jpg: the image does not decode",
+    # Things that do not fit each other.
+    "evaluate two": "holds the weights of another architecture: retinanet.classes: 1 in the file, 2 in",
+    "evaluate {run} --annotations cats.json --images images": "classes are ('digit',), the data's ('cat',).",
+    "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
+    "evaluate {tflite}": "A .tflite file has no data of its own",
+    "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
+    "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
+    "predict images --model {run} --threshold 2": "2.0 is not in the range 0.0<=x<=1.0",
+    # What is in the way, or missing.
+    "train tiny.yaml --run two": "two exists. Pass --resume to go on, or --overwrite to start anew.",
+    "train tiny.yaml --run two --resume --overwrite": "--resume and --overwrite exclude each other.",
+    "train tiny.yaml --run empty --resume": "empty is not a run folder",
+    "train tiny.yaml --run thesis --overwrite": "thesis is not a run folder, it is not overwritten.",
+    "demo --run two": "two exists.",
+    "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
+    "export {run} --output nowhere/a.tflite": "There is no folder nowhere to write into.",
+    "evaluate {run} --json nowhere/a.json": "There is no folder nowhere to write into.",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_changes_nothing(
+    command, here: Path, tiny_run: Path, tiny_tflite: Path, contents, line: str
+) -> None:
+    before = contents(here), contents(tiny_run), contents(tiny_tflite.parent)
+    code, out, err = command(*shlex.split(line.format(run=tiny_run, tflite=tiny_tflite)))
+    assert (code, out) == (2, "")
+    assert err.startswith("spinenet-tf: ")
+    assert MISTAKES[line] in err
+    assert (err.count("\n"), err.endswith("\n")) == (1, True)
+    assert (contents(here), contents(tiny_run), contents(tiny_tflite.parent)) == before
+
+
+def test_a_traceback_is_there_for_those_who_ask(monkeypatch, tiny_model) -> None:
+    monkeypatch.setenv("SPINENET_TF_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["spinenet-tf", "summary", "spinenet"])
+    with pytest.raises(ValueError, match="Unknown model 'spinenet'"):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (["list", "mobile"], 0, "\n".join([*list_models("mobile"), ""]), ""),
+        (["evaluate", "nowhere"], 2, "", "spinenet-tf: There is no model nowhere.\n"),
+    ],
+)
+def test_the_installed_command_prints_nothing_but_its_own_words(tmp_path: Path, arguments, code, out, err) -> None:
+    """TensorFlow would say a few lines more."""
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    program = Path(sys.executable).with_name("spinenet-tf")
+    done = subprocess.run([program, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,44 @@
+"""The demo, with a net and data that take seconds: the whole road, and the file that tells what came of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from spinenet_tf.demo import run_demo
+from spinenet_tf.training import config
+
+FORMS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
+
+
+@pytest.mark.slow
+def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, write_config, monkeypatch) -> None:
+    path = write_config(tmp_path)
+    monkeypatch.setattr(config, "find_config", lambda name: path)
+    console = Console(file=io.StringIO(), width=200)
+    folder = tmp_path / "demo"
+    summary = run_demo(folder, overwrite=False, console=console)
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert 0 <= summary["ap_float"] <= 1
+    assert summary["ap_int8"] >= summary["ap_float"] - 0.02
+    for key in ("sizes_bytes", "latencies_ms", "paths"):
+        assert summary[key].keys() == FORMS
+    assert all(size > 0 for size in summary["sizes_bytes"].values())
+    assert all(milliseconds > 0 for milliseconds in summary["latencies_ms"].values())
+    assert all(Path(path).exists() for path in summary["paths"].values())
+    assert summary["sizes_bytes"]["tflite_int8"] < summary["sizes_bytes"]["tflite"]
+    assert Image.open(summary["picture"]).size > (320, 320)
+    printed = console.file.getvalue()
+    assert all(form in printed for form in FORMS)
+    assert "What the demo made" in printed
+
+
+def test_the_demos_config_needs_nothing_but_its_place() -> None:
+    demo = config.read_config(config.find_config("demo"))
+    assert (demo.data.train.classes, demo.data.val.classes) == (1, 1)
+    assert demo.data.train.digits == demo.data.val.digits

@@ -1,0 +1,47 @@
+"""The nets learn: a detector four scenes by heart, a classifier the digits."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import spinenet_tf
+
+
+@pytest.mark.slow
+def test_a_detector_overfits_four_images_to_ap_above_095(tmp_path):
+    from spinenet_tf.data.digits import read_digits
+    from spinenet_tf.data.pipeline import evaluation_batches
+    from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.inference import detect_in_dataset
+
+    dataset = read_digits(tmp_path, "train", scenes=4, classes=1, seed=1)
+    size = (128, 128)
+    images, targets = next(evaluation_batches(dataset, size, batch_size=4).as_numpy_iterator())
+    overrides = {"activation": "relu6", "se_ratio": 0, "anchor_size": 2, "norm_momentum": 0.9}
+    model = spinenet_tf.detector("spinenet_mobile_49xs", 1, (*size, 3), **overrides)
+    steps = 400
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps), global_clipnorm=10.0))
+    known = {"boxes": targets["boxes"], "classes": targets["classes"]}
+    model.fit(images, known, batch_size=4, epochs=steps, verbose=0)
+    assert evaluate(dataset, detect_in_dataset(model.predict_on_batch, dataset, size, 4)).AP > 0.95
+
+
+@pytest.mark.slow
+def test_a_classifier_reaches_95_percent_on_held_out_digits():
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.repeat(np.repeat(digits.images / 16.0, 4, axis=1), 4, axis=2)[..., None].repeat(3, axis=-1) - 0.3
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[order].astype("float32"), digits.target[order]
+    overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9}
+    model = spinenet_tf.classifier("spinenet_mobile_49xs", 10, (32, 32, 3), **overrides)
+    epochs, batch = 8, 32
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * 1400 // batch)
+    model.compile(
+        keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    model.fit(images[:1400], labels[:1400], batch_size=batch, epochs=epochs, verbose=0)
+    assert model.evaluate(images[1400:], labels[1400:], verbose=0)[1] >= 0.95

@@ -1,0 +1,38 @@
+"""Tables for the terminal: every number in its row, and a dash where there is none."""
+
+from __future__ import annotations
+
+import io
+import math
+
+from rich.console import Console
+
+from spinenet_tf.evaluation.coco import METRICS, Evaluation
+from spinenet_tf.tables import evaluation_table, summary_table
+
+
+def lines(table) -> list[list[str]]:
+    """Return the words of each printed line."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return [line.replace("│", " ").split() for line in console.file.getvalue().splitlines()]
+
+
+def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
+    row = {
+        **{"name": "net", "input": 640, "backbone_params": 1_234_567, "retinanet_params": 2_000_000},
+        **{"classifier_params": 3_000_000, "macs_published_order": 85_900_000_000, "macs": 60_000_000_000},
+        "published": {"params_m": 2.1, "macs_b": 85.4, "ap": 44.3},
+    }
+    small = row | {"name": "small", "macs": 900_000_000, "published": dict.fromkeys(row["published"])}
+    printed = lines(summary_table([row, small]))
+    assert ["net", "640", "1.23", "2.00", "(2.1)", "3.00", "85.9", "(85.4)", "60.0", "120.0", "(44.3)"] in printed
+    assert ["small", "640", "1.23", "2.00", "3.00", "85.900", "0.900", "1.800", "-"] in printed
+
+
+def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
+    values = dict(zip(METRICS, [0.5, *[0.25] * 10, math.nan], strict=True))
+    printed = lines(evaluation_table(Evaluation(**values, per_class={"cat": 0.125, "dog": math.nan})))
+    assert ["AP", "0.500", "cat", "0.125"] in printed
+    assert ["AP50", "0.250", "dog", "-"] in printed
+    assert ["ARl", "-"] in printed

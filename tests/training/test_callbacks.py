@@ -1,0 +1,91 @@
+"""Callbacks, on a stand-in for the model: what they write, and when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from spinenet_tf.data.digits import read_digits
+from spinenet_tf.training.callbacks import CocoEvaluation, JsonLog, SaveBest
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> SimpleNamespace:
+    """Return a model that counts how often its weights were saved."""
+    model = SimpleNamespace(paths=[], optimizer=SimpleNamespace(iterations=12))
+    model.save_weights = model.paths.append
+    return model
+
+
+def test_the_log_has_one_json_line_per_epoch_and_is_appended_to(tmp_path: Path, saved) -> None:
+    path = tmp_path / "log.jsonl"
+    for epoch in (0, 1):
+        log = JsonLog(path)
+        log.set_model(saved)
+        log.on_train_begin()
+        log.on_epoch_end(epoch, {"loss": 0.5, "val_AP": 0.25})
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row.pop("seconds") >= 0 for row in rows] == [True, True]
+    assert rows == [{"epoch": epoch, "step": 12, "loss": 0.5, "val_AP": 0.25} for epoch in (1, 2)]
+
+
+def save_best(saved, tmp_path: Path, rows, aps) -> list[int]:
+    """Return the epochs after which weights were saved."""
+    callback, epochs = SaveBest(tmp_path / "best.weights.h5", rows), []
+    callback.set_model(saved)
+    for epoch, ap in enumerate(aps):
+        before = len(saved.paths)
+        callback.on_epoch_end(epoch, {} if ap is None else {"val_AP": ap})
+        epochs += [epoch] * (len(saved.paths) - before)
+    return epochs
+
+
+def test_weights_are_saved_when_ap_is_the_highest_so_far(tmp_path: Path, saved) -> None:
+    assert save_best(saved, tmp_path, [], [0.0, None, 0.0, 0.3, 0.2, 0.4]) == [0, 3, 5]
+    assert set(saved.paths) == {tmp_path / "best.weights.h5"}
+
+
+def test_a_resumed_run_remembers_its_best(tmp_path: Path, saved) -> None:
+    rows = [{"epoch": 1, "val_AP": 0.1}, {"epoch": 2}, {"epoch": 3, "val_AP": 0.3}]
+    assert save_best(saved, tmp_path, rows, [0.2, 0.35]) == [1]
+
+
+def perfect(dataset, size: int):
+    """Return a predictor that knows the boxes of a data set of square images, which it gets one at a time, in order."""
+    examples = iter(dataset)
+
+    def predict(images):
+        example = next(examples)
+        scale = size / max(example.height, example.width)
+        count = len(example.boxes)
+        found = {"boxes": example.boxes * scale, "scores": [0.9] * count, "classes": example.classes}
+        return {name: [values] for name, values in found.items()} | {"num_detections": [count]}
+
+    return predict
+
+
+def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) -> None:
+    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    callback = CocoEvaluation(dataset, (64, 64), batch_size=1, every=2)
+    callback.set_params({"epochs": 5})
+    logged = []
+    for epoch in range(5):
+        callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))
+        logs = {"loss": 1.0}
+        callback.on_epoch_end(epoch, logs)
+        logged.append(logs.get("val_AP"))
+    assert logged == [None, pytest.approx(1.0), None, pytest.approx(1.0), pytest.approx(1.0)]
+
+
+def test_numbers_without_ground_truth_are_left_out_of_the_log(tmp_path: Path) -> None:
+    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    callback = CocoEvaluation(dataset, (64, 64), batch_size=1, every=1)
+    callback.set_params({"epochs": 1})
+    callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))
+    logs: dict = {}
+    callback.on_epoch_end(0, logs)
+    assert {"val_AP", "val_AP50", "val_AR100"} < logs.keys()
+    assert "val_APl" not in logs, "no digit is over 96 x 96 px"

@@ -1,0 +1,111 @@
+"""Configs: what is shipped validates, what is wrong is named in one line, and YAML comes back as it went."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from spinenet_tf.training.config import CocoSource, ConfigError, DigitsSource, find_config, read_config
+
+SHIPPED = sorted(entry.name for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml"))
+SMALLEST = """
+model: {name: spinenet_49, image_size: [64, 96]}
+data:
+  train: {annotations: a.json, images: a}
+  val: {digits: d, scenes: 5}
+batch_size: 4
+epochs: 3
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALLEST)
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_config_is_valid_and_is_found_by_its_name(name: str) -> None:
+    config = read_config(find_config(name.removesuffix(".yaml")))
+    assert config.class_names is None, "told by the data"
+
+
+def test_defaults_are_filled_in_and_sources_are_told_apart(path: Path) -> None:
+    config = read_config(path)
+    assert config.model.image_size == (64, 96)
+    assert config.data.train == CocoSource(annotations=Path("a.json"), images=Path("a"))
+    assert config.data.val == DigitsSource(digits=Path("d"), scenes=5, classes=10, seed=0)
+    assert (config.optimizer.name, config.optimizer.learning_rate) == ("sgd", 0.28)
+
+
+def test_a_config_survives_its_yaml(path: Path) -> None:
+    overrides = ["model.overrides={activation: relu6, aspect_ratios: [1.0, 2.0]}", "class_names=[cat, 'no: 7']"]
+    config = read_config(path, overrides)
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert read_config(path) == config
+
+
+def test_overrides_are_yaml_and_the_last_one_counts(path: Path) -> None:
+    overrides = ["epochs=7", "epochs=8", "optimizer.name=adam", "optimizer.clip_global_norm=null"]
+    config = read_config(path, [*overrides, "data.scale=[1, 1.5]"])
+    assert (config.epochs, config.optimizer.name, config.optimizer.clip_global_norm) == (8, "adam", None)
+    assert config.data.scale == (1.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", r"mine.yaml: Unknown key 'epoch'. Did you mean 'epochs'\? Valid are: model, data, "),
+        ("zzz=3", r"mine.yaml: Unknown key 'zzz'. Valid are: model, data, "),
+        ("data.val.scnes=3", r"mine.yaml: data.val: Unknown key 'scnes'. Did you mean 'scenes'\?"),
+        ("data.train.image=3", r"mine.yaml: data.train: Unknown key 'image'. Did you mean 'images'\?"),
+        ("data.train={annotations: b}", r"mine.yaml: data.train.images: Field required$"),
+        ("data.train=3", r"mine.yaml: data.train: "),
+        ("model.name=spinenet", r"mine.yaml: model.name: Unknown model 'spinenet'.* Valid are: spinenet_49s, "),
+        ("model.image_size=[64,31]", r"mine.yaml: model.image_size.1: .* greater than or equal to 32$"),
+        ("data.scale=[2,1]", r"mine.yaml: data.scale is \(smallest, largest\). Received: \(2.0, 1.0\)$"),
+        ("optimizer.learning_rate=.inf", r"mine.yaml: optimizer.learning_rate: .* finite number$"),
+        ("batch_size=0", r"mine.yaml: batch_size: "),
+        ("epochs", r"An override has the form key=value. Received: 'epochs'$"),
+        ("epochs.x=1", r"epochs.x does not lead to a value. Received: 'epochs.x=1'$"),
+        ("epochs=[1", r"The value of epochs is not YAML. Received: 'epochs=\[1'$"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        read_config(path, [override])
+    assert "\n" not in str(error.value)
+
+
+def test_all_faults_are_named_at_once(path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"batch_size: .*; epochs: "):
+        read_config(path, ["batch_size=0", "epochs=0"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "holds no keys"), (b"- 1", "holds no keys"), (b"a: [", "is not YAML"), (b"\xff\xfe\x00", "is not YAML")],
+)
+def test_a_file_that_is_no_config_is_refused(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"mine.yaml .*{message}") as error:
+        read_config(path, ["epochs=1"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("digits").name == "digits.yaml"
+    Path("digits").write_text(SMALLEST)
+    assert find_config("digits") == Path("digits")
+
+
+def test_a_name_that_is_nothing_is_answered_by_what_is_shipped() -> None:
+    with pytest.raises(ConfigError, match=r"There is no config digit\. Shipped are: .*digits") as error:
+        find_config("digit")
+    assert all(name.removesuffix(".yaml") in str(error.value) for name in SHIPPED)
+    with pytest.raises(ConfigError, match=r"There is no config nowhere\.yaml\.$"):
+        read_config("nowhere.yaml")

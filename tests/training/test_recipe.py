@@ -1,0 +1,163 @@
+"""A whole training, of a net that takes seconds: what it leaves behind, how it goes on, and when it stops."""
+
+from __future__ import annotations
+
+import json
+from functools import partialmethod
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf.data.dataset import DataError
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training import recipe
+from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.training.run import Run, RunError
+
+
+@pytest.fixture(autouse=True)
+def _eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without a graph: tracing it takes ten times as long as the few steps of these tests."""
+    monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
+
+
+@pytest.fixture
+def read(tmp_path: Path, tiny_model, write_config):
+    """Return `read(*overrides)`: the tiny config with its data in the test's own folder."""
+    path = write_config(tmp_path)
+    return lambda *overrides: read_config(path, [*overrides])
+
+
+def test_a_run_holds_config_weights_log_and_events(tiny_run: Path, tiny_model) -> None:
+    run = Run(tiny_run)
+    assert sorted(path.name for path in tiny_run.iterdir()) == sorted(
+        path.name
+        for path in (run.config_path, run.weights_path, run.last_weights_path, run.log_path, run.events_folder)
+    )
+    config = run.config()
+    assert (config.class_names, config.epochs, config.optimizer.warmup_steps) == (("digit",), 2, 1)
+    assert all(list((run.events_folder / part).glob("events.out.tfevents.*")) for part in ("train", "validation"))
+
+
+def test_the_log_has_a_row_per_epoch(tiny_run: Path) -> None:
+    rows = [json.loads(line) for line in Run(tiny_run).log_path.read_text().splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 4)]
+    for row in rows:
+        assert {"seconds", "loss", "class_loss", "box_loss", "val_AP", "val_AP50", "val_AR100"} <= row.keys()
+        assert row["loss"] == pytest.approx(row["class_loss"] + row["box_loss"], rel=1e-4), "L2 is off by default"
+
+
+def test_best_and_last_weights_load(tiny_run: Path, tiny_model) -> None:
+    run = Run(tiny_run)
+    best, config = run.load()
+    last, _ = run.load(run.last_weights_path)
+    images = np.random.default_rng(0).normal(size=(2, *config.model.image_size, 3)).astype("float32")
+    raw = [model.flatten(model(images))[0] for model in (best, last)]
+    assert np.isfinite(raw[0]).all()
+    assert not np.allclose(*raw), "AP was 0 after both epochs, so the first was the best"
+
+
+def interrupt_after_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop training as Ctrl-C does, in the middle of the second epoch."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 3:
+                raise KeyboardInterrupt
+
+    make = recipe.make_callbacks
+    monkeypatch.setattr(recipe, "make_callbacks", lambda *args: [*make(*args), Interrupt()])
+
+
+@pytest.mark.parametrize("ema", ["null", "0.5"])
+def test_a_resumed_run_ends_like_one_that_was_not_interrupted(tmp_path: Path, read, monkeypatch, ema: str) -> None:
+    """Weights, optimizer, averages, learning rate and the order of the images all go on where they were."""
+    config = read(f"optimizer.ema={ema}")
+    whole = recipe.train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after_first_epoch(patch)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.train(config, tmp_path / "cut")
+    resumed = recipe.train(config, tmp_path / "cut", resume=True)
+    assert int(resumed.optimizer.iterations) == 4
+    for mine, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-2, atol=1e-3)
+    runs = [Run(tmp_path / name) for name in ("cut", "whole")]
+    assert [row["epoch"] for row in runs[0].read_log()] == [1, 2]
+    np.testing.assert_allclose(*(run.read_log()[1]["loss"] for run in runs), rtol=1e-3)
+    stored = runs[1].load(runs[1].last_weights_path)[0]
+    for mine, other in zip(stored.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_a_finished_run_has_nothing_left_to_do(tiny_run: Path, tiny_model, contents) -> None:
+    kept = ("log.jsonl", "best.weights.h5", "last.weights.h5")
+    before = contents(tiny_run)
+    detector = recipe.train(Run(tiny_run).config(), tiny_run, resume=True)
+    assert int(detector.optimizer.iterations) == 4
+    after = contents(tiny_run)
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+
+
+def refuse(config: TrainConfig, folder: Path, error: type[Exception], message: str, **options) -> None:
+    with pytest.raises(error, match=message):
+        recipe.train(config, folder, **options)
+
+
+def test_an_existing_folder_is_refused_before_data_are_written(tmp_path: Path, read, contents) -> None:
+    (tmp_path / "run").mkdir()
+    before = contents(tmp_path)
+    refuse(read(), tmp_path / "run", RunError, "Pass --resume")
+    refuse(read(), tmp_path / "run", RunError, "not a run folder", resume=True)
+    assert contents(tmp_path) == before
+
+
+def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
+    refuse(read("data.val.classes=10"), tmp_path / "run", ConfigError, r"The classes of data.train and data.val differ")
+    refuse(read("class_names=[cat]"), tmp_path / "run", ConfigError, r"the data's, \('digit',\). Received: \('cat',\)")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_override_of_the_model_is_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
+    config = read("model.overrides={max_level: 5, activation: rulu}")
+    refuse(config, tmp_path / "run", ConfigError, "model: .*'rulu'")
+    assert not (tmp_path / "run").exists()
+
+
+def damage(folder: Path, content: bytes) -> Path:
+    """Overwrite the end of the first training image and return its path."""
+    path = next(folder.glob("data/digits1-train-*/images/*.jpg"))
+    path.write_bytes(content or path.read_bytes()[:-800])
+    return path
+
+
+@pytest.mark.parametrize("content", [b"no image", b""], ids=["garbage", "truncated"])
+def test_an_image_that_does_not_decode_is_named_before_a_run_is_made(tmp_path: Path, read, content: bytes) -> None:
+    config = read("data.cache=true")
+    config.data.train.read("train")
+    refuse(config, tmp_path / "run", DataError, damage(tmp_path, content).name)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_that_does_not_decode_in_the_middle_of_training_is_named(tmp_path: Path, read) -> None:
+    config = read()
+    config.data.train.read("train")
+    refuse(config, tmp_path / "run", DataError, f"{damage(tmp_path, b'').name}: the image does not decode")
+
+
+def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
+    config = read()
+    config.data.val.read("val")
+    path = next(tmp_path.glob("data/digits1-val-*/annotations.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    overrides = (f"annotations: {json.dumps(str(path))}", f"images: {json.dumps(str(path.parent / 'images'))}")
+    config = read(f"data.val={{{', '.join(overrides)}}}")
+    refuse(config, tmp_path / "run", DataError, "there are no objects to evaluate on")
+
+
+def test_training_stops_when_the_loss_is_not_finite_and_saves_nothing_of_it(tmp_path: Path, read) -> None:
+    config = read("optimizer.name=sgd", "optimizer.learning_rate=1e30", "optimizer.clip_global_norm=null")
+    refuse(config, tmp_path / "run", RuntimeError, "NaN or Inf loss")
+    assert not Run(tmp_path / "run").last_weights_path.exists()

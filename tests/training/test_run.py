@@ -1,0 +1,115 @@
+"""The run folder: when it may be written, and that what is not a run is never deleted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.training.run import Run, RunError, build_detector
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model, write_config) -> TrainConfig:
+    return read_config(write_config(tmp_path), ["class_names=[digit]"])
+
+
+@pytest.fixture
+def run(tmp_path: Path, config: TrainConfig) -> Run:
+    run = Run(tmp_path / "runs" / "a")
+    run.create(config)
+    return run
+
+
+def test_a_run_is_its_resolved_config_at_first(run: Run, config: TrainConfig, contents) -> None:
+    assert list(contents(run.folder)) == ["config.yaml"]
+    assert run.config() == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "a exists. Pass --resume to go on, or --overwrite to start anew."),
+        ({"resume": True, "overwrite": True}, "exclude each other"),
+    ],
+)
+def test_an_existing_run_is_not_written_to(run: Run, options: dict, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        run.check(**options)
+
+
+def test_overwriting_removes_all_of_an_earlier_run(run: Run, config: TrainConfig, contents) -> None:
+    run.weights_path.write_text("old")
+    run.events_folder.mkdir()
+    run.create(config.model_copy(update={"epochs": 9}), overwrite=True)
+    assert list(contents(run.folder)) == ["config.yaml"]
+    assert run.config().epochs == 9
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "config.yaml"])
+def test_a_foreign_folder_is_never_deleted(tmp_path: Path, config: TrainConfig, contents, name: str) -> None:
+    """Other programs have a config.yaml too."""
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / name).write_text("precious: true")
+    for write in (Run(folder).check, lambda overwrite: Run(folder).create(config, overwrite=overwrite)):
+        with pytest.raises(RunError, match="thesis is not a run folder, it is not overwritten"):
+            write(overwrite=True)
+    assert list(contents(folder)) == [name]
+
+
+def test_a_file_in_the_way_is_not_deleted(tmp_path: Path, config: TrainConfig) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(RunError, match="file is not a run folder"):
+        Run(path).create(config, overwrite=True)
+    assert path.read_text() == "precious"
+
+
+def test_an_empty_folder_may_be_overwritten(tmp_path: Path, config: TrainConfig) -> None:
+    (tmp_path / "empty").mkdir()
+    Run(tmp_path / "empty").create(config, overwrite=True)
+    assert Run(tmp_path / "empty").config() == config
+
+
+def test_what_is_not_a_run_is_not_resumed(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RunError, match=f"{folder.name} is not a run folder: it has no config.yaml"):
+            Run(folder).check(resume=True)
+
+
+def test_a_run_goes_on_with_its_own_config_only(run: Run, config: TrainConfig) -> None:
+    other = config.model_copy(update={"batch_size": 2})
+    with pytest.raises(RunError, match=r"a was started with another config: see config.yaml there"):
+        run.resume(build_detector(config), other)
+
+
+def test_a_run_that_was_cut_off_in_its_first_epoch_is_resumed_from_the_start(run: Run, config: TrainConfig) -> None:
+    detector = build_detector(config)
+    detector.compile("adam")
+    assert run.resume(detector, config) == 0
+
+
+def test_a_run_without_weights_does_not_load(run: Run) -> None:
+    with pytest.raises(RunError, match=r"a has no weights yet: there is no best.weights.h5"):
+        run.load()
+
+
+def test_the_log_is_rewound_to_the_epochs_whose_weights_were_saved(run: Run) -> None:
+    run.log_path.write_text("".join(json.dumps({"epoch": epoch, "loss": 0.5}) + "\n" for epoch in (1, 2, 3)))
+    run.rewind_log(2)
+    assert run.read_log() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.5}]
+
+
+def test_a_log_that_was_never_written_has_no_rows(run: Run) -> None:
+    assert run.read_log() == []
+
+
+def test_a_detector_needs_class_names_and_valid_overrides(config: TrainConfig) -> None:
+    with pytest.raises(ConfigError, match="no class_names"):
+        build_detector(config.model_copy(update={"class_names": None}))
+    wrong = config.model.model_copy(update={"overrides": {"activatoin": "relu"}})
+    with pytest.raises(ConfigError, match=r"model: Unknown override 'activatoin'. Did you mean 'activation'"):
+        build_detector(config.model_copy(update={"model": wrong}))

@@ -1,0 +1,61 @@
+"""Learning rates, number by number."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras.optimizers.schedules import CosineDecay
+
+from spinenet_tf.training.config import OptimizerConfig
+from spinenet_tf.training.recipe import make_optimizer
+from spinenet_tf.training.schedule import Warmup, step_decay
+
+
+def rates(schedule, steps: int) -> np.ndarray:
+    return np.array([float(schedule(step)) for step in range(steps)])
+
+
+def test_warmup_rises_linearly_and_meets_what_follows() -> None:
+    after = rates(CosineDecay(0.8, 20), 20)
+    np.testing.assert_allclose(after, 0.4 * (1.0 + np.cos(np.pi * np.arange(20) / 20)), rtol=1e-5)
+    progress = np.minimum(np.arange(20) / 5, 1.0)
+    expected = np.where(progress < 1.0, 0.1 + (after - 0.1) * progress, after)
+    np.testing.assert_allclose(rates(Warmup(0.1, 5, CosineDecay(0.8, 20)), 20), expected, rtol=1e-5)
+
+
+def test_no_warmup_is_what_follows() -> None:
+    np.testing.assert_array_equal(rates(Warmup(0.1, 0, CosineDecay(0.8, 20)), 20), rates(CosineDecay(0.8, 20), 20))
+
+
+def test_steps_divide_by_ten_at_their_distance_from_the_end() -> None:
+    expected = np.repeat([0.5, 0.05, 0.005], [71, 20, 9])  # Keras's boundary is the last step at the old rate
+    np.testing.assert_allclose(rates(step_decay(0.5, 100, (30, 10)), 100), expected, rtol=1e-6)
+
+
+def test_a_run_shorter_than_its_steps_begins_at_the_lower_rate() -> None:
+    assert rates(step_decay(0.5, 20, (30, 10)), 20)[5] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("after", [CosineDecay(0.8, 20), step_decay(0.8, 20, (6, 2))])
+def test_a_schedule_survives_keras_serialisation(after) -> None:
+    schedule = Warmup(0.1, 5, after)
+    config = keras.saving.serialize_keras_object(schedule)
+    copy = keras.saving.deserialize_keras_object(config)
+    np.testing.assert_array_equal(rates(copy, 20), rates(schedule, 20))
+    optimizer = keras.optimizers.SGD(schedule)
+    assert isinstance(keras.optimizers.SGD.from_config(optimizer.get_config())._learning_rate, Warmup)
+
+
+def test_rates_are_for_a_batch_of_256_and_scale_with_the_batch() -> None:
+    config = OptimizerConfig(learning_rate=0.32, warmup_steps=2, warmup_from=0.16, decay_epochs=(3, 1))
+    optimizer = make_optimizer(config, batch_size=64, steps=10, epochs=10)
+    assert (optimizer.momentum, optimizer.global_clipnorm, optimizer.use_ema) == (0.9, 10.0, False)
+    schedule = rates(optimizer._learning_rate, 100)
+    np.testing.assert_allclose(schedule[:3], [0.04, 0.06, 0.08], rtol=1e-5)
+    np.testing.assert_allclose(schedule[[69, 75, 95]], [0.08, 0.008, 0.0008], rtol=1e-5)
+
+
+def test_warmup_takes_half_of_a_short_run_at_most() -> None:
+    config = OptimizerConfig(schedule="cosine", warmup_steps=2000)
+    assert make_optimizer(config, 256, steps=5, epochs=2)._learning_rate.steps == 5
