@@ -33,12 +33,12 @@ def test_a_classifier_reaches_95_percent_on_held_out_digits():
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = np.repeat(np.repeat(digits.images / 16.0, 4, axis=1), 4, axis=2)[..., None].repeat(3, axis=-1) - 0.3
+    images = np.repeat(np.repeat(digits.images / 16.0, 6, axis=1), 6, axis=2)[..., None].repeat(3, axis=-1) - 0.3
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order].astype("float32"), digits.target[order]
     overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9}
-    model = spinenet_tf.classifier("spinenet_mobile_49xs", 10, (32, 32, 3), **overrides)
-    epochs, batch = 8, 32
+    model = spinenet_tf.classifier("spinenet_mobile_49xs", 10, (48, 48, 3), **overrides)
+    epochs, batch = 10, 32
     rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * 1400 // batch)
     model.compile(
         keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
