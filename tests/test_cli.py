@@ -78,7 +78,7 @@ def test_list_prints_names_only(command) -> None:
 def test_summary_prints_json(command) -> None:
     code, out, _ = command("summary", "spinenet_mobile_49xs", "--json")
     (row,) = json.loads(out)
-    assert (code, row["name"], row["input"]) == (0, "spinenet_mobile_49xs", row_input)
+    assert (code, row["name"], row["input"]) == (0, "spinenet_mobile_49xs", 256)
     assert row.keys() == {
         *("name", "input", "backbone_params", "retinanet_params", "classifier_params"),
         *("macs_published_order", "macs", "published"),
