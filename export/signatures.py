@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.classifier import Classifier
+from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 
 INPUT = "images"

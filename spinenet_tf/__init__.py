@@ -1,6 +1,8 @@
 """SpineNet for Keras 3: scale-permuted backbones, detectors and classifiers that train, evaluate and export."""
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +24,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: Keras takes seconds, which `spinenet-tf --help` need not wait for."""
+    """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'spinenet_tf' has no attribute {name!r}")
     return getattr(import_module(f"spinenet_tf.{_HOMES[name]}"), name)
+
+
+# Keras loads a `.keras` file only if its classes were imported. The command line loads none, and without this import
+# its help does not wait seconds for Keras.
+if Path(sys.argv[0] if sys.argv else "").stem != "spinenet-tf":
+    import_module("spinenet_tf.models")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from spinenet_tf.classifier import Classifier
+from spinenet_tf.classification import Classifier
 from spinenet_tf.family import list_models, variant
 from spinenet_tf.models import detector
 

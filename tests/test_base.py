@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import h5py
 import keras
 import numpy as np
@@ -152,3 +155,11 @@ def test_xla_is_off_on_a_cpu_unless_asked_for(monkeypatch):
     assert compiled({}) is False
     assert compiled({}, jit_compile=True) is True
     assert compiled({"gpu": ["gpu:0"]}) == compiled({"tpu": ["tpu:0"]}) == "auto"
+
+
+def test_a_fresh_process_loads_a_keras_file_after_import_spinenet_tf(tiny_backbone, tmp_path):
+    tiny_backbone.save(tmp_path / "a.keras")
+    program = "import keras, spinenet_tf, sys; print(keras.models.load_model(sys.argv[1]).count_params())"
+    command = [sys.executable, "-c", program, str(tmp_path / "a.keras")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(printed) == tiny_backbone.count_params()

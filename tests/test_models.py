@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import h5py
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import spinenet_tf
 from spinenet_tf import backbone, classifier, detector, list_models
 from spinenet_tf.models import BACKBONE_OVERRIDES, DETECTOR_OVERRIDES
 
@@ -33,6 +35,13 @@ def compiled_detector(tiny_spec):
 def targets():
     boxes = np.array([[[4, 4, 30, 30], [20, 10, 60, 50]], [[8, 16, 40, 48], [-1, -1, -1, -1]]], "float32")
     return {"boxes": boxes, "classes": np.array([[0, 2], [1, -1]], "int32")}
+
+
+@pytest.mark.parametrize("name", spinenet_tf.__all__)
+def test_a_public_name_is_no_modules(name):
+    """Importing the submodule `spinenet_tf.x` replaces the attribute `spinenet_tf.x`, whatever it was."""
+    assert importlib.util.find_spec(f"spinenet_tf.{name}") is None
+    assert callable(getattr(spinenet_tf, name))
 
 
 def test_models_are_listed_by_kind():
