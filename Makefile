@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -18,9 +18,6 @@ lint: .venv/installed-lint
 	rm -rf build
 	$(PIP) install --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --package spinenet_tf
-
-bench: .venv/installed-demo
-	$(BIN)/spinenet-tf benchmark
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
