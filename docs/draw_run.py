@@ -5,12 +5,10 @@ python docs/draw_run.py runs/digits docs/images
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 from PIL import Image
 
 from spinenet_tf.data.images import read_image
@@ -23,7 +21,7 @@ SCENES = 8
 
 def draw_curve(run: Run, path: Path) -> None:
     """Draw losses and AP over the steps."""
-    rows = [json.loads(line) for line in run.log_path.read_text().splitlines()]
+    rows = run.read_log()
     figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for name in ("class_loss", "box_loss"):
         losses.plot([row["step"] for row in rows], [row[name] for row in rows], marker="o", label=name)
@@ -45,7 +43,7 @@ def draw_detections_beside_truth(run: Run, path: Path) -> None:
         image, names = read_image(example.path), dataset.class_names
         pictures.append(draw_detections(image, example.boxes, example.classes, class_names=names))
         pictures.append(predictor.draw(image, predictor.detect(image)))
-    sheet = Image.fromarray(np.asarray(contact_sheet(pictures, columns=4)))
+    sheet = Image.fromarray(contact_sheet(pictures, columns=4))
     sheet.thumbnail((1200, 1200))
     sheet.save(path, quality=80)
 

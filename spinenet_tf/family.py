@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spinenet_tf.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
 
@@ -98,9 +98,8 @@ def variant(name: str | ArchitectureSpec) -> Variant:
         ValueError: the name is unknown; the message lists the valid ones.
     """
     if isinstance(name, ArchitectureSpec):
-        if name.is_mobile:
-            return Variant("mobile", name, 1.0, 1.0, 1, 48, 4, 48, 384)
-        return Variant("backbone", name, 1.0, 0.5, 1, 256, 4, 256, 640)
+        row = VARIANTS["spinenet_mobile_49" if name.is_mobile else "spinenet_49"]
+        return replace(row, graph=name, published=Published())
     if name not in VARIANTS:
         raise ValueError(f"{unknown('model', [name], VARIANTS)} Received: name={name!r}")
     return VARIANTS[name]
