@@ -1,15 +1,32 @@
 # Each target makes .venv with what it needs. Beforehand: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
+# Test processes at once; each takes some 4 GB.
+JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-garden test-addons parity lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(MAKE) test-garden test-addons
+
+# TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
+test-garden: .venv-garden/installed
+	.venv-garden/bin/python -m pytest -W default -n $(JOBS) --dist loadfile tests/garden
+
+# Writes docs/parity.md anew from the parity tests, with 30 random graphs in place of 12.
+parity: .venv-garden/installed
+	mkdir -p build && rm -f build/parity.jsonl
+	PARITY_TABLE=build/parity.jsonl SPINENET_TF_GRAPHS=30 .venv-garden/bin/python -m pytest -W default tests/garden
+	.venv-garden/bin/python docs/write_parity.py build/parity.jsonl docs/parity.md
+
+# tensorflow-addons ended with TensorFlow 2.15, which needs Python 3.11: its own process, which the tests ask for numbers.
+test-addons: .venv/installed-test .venv-addons/installed
+	$(BIN)/python -m pytest tests/addons
 
 # Type checkers do not follow the package_dir of an editable install, so they read an installed copy from outside the root.
 lint: .venv/installed-lint
@@ -20,13 +37,24 @@ lint: .venv/installed-lint
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --package spinenet_tf
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("spinenet_tf needs Python 3.11 to 3.13 (make PYTHON=...). Received: Python " + v)'
 	$(PYTHON) -m venv .venv
 	touch $@
+
+.venv-garden/installed: setup.cfg pyproject.toml .venv/created
+	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
+	$(BIN)/python -m venv .venv-garden
+	.venv-garden/bin/python -m pip -qq --disable-pip-version-check install --editable '.[garden]' hypothesis keras-hub pytest pytest-xdist
+	touch $@
+
+.venv-addons/installed: tests/addons/requirements.txt
+	@command -v python3.11 > /dev/null || echo "There is no python3.11: tests/addons will be skipped"
+	@! command -v python3.11 > /dev/null || (python3.11 -m venv .venv-addons && .venv-addons/bin/python -m pip -qq \
+		--disable-pip-version-check install --requirement tests/addons/requirements.txt && touch $@)
 
 .venv/installed-%: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing spinenet_tf[$*] into .venv (a few minutes the first time)"

@@ -37,7 +37,7 @@ def draw_curve(run: Run, path: Path) -> None:
 
 def draw_detections_beside_truth(run: Run, path: Path) -> None:
     """Draw held-out scenes in pairs: ground truth, then what the run's detector finds."""
-    predictor, dataset = load_predictor(run.folder), run.config().data.val.read("val")
+    predictor, dataset = load_predictor(run.folder), run.config().own_data().val.read("val")
     pictures = []
     for example in dataset.examples[:SCENES]:
         image, names = read_image(example.path), dataset.class_names

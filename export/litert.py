@@ -58,14 +58,14 @@ def tflite(
         ExportError: the file differs from the model or loses more AP than `max_ap_loss`; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
-    check_verifiable(model, verify_on)
+    check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size=1)
         metadata = describe(model, output_specs(raw), 1, quantization, class_names)
         file.write_bytes(_convert(raw, quantization, calibration))
         metadata.append_to(file)
         metadata.write(file.parent, file.stem)
-        difference, ap = check(model, TFLiteModel(file), quantization, verify_on, max_ap_loss)
+        difference, ap = check(model, TFLiteModel(file), quantization, verify_on, max_ap_loss, class_names)
     return Report(Path(path), size_of(Path(path)), difference, ap)
 
 

@@ -23,12 +23,14 @@ def export_run(
     quantization: str = "none",
     path: str | Path | None = None,
     overwrite: bool = False,
+    data: DetectionDataset | None = None,
 ) -> Report:
     """Write a run's detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
 
-    Quantized forms are calibrated on training images and verified by AP on the run's validation data.
+    Quantized forms are calibrated on the run's training images and verified by AP on its validation data, or on `data`.
 
     Raises:
+        ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
         RunError: `folder` is not a run with weights.
         ValueError: a quantization is asked of a SavedModel, or as `tflite` does.
         FileExistsError: the artifact exists and `overwrite` is False.
@@ -44,7 +46,10 @@ def export_run(
         return saved_model(detector, path or Path(folder, "saved_model"), names, overwrite=overwrite)
     calibration = None
     if quantization in CALIBRATED:
-        calibration = calibration_batches(config.data.train.read("train"), config.model.image_size, config.seed)
+        images = data or config.own_data().train.read("train")
+        calibration = calibration_batches(images, config.model.image_size, config.seed)
+    if data is None and config.data is not None and quantization != "none":
+        data = config.data.val.read("val")
     suffix = "" if quantization == "none" else f"-{quantization}"
     return tflite(
         detector,
@@ -52,7 +57,7 @@ def export_run(
         quantization,
         calibration,
         names,
-        verify_on=None if quantization == "none" else config.data.val.read("val"),
+        verify_on=None if quantization == "none" else data,
         overwrite=overwrite,
     )
 

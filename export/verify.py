@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,21 @@ def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], im
     return {"max": float(errors.max() / largest), "mean": float(errors.mean() / largest)}
 
 
-def ap_difference(model: keras.Model, runner: Any, dataset: DetectionDataset) -> dict[str, float]:
-    """Return COCO AP of the detector ("keras"), of the artifact's runner ("exported"), and what was lost ("loss")."""
-    from spinenet_tf.evaluation.coco import evaluate
-    from spinenet_tf.evaluation.inference import detect_in_dataset
+def ap_difference(
+    model: keras.Model, runner: Any, dataset: DetectionDataset, class_names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Return COCO AP of the detector ("keras"), of the artifact's runner ("exported"), and what was lost ("loss").
 
+    `class_names` are the model's, where they are not just those of the data set.
+    """
+    from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+
+    names = class_names or dataset.class_names
     image_size = image_shape(model)[:2]
     predictors = {"keras": model.predict_on_batch, "exported": runner.predict}
     ap = {
-        name: evaluate(dataset, detect_in_dataset(predict, dataset, image_size)).AP
+        name: evaluate(dataset, in_classes_of(dataset, names, detect_in_dataset(predict, dataset, image_size))).AP
         for name, predict in predictors.items()
     }
     return ap | {"loss": ap["keras"] - ap["exported"]}
@@ -66,6 +72,7 @@ def check(
     quantization: str = "none",
     verify_on: DetectionDataset | None = None,
     max_ap_loss: float = 0.02,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Compare an artifact's runner with the model: return `float_difference` on noise and `ap_difference`.
 
@@ -84,23 +91,27 @@ def check(
         )
     if verify_on is None:
         return difference, None
-    ap = ap_difference(model, runner, verify_on)
+    ap = ap_difference(model, runner, verify_on, class_names)
     if not ap["loss"] <= max_ap_loss:
         raise ExportError(f"The {quantization} artifact loses more AP than {max_ap_loss=}. Received: {ap}")
     return difference, ap
 
 
-def check_verifiable(model: keras.Model, verify_on: DetectionDataset | None) -> None:
+def check_verifiable(
+    model: keras.Model, verify_on: DetectionDataset | None, class_names: Sequence[str] | None = None
+) -> None:
     """Refuse a data set that the model cannot be evaluated on, before the work of exporting.
 
     Raises:
-        ValueError: the model is no detector, or has another number of classes.
+        ValueError: the model is no detector, or does not know the data's classes.
     """
     if verify_on is None:
         return
     if task_of(model) != "detection":
         raise ValueError(f"AP is measured on detectors only. Received: verify_on={verify_on.name!r}")
-    if model.num_classes != len(verify_on.class_names):
+    names = class_names or verify_on.class_names
+    if model.num_classes != len(names) or not set(verify_on.class_names) <= set(names):
         raise ValueError(
-            f"{verify_on.name} has {len(verify_on.class_names)} classes. Received: num_classes={model.num_classes}"
+            f"{verify_on.name} has the classes {verify_on.class_names}. "
+            f"Received: num_classes={model.num_classes}, class_names={class_names}"
         )

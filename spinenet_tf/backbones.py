@@ -47,10 +47,11 @@ class Backbone(SpineNetModel):
         norm_epsilon: float = 1e-3,
         sync_bn: bool = False,
         l2: float = 0.0,
+        tf1_zoo: bool = False,
         name: str | None = None,
     ):
         spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
-        style = Style(activation, norm_momentum, norm_epsilon, sync_bn, l2, se_ratio, se_gate)
+        style = Style(activation, norm_momentum, norm_epsilon, sync_bn, l2, se_ratio, se_gate, tf1_zoo)
         _check_scaling(width, alpha, repeats, endpoint, stochastic_depth)
         _check_input_shape(input_shape)
         _check_levels(spec, min_level, max_level)
@@ -86,6 +87,8 @@ class Backbone(SpineNetModel):
     def architecture(self) -> dict[str, Any]:
         graph = {name: value for name, value in self.spec.get_config().items() if name != "name"}
         style = {name: getattr(self.style, name) for name in ("activation", "norm_epsilon")}
+        if self.style.tf1_zoo:
+            style["tf1_zoo"] = True
         if self.spec.is_mobile:
             style |= {"se_ratio": self.style.se_ratio, "se_gate": self.style.se_gate}
         levels = {"min_level": self.min_level, "max_level": self.max_level}

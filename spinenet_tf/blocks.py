@@ -24,7 +24,9 @@ class Style:
     """How one network makes its convs, norms and activations.
 
     `l2` is the paper's weight decay: it adds `l2 / 2 * |w|^2` to the loss for each regularised kernel.
-    `se_ratio` is relative to a block's un-expanded width; 0 leaves squeeze-and-excitation out.
+    `se_ratio` is relative to a block's un-expanded width; 0 leaves squeeze-and-excitation out. `tf1_zoo` computes what
+    the authors' first code does, for weights that it trained: convs of stride 2 pad both sides alike, several octaves
+    down are one max-pooling, and squeeze-and-excitation has swish inside.
 
     Raises:
         ValueError: a value is not among the valid ones, which the message lists.
@@ -37,6 +39,7 @@ class Style:
     l2: float = 0.0
     se_ratio: float = 0.2
     se_gate: str = "hard_sigmoid"
+    tf1_zoo: bool = False
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -56,11 +59,12 @@ class Style:
 
     def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
         """Apply a SAME conv, initialised by fan-in as published."""
+        x, padding = self._pad(x, kernel_size, strides, name)
         return keras.layers.Conv2D(
             filters,
             kernel_size,
             strides,
-            padding="same",
+            padding=padding,
             use_bias=use_bias,
             kernel_initializer=keras.initializers.VarianceScaling(),
             kernel_regularizer=self.regularizer,
@@ -69,15 +73,22 @@ class Style:
 
     def depthwise(self, x, *, strides: int, regularizer: keras.Regularizer | None = None, name: str):
         """Apply a 3x3 depthwise SAME conv. Those of MBConv blocks are published without L2."""
+        x, padding = self._pad(x, 3, strides, name)
         return keras.layers.DepthwiseConv2D(
             3,
             strides,
-            padding="same",
+            padding=padding,
             use_bias=False,
             depthwise_initializer=keras.initializers.VarianceScaling(),
             depthwise_regularizer=regularizer,
             name=name,
         )(x)
+
+    def _pad(self, x, kernel_size: int, strides: int, name: str):
+        """Return the input of a conv and its padding: SAME puts more of it at the end where a stride skips pixels."""
+        if not self.tf1_zoo or strides == 1 or kernel_size == 1:
+            return x, "same"
+        return keras.layers.ZeroPadding2D((kernel_size - 1) // 2, name=f"{name}_pad")(x), "valid"
 
     def norm(self, x, *, name: str):
         """Apply batch normalisation."""
@@ -115,7 +126,7 @@ def squeeze_excite(x, width: int, style: Style, *, name: str):
     """Scale the channels of `x` by a gate computed from their means; `width` is the squeezed one."""
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     gate = style.conv(gate, width, 1, use_bias=True, name=f"{name}_squeeze")
-    gate = keras.layers.Activation("relu", name=f"{name}_squeeze_act")(gate)
+    gate = keras.layers.Activation("swish" if style.tf1_zoo else "relu", name=f"{name}_squeeze_act")(gate)
     gate = style.conv(gate, x.shape[-1], 1, use_bias=True, name=f"{name}_excite")
     function = published_hard_sigmoid if style.se_gate == "hard_sigmoid" else "sigmoid"
     gate = keras.layers.Activation(function, name=f"{name}_gate")(gate)

@@ -100,15 +100,14 @@ def evaluate(
     if output and not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent} to write into.")
     from spinenet_tf.evaluation.coco import evaluate as measure
-    from spinenet_tf.evaluation.inference import detect_in_dataset
+    from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
     from spinenet_tf.predictor import load_predictor
     from spinenet_tf.tables import evaluation_table
 
     predictor = load_predictor(model)
     dataset = _dataset(model, annotations, images)
-    if dataset.class_names != predictor.class_names:
-        raise ValueError(f"The model's classes are {predictor.class_names}, the data's {dataset.class_names}.")
     found = detect_in_dataset(predictor.predict, dataset, predictor.image_size)
+    found = in_classes_of(dataset, predictor.class_names, found)
     numbers = measure(dataset, _with_progress(found, len(dataset), "Detecting"))
     console.print(evaluation_table(numbers))
     if output:
@@ -144,6 +143,8 @@ def export(
     form: Annotated[Literal["saved_model", "tflite"], typer.Option("--format", help="What to write.")] = "tflite",
     quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = "none",
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and check the artifact against Keras.
@@ -153,11 +154,43 @@ def export(
     from spinenet_tf.export.run import export_run
 
     with console.status(f"Exporting {run}"):
-        report = export_run(run, form, quantization, output, overwrite)
+        report = export_run(run, form, quantization, output, overwrite, _coco(annotations, images))
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     if report.ap:
         console.print(f"AP {report.ap['keras']:.3f} in Keras, {report.ap['exported']:.3f} exported.", soft_wrap=True)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of TF Model Garden (its prefix or folder), or a run.")],
+    target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint's prefix.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Of the model: key=value ...")] = None,
+    model: Annotated[str | None, typer.Option(help="What the checkpoint holds, such as spinenet_49.")] = None,
+    class_names: Annotated[Path | None, typer.Option(help="A name a line, the background first.")] = None,
+    image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
+    trained: Annotated[bool, typer.Option("--trained", help="Take the weights as trained, not averaged.")] = False,
+    ignore: Annotated[list[str] | None, typer.Option(help="Leave out variables that begin so.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert a checkpoint of TF Model Garden into a run, or into backbone weights; or a run into a checkpoint.
+
+    Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
+    """
+    from spinenet_tf.checkpoints import convert as conversion
+
+    if model is None:
+        conversion.convert_run(source, target)
+    else:
+        values = conversion.parse_overrides(overrides or [])
+        options = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
+        if target.name.endswith(".weights.h5"):
+            conversion.convert_backbone(source, target, model, overrides=values, **options)
+        else:
+            names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
+            sizes = {"image_size": image_size, "class_names": names}
+            conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
+    console.print(f"Wrote {target}.", soft_wrap=True)
 
 
 @app.command()
@@ -189,18 +222,25 @@ def _import_tensorflow_quietly() -> None:
         os.close(nowhere)
 
 
-def _dataset(model: Path, annotations: Path | None, images: Path | None):
+def _coco(annotations: Path | None, images: Path | None):
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together.")
-    if annotations and images:
-        from spinenet_tf.data.coco import read_coco
+    if annotations is None or images is None:
+        return None
+    from spinenet_tf.data.coco import read_coco
 
-        return read_coco(annotations, images)
+    return read_coco(annotations, images)
+
+
+def _dataset(model: Path, annotations: Path | None, images: Path | None):
+    dataset = _coco(annotations, images)
+    if dataset is not None:
+        return dataset
     if not model.is_dir():
         raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
     from spinenet_tf.training.run import Run
 
-    return Run(model).config().data.val.read("val")
+    return Run(model).config().own_data().val.read("val")
 
 
 def _with_progress(items, total: int, title: str):

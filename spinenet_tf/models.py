@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import fields
 from typing import Any
 
@@ -29,22 +30,27 @@ def backbone(
     input_shape: InputShape = (640, 640, 3),
     min_level: int = 3,
     max_level: int = MAX_LEVEL,
+    weights: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
 
+    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh.
+
     `overrides` are the arguments of `Backbone`: width, alpha, repeats, endpoint, activation, stochastic_depth,
-    se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2.
+    se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2, tf1_zoo.
 
     Raises:
         ValueError: an unknown name or override (the message lists the valid ones), a level that the graph does not
-        output, a side under 32 px.
+        output, a side under 32 px, or as `load_pretrained` does.
     """
     _check_overrides(overrides, BACKBONE_OVERRIDES)
     row = variant(name)
     scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation")}
     title = name if isinstance(name, str) else row.graph.name
-    return Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
+    scaling |= _published_overrides(weights, name)
+    net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
+    return _with_weights(net, weights, title)
 
 
 def classifier(
@@ -63,9 +69,13 @@ def detector(
     num_classes: int,
     input_shape: InputShape = (640, 640, 3),
     head: str = "retinanet",
+    weights: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> RetinaNet:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
+
+    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. With
+    "coco", `num_classes` is 91 and a class is its COCO category id.
 
     `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios,
     anchor_size (in strides) and the fields of `LossSpec` and `DecodingSpec`.
@@ -77,9 +87,11 @@ def detector(
         raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
     _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
     row = variant(name)
+    if weights == "coco":
+        overrides = {"background": True} | _published_overrides(weights, name) | overrides
     net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
     anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
-    return RetinaNet(
+    model = RetinaNet(
         net,
         num_classes,
         overrides.get("head_depth", row.head_depth),
@@ -88,6 +100,23 @@ def detector(
         LossSpec(**_pick(overrides, _SPEC_OVERRIDES[LossSpec])),
         DecodingSpec(**_pick(overrides, _SPEC_OVERRIDES[DecodingSpec])),
     )
+    return _with_weights(model, weights, row.graph.name if isinstance(name, ArchitectureSpec) else name)
+
+
+def _published_overrides(weights: str | os.PathLike | None, name: str | ArchitectureSpec) -> dict[str, Any]:
+    if weights is None:
+        return {}
+    from spinenet_tf.checkpoints.pretrained import published_overrides
+
+    return published_overrides(weights, name)
+
+
+def _with_weights(model: Any, weights: str | os.PathLike | None, name: str) -> Any:
+    if weights is not None:
+        from spinenet_tf.checkpoints.pretrained import load_pretrained
+
+        load_pretrained(model, weights, name)
+    return model
 
 
 def _pick(overrides: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -72,10 +72,19 @@ def resample(x, image, *, parent_level: int, level: int, channels: int, inner: i
     x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
     if level > parent_level:
         x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
-        for step in range(level - parent_level - 1):
-            x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
+        x = _pool(x, level - parent_level - 1, style, name)
     x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
     return _upsample(x, image, parent_level, level, name)
+
+
+def _pool(x, octaves: int, style: Style, name: str):
+    """Shrink by max-pooling: octave by octave, or as the TF1 zoo does in one step, of 5 x 5 from two octaves on."""
+    if style.tf1_zoo and octaves:
+        size = 3 if octaves == 1 else 5
+        return keras.layers.MaxPooling2D(size, 2**octaves, padding="same", name=f"{name}_pool")(x)
+    for step in range(octaves):
+        x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
+    return x
 
 
 def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):

@@ -15,18 +15,27 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.detection.assignment import assign
 from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.losses import retinanet_loss
+from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss
 from spinenet_tf.heads import retinanet_head
 
 
 @dataclass(frozen=True)
 class LossSpec:
-    """The parameters of the focal and the Huber loss; the defaults are the published ones."""
+    """The parameters of the focal and the box loss; the defaults are the published ones.
+
+    Raises:
+        ValueError: the box loss is unknown.
+    """
 
     focal_alpha: float = 0.25
     focal_gamma: float = 1.5
+    box_loss: str = "huber"  # or "giou", whose usual weight is 2
     huber_delta: float = 0.1
     box_weight: float = 50.0
+
+    def __post_init__(self) -> None:
+        if self.box_loss not in BOX_LOSSES:
+            raise ValueError(f"Valid box losses are {BOX_LOSSES}. Received: box_loss={self.box_loss!r}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class DecodingSpec:
     iou_threshold: float = 0.5
     max_detections: int = 100
     pre_nms_top_k: int = 5000
+    background: bool = False  # class 0 stands for the background, as in TF Model Garden: it is never detected
+    plus_one: bool = False  # a box ends in its last pixel, not behind it, as in the TF1 zoo
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -92,9 +103,9 @@ class RetinaNet(SpineNetModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return focal + box loss + regularisation, a scalar, and track the first two as metrics."""
         height, width = ops.shape(x)[1:3]
-        targets = assign(concatenate(anchors(height, width, self.anchor_spec)), y["boxes"], y["classes"])
-        class_logits, box_deltas = self.flatten(y_pred)
-        losses = retinanet_loss(class_logits, box_deltas, targets, **asdict(self.loss_spec))
+        all_anchors = concatenate(anchors(height, width, self.anchor_spec))
+        targets = assign(all_anchors, y["boxes"], y["classes"])
+        losses = retinanet_loss(*self.flatten(y_pred), all_anchors, targets, **asdict(self.loss_spec))
         self.class_loss.update_state(losses["class_loss"])
         self.box_loss.update_state(losses["box_loss"])
         return sum(self.losses, losses["class_loss"] + losses["box_loss"])

@@ -71,7 +71,7 @@ def write_digits(
         "split": split,
         "size": [*size],
     }
-    home = Path(folder) / f"digits{classes}-{split}-{scenes}-seed{seed}"
+    home = Path(folder) / f"digits{classes}-{split}-{scenes}-{size[0]}x{size[1]}-seed{seed}"
     if not home.exists():
         _write(home, contents)
     elif _contents(home / "annotations.json") != contents:
@@ -80,10 +80,15 @@ def write_digits(
 
 
 def read_digits(
-    folder: str | Path, split: Split = "train", scenes: int = 1000, classes: int = 10, seed: int = 0
+    folder: str | Path,
+    split: Split = "train",
+    scenes: int = 1000,
+    classes: int = 10,
+    seed: int = 0,
+    size: tuple[int, int] = (128, 160),
 ) -> DetectionDataset:
     """Return the digits as a data set, written to `folder` first if need be; raises as `write_digits` does."""
-    images, annotations = write_digits(folder, scenes, seed, classes, split)
+    images, annotations = write_digits(folder, scenes, seed, classes, split, size)
     return read_coco(annotations, images)
 
 

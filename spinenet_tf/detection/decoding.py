@@ -27,11 +27,15 @@ def detections(
     iou_threshold: float = 0.5,
     max_detections: int = 100,
     pre_nms_top_k: int = 5000,
+    background: bool = False,
+    plus_one: bool = False,
 ) -> dict[str, Tensor]:
     """Return the detections in images of `height` x `width` pixels, best first.
 
     `class_logits [B, N, C]` and `box_deltas [B, N, 4]` are raw outputs, `anchors [N, 4]` yxyx pixels. A detection
-    scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`.
+    scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`. With
+    `background`, class 0 stands for no object and is left out. With `plus_one`, anchors and boxes end in their last
+    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners.
 
     The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS class by class and keeps
     the best `max_detections` of all. Here one pool of `pre_nms_top_k` candidates of all classes is walked by falling
@@ -48,9 +52,13 @@ def detections(
         ValueError: if outputs and anchors differ in their static N.
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
-    candidates = _candidates(class_logits, box_deltas, anchors, pre_nms_top_k)
+    ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # added to what ends in a pixel, to end behind it
+    candidates = _candidates(class_logits[..., int(background) :], box_deltas, anchors + ends, pre_nms_top_k)
+    candidates = candidates._replace(boxes=candidates.boxes - ends, classes=candidates.classes + int(background))
     scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
-    candidates = candidates._replace(boxes=clip(candidates.boxes, height, width), scores=scores)
+    candidates = candidates._replace(
+        boxes=clip(candidates.boxes, height - int(plus_one), width - int(plus_one)), scores=scores
+    )
     return _take(candidates, _survivors(candidates, iou_threshold, max_detections))
 
 

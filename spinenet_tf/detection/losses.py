@@ -1,11 +1,13 @@
-"""The losses of RetinaNet: focal loss on classes and Huber loss on coded boxes (paper section 5)."""
+"""The losses of RetinaNet: focal loss on classes, Huber loss on coded boxes (paper section 5) or GIoU on boxes."""
 
 from __future__ import annotations
 
 from keras import ops
 
 from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.boxes import Tensor
+from spinenet_tf.detection.boxes import Tensor, decode
+
+BOX_LOSSES = ("huber", "giou")
 
 
 def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma: float = 1.5) -> Tensor:
@@ -34,25 +36,44 @@ def huber_loss(deltas: Tensor, targets: Tensor, delta: float = 0.1) -> Tensor:
     return ops.mean(quadratic * (error - 0.5 * quadratic), axis=-1)
 
 
+def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 - GIoU (Rezatofighi 2019) of boxes `[..., 4]` and targets `[..., 4]`, yxyx pixels: `[...]` in 0..2."""
+    (start, end), (target_start, target_end) = (ops.split(x, 2, axis=-1) for x in (boxes, targets))
+    intersection = _area(ops.maximum(start, target_start), ops.minimum(end, target_end))
+    hull = _area(ops.minimum(start, target_start), ops.maximum(end, target_end))
+    union = _area(start, end) + _area(target_start, target_end) - intersection
+    return 1.0 - ops.divide_no_nan(intersection, union) + ops.divide_no_nan(hull - union, hull)
+
+
+def _area(start: Tensor, end: Tensor) -> Tensor:
+    return ops.prod(ops.relu(end - start), axis=-1)
+
+
 def retinanet_loss(
     class_logits: Tensor,
     box_deltas: Tensor,
+    anchors: Tensor,
     assignment: Assignment,
     focal_alpha: float = 0.25,
     focal_gamma: float = 1.5,
+    box_loss: str = "huber",
     huber_delta: float = 0.1,
     box_weight: float = 50.0,
 ) -> dict[str, Tensor]:
     """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimised.
 
-    `class_logits [B, N, C]` count at every anchor, `box_deltas [B, N, 4]` at positive ones only, times `box_weight`.
-    Both are sums over the batch divided by its positives + 1, so that a batch without ground truth is finite.
+    `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
+    times `box_weight`. Both are sums over the batch divided by its positives + 1, so that a batch without ground truth
+    is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones, whose usual weight is 2.
     """
     positive = assignment.positive
     normalizer = ops.sum(ops.cast(positive, "float32")) + 1.0
     class_loss = focal_loss(class_logits, assignment.class_targets, focal_alpha, focal_gamma)
-    box_loss = ops.where(positive, huber_loss(box_deltas, assignment.box_targets, huber_delta), 0.0)
+    if box_loss == "giou":
+        box_losses = giou_loss(decode(box_deltas, anchors), decode(assignment.box_targets, anchors))
+    else:
+        box_losses = huber_loss(box_deltas, assignment.box_targets, huber_delta)
     return {
         "class_loss": ops.sum(class_loss) / normalizer,
-        "box_loss": box_weight * ops.sum(box_loss) / normalizer,
+        "box_loss": box_weight * ops.sum(ops.where(positive, box_losses, 0.0)) / normalizer,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,22 @@ def detect_in_dataset(
         found = predict(images)
         for row, (image_id, scale) in enumerate(zip(targets["image_id"], targets["scale"], strict=True)):
             yield {"image_id": int(image_id)} | in_file(found, row, scale, targets["size"][row])
+
+
+def in_classes_of(
+    dataset: DetectionDataset, class_names: Sequence[str], found: Iterable[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Renumber detections of a model with `class_names` as the data set does; -1 for a class that it does not have.
+
+    Raises:
+        ValueError: the data set has a class that the model does not know.
+    """
+    strangers = [name for name in dataset.class_names if name not in class_names]
+    if strangers:
+        raise ValueError(f"The model does not know the classes {strangers}, only {tuple(class_names)}.")
+    known = {name: number for number, name in enumerate(dataset.class_names)}
+    numbers = np.array([known.get(name, -1) for name in class_names])
+    return ({**item, "classes": numbers[item["classes"]]} for item in found)
 
 
 def in_file(found: Mapping[str, Any], row: int, scale: float, size: Any) -> dict[str, np.ndarray]:

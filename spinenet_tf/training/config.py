@@ -56,12 +56,13 @@ class DigitsSource(_Strict):
     scenes: Count
     classes: Literal[1, 10] = 10
     seed: int = 0
+    size: tuple[Count, Count] = (128, 160)  # of a scene in px, about
 
     def read(self, split: Literal["train", "val"]) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
         from spinenet_tf.data.digits import read_digits
 
-        return read_digits(self.digits, split, self.scenes, self.classes, self.seed)
+        return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size)
 
 
 def _kind_of_source(source: Any) -> str:
@@ -118,7 +119,7 @@ class TrainConfig(_Strict):
     """One training run."""
 
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig | None = None  # a converted run has none
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Count
     epochs: Count
@@ -130,9 +131,19 @@ class TrainConfig(_Strict):
 
     @model_validator(mode="after")
     def _check_scale(self) -> TrainConfig:
-        if self.data.scale[0] > self.data.scale[1]:
+        if self.data and self.data.scale[0] > self.data.scale[1]:
             raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
         return self
+
+    def own_data(self) -> DataConfig:
+        """Return where the images of the run come from.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if self.data is None:
+            raise ConfigError("The config has no data: give it data.train and data.val.")
+        return self.data
 
     def to_yaml(self) -> str:
         """Return the resolved config as YAML that `read_config` reads."""
@@ -170,7 +181,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainCo
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a config: it holds no keys.")
     for override in overrides or []:
-        _apply(values, override)
+        apply_override(values, override)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -184,7 +195,12 @@ def _fault(fault: Any) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _apply(values: Any, override: str) -> None:
+def apply_override(values: Any, override: str) -> None:
+    """Set one `key.subkey=value` in nested `values`; the value is YAML.
+
+    Raises:
+        ConfigError: there is no `=`, the key leads nowhere, or the value is not YAML.
+    """
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"An override has the form key=value. Received: {override!r}")

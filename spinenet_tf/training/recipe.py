@@ -10,6 +10,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, JsonLog, SaveBest
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
+from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import Warmup, step_decay
 
@@ -38,7 +39,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
     detector.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
     done = run.resume(detector, config) if resume else 0
-    data = config.data
+    data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
     batches = training_batches(training, config.model.image_size, config.batch_size, *options, start_step=done)
     if resume:
@@ -70,8 +71,8 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
     if config.ema is not None:
         shared["ema_momentum"] = config.ema
     if config.name == "adam":
-        return keras.optimizers.Adam(schedule, **shared)
-    return keras.optimizers.SGD(schedule, config.momentum, **shared)
+        return Adam(schedule, **shared)
+    return SGD(schedule, config.momentum, **shared)
 
 
 def make_callbacks(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
@@ -97,7 +98,8 @@ def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]
     """Return training and validation data that fit each other, the config and their image files."""
     from spinenet_tf.data.pipeline import check_images
 
-    training, validation = config.data.train.read("train"), config.data.val.read("val")
+    data = config.own_data()
+    training, validation = data.train.read("train"), data.val.read("val")
     names = training.class_names
     if names != validation.class_names:
         raise ConfigError(f"The classes of data.train and data.val differ. Received: {names}, {validation.class_names}")

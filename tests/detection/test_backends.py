@@ -38,7 +38,7 @@ def everything(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
     return {
         "anchors": levels,
         **assignment._asdict(),
-        **retinanet_loss(logits, deltas, assignment),
+        **retinanet_loss(logits, deltas, levels, assignment),
         **detections(logits, deltas, levels, HEIGHT, WIDTH),
     }
 

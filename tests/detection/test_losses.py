@@ -8,13 +8,16 @@ import pytest
 from keras import ops
 
 from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.losses import focal_loss, huber_loss, retinanet_loss
+from spinenet_tf.detection.boxes import decode
+from spinenet_tf.detection.losses import focal_loss, giou_loss, huber_loss, retinanet_loss
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 4, (2, 30, 5)).astype("float32")
 CLASSES = RNG.integers(-1, 5, (2, 30)).astype("int32")
 DELTAS = RNG.normal(0, 0.3, (2, 30, 4)).astype("float32")
 TARGETS = RNG.normal(0, 0.3, (2, 30, 4)).astype("float32")
+CORNERS = RNG.uniform(0, 90, (30, 2))
+ANCHORS = np.concatenate([CORNERS, CORNERS + RNG.uniform(10, 40, (30, 2))], axis=-1).astype("float32")
 
 
 def focal_reference(logits: np.ndarray, classes: np.ndarray, alpha: float, gamma: float) -> np.ndarray:
@@ -108,7 +111,7 @@ def test_half_precision_outputs_are_computed_in_float32() -> None:
 
 def test_retinanet_loss_normalises_by_positives_and_ignores_boxes_of_background() -> None:
     positive = CLASSES >= 0
-    losses = retinanet_loss(LOGITS, DELTAS, Assignment(CLASSES, TARGETS, positive))
+    losses = retinanet_loss(LOGITS, DELTAS, ANCHORS, Assignment(CLASSES, TARGETS, positive))
     normalizer = positive.sum() + 1
     class_loss = focal_reference(LOGITS, CLASSES, 0.25, 1.5).sum() / normalizer
     box_loss = 50 * huber_reference(DELTAS, TARGETS, 0.1)[positive].sum() / normalizer
@@ -116,14 +119,31 @@ def test_retinanet_loss_normalises_by_positives_and_ignores_boxes_of_background(
     np.testing.assert_allclose(losses["box_loss"], box_loss, rtol=1e-5)
 
 
+def test_giou_of_known_boxes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]], "float32")
+    targets = np.array([[0, 0, 10, 10], [0, 5, 10, 15], [0, 20, 10, 30], [5, 5, 5, 5]], "float32")
+    # The same; a third in common, in a hull without waste; apart, with a third of the hull between; without area.
+    np.testing.assert_allclose(giou_loss(boxes, targets), [0, 1 - 1 / 3, 1 + 1 / 3, 1], rtol=1e-6)
+
+
+def test_giou_as_box_loss_compares_decoded_boxes() -> None:
+    positive = CLASSES >= 0
+    losses = retinanet_loss(
+        LOGITS, DELTAS, ANCHORS, Assignment(CLASSES, TARGETS, positive), box_loss="giou", box_weight=2.0
+    )
+    expected = giou_loss(decode(DELTAS, ANCHORS), decode(TARGETS, ANCHORS))
+    expected = 2.0 * ops.convert_to_numpy(expected)[positive].sum() / (positive.sum() + 1)
+    np.testing.assert_allclose(losses["box_loss"], expected, rtol=1e-5)
+
+
 def test_without_ground_truth_losses_and_gradients_are_finite() -> None:
     empty = Assignment(np.full_like(CLASSES, -1), np.zeros_like(TARGETS), np.zeros(CLASSES.shape, bool))
-    losses = retinanet_loss(LOGITS, DELTAS, empty)
+    losses = retinanet_loss(LOGITS, DELTAS, ANCHORS, empty)
     assert float(losses["box_loss"]) == 0
     np.testing.assert_allclose(
         losses["class_loss"], focal_reference(LOGITS, empty.class_targets, 0.25, 1.5).sum(), 1e-5
     )
-    assert not gradient(lambda x: retinanet_loss(LOGITS, x, empty)["box_loss"], DELTAS).any()
-    slopes = gradient(lambda x: retinanet_loss(x, DELTAS, empty)["class_loss"], LOGITS)
+    assert not gradient(lambda x: retinanet_loss(LOGITS, x, ANCHORS, empty)["box_loss"], DELTAS).any()
+    slopes = gradient(lambda x: retinanet_loss(x, DELTAS, ANCHORS, empty)["class_loss"], LOGITS)
     assert np.isfinite(slopes).all()
     assert (slopes > 0).all()  # every class of every anchor is pushed down

@@ -1,0 +1,146 @@
+"""Our networks built by TF Model Garden's own classes: what writes its checkpoints, and what parity is tested against.
+
+Needs the extra `garden` (tf-models-official, which runs on Keras 2 beside Keras 3).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.checkpoints.names import canonical_names, variables_by_name
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.specs import MOBILE_WIDTHS, STANDARD_WIDTHS
+
+SIDE = 128  # px; below it, and between its multiples, Model Garden's builder makes another network, or fails
+
+
+def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE)) -> Any:
+    """Return Model Garden's counterpart of a detector or backbone, with weights of its own.
+
+    Raises:
+        ImportError: tf-models-official is not installed.
+        ValueError: Model Garden cannot build this network.
+    """
+    _import_official()
+    if isinstance(model, Backbone):
+        return _backbone(model, image_size)
+    return _detector(model, image_size)
+
+
+def copy_weights(model: Backbone | RetinaNet, garden: Any) -> None:
+    """Copy all weights of `model` into its counterpart, by name."""
+    named = canonical_variables(garden.variables)
+    for name, variable in variables_by_name(model).items():
+        named.pop(name).assign(np.asarray(variable))
+    if named:
+        raise ValueError(f"Model Garden's network has more variables: {sorted(named)[:5]}")
+
+
+def canonical_variables(variables: Iterable[Any]) -> dict[str, Any]:
+    """Return variables of Keras 2 by their canonical names."""
+    named = {variable.name.removesuffix(":0"): variable for variable in variables}
+    return {canonical: named[name] for canonical, name in canonical_names(named).items()}
+
+
+def write_checkpoint(model: Backbone | RetinaNet, path: str | os.PathLike) -> None:
+    """Write the weights as a checkpoint that Model Garden's own code restores, for evaluation or as `init_checkpoint`.
+
+    A detector's holds `backbone` and `head`, as its trainer's does.
+
+    Raises:
+        FileExistsError: there is a checkpoint at `path`.
+        ImportError, ValueError: as `build` does.
+    """
+    import tensorflow as tf
+
+    if Path(f"{path}.index").exists():
+        raise FileExistsError(f"There is a checkpoint {path} already.")
+    garden = build(model)
+    copy_weights(model, garden)
+    items = {"backbone": garden} if isinstance(model, Backbone) else {"model": garden, **garden.checkpoint_items}
+    tf.train.Checkpoint(**items).write(str(path))
+
+
+def _import_official() -> None:
+    try:
+        import official.vision  # noqa: F401
+    except ImportError:
+        raise ImportError("This needs TF Model Garden: pip install spinenet_tf[garden]") from None
+
+
+def _backbone(backbone: Backbone, image_size: tuple[int, int]):
+    import tf_keras
+    from official.vision.modeling.backbones import spinenet, spinenet_mobile
+
+    _check(backbone)
+    spec, style, scaling = backbone.spec, backbone.style, backbone.scaling
+    module = spinenet_mobile if spec.is_mobile else spinenet
+    own = {"se_ratio": style.se_ratio} if spec.is_mobile else {"resample_alpha": scaling["alpha"]}
+    return (spinenet_mobile.SpineNetMobile if spec.is_mobile else spinenet.SpineNet)(
+        tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
+        min_level=backbone.min_level,
+        max_level=backbone.max_level,
+        block_specs=[module.BlockSpec(b.level, b.kind, b.parents, b.is_output) for b in spec.blocks],
+        endpoints_num_filters=scaling["endpoint"],
+        block_repeats=scaling["repeats"],
+        filter_size_scale=scaling["width"],
+        init_stochastic_depth_rate=backbone.stochastic_depth,
+        activation=style.activation,
+        norm_momentum=style.norm_momentum,
+        norm_epsilon=style.norm_epsilon,
+        **own,
+    )
+
+
+def _check(backbone: Backbone) -> None:
+    spec = backbone.spec
+    stem, widths = ((1, 2), MOBILE_WIDTHS) if spec.is_mobile else ((2, 2), STANDARD_WIDTHS)
+    if spec.stem != stem or any(widths.get(level) != width for level, width in spec.widths.items()):
+        raise ValueError(f"Model Garden builds stems {stem} of widths {widths} only. Received: {spec.name}")
+    if spec.is_mobile and backbone.scaling["repeats"] != 1:
+        raise ValueError("Model Garden's mobile nets do not chain repeated blocks. Received: repeats > 1")
+
+
+def _detector(detector: RetinaNet, image_size: tuple[int, int]):
+    import tf_keras
+    from official.vision.modeling import retinanet_model
+    from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
+    from official.vision.modeling.layers.detection_generator import MultilevelDetectionGenerator
+
+    anchors, decoding, style = detector.anchor_spec, detector.decoding_spec, detector.backbone.style
+    levels = {"min_level": anchors.min_level, "max_level": anchors.max_level}
+    head = RetinaNetHead(
+        **levels,
+        num_classes=detector.num_classes,
+        num_anchors_per_location=anchors.per_location,
+        num_convs=detector.head_depth,
+        num_filters=detector.head_width,
+        use_separable_conv=detector.backbone.spec.is_mobile,
+        activation=style.activation,
+        norm_momentum=style.norm_momentum,
+        norm_epsilon=style.norm_epsilon,
+    )
+    generator = MultilevelDetectionGenerator(
+        pre_nms_top_k=decoding.pre_nms_top_k,
+        pre_nms_score_threshold=decoding.score_threshold,
+        nms_iou_threshold=decoding.iou_threshold,
+        max_num_detections=decoding.max_detections,
+    )
+    garden = retinanet_model.RetinaNetModel(
+        _backbone(detector.backbone, image_size),
+        None,
+        head,
+        generator,
+        **levels,
+        num_scales=anchors.num_scales,
+        aspect_ratios=list(anchors.aspect_ratios),
+        anchor_size=anchors.size,
+    )
+    garden(tf_keras.Input((*image_size, 3)), training=True)  # creates the head's variables
+    return garden

@@ -1,0 +1,162 @@
+"""What TF Model Garden calls the variables of a network: one canonical name for each of ours, and for each of theirs.
+
+Model Garden leaves naming to Keras 2, which numbers the layers of a class as they are created: `conv2d_7/kernel`,
+`bottleneck_block_3/batch_normalization_1/gamma`. The numbers begin anywhere (in the second network of a process) and
+have gaps (where a part was built and dropped), but their order is that of creation. A canonical name has in place of
+each number its rank among its siblings: `conv2d:7/kernel`, `bottleneck_block:3/norm:1/gamma`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+import keras
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.retinanet import RetinaNet
+
+HEAD = "retina_net_head"
+_BLOCK_CLASSES = {
+    "bottleneck": "bottleneck_block",
+    "residual": "residual_block",
+    "mbconv": "inverted_bottleneck_block",
+}
+_BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # what every such block has
+_TOWERS = {"class": ("classnet", "scores"), "box": ("boxnet", "boxes")}
+
+Scope = tuple[str, str]  # the name of one of our layers, and its canonical scope
+
+
+def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
+    """Return Model Garden's `full_names` by their canonical names."""
+    paths = {name: [_kind_and_number(part) for part in name.split("/")[:-1]] for name in full_names}
+    siblings: dict[tuple, set[int]] = {}
+    for path in paths.values():
+        for depth, (kind, number) in enumerate(path):
+            siblings.setdefault((*path[:depth], kind), set()).add(number)
+    canonical = {}
+    for name, path in paths.items():
+        ranks = [sorted(siblings[*path[:depth], kind]).index(number) for depth, (kind, number) in enumerate(path)]
+        scope = [f"{kind}:{rank}" for (kind, _), rank in zip(path, ranks, strict=True)]
+        if HEAD in name:  # the head names its layers itself: their numbers are levels and positions
+            scope = [HEAD, name.split("/")[-2]]
+        canonical["/".join([*scope, name.split("/")[-1]])] = name
+    return canonical
+
+
+def variables_by_name(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
+    """Return every variable of a network by its canonical name.
+
+    Raises:
+        ValueError: the network is of a kind that Model Garden does not have.
+    """
+    backbone = model.backbone if isinstance(model, RetinaNet) else model
+    if backbone.spec.is_fpn:
+        raise ValueError(f"Model Garden's ResNet-FPN is built otherwise, and not converted. Received: {backbone.name}")
+    named = dict(layer_variables(backbone, Creation(backbone).backbone()))
+    if isinstance(model, RetinaNet):
+        named |= dict(layer_variables(model, _head_scopes(model)))
+    return named
+
+
+def layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tuple[str, keras.Variable]]:
+    """Yield the variables of the layers that `scopes` name, with their canonical names."""
+    for layer_name, scope in scopes:
+        layer = net.get_layer(layer_name)
+        for variable in layer.variables:
+            is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
+            yield f"{scope}/{'depthwise_kernel' if is_depthwise else variable.name}", variable
+
+
+class Creation:
+    """Goes through a backbone in the order in which Model Garden creates it, and names each layer in its scope.
+
+    This is how Keras 2 names them: resamplers and endpoints lie side by side, a block is a layer of its own.
+    """
+
+    block_convs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "bottleneck": ("shortcut", "conv1", "conv2", "conv3"),
+        "residual": ("shortcut", "conv1", "conv2"),
+        "mbconv": ("expand", "depthwise", "project", "se_squeeze", "se_excite"),
+    }
+    root = ""
+
+    def __init__(self, backbone: Backbone):
+        self.spec, self.repeats = backbone.spec, backbone.scaling["repeats"]
+        self.levels = range(backbone.min_level, backbone.max_level + 1)
+        self.present = {layer.name for layer in backbone.layers}  # blocks that no output reads are not
+        self.counts: Counter[str] = Counter()
+
+    def resample_scope(self, node: int, parent: int) -> str:
+        """Return the scope of one cross-scale connection."""
+        return self.root
+
+    def block_scope(self, kind: str, node: int) -> str:
+        """Return the scope of a new block."""
+        return self.root + self.count(_BLOCK_CLASSES[kind]) + "/"
+
+    def gate_scope(self, block_scope: str) -> str:
+        """Return the scope of a block's squeeze-and-excitation."""
+        return block_scope + "squeeze_excitation:0/"
+
+    def backbone(self) -> Iterator[Scope]:
+        """Yield our name of each layer with weights, and its canonical scope."""
+        yield from self.conv_bn("stem_conv", self.root)
+        for node in range(len(self.spec.stem)):
+            yield from self.chain("mbconv" if self.spec.is_mobile else "bottleneck", f"stem_block{node}", node)
+        for node, block in enumerate(self.spec.blocks, start=len(self.spec.stem)):
+            for parent in (0, 1):
+                yield from self.resample(f"block{node}_resample{parent}", self.resample_scope(node, parent))
+            yield from self.chain(block.kind, f"block{node}", node)
+        for level in self.levels:
+            yield from self.conv_bn(f"endpoint_P{level}", self.root)
+
+    def resample(self, name: str, scope: str) -> Iterator[Scope]:
+        """Yield the convs of one cross-scale connection; mobile nets have a depthwise one for each octave down."""
+        steps = [f"down{step}" for step in range(max(self.spec.widths))]
+        for part in ("reduce", "down", *steps, "expand"):
+            yield from self.conv_bn(f"{name}_{part}", scope, "depthwise_conv2d" if part in steps else "conv2d")
+
+    def chain(self, kind: str, name: str, node: int) -> Iterator[Scope]:
+        """Yield the convs of a block and of its repetitions."""
+        for repeat in range(self.repeats):
+            block = name if self.repeats == 1 else f"{name}_repeat{repeat}"
+            if f"{block}_{_BLOCK_SIGN[kind]}" in self.present:
+                yield from self.block(kind, block, self.block_scope(kind, node))
+
+    def block(self, kind: str, name: str, scope: str) -> Iterator[Scope]:
+        """Yield the convs of one block."""
+        for part in self.block_convs[kind]:
+            within = self.gate_scope(scope) if part.startswith("se_") else scope
+            yield from self.conv_bn(f"{name}_{part}", within, "depthwise_conv2d" if part == "depthwise" else "conv2d")
+
+    def conv_bn(self, name: str, scope: str, kind: str = "conv2d") -> Iterator[Scope]:
+        """Yield a conv and its normalisation, as far as the backbone has them."""
+        for layer, counted in ((name, kind), (f"{name}_bn", "norm")):
+            if layer in self.present:
+                yield layer, self.count(scope + counted)
+
+    def count(self, kind: str) -> str:
+        """Return the canonical name of the next layer of a kind."""
+        self.counts[kind] += 1
+        return f"{kind}:{self.counts[kind] - 1}"
+
+
+def _head_scopes(detector: RetinaNet) -> Iterator[Scope]:
+    levels = range(detector.anchor_spec.min_level, detector.anchor_spec.max_level + 1)
+    for ours, (tower, predictor) in _TOWERS.items():
+        yield f"{ours}_predictor", f"{HEAD}/{predictor}"
+        for index in range(detector.head_depth):
+            yield f"{ours}_conv{index}", f"{HEAD}/{tower}-conv_{index}"
+            for level in levels:
+                yield f"{ours}_conv{index}_P{level}_bn", f"{HEAD}/{tower}-conv-norm_{level}_{index}"
+
+
+def _kind_and_number(part: str) -> tuple[str, int]:
+    """Split a layer's name; batch normalisation is "norm", synchronised or not."""
+    stem, _, digits = part.rpartition("_")
+    kind, number = (stem, int(digits)) if stem and digits.isdecimal() else (part, 0)
+    return re.sub("^(sync_)?batch_normalization$", "norm", kind), number

@@ -1,0 +1,133 @@
+"""COCO weights in one line: the archives that TF Model Garden publishes, converted on the user's machine, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.base import SUFFIX
+from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.retinanet import RetinaNet
+
+HOME = "https://storage.googleapis.com/tf_model_garden/vision"
+COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive: where it is, and the COCO AP that is reported for it."""
+
+    path: str
+    ap: float
+    # Their AP is that of the long recipe, which trains with swish (paper, appendix); the archives say nothing of it.
+    activation: str = "swish"
+
+
+# RetinaNets of Model Garden's TF2 code; no other SpineNet is published for it.
+ARCHIVES = {
+    "spinenet_49": Archive("spinenet/spinenet-49-i640.tar.gz", 44.2),
+    "spinenet_96": Archive("spinenet/spinenet-96-i1024.tar.gz", 48.5),
+    "spinenet_143": Archive("spinenet/spinenet-143-i1280.tar.gz", 50.0),
+    "spinenet_mobile_49": Archive("retinanet/spinenet49mobile.tar.gz", 28.1),
+}
+
+
+class DownloadError(RuntimeError):
+    """Weights that could not be fetched; the message says what to download by hand, and where to put it."""
+
+
+def published_overrides(weights: str | os.PathLike | None, name: object) -> dict[str, Any]:
+    """Return the overrides of the factory with which `weights` were trained: those of "coco" differ from its own."""
+    return {"activation": ARCHIVES[name].activation} if weights == "coco" and name in ARCHIVES else {}
+
+
+def load_pretrained(model: Backbone | RetinaNet, weights: str | os.PathLike, name: str) -> None:
+    """Give a model the weights "coco", or those of a local file: `.weights.h5`, or an archive of Model Garden.
+
+    "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
+
+    Raises:
+        ValueError: no COCO weights of `name` are published.
+        DownloadError: there is no network, or the server does not have the file.
+        CheckpointError: the archive holds another architecture or no checkpoint.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(weights)
+    if weights == "coco":
+        _load_coco(model, name)
+    elif path.name.endswith(SUFFIX):
+        model.load_weights(path)
+    elif not path.is_file():
+        raise FileNotFoundError(f'There are no weights {path}: it is neither a file nor "coco".')
+    else:
+        load_archive(model, path)
+
+
+def load_archive(model: Backbone | RetinaNet, archive: Path) -> None:
+    """Give a model the weights of the one checkpoint in a `.tar.gz` file, whose members may not leave its folder.
+
+    Raises:
+        CheckpointError: as `load_checkpoint` does, or the file is no archive, or is unsafe.
+    """
+    with tempfile.TemporaryDirectory(prefix="spinenet_tf-") as folder:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise CheckpointError(f"{archive} is not a safe and whole tar archive: {error}") from error
+        found = sorted(Path(folder).rglob("*.index"))
+        if len(found) != 1:
+            raise CheckpointError(f"{archive} should hold one checkpoint. Received: {len(found)}")
+        load_checkpoint(model, found[0])
+
+
+def cache_folder() -> Path:
+    """Return where converted weights are kept: `spinenet_tf` in Keras's home."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "spinenet_tf"
+
+
+def _load_coco(model: Backbone | RetinaNet, name: str) -> None:
+    if name not in ARCHIVES:
+        raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: name={name!r}")
+    if isinstance(model, RetinaNet) and model.num_classes != COCO_COUNT:
+        raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {model.num_classes}")
+    kind = "backbone" if isinstance(model, Backbone) else "detector"
+    archive = cache_folder() / Path(ARCHIVES[name].path).name
+    for kept in sorted(cache_folder().glob(f"{name}-{kind}-*{SUFFIX}")):
+        if kept.name == f"{name}-{kind}-{_digest(kept)}{SUFFIX}":
+            model.load_weights(kept)
+            return
+    if not archive.is_file():
+        _download(ARCHIVES[name].path, archive)
+    load_archive(model, archive)
+    _keep(model, f"{name}-{kind}")
+
+
+def _keep(model: Backbone | RetinaNet, stem: str) -> None:
+    """Write the converted weights under the hash of their content, so that a damaged file is never taken for them."""
+    part = cache_folder() / f"{stem}.part{SUFFIX}"
+    model.save_weights(part)
+    os.replace(part, cache_folder() / f"{stem}-{_digest(part)}{SUFFIX}")
+
+
+def _download(path: str, target: Path) -> None:
+    url = f"{HOME}/{path}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        keras.utils.get_file(target.name, url, cache_dir=target.parent.parent, cache_subdir=target.parent.name)
+    except Exception as error:  # get_file raises bare Exception for what its server answers
+        target.unlink(missing_ok=True)
+        raise DownloadError(f"{url} could not be downloaded ({error}). Download it by hand to {target}.") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -1,0 +1,61 @@
+"""Keras's optimizers with TensorFlow's fused update kernels: one op for each variable in place of about fifteen.
+
+The numbers are the same, but a detector has some five hundred variables, and tracing their updates op by op takes about
+half of the time to the first training step. Other backends take Keras's own path.
+"""
+
+from __future__ import annotations
+
+import keras
+
+
+def _fuses() -> bool:
+    return keras.backend.backend() == "tensorflow"
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma 2015) as Keras has it; AMSGrad takes Keras's own path."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not _fuses() or self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class SGD(keras.optimizers.SGD):
+    """Stochastic gradient descent with momentum as Keras has it."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not _fuses() or not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[index].value.handle,
+            lr=tf.cast(learning_rate, dtype),
+            grad=tf.cast(gradient, dtype),
+            momentum=tf.cast(self.momentum, dtype),
+            use_nesterov=self.nesterov,
+        )

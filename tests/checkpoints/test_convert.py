@@ -1,0 +1,112 @@
+"""A checkpoint written as Model Garden names things becomes a run; what does not fit is one line.
+
+tests/garden has the same with checkpoints of Model Garden's own code.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import spinenet_tf
+from spinenet_tf.checkpoints.convert import convert_detector, default_class_names
+from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.checkpoints.names import variables_by_name
+from spinenet_tf.data.coco_classes import COCO_CLASSES
+from spinenet_tf.training.run import Run, RunError
+
+pytestmark = pytest.mark.usefixtures("tiny_model")
+OPTIONS = {"max_level": 5}
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_row, randomize):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(spinenet_tf.family.VARIANTS, "tiny", tiny_row)
+        return randomize(spinenet_tf.detector("tiny", CLASSES, (64, 64, 3), **OPTIONS))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(detector, tmp_path_factory) -> Path:
+    """Return a checkpoint of `detector` as a trainer's second net of a process would be named."""
+    root = tf.train.Checkpoint(global_step=tf.Variable(7, name="global_step"), optimizer=tf.Module())
+    root.optimizer.iterations = tf.Variable(7, name="SGD/iter")
+    root.model = tf.Module()
+    for index, (name, variable) in enumerate(variables_by_name(detector).items()):
+        setattr(root.model, f"v{index}", tf.Variable(np.asarray(variable), name=_as_garden(name)))
+    return Path(root.write(str(tmp_path_factory.mktemp("garden") / "ckpt")))
+
+
+def _as_garden(canonical: str) -> str:
+    """Write `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
+    numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
+    return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
+
+
+def test_a_checkpoint_becomes_a_run(detector, checkpoint, tmp_path, images):
+    convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
+    converted, config = Run(tmp_path / "run").load()
+    assert config.class_names == ("background", "class 1", "class 2")
+    x = images(64, 64)
+    got, expected = converted(x), detector(x)
+    for piece, levels in expected.items():
+        for level, value in levels.items():
+            np.testing.assert_array_equal(got[piece][level], value)
+    assert 0 not in converted.predict_on_batch(x)["classes"]
+
+
+def test_the_command_line_converts_and_evaluates_by_class_name(checkpoint, tmp_path, succeed):
+    from spinenet_tf.data.digits import write_digits
+
+    photos, annotations = write_digits(tmp_path / "data", 2, classes=1)
+    (tmp_path / "names.txt").write_text("background\ndigit\nother\n")
+    run = tmp_path / "run"
+    succeed(
+        *("convert", checkpoint, run, "max_level=5", "score_threshold=0.001", "--model", "tiny"),
+        *("--class-names", tmp_path / "names.txt", "--image-size", 64, 64),
+    )
+    succeed("evaluate", run, "--annotations", annotations, "--images", photos, "--json", tmp_path / "numbers.json")
+    assert '"digit"' in (tmp_path / "numbers.json").read_text()
+
+
+def test_backbone_weights_alone(detector, checkpoint, tmp_path, succeed):
+    path = tmp_path / "net.weights.h5"
+    succeed("convert", checkpoint, path, "max_level=5", "--model", "tiny")
+    net = spinenet_tf.backbone("tiny", (64, 64, 3), weights=path, **OPTIONS)
+    for name, variable in variables_by_name(detector.backbone).items():
+        np.testing.assert_array_equal(np.asarray(variables_by_name(net)[name]), np.asarray(variable))
+
+
+def test_a_run_in_the_way_is_left_alone(checkpoint, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(RunError, match="exists"):
+        convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_converted_run_has_no_data_to_train_on(checkpoint, tmp_path):
+    from spinenet_tf.training.config import ConfigError
+
+    convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
+    with pytest.raises(ConfigError, match="has no data"):
+        Run(tmp_path / "run").config().own_data()
+
+
+def test_another_architecture_is_a_list_of_differences(checkpoint):
+    wider = spinenet_tf.detector("tiny", CLASSES, (64, 64, 3), head_width=9, **OPTIONS)
+    before = wider.get_weights()
+    with pytest.raises(CheckpointError, match=r"boxes/kernel: \(3, 3, 8, 36\) there, \(3, 3, 9, 36\) in the model"):
+        load_checkpoint(wider, checkpoint)
+    for old, new in zip(before, wider.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_coco_classes_are_numbered_by_category_id():
+    names = default_class_names(91)
+    assert len(COCO_CLASSES) == 80
+    assert (names[0], names[1], names[12], names[90]) == ("background", "person", "class 12", "toothbrush")

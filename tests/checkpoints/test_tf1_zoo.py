@@ -1,0 +1,224 @@
+"""Weights under the names of the TF1 zoo compute what its code computes, written here anew in plain TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import spinenet_tf
+from spinenet_tf import ArchitectureSpec, BlockSpec
+from spinenet_tf.checkpoints.convert import convert_detector
+from spinenet_tf.checkpoints.model_garden import CheckpointError
+from spinenet_tf.checkpoints.tf1_zoo import MOBILE_OVERRIDES, OVERRIDES, load_tf1_checkpoint, variables_by_tf1_name
+from spinenet_tf.detection.boxes import decode
+from spinenet_tf.detection.decoding import detections
+from spinenet_tf.training.run import Run
+
+SIDE, CLASSES = 128, 4
+# From level 2 to 4, 5 and 6 in one step, and up again; nobody reads node 3.
+SPEC = ArchitectureSpec(
+    "leaps",
+    (2, 2),
+    (
+        BlockSpec(5, "bottleneck", (0, 1)),
+        BlockSpec(3, "bottleneck", (0, 1)),
+        BlockSpec(6, "residual", (1, 2)),
+        BlockSpec(4, "residual", (1, 4)),
+        BlockSpec(3, "bottleneck", (0, 5), is_output=True),
+        BlockSpec(4, "bottleneck", (2, 5), is_output=True),
+        BlockSpec(5, "bottleneck", (1, 4), is_output=True),
+    ),
+    {2: 4, 3: 4, 4: 8, 5: 8, 6: 8},
+)
+OPTIONS = OVERRIDES | {"max_level": 5, "head_width": 8, "head_depth": 2, "endpoint": 8, "width": 1.0}
+
+
+def _tf1_name(canonical: str) -> str:
+    name = re.sub(r":0(?=/|$)", "", canonical)
+    return re.sub(r"(^|/)norm", r"\1batch_normalization", re.sub(r":(\d+)", r"_\1", name))
+
+
+def _write(values: dict[str, np.ndarray], folder: Path) -> Path:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = [tf.compat.v1.get_variable(name, initializer=value) for name, value in values.items()]
+        session.run([variable.initializer for variable in variables])
+        return Path(tf.compat.v1.train.Saver(variables).save(session, str(folder / "model.ckpt-100")))
+
+
+@pytest.fixture(scope="module")
+def detector(randomize):
+    return randomize(spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS))
+
+
+@pytest.fixture(scope="module")
+def variables(detector) -> dict[str, np.ndarray]:
+    return {_tf1_name(name): np.asarray(variable) for name, variable in variables_by_tf1_name(detector).items()}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(variables, tmp_path_factory) -> Path:
+    """Return a checkpoint as a trainer leaves it: with momenta and the step."""
+    momenta = {f"{name}/Momentum": np.zeros_like(value) for name, value in variables.items() if "moving" not in name}
+    return _write(variables | momenta | {"global_step": np.int64(100)}, tmp_path_factory.mktemp("tf1"))
+
+
+class _Tf1Code:
+    """The forward pass, by variable names alone: TensorFlow 1 numbers layers of a kind anew in each scope."""
+
+    def __init__(self, variables: dict[str, np.ndarray]):
+        self.variables, self.counts = variables, defaultdict(int)
+
+    def conv_bn(self, x, scope: str, strides: int = 1, activate: bool = True):
+        kernel = self.variables[self._next(scope, "conv2d") + "/kernel"]
+        size = kernel.shape[0]
+        if strides > 1:
+            before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
+            x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
+        x = tf.nn.conv2d(x, kernel, strides, "SAME" if strides == 1 else "VALID")
+        norm = self._next(scope, "batch_normalization")
+        mean, variance, beta, gamma = (
+            self.variables[f"{norm}/{part}"] for part in ("moving_mean", "moving_variance", "beta", "gamma")
+        )
+        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-4)
+        return tf.nn.relu(x) if activate else x
+
+    def block(self, x, kind: str, scope: str):
+        convs = {"bottleneck": 3, "residual": 2}[kind]
+        is_first = x.shape[-1] == 64  # what the stem's first conv emits; elsewhere shapes agree
+        shortcut = self.conv_bn(x, scope, activate=False) if is_first else x
+        for index in range(convs):
+            x = self.conv_bn(x, scope, activate=index < convs - 1)
+        return tf.nn.relu(x + shortcut)
+
+    def resample(self, x, scope: str, octaves: int):
+        x = self.conv_bn(x, scope)
+        if octaves > 0:
+            x = self.conv_bn(x, scope, strides=2)
+        if octaves > 1:
+            size = 3 if octaves == 2 else 5
+            x = tf.nn.max_pool2d(x, size, 2 ** (octaves - 1), "SAME")
+        if octaves < 0:
+            x = tf.repeat(tf.repeat(x, 2**-octaves, 1), 2**-octaves, 2)
+        return self.conv_bn(x, scope, activate=False)
+
+    def backbone(self, x) -> dict:
+        x = self.conv_bn(x, "spinenet/", strides=2)
+        x = tf.nn.max_pool2d(x, 3, 2, "SAME")
+        nodes, levels, unread = [], [2, 2], {3}
+        for _ in SPEC.stem:
+            x = self.block(x, "bottleneck", "spinenet/")
+            nodes.append(x)
+        outputs = {}
+        for index, block in enumerate(SPEC.blocks):
+            policy = f"spinenet/sub_policy{index}/"
+            parents = [
+                self.resample(
+                    nodes[parent],
+                    f"{policy}resample_with_alpha_resample_{index}_{position}/",
+                    block.level - levels[parent],
+                )
+                for position, parent in enumerate(block.parents)
+            ]
+            if block.is_output and block.level == 3:
+                parents.append(nodes[unread.pop()])
+            x = self.block(tf.nn.relu(tf.add_n(parents)), block.kind, f"{policy}scale_permuted_block_{index + 2}/")
+            nodes.append(x)
+            levels.append(block.level)
+            if block.is_output:
+                outputs[block.level] = x
+        return {f"P{level}": self.conv_bn(outputs[level], "spinenet/") for level in sorted(outputs)}
+
+    def _next(self, scope: str, kind: str) -> str:
+        number = self.counts[scope, kind]
+        self.counts[scope, kind] += 1
+        return f"{scope}{kind}_{number}" if number else scope + kind
+
+
+def test_a_backbone_computes_what_the_tf1_code_does(detector, variables, images):
+    x = images(SIDE, SIDE)
+    expected, got = _Tf1Code(variables).backbone(x), detector.backbone(x, training=False)
+    for level, value in expected.items():
+        np.testing.assert_allclose(got[level], value, rtol=1e-4, atol=1e-4 * np.abs(value).max())
+
+
+def test_a_checkpoint_loads_by_name(detector, checkpoint, images):
+    again = spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS)
+    load_tf1_checkpoint(again, checkpoint)
+    for ours, theirs in zip(again.weights, detector.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    net = spinenet_tf.backbone(
+        SPEC, (SIDE, SIDE, 3), max_level=5, endpoint=8, tf1_zoo=True, norm_epsilon=1e-4, width=1.0
+    )
+    load_tf1_checkpoint(net, checkpoint.parent)
+    x = images(SIDE, SIDE)
+    np.testing.assert_array_equal(net(x)["P3"], detector.backbone(x)["P3"])
+
+
+def test_the_scopes_are_those_of_the_published_files(variables):
+    detector = spinenet_tf.detector("spinenet_49s", 91, (SIDE, SIDE, 3), **OVERRIDES)
+    names = {_tf1_name(name) for name in variables_by_tf1_name(detector)}
+    assert {
+        "spinenet/conv2d/kernel",
+        "spinenet/conv2d_12/kernel",
+        "spinenet/batch_normalization_12/moving_mean",
+        "spinenet/sub_policy0/resample_with_alpha_resample_0_1/conv2d_1/kernel",
+        "spinenet/sub_policy14/scale_permuted_block_16/conv2d_2/kernel",
+        "retinanet/class_net/class-0/bias",
+        "retinanet/class_net/class-3-7/gamma",
+        "retinanet/class_net/class-predict/kernel",
+        "retinanet/box_net/box-predict/bias",
+    } <= names
+    assert not any(name.startswith("spinenet/sub_policy15") for name in names)
+
+
+def test_a_mobile_checkpoint_loads_by_name(tmp_path, randomize, images):
+    name = "spinenet_mobile_49xs"
+    ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
+    values = {_tf1_name(key): np.asarray(variable) for key, variable in variables_by_tf1_name(ours).items()}
+    assert any("resample_with_sepconv_resample_0_0/conv2d/" in key for key in values)
+    again = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES)
+    load_tf1_checkpoint(again, _write(values, tmp_path))
+    x = images(SIDE, SIDE, batch=1)
+    np.testing.assert_array_equal(again(x)["class_logits"]["P3"], ours(x)["class_logits"]["P3"])
+
+
+def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
+    name = "spinenet_mobile_49xs"
+    ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
+    values = {_tf1_name(key): np.asarray(variable) for key, variable in variables_by_tf1_name(ours).items()}
+    converted = convert_detector(_write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE))
+    loaded, config = Run(tmp_path / "run").load()
+    assert config.class_names == ("background", "class 1", "class 2", "class 3")
+    assert loaded.decoding_spec.plus_one
+    x = images(SIDE, SIDE, batch=1)
+    for net in (converted, loaded):
+        np.testing.assert_array_equal(net(x)["box_deltas"]["P5"], ours(x)["box_deltas"]["P5"])
+
+
+def test_another_architecture_is_a_list_of_differences(checkpoint):
+    wider = spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS | {"head_width": 9})
+    with pytest.raises(CheckpointError, match=r"of another shape: retinanet/box_net"):
+        load_tf1_checkpoint(wider, checkpoint)
+    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+        load_tf1_checkpoint(wider, checkpoint.parent / "nothing")
+
+
+def test_boxes_end_in_their_last_pixel():
+    """The TF1 zoo decodes with sides of max - min + 1, and takes the 1 off again; its boxes end at size - 1."""
+    anchors = np.array([[8.0, 8, 23, 23], [90, 90, 140, 140]], np.float32)
+    deltas = np.array([[[0.1, -0.2, 0.3, 0.0], [0, 0, 0, 0]]], np.float32)
+    found = detections(np.array([[[3.0], [2.0]]], np.float32), deltas, anchors, 128, 128, plus_one=True)
+    sides = anchors[:, 2:] - anchors[:, :2] + 1
+    centres = anchors[:, :2] + 0.5 * sides
+    height, width = np.exp([0.3, 0.0]) * sides[0]
+    y, x = deltas[0, 0, :2] * sides[0] + centres[0]
+    expected = [y - height / 2, x - width / 2, y + height / 2 - 1, x + width / 2 - 1]
+    np.testing.assert_allclose(found["boxes"][0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["boxes"][0, 1], [90, 90, 127, 127])
+    plain = decode(deltas[0, :1], anchors[:1])
+    assert not np.allclose(found["boxes"][0, 0], plain[0])

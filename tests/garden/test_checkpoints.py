@@ -1,0 +1,181 @@
+"""Checkpoints of Model Garden become our weights, ours become its checkpoints, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from official.modeling.optimization import ema_optimizer
+
+import spinenet_tf
+from spinenet_tf.checkpoints import garden_model
+from spinenet_tf.checkpoints.convert import convert_backbone, convert_detector, convert_run
+from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.checkpoints.names import variables_by_name
+from spinenet_tf.training.run import Run
+
+SIDE, CLASSES = 128, 5
+SMALL = "spinenet_mobile_49xs"
+NAMES = ("background", "cat", "dog", "cow", "sheep")
+# The published sizes of these two need minutes and gigabytes; their graphs are those of 49 and 96.
+LARGE = ("spinenet_143", "spinenet_143l", "spinenet_190")
+
+
+def _weights(model) -> dict[str, np.ndarray]:
+    return {name: np.asarray(variable) for name, variable in variables_by_name(model).items()}
+
+
+def _assert_same(got: dict, expected: dict) -> None:
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value)
+
+
+@pytest.fixture(scope="session")
+def trainer_checkpoint(tmp_path_factory, garden_detector, same_weights):
+    """Return a checkpoint as Model Garden's trainer writes it, and its weights: as trained, and averaged."""
+    model = garden_detector(SMALL, CLASSES, SIDE, 24, "swish")
+    ours = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
+    same_weights(ours, model)
+    optimizer = ema_optimizer.ExponentialMovingAverage(
+        tf_keras.optimizers.legacy.SGD(0.1, momentum=0.9), average_decay=0.5
+    )
+    optimizer.shadow_copy(model)
+    optimizer.apply_gradients([(tf.ones_like(v), v) for v in model.trainable_variables])
+    step = tf.Variable(3, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(global_step=step, model=model, optimizer=optimizer, **model.checkpoint_items)
+    path = checkpoint.save(str(tmp_path_factory.mktemp("trainer") / "ckpt"))
+    trained = {name: np.asarray(v) for name, v in garden_model.canonical_variables(model.variables).items()}
+    slots = garden_model.canonical_variables(model.trainable_variables)
+    averages = {name: np.asarray(optimizer.get_slot(v, "average")) for name, v in slots.items()}
+    return path, trained, trained | averages
+
+
+def test_reads_a_trainers_checkpoint(trainer_checkpoint):
+    path, trained, _ = trainer_checkpoint
+    ours = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
+    load_checkpoint(ours, path, averaged=False)
+    _assert_same(_weights(ours), trained)
+
+
+def test_takes_averages_where_there_are_any(trainer_checkpoint):
+    path, trained, averaged = trainer_checkpoint
+    ours = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
+    load_checkpoint(ours, path)
+    _assert_same(_weights(ours), averaged)
+    assert not np.array_equal(averaged["conv2d:0/kernel"], trained["conv2d:0/kernel"])
+
+
+@pytest.mark.parametrize("name", [name for name in spinenet_tf.list_models() if "spinenet" in name])
+def test_there_and_back_is_bit_identical(name, tmp_path, randomize):
+    options = {"width": 0.1} if name in LARGE else {}
+    ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), head_width=32, **options))
+    garden_model.write_checkpoint(ours, tmp_path / "ckpt")
+    again = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), head_width=32, **options)
+    load_checkpoint(again, tmp_path / "ckpt")
+    _assert_same(_weights(again), _weights(ours))
+
+
+@pytest.mark.parametrize("name", ["spinenet_49s", SMALL])
+def test_model_gardens_own_code_restores_what_we_write(name, tmp_path, randomize, garden_detector):
+    width = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3)).head_width
+    ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3)))
+    garden_model.write_checkpoint(ours, tmp_path / "ckpt")
+    theirs = garden_detector(name, CLASSES, SIDE, width, ours.backbone.style.activation)
+    status = tf.train.Checkpoint(**theirs.checkpoint_items).read(str(tmp_path / "ckpt"))
+    status.expect_partial().assert_existing_objects_matched()
+    status = tf.train.Checkpoint(model=theirs).read(str(tmp_path / "ckpt"))
+    status.expect_partial().assert_existing_objects_matched()
+    got = {name: np.asarray(v) for name, v in garden_model.canonical_variables(theirs.variables).items()}
+    _assert_same(got, _weights(ours))
+
+
+def test_model_form_and_backbone_alone(tmp_path, randomize):
+    ours = randomize(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3)))
+    theirs = garden_model.build(ours)
+    garden_model.copy_weights(ours, theirs)
+    tf.train.Checkpoint(model=theirs).write(str(tmp_path / "model"))
+    tf.train.Checkpoint(backbone=theirs.backbone).write(str(tmp_path / "backbone"))
+    for form in ("model", "backbone"):
+        convert_backbone(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL)
+        net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{form}.weights.h5")
+        _assert_same(_weights(net), _weights(ours.backbone))
+    with pytest.raises(CheckpointError, match="no RetinaNet head"):
+        convert_detector(tmp_path / "backbone", tmp_path / "run", SMALL)
+
+
+def test_a_converted_net_detects_what_model_gardens_does(tmp_path, garden_detector, same_weights, images):
+    """The class predictor gets spread logits, so that there is something to detect."""
+    theirs = garden_detector(SMALL, CLASSES, SIDE, 24, "swish")
+    ours = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
+    same_weights(ours, theirs)
+    tf.train.Checkpoint(**theirs.checkpoint_items).write(str(tmp_path / "ckpt"))
+    convert_detector(tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE), class_names=NAMES)
+    converted, config = Run(tmp_path / "run").load()
+    assert config.class_names == NAMES
+    x = images(SIDE, SIDE)
+    expected = theirs(x, tf.constant([[SIDE, SIDE]] * 2), training=False)
+    got = converted.predict_on_batch(x)
+    np.testing.assert_array_equal(got["num_detections"], expected["num_detections"])
+    assert got["num_detections"].min() > 0
+    for piece in ("boxes", "scores", "classes"):
+        np.testing.assert_allclose(got[piece], expected[f"detection_{piece}"], rtol=1e-3, atol=1e-2)
+
+
+def test_a_run_becomes_a_checkpoint(tmp_path, randomize):
+    ours = randomize(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3)))
+    garden_model.write_checkpoint(ours, tmp_path / "ckpt")
+    convert_detector(tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE))
+    convert_run(tmp_path / "run", tmp_path / "again")
+    again = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
+    load_checkpoint(again, tmp_path / "again")
+    _assert_same(_weights(again), _weights(ours))
+    with pytest.raises(FileExistsError):
+        convert_run(tmp_path / "run", tmp_path / "again")
+
+
+def test_another_architecture_is_a_readable_difference(trainer_checkpoint, tmp_path):
+    path = trainer_checkpoint[0]
+    ours = spinenet_tf.detector("spinenet_mobile_49s", CLASSES, (SIDE, SIDE, 3))
+    before = _weights(ours)
+    with pytest.raises(CheckpointError, match=re.compile("of another shape: .* in the model", re.DOTALL)) as error:
+        load_checkpoint(ours, path)
+    assert len(str(error.value).splitlines()) < 50
+    _assert_same(_weights(ours), before)
+    with pytest.raises(CheckpointError, match="left over there: "):
+        load_checkpoint(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3), head_depth=3), path)
+    with pytest.raises(CheckpointError, match="missing there: "):
+        load_checkpoint(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3), head_depth=5), path)
+    with pytest.raises(CheckpointError, match="5 classes, the background first"):
+        convert_detector(path, tmp_path / "run", SMALL, class_names=("a", "b"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_ignored_may_be_left_over(trainer_checkpoint):
+    path = trainer_checkpoint[0]
+    head = "retina_net_model/retina_net_head"
+    ignore = [f"{head}/{net}-conv_3" for net in ("classnet", "boxnet")]
+    ignore += [f"{head}/{net}-conv-norm_{level}_3" for net in ("classnet", "boxnet") for level in range(3, 8)]
+    shallow = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3), head_depth=3)
+    load_checkpoint(shallow, path, ignore=ignore)
+
+
+def test_what_is_no_checkpoint_is_one_clear_error(tmp_path):
+    ours = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3))
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*nothing"):
+        load_checkpoint(ours, tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="a folder without a checkpoint"):
+        load_checkpoint(ours, tmp_path)
+    (tmp_path / "broken.index").write_bytes(b"no table")
+    (tmp_path / "broken.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(ours, tmp_path / "broken")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable = tf.compat.v1.get_variable("spinenet/conv2d/kernel", [1])
+        session.run(variable.initializer)
+        tf.compat.v1.train.Saver([variable]).save(session, str(tmp_path / "tf1"))
+    with pytest.raises(CheckpointError, match="TensorFlow 1"):
+        load_checkpoint(ours, tmp_path / "tf1")

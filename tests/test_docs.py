@@ -1,0 +1,27 @@
+"""What the pages tell people to type works, in their order, on a training cut short."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "your-own-data.md"
+SHORT = ["epochs=1", "steps_per_epoch=2", "evaluate_every=1", "batch_size=4", "model.image_size=[64,64]"]
+
+
+@pytest.mark.slow
+def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert [language for language, _ in blocks] == ["python", "sh", "sh", "sh"]
+    exec(re.sub(r"\b(200|40)\b", "6", blocks[0][1]), {})
+    commands = [shlex.split(line) for _, lines in blocks[1:] for line in lines.splitlines()]
+    for program, command, *arguments in commands:
+        assert program == "spinenet-tf"
+        succeed(command, *arguments, *(SHORT if command == "train" else []))
+    assert len(list((tmp_path / "found").glob("*.png"))) == 6
+    assert (tmp_path / "runs" / "mine" / "model-int8.tflite").is_file()
+    assert (tmp_path / "found-int8" / "detections.json").is_file()
