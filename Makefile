@@ -12,7 +12,6 @@ demo: .venv/installed-demo
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-	$(MAKE) test-garden test-addons
 
 # TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
 test-garden: .venv-garden/installed

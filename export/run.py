@@ -12,6 +12,8 @@ from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.verify import Report
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 
 CALIBRATION_IMAGES = 200
@@ -25,7 +27,7 @@ def export_run(
     overwrite: bool = False,
     data: DetectionDataset | None = None,
 ) -> Report:
-    """Write a run's detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
+    """Write a run's best detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
 
     Quantized forms are calibrated on the run's training images and verified by AP on its validation data, or on `data`.
 
@@ -36,30 +38,47 @@ def export_run(
         FileExistsError: the artifact exists and `overwrite` is False.
         ExportError: the artifact failed its check; nothing was written.
     """
+    _check_form(form, quantization)
+    detector, config = Run(folder).load()
+    path = path or default_path(folder, form, quantization)
+    return export_detector(detector, config, path, form, quantization, overwrite, data)
+
+
+def export_detector(
+    detector: RetinaNet,
+    config: TrainConfig,
+    path: str | Path,
+    form: str = "tflite",
+    quantization: str = "none",
+    overwrite: bool = False,
+    data: DetectionDataset | None = None,
+) -> Report:
+    """Do what `export_run` does with a detector that is loaded already, and the config of its run."""
+    _check_form(form, quantization)
+    names = config.class_names or ()
+    if form == "saved_model":
+        return saved_model(detector, path, names, overwrite=overwrite)
+    calibration = None
+    if quantization in CALIBRATED:
+        images = config.own_data().train.read("train") if data is None else data
+        calibration = calibration_batches(images, config.model.image_size, config.seed)
+    if data is None and config.data is not None:
+        data = config.data.val.read("val")
+    verify_on = None if quantization == "none" else data
+    return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite)
+
+
+def default_path(folder: str | Path, form: str, quantization: str = "none") -> Path:
+    """Return where in a run's folder an artifact goes."""
+    suffix = "" if quantization == "none" else f"-{quantization}"
+    return Path(folder, "saved_model" if form == "saved_model" else f"model{suffix}.tflite")
+
+
+def _check_form(form: str, quantization: str) -> None:
     if form == "saved_model" and quantization != "none":
         raise ValueError(
             f"A SavedModel is not quantized: use the format tflite. Received: quantization={quantization!r}"
         )
-    detector, config = Run(folder).load()
-    names = config.class_names or ()
-    if form == "saved_model":
-        return saved_model(detector, path or Path(folder, "saved_model"), names, overwrite=overwrite)
-    calibration = None
-    if quantization in CALIBRATED:
-        images = data or config.own_data().train.read("train")
-        calibration = calibration_batches(images, config.model.image_size, config.seed)
-    if data is None and config.data is not None and quantization != "none":
-        data = config.data.val.read("val")
-    suffix = "" if quantization == "none" else f"-{quantization}"
-    return tflite(
-        detector,
-        path or Path(folder, f"model{suffix}.tflite"),
-        quantization,
-        calibration,
-        names,
-        verify_on=None if quantization == "none" else data,
-        overwrite=overwrite,
-    )
 
 
 def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.predictor import Predictor, load_predictor
+from spinenet_tf.retinanet import RetinaNet
 
 DRAWN_SCENES = 12
 
@@ -25,7 +26,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     Raises:
         RunError: the folder exists and `overwrite` is False.
     """
-    from spinenet_tf.export.run import export_run
+    from spinenet_tf.export.run import default_path, export_detector
     from spinenet_tf.training.config import find_config, read_config
     from spinenet_tf.training.recipe import train
     from spinenet_tf.training.run import Run
@@ -34,17 +35,19 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     console.rule("Training spinenet_mobile_49xs on handwritten digits")
     scenes = json.dumps(str(folder.parent / "data"))  # JSON is YAML, whatever characters the path has
     config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
-    train(config, folder, overwrite=overwrite)
+    detector = train(config, folder, overwrite=overwrite)
 
     console.rule("Exporting, and evaluating on scenes that were held out")
+    run = Run(folder)
+    detector.load_weights(run.weights_path)
+    forms = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
     reports = {
-        "saved_model": export_run(folder, "saved_model"),
-        "tflite": export_run(folder, "tflite"),
-        "tflite_int8": export_run(folder, "tflite", "int8"),
+        name: export_detector(detector, run.config(), default_path(folder, *form), *form)
+        for name, form in forms.items()
     }
     # The check of a quantized export evaluates it and Keras on the run's validation data.
     ap = reports["tflite_int8"].ap or {}
-    weights = Run(folder).weights_path
+    weights = run.weights_path
     paths = {name: report.path for name, report in reports.items()}
     int8_form = load_predictor(paths["tflite_int8"])
     summary = {
@@ -52,7 +55,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         "ap_int8": ap["exported"],
         "sizes_bytes": {"keras_weights": weights.stat().st_size}
         | {name: report.size for name, report in reports.items()},
-        "latencies_ms": _latencies(load_predictor(folder), paths),
+        "latencies_ms": _latencies(detector, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
         "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
@@ -62,11 +65,14 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     return summary
 
 
-def _latencies(keras_form: Predictor, paths: dict[str, Path]) -> dict[str, float]:
+def _latencies(detector: RetinaNet, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
-    forms: dict[str, Callable] = {"keras_weights": keras_form.predict, "saved_model": _serve(paths["saved_model"])}
+    forms: dict[str, Callable] = {
+        "keras_weights": detector.predict_on_batch,
+        "saved_model": _serve(paths["saved_model"]),
+    }
     forms |= {name: load_predictor(paths[name]).predict for name in ("tflite", "tflite_int8")}
-    image = np.zeros((1, *keras_form.image_size, 3), np.float32)
+    image = np.zeros((1, *detector.backbone.image_shape), np.float32)
     return {name: _median_ms(lambda predict=predict: predict(image)) for name, predict in forms.items()}
 
 

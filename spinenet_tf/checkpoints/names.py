@@ -31,19 +31,25 @@ Scope = tuple[str, str]  # the name of one of our layers, and its canonical scop
 
 
 def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
-    """Return Model Garden's `full_names` by their canonical names."""
+    """Return Model Garden's `full_names` by their canonical names.
+
+    Raises:
+        ValueError: two of them have the same canonical name.
+    """
     paths = {name: [_kind_and_number(part) for part in name.split("/")[:-1]] for name in full_names}
     siblings: dict[tuple, set[int]] = {}
     for path in paths.values():
         for depth, (kind, number) in enumerate(path):
             siblings.setdefault((*path[:depth], kind), set()).add(number)
-    canonical = {}
+    canonical: dict[str, str] = {}
     for name, path in paths.items():
         ranks = [sorted(siblings[*path[:depth], kind]).index(number) for depth, (kind, number) in enumerate(path)]
         scope = [f"{kind}:{rank}" for (kind, _), rank in zip(path, ranks, strict=True)]
         if HEAD in name:  # the head names its layers itself: their numbers are levels and positions
             scope = [HEAD, name.split("/")[-2]]
-        canonical["/".join([*scope, name.split("/")[-1]])] = name
+        key = "/".join([*scope, name.split("/")[-1]])
+        if canonical.setdefault(key, name) != name:
+            raise ValueError(f"{name} and {canonical[key]} are both {key}.")
     return canonical
 
 

@@ -21,7 +21,6 @@ def test_ranks_replace_numbers():
         "retina_net_model/retina_net_head/classnet-conv-norm_5_3/beta",
         "retina_net_head/scores/bias",
     ]
-    assert dict(zip(names, {v: k for k, v in canonical_names(names).items()}.items(), strict=True)) is not None
     by_name = {name: canonical for canonical, name in canonical_names(names).items()}
     assert [by_name[name] for name in names] == [
         "conv2d:1/kernel",
@@ -35,6 +34,11 @@ def test_ranks_replace_numbers():
         "retina_net_head/classnet-conv-norm_5_3/beta",
         "retina_net_head/scores/bias",
     ]
+
+
+def test_two_variables_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="are both norm:0/gamma"):
+        canonical_names(["batch_normalization_3/gamma", "sync_batch_normalization_3/gamma"])
 
 
 @pytest.mark.parametrize("name", ["spinenet_49s", "spinenet_mobile_49xs"])
