@@ -1,7 +1,5 @@
 # Each target makes .venv with what it needs. Beforehand: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
-# Test processes at once; each takes some 4 GB.
-JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
@@ -11,11 +9,11 @@ demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest
 
 # TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
 test-garden: .venv-garden/installed
-	.venv-garden/bin/python -m pytest -W default -n $(JOBS) --dist loadfile tests/garden
+	.venv-garden/bin/python -m pytest -W default tests/garden
 
 # Writes docs/parity.md anew from the parity tests, with 30 random graphs in place of 12.
 parity: .venv-garden/installed
@@ -47,7 +45,7 @@ clean:
 .venv-garden/installed: setup.cfg pyproject.toml .venv/created
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
-	.venv-garden/bin/python -m pip -qq --disable-pip-version-check install --editable '.[garden]' hypothesis keras-hub pytest pytest-xdist
+	.venv-garden/bin/python -m pip -qq --disable-pip-version-check install --editable '.[garden]' hypothesis keras-hub pytest
 	touch $@
 
 .venv-addons/installed: tests/addons/requirements.txt

@@ -63,7 +63,7 @@ class Backbone(SpineNetModel):
         self.spec = spec
         self.image_shape: tuple[int | None, int | None, int] = (input_shape[0], input_shape[1], 3)
         self.min_level, self.max_level = min_level, max_level
-        self.scaling = {"width": width, "alpha": alpha, "repeats": repeats, "endpoint": endpoint}
+        self.scaling: dict[str, Any] = {"width": width, "alpha": alpha, "repeats": repeats, "endpoint": endpoint}
         self.stochastic_depth = stochastic_depth
         self.style = style
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -183,12 +183,12 @@ def convert(
         conversion.convert_run(source, target)
     else:
         values = conversion.parse_overrides(overrides or [])
-        options = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
+        options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
         if target.name.endswith(".weights.h5"):
             conversion.convert_backbone(source, target, model, overrides=values, **options)
         else:
             names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
-            sizes = {"image_size": image_size, "class_names": names}
+            sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}
             conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
     console.print(f"Wrote {target}.", soft_wrap=True)
 

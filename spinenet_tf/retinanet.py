@@ -105,7 +105,8 @@ class RetinaNet(SpineNetModel):
         height, width = ops.shape(x)[1:3]
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
         targets = assign(all_anchors, y["boxes"], y["classes"])
-        losses = retinanet_loss(*self.flatten(y_pred), all_anchors, targets, **asdict(self.loss_spec))
+        class_logits, box_deltas = self.flatten(y_pred)
+        losses = retinanet_loss(class_logits, box_deltas, all_anchors, targets, **asdict(self.loss_spec))
         self.class_loss.update_state(losses["class_loss"])
         self.box_loss.update_state(losses["box_loss"])
         return sum(self.losses, losses["class_loss"] + losses["box_loss"])

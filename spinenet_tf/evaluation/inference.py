@@ -39,7 +39,7 @@ def in_classes_of(
     if strangers:
         raise ValueError(f"The model does not know the classes {strangers}, only {tuple(class_names)}.")
     known = {name: number for number, name in enumerate(dataset.class_names)}
-    numbers = np.array([known.get(name, -1) for name in class_names])
+    numbers = np.array([known.get(name, -1) for name in class_names] + [-1])  # padding, -1, stays -1
     return ({**item, "classes": numbers[item["classes"]]} for item in found)
 
 
