@@ -197,7 +197,7 @@ MISTAKES = {
     "predict cut --model {run}": "a.jpg: the image does not decode",
     # Things that do not fit each other.
     "evaluate two": "holds the weights of another architecture: retinanet.classes: 1 in the file, 2 in",
-    "evaluate {run} --annotations cats.json --images images": "classes are ('digit',), the data's ('cat',).",
+    "evaluate {run} --annotations cats.json --images images": "does not know the classes ['cat'], only ('digit',).",
     "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
