@@ -62,9 +62,9 @@ def export_detector(
     if quantization in CALIBRATED:
         images = config.own_data().train.read("train") if data is None else data
         calibration = calibration_batches(images, config.model.image_size, config.seed)
-    if data is None and config.data is not None:
-        data = config.data.val.read("val")
-    verify_on = None if quantization == "none" else data
+    verify_on = None
+    if quantization != "none":
+        verify_on = config.data.val.read("val") if data is None and config.data is not None else data
     return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite)
 
 
