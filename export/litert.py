@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from spinenet_tf.detection.anchors import anchors, concatenate
+from spinenet_tf.detection.anchors import anchors, concatenate, per_anchor
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.calibration import CALIBRATED, quantize
@@ -112,7 +112,7 @@ class TFLiteModel:
         """
         if self.metadata.task != "detection":
             return self.raw(images)
-        found = [self._decode(**self._per_anchor(self.raw(image))) for image in self._single(images)]
+        found = [self._decode(self.raw(image)) for image in self._single(images)]
         return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
 
     def _single(self, images: np.ndarray) -> list[np.ndarray]:
@@ -123,22 +123,15 @@ class TFLiteModel:
             raise ValueError(f"Images have the shape {shape}. Received: shape={images.shape}")
         return [image[None] for image in images]
 
-    def _per_anchor(self, raw: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Join raw maps over the levels: `[1, N, num_classes]` and `[1, N, 4]`."""
-        values = {"class_logits": len(self.class_names), "box_deltas": 4}
-        return {
-            name: np.asarray(concatenate({level: x.reshape(1, -1, values[name]) for level, x in maps.items()}))
-            for name, maps in raw.items()
-        }
-
     @cached_property
     def _decode(self) -> Callable:
         """Decoding for this file's anchors, as one graph where TensorFlow would run it op by op."""
         all_anchors = concatenate(anchors(*self.image_size, self.metadata.anchor_spec))
         limits = asdict(self.metadata.decoding_spec)
 
-        def decode(class_logits, box_deltas):
-            return detections(class_logits, box_deltas, all_anchors, *self.image_size, **limits)
+        def decode(raw):
+            logits = per_anchor(raw["class_logits"], len(self.class_names))
+            return detections(logits, per_anchor(raw["box_deltas"], 4), all_anchors, *self.image_size, **limits)
 
         if keras.backend.backend() != "tensorflow":
             return decode

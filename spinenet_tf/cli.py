@@ -177,6 +177,7 @@ def convert(
 
     Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
     """
+    from spinenet_tf.base import SUFFIX
     from spinenet_tf.checkpoints import convert as conversion
 
     if model is None:
@@ -184,7 +185,7 @@ def convert(
     else:
         values = conversion.parse_overrides(overrides or [])
         options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
-        if target.name.endswith(".weights.h5"):
+        if target.name.endswith(SUFFIX):
             conversion.convert_backbone(source, target, model, overrides=values, **options)
         else:
             names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None

@@ -100,7 +100,7 @@ def detector(
         LossSpec(**_pick(overrides, _SPEC_OVERRIDES[LossSpec])),
         DecodingSpec(**_pick(overrides, _SPEC_OVERRIDES[DecodingSpec])),
     )
-    return _with_weights(model, weights, row.graph.name if isinstance(name, ArchitectureSpec) else name)
+    return _with_weights(model, weights, net.name)
 
 
 def _published_overrides(weights: str | os.PathLike | None, name: str | ArchitectureSpec) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from keras import ops
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
 from spinenet_tf.detection.assignment import assign
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss
@@ -114,7 +114,7 @@ class RetinaNet(SpineNetModel):
     def flatten(self, raw: Mapping[str, Mapping[str, Any]]) -> tuple:
         """Join raw outputs over the levels: class logits `[B, N, num_classes]`, box deltas `[B, N, 4]`."""
         return tuple(
-            concatenate({level: _per_anchor(x, values) for level, x in raw[output].items()})
+            per_anchor(raw[output], values)
             for output, values in (("class_logits", self.num_classes), ("box_deltas", 4))
         )
 
@@ -178,9 +178,3 @@ class Detect(keras.layers.Layer):
 
     def call(self, inputs):
         return self._detect(*inputs)
-
-
-def _per_anchor(x, values: int):
-    """Turn a map `[B, h, w, A * values]` into `[B, h * w * A, values]`."""
-    batch, height, width, channels = ops.shape(x)
-    return ops.reshape(x, (batch, height * width * (channels // values), values))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.checkpoints import model_garden, tf1_zoo
-from spinenet_tf.checkpoints.model_garden import CheckpointError
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.coco_classes import COCO_CLASSES
-from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.family import variant
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone
 from spinenet_tf.retinanet import RetinaNet
@@ -45,22 +42,19 @@ def convert_detector(
     """
     run, row = Run(folder), variant(name)
     run.check(overwrite=overwrite)
-    is_tf1 = tf1_zoo.is_tf1_checkpoint(checkpoint)
-    read = tf1_zoo.read_tf1_checkpoint if is_tf1 else model_garden.read_checkpoint
-    found = read(checkpoint, averaged=averaged)
-    count = _count_classes(found, checkpoint)
+    source = read_checkpoint(checkpoint, averaged=averaged)
+    count = source.num_classes()
     names = tuple(class_names or default_class_names(count))
     if len(names) != count:
         raise CheckpointError(f"{checkpoint} has {count} classes, the background first. Received: {len(names)} names")
     model = ModelConfig(
         name=name,
         image_size=image_size or (row.image_size, row.image_size),
-        overrides=_trained_with(name, is_tf1) | (overrides or {}),
+        overrides=source.overrides(is_mobile=row.graph.is_mobile) | (overrides or {}),
     )
     config = TrainConfig(model=model, batch_size=256, epochs=1, class_names=names)
     detector = build_detector(config)
-    load = tf1_zoo.load_tf1_variables if is_tf1 else model_garden.load_variables
-    load(detector, found, str(checkpoint), ignore=ignore)
+    source.load(detector, ignore=ignore)
     run.create(config, overwrite=overwrite)
     detector.save_weights(run.weights_path)
     return detector
@@ -82,11 +76,11 @@ def convert_backbone(
         CheckpointError: as `load_checkpoint` does.
         FileExistsError: the file exists and `overwrite` is False.
     """
-    is_tf1 = tf1_zoo.is_tf1_checkpoint(checkpoint)
-    options = {key: value for key, value in _trained_with(name, is_tf1).items() if key in BACKBONE_OVERRIDES}
+    source = read_checkpoint(checkpoint, averaged=averaged)
+    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
+    options = {key: value for key, value in trained_with.items() if key in BACKBONE_OVERRIDES}
     model = backbone(name, **options | (overrides or {}))
-    load = tf1_zoo.load_tf1_checkpoint if is_tf1 else model_garden.load_checkpoint
-    load(model, checkpoint, averaged=averaged, ignore=ignore)
+    source.load(model, ignore=ignore)
     model.save_weights(path, overwrite=overwrite)
     return model
 
@@ -114,20 +108,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         apply_override(values, pair)
     return values
-
-
-def _trained_with(name: str, is_tf1: bool) -> dict[str, Any]:
-    """Return what differs from the family's defaults in all nets of Model Garden, or of the TF1 zoo."""
-    if not is_tf1:
-        return {"background": True}
-    return tf1_zoo.MOBILE_OVERRIDES if variant(name).graph.is_mobile else tf1_zoo.OVERRIDES
-
-
-def _count_classes(found: Mapping[str, np.ndarray], source: str | os.PathLike) -> int:
-    for name, value in found.items():
-        if name.endswith((model_garden.CLASS_BIAS, tf1_zoo.CLASS_BIAS)):
-            return value.size // AnchorSpec().per_location
-    raise CheckpointError(f"{source} has no RetinaNet head: give a target that ends in .weights.h5 for the backbone.")
 
 
 def default_class_names(count: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import keras
 
@@ -25,7 +25,6 @@ _BLOCK_CLASSES = {
     "mbconv": "inverted_bottleneck_block",
 }
 _BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # what every such block has
-_TOWERS = {"class": ("classnet", "scores"), "box": ("boxnet", "boxes")}
 
 Scope = tuple[str, str]  # the name of one of our layers, and its canonical scope
 
@@ -53,8 +52,8 @@ def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
     return canonical
 
 
-def variables_by_name(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
-    """Return every variable of a network by its canonical name.
+def variables_by_name(model: Backbone | RetinaNet, creation: type[Creation] | None = None) -> dict[str, keras.Variable]:
+    """Return every variable of a network by its canonical name; `creation` names another code base's.
 
     Raises:
         ValueError: the network is of a kind that Model Garden does not have.
@@ -62,23 +61,23 @@ def variables_by_name(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
     backbone = model.backbone if isinstance(model, RetinaNet) else model
     if backbone.spec.is_fpn:
         raise ValueError(f"Model Garden's ResNet-FPN is built otherwise, and not converted. Received: {backbone.name}")
-    named = dict(layer_variables(backbone, Creation(backbone).backbone()))
+    order = (creation or Creation)(backbone)
+    named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):
-        named |= dict(layer_variables(model, _head_scopes(model)))
+        named |= dict(_layer_variables(model, order.head(model.head_depth)))
     return named
 
 
-def layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield the variables of the layers that `scopes` name, with their canonical names."""
-    for layer_name, scope in scopes:
-        layer = net.get_layer(layer_name)
-        for variable in layer.variables:
-            is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
-            yield f"{scope}/{'depthwise_kernel' if is_depthwise else variable.name}", variable
+class HeadScopes(NamedTuple):
+    """The scopes of one half of a RetinaNet head: `index` is a conv's position, `level` a feature map's."""
+
+    predictor: str
+    conv: str
+    norm: str
 
 
 class Creation:
-    """Goes through a backbone in the order in which Model Garden creates it, and names each layer in its scope.
+    """Goes through a network in the order in which Model Garden creates it, and names each layer in its scope.
 
     This is how Keras 2 names them: resamplers and endpoints lie side by side, a block is a layer of its own.
     """
@@ -89,6 +88,12 @@ class Creation:
         "mbconv": ("expand", "depthwise", "project", "se_squeeze", "se_excite"),
     }
     root = ""
+    heads: ClassVar[dict[str, HeadScopes]] = {
+        "class": HeadScopes(
+            f"{HEAD}/scores", HEAD + "/classnet-conv_{index}", HEAD + "/classnet-conv-norm_{level}_{index}"
+        ),
+        "box": HeadScopes(f"{HEAD}/boxes", HEAD + "/boxnet-conv_{index}", HEAD + "/boxnet-conv-norm_{level}_{index}"),
+    }
 
     def __init__(self, backbone: Backbone):
         self.spec, self.repeats = backbone.spec, backbone.scaling["repeats"]
@@ -119,6 +124,15 @@ class Creation:
             yield from self.chain(block.kind, f"block{node}", node)
         for level in self.levels:
             yield from self.conv_bn(f"endpoint_P{level}", self.root)
+
+    def head(self, depth: int) -> Iterator[Scope]:
+        """Yield our name of each layer with weights of a RetinaNet head, and its canonical scope."""
+        for half, scopes in self.heads.items():
+            yield f"{half}_predictor", scopes.predictor
+            for index in range(depth):
+                yield f"{half}_conv{index}", scopes.conv.format(index=index)
+                for level in self.levels:
+                    yield f"{half}_conv{index}_P{level}_bn", scopes.norm.format(index=index, level=level)
 
     def resample(self, name: str, scope: str) -> Iterator[Scope]:
         """Yield the convs of one cross-scale connection; mobile nets have a depthwise one for each octave down."""
@@ -151,14 +165,12 @@ class Creation:
         return f"{kind}:{self.counts[kind] - 1}"
 
 
-def _head_scopes(detector: RetinaNet) -> Iterator[Scope]:
-    levels = range(detector.anchor_spec.min_level, detector.anchor_spec.max_level + 1)
-    for ours, (tower, predictor) in _TOWERS.items():
-        yield f"{ours}_predictor", f"{HEAD}/{predictor}"
-        for index in range(detector.head_depth):
-            yield f"{ours}_conv{index}", f"{HEAD}/{tower}-conv_{index}"
-            for level in levels:
-                yield f"{ours}_conv{index}_P{level}_bn", f"{HEAD}/{tower}-conv-norm_{level}_{index}"
+def _layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tuple[str, keras.Variable]]:
+    for layer_name, scope in scopes:
+        layer = net.get_layer(layer_name)
+        for variable in layer.variables:
+            is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
+            yield f"{scope}/{'depthwise_kernel' if is_depthwise else variable.name}", variable
 
 
 def _kind_and_number(part: str) -> tuple[str, int]:

@@ -14,7 +14,8 @@ import keras
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SUFFIX
-from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.retinanet import RetinaNet
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"

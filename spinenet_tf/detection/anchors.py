@@ -74,6 +74,16 @@ def concatenate(levels: Mapping[str, Tensor]) -> Tensor:
     return ops.concatenate([levels[name] for name in names], axis=-2)
 
 
+def per_anchor(maps: Mapping[str, Tensor], values: int) -> Tensor:
+    """Join a head's maps {"P3": `[B, H3, W3, A * values]`, ...} to `[B, N, values]`, a row for each anchor."""
+    return concatenate({level: _rows(x, values) for level, x in maps.items()})
+
+
+def _rows(x: Tensor, values: int) -> Tensor:
+    batch, height, width, channels = ops.shape(x)
+    return ops.reshape(x, (batch, height * width * (channels // values), values))
+
+
 def _level(height: int | Tensor, width: int | Tensor, level: int, spec: AnchorSpec) -> Tensor:
     y, x = (_centres(side, level) for side in (height, width))
     centres = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]

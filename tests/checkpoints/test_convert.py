@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 import spinenet_tf
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_detector, default_class_names
-from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.data.coco_classes import COCO_CLASSES
 from spinenet_tf.training.run import Run, RunError

@@ -12,9 +12,10 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_detector
-from spinenet_tf.checkpoints.model_garden import CheckpointError
-from spinenet_tf.checkpoints.tf1_zoo import MOBILE_OVERRIDES, OVERRIDES, load_tf1_checkpoint, variables_by_tf1_name
+from spinenet_tf.checkpoints.loading import load_checkpoint
+from spinenet_tf.checkpoints.tf1_zoo import MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
 from spinenet_tf.detection.boxes import decode
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.training.run import Run
@@ -57,7 +58,7 @@ def detector(randomize):
 
 @pytest.fixture(scope="module")
 def variables(detector) -> dict[str, np.ndarray]:
-    return {_tf1_name(name): np.asarray(variable) for name, variable in variables_by_tf1_name(detector).items()}
+    return {_tf1_name(name): np.asarray(variable) for name, variable in Tf1Checkpoint.variables(detector).items()}
 
 
 @pytest.fixture(scope="module")
@@ -148,20 +149,20 @@ def test_a_backbone_computes_what_the_tf1_code_does(detector, variables, images)
 
 def test_a_checkpoint_loads_by_name(detector, checkpoint, images):
     again = spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS)
-    load_tf1_checkpoint(again, checkpoint)
+    load_checkpoint(again, checkpoint)
     for ours, theirs in zip(again.weights, detector.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     net = spinenet_tf.backbone(
         SPEC, (SIDE, SIDE, 3), max_level=5, endpoint=8, tf1_zoo=True, norm_epsilon=1e-4, width=1.0
     )
-    load_tf1_checkpoint(net, checkpoint.parent)
+    load_checkpoint(net, checkpoint.parent)
     x = images(SIDE, SIDE)
     np.testing.assert_array_equal(net(x)["P3"], detector.backbone(x)["P3"])
 
 
 def test_the_scopes_are_those_of_the_published_files(variables):
     detector = spinenet_tf.detector("spinenet_49s", 91, (SIDE, SIDE, 3), **OVERRIDES)
-    names = {_tf1_name(name) for name in variables_by_tf1_name(detector)}
+    names = {_tf1_name(name) for name in Tf1Checkpoint.variables(detector)}
     assert {
         "spinenet/conv2d/kernel",
         "spinenet/conv2d_12/kernel",
@@ -179,10 +180,10 @@ def test_the_scopes_are_those_of_the_published_files(variables):
 def test_a_mobile_checkpoint_loads_by_name(tmp_path, randomize, images):
     name = "spinenet_mobile_49xs"
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
-    values = {_tf1_name(key): np.asarray(variable) for key, variable in variables_by_tf1_name(ours).items()}
+    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
     assert any("resample_with_sepconv_resample_0_0/conv2d/" in key for key in values)
     again = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES)
-    load_tf1_checkpoint(again, _write(values, tmp_path))
+    load_checkpoint(again, _write(values, tmp_path))
     x = images(SIDE, SIDE, batch=1)
     np.testing.assert_array_equal(again(x)["class_logits"]["P3"], ours(x)["class_logits"]["P3"])
 
@@ -190,7 +191,7 @@ def test_a_mobile_checkpoint_loads_by_name(tmp_path, randomize, images):
 def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
     name = "spinenet_mobile_49xs"
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
-    values = {_tf1_name(key): np.asarray(variable) for key, variable in variables_by_tf1_name(ours).items()}
+    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
     converted = convert_detector(_write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE))
     loaded, config = Run(tmp_path / "run").load()
     assert config.class_names == ("background", "class 1", "class 2", "class 3")
@@ -203,9 +204,12 @@ def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
 def test_another_architecture_is_a_list_of_differences(checkpoint):
     wider = spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS | {"head_width": 9})
     with pytest.raises(CheckpointError, match=r"of another shape: retinanet/box_net"):
-        load_tf1_checkpoint(wider, checkpoint)
+        load_checkpoint(wider, checkpoint)
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
-        load_tf1_checkpoint(wider, checkpoint.parent / "nothing")
+        load_checkpoint(wider, checkpoint.parent / "nothing")
+    todays = spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS | {"tf1_zoo": False})
+    with pytest.raises(CheckpointError, match="TensorFlow 1 code: build the model with tf1_zoo=True"):
+        load_checkpoint(todays, checkpoint)
 
 
 def test_boxes_end_in_their_last_pixel():

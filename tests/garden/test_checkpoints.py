@@ -12,8 +12,9 @@ from official.modeling.optimization import ema_optimizer
 
 import spinenet_tf
 from spinenet_tf.checkpoints import garden_model
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_backbone, convert_detector, convert_run
-from spinenet_tf.checkpoints.model_garden import CheckpointError, load_checkpoint
+from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.training.run import Run
 

@@ -14,7 +14,7 @@ import pytest
 
 import spinenet_tf
 from spinenet_tf.checkpoints import garden_model, pretrained
-from spinenet_tf.checkpoints.model_garden import CheckpointError
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.checkpoints.pretrained import ARCHIVES, COCO_COUNT, DownloadError
 
