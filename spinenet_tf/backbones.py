@@ -9,7 +9,7 @@ import keras
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.blocks import Style, block_channels, chain
-from spinenet_tf.resample import NearestUpsample, resample, resample_mobile
+from spinenet_tf.resample import resample, resample_mobile, upsample
 from spinenet_tf.specs import ArchitectureSpec
 
 MIN_SIDE = 32
@@ -214,7 +214,7 @@ class _FpnWalk(_Walk):
         stages = dict(zip(self.levels, self.nodes, strict=True))  # the last node of each level
         pyramid = {level: self._conv(stages[level], endpoint, 1, f"lateral_P{level}") for level in (3, 4, 5)}
         for level in (4, 3):
-            above = NearestUpsample(level, name=f"topdown_P{level}_up")([pyramid[level + 1], self.image])
+            above = upsample(pyramid[level + 1], self.image, level + 1, level, self.style, name=f"topdown_P{level}")
             pyramid[level] = keras.layers.Add(name=f"topdown_P{level}")([pyramid[level], above])
         pyramid = {level: self._conv(x, endpoint, 3, f"smooth_P{level}") for level, x in pyramid.items()}
         pyramid[6] = self._conv(pyramid[5], endpoint, 3, "coarse_P6", strides=2)

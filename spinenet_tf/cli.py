@@ -171,6 +171,7 @@ def convert(
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
     trained: Annotated[bool, typer.Option("--trained", help="Take the weights as trained, not averaged.")] = False,
     ignore: Annotated[list[str] | None, typer.Option(help="Leave out variables that begin so.")] = None,
+    classifier: Annotated[bool, typer.Option("--classifier", help="Write all of a classifier.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a checkpoint of TF Model Garden into a run, or into backbone weights; or a run into a checkpoint.
@@ -186,7 +187,8 @@ def convert(
         values = conversion.parse_overrides(overrides or [])
         options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
         if target.name.endswith(SUFFIX):
-            conversion.convert_backbone(source, target, model, overrides=values, **options)
+            to_weights = conversion.convert_classifier if classifier else conversion.convert_backbone
+            to_weights(source, target, model, overrides=values, **options)
         else:
             names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
             sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import keras
 
 from spinenet_tf.blocks import Style
-from spinenet_tf.resample import NearestUpsample
+from spinenet_tf.resample import upsample
 
 PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 
@@ -21,7 +21,7 @@ def classification_head(features: Mapping, image, num_classes: int, style: Style
     levels = sorted(int(name[1:]) for name in features)
     x = features[f"P{levels[-1]}"]
     for level in reversed(levels[:-1]):
-        enlarged = NearestUpsample(level, name=f"head_P{level}_up")([x, image])
+        enlarged = upsample(x, image, level + 1, level, style, name=f"head_P{level}")
         x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
     x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)

@@ -54,14 +54,21 @@ def backbone(
 
 
 def classifier(
-    name: str | ArchitectureSpec, num_classes: int, input_shape: InputShape = (224, 224, 3), **overrides: Any
+    name: str | ArchitectureSpec,
+    num_classes: int,
+    input_shape: InputShape = (224, 224, 3),
+    weights: str | os.PathLike | None = None,
+    **overrides: Any,
 ) -> Classifier:
     """Build a classifier to logits `[B, num_classes]`; train it with a loss that takes logits.
+
+    `weights` are a file of such a classifier; None starts afresh. `overrides` are those of `backbone`, and its levels.
 
     Raises:
         ValueError: as `backbone` does.
     """
-    return Classifier(backbone(name, input_shape, **overrides), num_classes)
+    net = backbone(name, input_shape, **overrides)
+    return _with_weights(Classifier(net, num_classes), weights, net.name)
 
 
 def detector(

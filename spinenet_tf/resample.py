@@ -56,6 +56,37 @@ def _repeat(x, rows: int, columns: int):
     return ops.reshape(x, (batch, height * rows, width * columns, channels))
 
 
+@keras.saving.register_keras_serializable("spinenet_tf")
+class ZooResample(keras.layers.Layer):
+    """Bring `x [B, h, w, C]` of `parent_level` to the size of `level` as the TF1 zoo does, given the image.
+
+    Downwards, a conv has halved `x` already, and one max-pooling does the rest: of 3 x 3, or 5 x 5 where the sizes
+    differ by more than 4. Where it does not meet the size, and upwards, pixels are picked, counted from their corners.
+    Takes `[x, image]`; the image has a static size.
+    """
+
+    def __init__(self, parent_level: int, level: int, **kwargs):
+        super().__init__(**kwargs)
+        self.parent_level, self.level = parent_level, level
+
+    def call(self, inputs):
+        x, image = inputs
+        if None in image.shape[1:3]:
+            raise ValueError(f"Nets with tf1_zoo=True have a static size. Received: shape={image.shape}")
+        source, target = (level_size(image.shape[2], level) for level in (self.parent_level, self.level))
+        if source // target > 2:
+            stride = source // target // 2 if source % target == 0 else 2
+            x = ops.max_pool(x, 3 if source <= 4 * target else 5, stride, "same", data_format="channels_last")
+        for axis in (1, 2):
+            size, side = level_size(image.shape[axis], self.level), x.shape[axis]
+            if size != side:
+                x = ops.take(x, ops.arange(size, dtype="int32") * side // size, axis=axis)
+        return x
+
+    def get_config(self):
+        return super().get_config() | {"parent_level": self.parent_level, "level": self.level}
+
+
 def nearest_indices(source, target):
     """Return `[target]` int32 indices of the `source` pixels whose centres lie nearest, in exact integer arithmetic."""
     return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
@@ -72,17 +103,15 @@ def resample(x, image, *, parent_level: int, level: int, channels: int, inner: i
     x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
     if level > parent_level:
         x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
-        x = _pool(x, level - parent_level - 1, style, name)
+        x = _pool(x, image, parent_level, level, style, name)
     x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
-    return _upsample(x, image, parent_level, level, name)
+    return upsample(x, image, parent_level, level, style, name)
 
 
-def _pool(x, octaves: int, style: Style, name: str):
-    """Shrink by max-pooling: octave by octave, or as the TF1 zoo does in one step, of 5 x 5 from two octaves on."""
-    if style.tf1_zoo and octaves:
-        size = 3 if octaves == 1 else 5
-        return keras.layers.MaxPooling2D(size, 2**octaves, padding="same", name=f"{name}_pool")(x)
-    for step in range(octaves):
+def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
+    if style.tf1_zoo:
+        return ZooResample(parent_level, level, name=f"{name}_pool")([x, image])
+    for step in range(level - parent_level - 1):
         x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
     return x
 
@@ -93,10 +122,16 @@ def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, s
         x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
         x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
     x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
-    return _upsample(x, image, parent_level, level, name)
+    return upsample(x, image, parent_level, level, style, name)
 
 
-def _upsample(x, image, parent_level: int, level: int, name: str):
+def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
+    """Enlarge a map to the size of a finer level; at the same level or a coarser one it is left as it is."""
     if level >= parent_level:
         return x
-    return NearestUpsample(level, name=f"{name}_up")([x, image])
+    layer = (
+        ZooResample(parent_level, level, name=f"{name}_up")
+        if style.tf1_zoo
+        else NearestUpsample(level, name=f"{name}_up")
+    )
+    return layer([x, image])

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from spinenet_tf.backbones import Backbone
+from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.detection.anchors import AnchorSpec
-from spinenet_tf.retinanet import RetinaNet
 
 _SHOWN = 12  # differences of a kind that an error lists
 
@@ -31,17 +31,17 @@ class Checkpoint(ABC):
     source: str
     found: Mapping[str, np.ndarray]
 
-    class_bias: ClassVar[str]  # the end of the name of the class predictor's bias
+    class_bias: ClassVar[str]  # the end of the name of RetinaNet's class bias
+    logits_bias: ClassVar[str | None] = None  # the same of a classifier, where there are any
     is_tf1_zoo: ClassVar[bool]
 
-    @staticmethod
     @abstractmethod
-    def overrides(*, is_mobile: bool) -> dict[str, Any]:
-        """Return the overrides of the factory that all RetinaNets of this code base have."""
+    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
+        """Return the overrides of the factory that all such networks of this code base have."""
 
     @staticmethod
     @abstractmethod
-    def variables(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
+    def variables(model: Network) -> dict[str, keras.Variable]:
         """Return the variables of `model` by this code base's canonical names."""
 
     @staticmethod
@@ -54,12 +54,19 @@ class Checkpoint(ABC):
     def is_of_backbone(name: str) -> bool:
         """Tell whether a variable is of the backbone, not of a head."""
 
+    @property
+    def is_classifier(self) -> bool:
+        """Whether this is an image classifier."""
+        return any(name == self.logits_bias for name in self.found)
+
     def num_classes(self) -> int:
-        """Return how many classes the RetinaNet head scores, the background among them.
+        """Return how many classes the head scores, the background among them.
 
         Raises:
-            CheckpointError: there is no RetinaNet head.
+            CheckpointError: there is no head.
         """
+        if self.is_classifier:
+            return self.found[str(self.logits_bias)].size
         for name, value in self.found.items():
             if name.endswith(self.class_bias):
                 return value.size // AnchorSpec().per_location
@@ -67,8 +74,8 @@ class Checkpoint(ABC):
             f"{self.source} has no RetinaNet head: give a target that ends in .weights.h5 for the backbone."
         )
 
-    def load(self, model: Backbone | RetinaNet, *, ignore: Iterable[str] = ()) -> None:
-        """Give a detector or backbone these weights; after an error the model is as it was.
+    def load(self, model: Network, *, ignore: Iterable[str] = ()) -> None:
+        """Give a detector, classifier or backbone these weights; after an error the model is as it was.
 
         Every variable of the model is found once, by name and shape, and none of the checkpoint is left over, but for
         the head, if the model is a backbone, and names that begin with one of `ignore`.
@@ -76,14 +83,14 @@ class Checkpoint(ABC):
         Raises:
             CheckpointError: the two networks differ; the message lists the differences.
         """
-        backbone = model.backbone if isinstance(model, RetinaNet) else model
+        backbone = model if isinstance(model, Backbone) else model.backbone
         if backbone.style.tf1_zoo != self.is_tf1_zoo:
             made = "the authors' TensorFlow 1 code" if self.is_tf1_zoo else "TF Model Garden"
             raise CheckpointError(f"{self.source} is of {made}: build the model with tf1_zoo={self.is_tf1_zoo}.")
         wanted = {
             name: value
             for name, value in self.found.items()
-            if not name.startswith(tuple(ignore)) and (isinstance(model, RetinaNet) or self.is_of_backbone(name))
+            if not name.startswith(tuple(ignore)) and (model is not backbone or self.is_of_backbone(name))
         }
         values = {canonical: wanted[name] for canonical, name in self.canonical_names(wanted).items()}
         variables = self.variables(model)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
+from spinenet_tf.classification import Classifier
 from spinenet_tf.data.coco_classes import COCO_CLASSES
 from spinenet_tf.family import variant
-from spinenet_tf.models import BACKBONE_OVERRIDES, backbone
+from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ModelConfig, TrainConfig, apply_override
 from spinenet_tf.training.run import Run, build_detector
@@ -77,9 +78,34 @@ def convert_backbone(
         FileExistsError: the file exists and `overwrite` is False.
     """
     source = read_checkpoint(checkpoint, averaged=averaged)
-    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
-    options = {key: value for key, value in trained_with.items() if key in BACKBONE_OVERRIDES}
-    model = backbone(name, **options | (overrides or {}))
+    model = backbone(name, **_backbone_overrides(source, name) | (overrides or {}))
+    source.load(model, ignore=ignore)
+    model.save_weights(path, overwrite=overwrite)
+    return model
+
+
+def convert_classifier(
+    checkpoint: str | os.PathLike,
+    path: str | os.PathLike,
+    name: str,
+    *,
+    overrides: dict[str, Any] | None = None,
+    averaged: bool = True,
+    ignore: Iterable[str] = (),
+    overwrite: bool = False,
+) -> Classifier:
+    """Write an image classifier of the TF1 zoo to a `.weights.h5` file and return it; its class 0 is the background.
+
+    `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads ImageNet's.
+
+    Raises:
+        CheckpointError: as `load_checkpoint` does, or this is no classifier.
+        FileExistsError: the file exists and `overwrite` is False.
+    """
+    source = read_checkpoint(checkpoint, averaged=averaged)
+    if not source.is_classifier:
+        raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
+    model = classifier(name, source.num_classes(), **_backbone_overrides(source, name) | (overrides or {}))
     source.load(model, ignore=ignore)
     model.save_weights(path, overwrite=overwrite)
     return model
@@ -108,6 +134,11 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         apply_override(values, pair)
     return values
+
+
+def _backbone_overrides(source: Checkpoint, name: str) -> dict[str, Any]:
+    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
+    return {key: value for key, value in trained_with.items() if key in BACKBONE_OVERRIDES}
 
 
 def default_class_names(count: int) -> tuple[str, ...]:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints import model_garden, tf1_zoo
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.checkpoints.names import Network
 
 
 def load_checkpoint(
-    model: Backbone | RetinaNet, path: str | os.PathLike, *, averaged: bool = True, ignore: Iterable[str] = ()
+    model: Network, path: str | os.PathLike, *, averaged: bool = True, ignore: Iterable[str] = ()
 ) -> None:
-    """Give a detector or backbone the weights of a checkpoint of TF Model Garden or of the TF1 zoo, or leave it alone.
+    """Give a network the weights of a checkpoint of TF Model Garden or of the TF1 zoo, or leave it as it is.
 
     See `read_checkpoint` for `path` and `averaged`, `Checkpoint.load` for what has to agree, and `ignore`.
 

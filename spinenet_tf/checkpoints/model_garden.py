@@ -10,10 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints import names
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
-from spinenet_tf.retinanet import RetinaNet
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
@@ -27,12 +25,11 @@ class GardenCheckpoint(Checkpoint):
     class_bias = f"{names.HEAD}/scores/bias"
     is_tf1_zoo = False
 
-    @staticmethod
-    def overrides(*, is_mobile: bool) -> dict[str, Any]:
+    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
         return {"background": True}
 
     @staticmethod
-    def variables(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
+    def variables(model: names.Network) -> dict[str, keras.Variable]:
         return names.variables_by_name(model)
 
     @staticmethod

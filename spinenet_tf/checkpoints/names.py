@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple
 import keras
 
 from spinenet_tf.backbones import Backbone
+from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 
 HEAD = "retina_net_head"
@@ -26,6 +27,7 @@ _BLOCK_CLASSES = {
 }
 _BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # what every such block has
 
+Network = Backbone | RetinaNet | Classifier
 Scope = tuple[str, str]  # the name of one of our layers, and its canonical scope
 
 
@@ -52,19 +54,21 @@ def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
     return canonical
 
 
-def variables_by_name(model: Backbone | RetinaNet, creation: type[Creation] | None = None) -> dict[str, keras.Variable]:
+def variables_by_name(model: Network, creation: type[Creation] | None = None) -> dict[str, keras.Variable]:
     """Return every variable of a network by its canonical name; `creation` names another code base's.
 
     Raises:
-        ValueError: the network is of a kind that Model Garden does not have.
+        ValueError: the network is of a kind that the code base does not have.
     """
-    backbone = model.backbone if isinstance(model, RetinaNet) else model
+    backbone = model if isinstance(model, Backbone) else model.backbone
     if backbone.spec.is_fpn:
         raise ValueError(f"Model Garden's ResNet-FPN is built otherwise, and not converted. Received: {backbone.name}")
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):
         named |= dict(_layer_variables(model, order.head(model.head_depth)))
+    if isinstance(model, Classifier):
+        named |= dict(_layer_variables(model, order.classifier()))
     return named
 
 
@@ -133,6 +137,14 @@ class Creation:
                 yield f"{half}_conv{index}", scopes.conv.format(index=index)
                 for level in self.levels:
                     yield f"{half}_conv{index}_P{level}_bn", scopes.norm.format(index=index, level=level)
+
+    def classifier(self) -> Iterator[Scope]:
+        """Yield our name of each layer with weights of the classification head, and its canonical scope.
+
+        Raises:
+            ValueError: Model Garden's classifier has another head, which reads the coarsest level alone.
+        """
+        raise ValueError("Model Garden's classifiers have another head than the paper's, and are not converted.")
 
     def resample(self, name: str, scope: str) -> Iterator[Scope]:
         """Yield the convs of one cross-scale connection; mobile nets have a depthwise one for each octave down."""

@@ -16,6 +16,8 @@ from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SUFFIX
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.loading import load_checkpoint
+from spinenet_tf.checkpoints.names import Network
+from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
@@ -50,7 +52,7 @@ def published_overrides(weights: str | os.PathLike | None, name: object) -> dict
     return {"activation": ARCHIVES[name].activation} if weights == "coco" and name in ARCHIVES else {}
 
 
-def load_pretrained(model: Backbone | RetinaNet, weights: str | os.PathLike, name: str) -> None:
+def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> None:
     """Give a model the weights "coco", or those of a local file: `.weights.h5`, or an archive of Model Garden.
 
     "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
@@ -72,7 +74,7 @@ def load_pretrained(model: Backbone | RetinaNet, weights: str | os.PathLike, nam
         load_archive(model, path)
 
 
-def load_archive(model: Backbone | RetinaNet, archive: Path) -> None:
+def load_archive(model: Network, archive: Path) -> None:
     """Give a model the weights of the one checkpoint in a `.tar.gz` file, whose members may not leave its folder.
 
     Raises:
@@ -95,9 +97,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "spinenet_tf"
 
 
-def _load_coco(model: Backbone | RetinaNet, name: str) -> None:
+def _load_coco(model: Network, name: str) -> None:
     if name not in ARCHIVES:
         raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: name={name!r}")
+    if isinstance(model, Classifier):
+        raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
     if isinstance(model, RetinaNet) and model.num_classes != COCO_COUNT:
         raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {model.num_classes}")
     kind = "backbone" if isinstance(model, Backbone) else "detector"
@@ -112,7 +116,7 @@ def _load_coco(model: Backbone | RetinaNet, name: str) -> None:
     _keep(model, f"{name}-{kind}")
 
 
-def _keep(model: Backbone | RetinaNet, stem: str) -> None:
+def _keep(model: Network, stem: str) -> None:
     """Write the converted weights under the hash of their content, so that a damaged file is never taken for them."""
     part = cache_folder() / f"{stem}.part{SUFFIX}"
     model.save_weights(part)

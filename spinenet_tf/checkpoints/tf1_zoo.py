@@ -7,19 +7,17 @@ were trained to compute, on sides that are multiples of 128.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.checkpoint import Checkpoint
-from spinenet_tf.checkpoints.names import Creation, HeadScopes, variables_by_name
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.checkpoints.names import Creation, HeadScopes, Network, Scope, variables_by_name
 
-# RetinaNet's; of a classifier, norm_momentum is 0.9 and norm_epsilon 1e-5.
+# RetinaNet's.
 OVERRIDES: dict[str, Any] = {
     "tf1_zoo": True,
     "norm_momentum": 0.997,
@@ -29,8 +27,10 @@ OVERRIDES: dict[str, Any] = {
     "plus_one": True,
 }
 MOBILE_OVERRIDES = OVERRIDES | {"se_gate": "sigmoid"}
+CLASSIFIER_OVERRIDES: dict[str, Any] = {"tf1_zoo": True, "norm_momentum": 0.9, "norm_epsilon": 1e-5}
 
 ROOT = "spinenet/"
+LOGITS = "classification_head/dense"
 # What a trainer writes beside the network.
 _TRAINING_STATE = re.compile(r"global_step|.*/(Momentum|ExponentialMovingAverage)")
 _AVERAGE = "/ExponentialMovingAverage"
@@ -43,14 +43,16 @@ class Tf1Checkpoint(Checkpoint):
     """What the authors' first code saves."""
 
     class_bias = "class_net/class-predict/bias"
+    logits_bias = f"{LOGITS}/bias"
     is_tf1_zoo = True
 
-    @staticmethod
-    def overrides(*, is_mobile: bool) -> dict[str, Any]:
+    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
+        if self.is_classifier:
+            return CLASSIFIER_OVERRIDES
         return MOBILE_OVERRIDES if is_mobile else OVERRIDES
 
     @staticmethod
-    def variables(model: Backbone | RetinaNet) -> dict[str, keras.Variable]:
+    def variables(model: Network) -> dict[str, keras.Variable]:
         return variables_by_name(model, _Tf1Creation)
 
     @staticmethod
@@ -81,6 +83,9 @@ class _Tf1Creation(Creation):
         half: HeadScopes(f"{scope}-predict", scope + "-{index}", scope + "-{index}-{level}")
         for half, scope in (("class", "retinanet/class_net/class"), ("box", "retinanet/box_net/box"))
     }
+
+    def classifier(self) -> Iterator[Scope]:
+        yield "head_logits", LOGITS
 
     def resample_scope(self, node: int, parent: int) -> str:
         policy = node - len(self.spec.stem)

@@ -59,8 +59,9 @@ def _bits(overlap: Tensor) -> Tensor:
 def _claims(best_anchor: Tensor, valid: Tensor, num_anchors: int | Tensor) -> Tensor:
     """Return the first valid row of `best_anchor [B, M]` that names each anchor: `[B, N]` int32, -1 = no row."""
     batch, rows = ops.shape(best_anchor)
-    image = ops.broadcast_to(ops.arange(batch)[:, None], (batch, rows))
-    updates = ops.where(valid, ops.arange(rows), rows)
+    # Without a dtype, arange counts in int64 where Keras computes in float64.
+    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, rows))
+    updates = ops.where(valid, ops.arange(rows, dtype="int32"), rows)
     indices = ops.stack([image, best_anchor], axis=-1)
     first = ops.scatter_update(
         ops.broadcast_to(rows, (batch, num_anchors)),

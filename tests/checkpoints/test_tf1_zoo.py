@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_detector
 from spinenet_tf.checkpoints.loading import load_checkpoint
-from spinenet_tf.checkpoints.tf1_zoo import MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
+from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
 from spinenet_tf.detection.boxes import decode
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.training.run import Run
@@ -71,8 +73,8 @@ def checkpoint(variables, tmp_path_factory) -> Path:
 class _Tf1Code:
     """The forward pass, by variable names alone: TensorFlow 1 numbers layers of a kind anew in each scope."""
 
-    def __init__(self, variables: dict[str, np.ndarray]):
-        self.variables, self.counts = variables, defaultdict(int)
+    def __init__(self, variables: dict[str, np.ndarray], epsilon: float = 1e-4):
+        self.variables, self.counts, self.epsilon = variables, defaultdict(int), epsilon
 
     def conv_bn(self, x, scope: str, strides: int = 1, activate: bool = True):
         kernel = self.variables[self._next(scope, "conv2d") + "/kernel"]
@@ -85,7 +87,7 @@ class _Tf1Code:
         mean, variance, beta, gamma = (
             self.variables[f"{norm}/{part}"] for part in ("moving_mean", "moving_variance", "beta", "gamma")
         )
-        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, 1e-4)
+        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
         return tf.nn.relu(x) if activate else x
 
     def block(self, x, kind: str, scope: str):
@@ -96,43 +98,47 @@ class _Tf1Code:
             x = self.conv_bn(x, scope, activate=index < convs - 1)
         return tf.nn.relu(x + shortcut)
 
-    def resample(self, x, scope: str, octaves: int):
+    def resample(self, x, scope: str, target: int):
+        width = x.shape[2]
         x = self.conv_bn(x, scope)
-        if octaves > 0:
+        if width > target:
             x = self.conv_bn(x, scope, strides=2)
-        if octaves > 1:
-            size = 3 if octaves == 2 else 5
-            x = tf.nn.max_pool2d(x, size, 2 ** (octaves - 1), "SAME")
-        if octaves < 0:
-            x = tf.repeat(tf.repeat(x, 2**-octaves, 1), 2**-octaves, 2)
-        return self.conv_bn(x, scope, activate=False)
+            if width // target > 2:
+                stride = 2 if width % target else width // target // 2
+                x = tf.nn.max_pool2d(x, 3 if width / target <= 4 else 5, stride, "SAME")
+        return self.conv_bn(_resize(x, target), scope, activate=False)
 
     def backbone(self, x) -> dict:
+        side = x.shape[2]
         x = self.conv_bn(x, "spinenet/", strides=2)
         x = tf.nn.max_pool2d(x, 3, 2, "SAME")
-        nodes, levels, unread = [], [2, 2], {3}
+        nodes, unread = [], {3}
         for _ in SPEC.stem:
             x = self.block(x, "bottleneck", "spinenet/")
             nodes.append(x)
         outputs = {}
         for index, block in enumerate(SPEC.blocks):
             policy = f"spinenet/sub_policy{index}/"
+            target = math.ceil(side / 2**block.level)
             parents = [
-                self.resample(
-                    nodes[parent],
-                    f"{policy}resample_with_alpha_resample_{index}_{position}/",
-                    block.level - levels[parent],
-                )
+                self.resample(nodes[parent], f"{policy}resample_with_alpha_resample_{index}_{position}/", target)
                 for position, parent in enumerate(block.parents)
             ]
             if block.is_output and block.level == 3:
                 parents.append(nodes[unread.pop()])
             x = self.block(tf.nn.relu(tf.add_n(parents)), block.kind, f"{policy}scale_permuted_block_{index + 2}/")
             nodes.append(x)
-            levels.append(block.level)
             if block.is_output:
                 outputs[block.level] = x
         return {f"P{level}": self.conv_bn(outputs[level], "spinenet/") for level in sorted(outputs)}
+
+    def logits(self, x):
+        features = self.backbone(x)
+        x = features["P5"]
+        for level in (4, 3):
+            x = features[f"P{level}"] + _resize(x, features[f"P{level}"].shape[2])
+        x = tf.reduce_mean(x / 3, axis=[1, 2])
+        return x @ self.variables["classification_head/dense/kernel"] + self.variables["classification_head/dense/bias"]
 
     def _next(self, scope: str, kind: str) -> str:
         number = self.counts[scope, kind]
@@ -140,11 +146,39 @@ class _Tf1Code:
         return f"{scope}{kind}_{number}" if number else scope + kind
 
 
-def test_a_backbone_computes_what_the_tf1_code_does(detector, variables, images):
-    x = images(SIDE, SIDE)
-    expected, got = _Tf1Code(variables).backbone(x), detector.backbone(x, training=False)
+def _resize(x, side: int):
+    """Pick the nearest pixels as TensorFlow 1 does, which counts from the corners of pixels."""
+    return tf.compat.v1.image.resize_nearest_neighbor(x, [side, side])
+
+
+@pytest.mark.parametrize("side", [SIDE, 112])
+def test_a_backbone_computes_what_the_tf1_code_does(side, detector, variables, images):
+    """Levels of 112 px are not multiples of each other, as those of ImageNet's 224 px are not."""
+    net = spinenet_tf.backbone(
+        SPEC, (side, side, 3), max_level=5, endpoint=8, tf1_zoo=True, norm_epsilon=1e-4, width=1.0
+    )
+    net.set_weights(detector.backbone.get_weights())
+    x = images(side, side)
+    expected, got = _Tf1Code(variables).backbone(x), net(x, training=False)
     for level, value in expected.items():
         np.testing.assert_allclose(got[level], value, rtol=1e-4, atol=1e-4 * np.abs(value).max())
+
+
+def test_a_classifier_computes_what_the_tf1_code_does(tmp_path, randomize, images, succeed, monkeypatch, tiny_row):
+    """ImageNet's have 1001 classes, the first of which is the background."""
+    monkeypatch.setitem(spinenet_tf.family.VARIANTS, "leaps", replace(tiny_row, graph=SPEC, endpoint=8))
+    options = CLASSIFIER_OVERRIDES | {"max_level": 5}
+    ours = randomize(spinenet_tf.classifier("leaps", 1001, (112, 112, 3), **options))
+    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
+    checkpoint, path = _write(values, tmp_path), tmp_path / "imagenet.weights.h5"
+    succeed("convert", checkpoint, path, "max_level=5", "--model", "leaps", "--classifier")
+    loaded = spinenet_tf.classifier("leaps", 1001, (112, 112, 3), weights=path, **options)
+    x = images(112, 112)
+    expected = _Tf1Code(values, epsilon=1e-5).logits(x)
+    np.testing.assert_allclose(loaded(x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    succeed("convert", checkpoint, tmp_path / "net.weights.h5", "max_level=5", "--model", "leaps")
+    net = spinenet_tf.backbone("leaps", (112, 112, 3), weights=tmp_path / "net.weights.h5", **options)
+    np.testing.assert_array_equal(net(x)["P3"], ours.backbone(x)["P3"])
 
 
 def test_a_checkpoint_loads_by_name(detector, checkpoint, images):
