@@ -1,14 +1,18 @@
 # Each target makes .venv with what it needs. Beforehand: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+INSTALL := -m pip -qq --disable-pip-version-check install
+# Empty where there is none; a shim that cannot start one counts as none.
+PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-garden test-addons parity lint clean
+.PHONY: demo test test-package test-garden test-addons parity lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
-test: .venv/installed-test
+test: test-package test-garden test-addons
+
+test-package: .venv/installed-test
 	$(BIN)/python -m pytest
 
 # TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
@@ -30,7 +34,7 @@ lint: .venv/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build
-	$(PIP) install --no-deps --no-build-isolation --target build/typed .
+	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --package spinenet_tf
 
 clean:
@@ -45,15 +49,19 @@ clean:
 .venv-garden/installed: setup.cfg pyproject.toml .venv/created
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
-	.venv-garden/bin/python -m pip -qq --disable-pip-version-check install --editable '.[garden]' hypothesis keras-hub pytest
+	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' hypothesis keras-hub pytest
 	touch $@
 
 .venv-addons/installed: tests/addons/requirements.txt
-	@command -v python3.11 > /dev/null || echo "There is no python3.11: tests/addons will be skipped"
-	@! command -v python3.11 > /dev/null || (python3.11 -m venv .venv-addons && .venv-addons/bin/python -m pip -qq \
-		--disable-pip-version-check install --requirement tests/addons/requirements.txt && touch $@)
+ifeq ($(PYTHON311),)
+	@echo "There is no Python 3.11: tests/addons are skipped"
+else
+	$(PYTHON311) -m venv .venv-addons
+	.venv-addons/bin/python $(INSTALL) --requirement $<
+	touch $@
+endif
 
 .venv/installed-%: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing spinenet_tf[$*] into .venv (a few minutes the first time)"
-	$(PIP) install --editable '.[$*]'
+	$(BIN)/python $(INSTALL) --editable '.[$*]'
 	touch $@

@@ -43,7 +43,7 @@ def size_of(path: Path) -> int:
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists. Pass overwrite=True to replace it.")
+        raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise FileExistsError(f"{path} is a folder but no SavedModel, it is never replaced.")
 

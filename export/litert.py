@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from spinenet_tf import native_output
 from spinenet_tf.detection.anchors import anchors, concatenate, per_anchor
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.export.artifact import size_of, staged
@@ -82,8 +83,9 @@ class TFLiteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         self.metadata = read_metadata(Path(path))
-        interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
-        self._run = interpreter.get_signature_runner(DEFAULT)
+        with native_output.hidden():  # it tells of its delegate
+            interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
+            self._run = interpreter.get_signature_runner(DEFAULT)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -156,7 +158,7 @@ def _convert(raw: Any, quantization: str, calibration: Iterable[np.ndarray] | No
     """Convert by way of a SavedModel: from a function alone the converter loses the outputs' names."""
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, native_output.hidden():
         write_signatures(Path(folder), {DEFAULT: raw})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
         if calibration is not None and quantization in CALIBRATED:

@@ -55,7 +55,7 @@ class SpineNetModel(keras.Model):
         """
         path = _weights_path(filepath)
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists. Pass overwrite=True to replace it.")
+            raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
         part = path.with_name(f".{os.getpid()}.{path.name}")
         try:
             super().save_weights(part, overwrite=True, **kwargs)

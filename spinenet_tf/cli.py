@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from spinenet_tf import family
+from spinenet_tf import family, native_output
 
 app = typer.Typer(
     add_completion=False,
@@ -212,17 +212,9 @@ def demo(
 
 def _import_tensorflow_quietly() -> None:
     """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    os.environ.setdefault(native_output.LEVEL, "3")
+    with native_output.hidden():
         import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def _coco(annotations: Path | None, images: Path | None):

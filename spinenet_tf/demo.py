@@ -72,8 +72,7 @@ def _latencies(detector: RetinaNet, paths: dict[str, Path]) -> dict[str, float]:
         "saved_model": _serve(paths["saved_model"]),
     }
     forms |= {name: load_predictor(paths[name]).predict for name in ("tflite", "tflite_int8")}
-    image_size = load_predictor(paths["tflite"]).image_size
-    image = np.zeros((1, *image_size, 3), np.float32)
+    image = np.zeros((1, *detector.backbone.image_shape), np.float32)
     return {name: _median_ms(lambda predict=predict: predict(image)) for name, predict in forms.items()}
 
 

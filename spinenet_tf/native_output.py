@@ -1,0 +1,30 @@
+"""What C++ libraries print past Python: kept off the screen where it tells users nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Drop what native code writes to standard output and error; with `TF_CPP_MIN_LOG_LEVEL` set, show it.
+
+    Python's own output inside the block is dropped as well.
+    """
+    if os.environ.get(LEVEL, "3") != "3":
+        yield
+        return
+    kept, nowhere = {fd: os.dup(fd) for fd in (1, 2)}, os.open(os.devnull, os.O_WRONLY)
+    try:
+        for fd in kept:
+            os.dup2(nowhere, fd)
+        yield
+    finally:
+        for fd, copy in kept.items():
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(nowhere)
