@@ -51,15 +51,15 @@ def _backbone_config(model_id: str, is_mobile: bool, **options):
 
 @pytest.fixture(scope="session")
 def garden_backbone() -> Callable:
-    """Return `build(name, size, min_level, activation)`: Model Garden's own net of one of our names."""
+    """Return `build(name, size, min_level, activation, momentum)`: Model Garden's own net of one of our names."""
 
-    def build(name: str, size: tuple[int, int], min_level: int = 3, activation: str = "relu"):
+    def build(name: str, size: tuple[int, int], min_level: int = 3, activation: str = "relu", momentum: float = 0.99):
         is_mobile = "mobile" in name
         config = _backbone_config(_model_id(name), is_mobile, min_level=min_level, max_level=7)
         return backbone_factory.build_backbone(
             tf_keras.layers.InputSpec(shape=[None, *size, 3]),
             config,
-            common.NormActivation(activation=activation, norm_momentum=0.99, norm_epsilon=1e-3),
+            common.NormActivation(activation=activation, norm_momentum=momentum, norm_epsilon=1e-3),
         )
 
     return build

@@ -14,6 +14,10 @@ from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
 
 STATISTICS = ("moving_mean", "moving_variance")
+# Keras 2 rounds 1 - momentum to float32, also where it computes in float64; here that is exact.
+MOMENTUM = 1 - 2**-6
+# At 128 px P7 is one pixel: a variance over two images would amplify rounding a million times.
+BATCH = 4
 
 
 def relative(got, expected) -> float:

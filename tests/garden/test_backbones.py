@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from parity import in_training, relative, report
+from parity import BATCH, MOMENTUM, in_training, relative, report
 
 import spinenet_tf
 from spinenet_tf.checkpoints.names import variables_by_name
@@ -49,10 +49,11 @@ def test_features(name, min_level, size, activation, garden_backbone, same_weigh
 @pytest.mark.parametrize(("name", "min_level", "activation"), TRAINING)
 @pytest.mark.usefixtures("float64")
 def test_training(name, min_level, activation, garden_backbone, same_weights, images):
-    ours = spinenet_tf.backbone(name, (128, 128, 3), min_level=min_level, activation=activation)
-    theirs = garden_backbone(name, (128, 128), min_level, activation)
+    options = {"min_level": min_level, "activation": activation}
+    ours = spinenet_tf.backbone(name, (128, 128, 3), **options, norm_momentum=MOMENTUM)
+    theirs = garden_backbone(name, (128, 128), **options, momentum=MOMENTUM)
     same_weights(ours, theirs)
-    for piece, worst, bound in in_training(ours, theirs, images(128, 128)):
+    for piece, worst, bound in in_training(ours, theirs, images(128, 128, batch=BATCH)):
         report(name, f"{piece}, {activation}, float64", worst, bound)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parity import in_training, relative, report
+from parity import BATCH, MOMENTUM, in_training, relative, report
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.backbones import Backbone
@@ -51,10 +51,10 @@ def backbones(draw) -> dict:
 @given(arguments=backbones())
 @pytest.mark.usefixtures("float64")
 def test_same_network(arguments, same_weights):
-    ours = Backbone(input_shape=(SIDE, SIDE, 3), **arguments)
+    ours = Backbone(input_shape=(SIDE, SIDE, 3), **arguments, norm_momentum=MOMENTUM)
     theirs = garden_model.build(ours, (SIDE, SIDE))
     same_weights(ours, theirs)
-    x = np.random.default_rng(7).normal(size=(2, SIDE, SIDE, 3))
+    x = np.random.default_rng(7).normal(size=(BATCH, SIDE, SIDE, 3))
     got, expected = ours(x, training=False), theirs(x, training=False)
     worst = max(relative(got[f"P{level}"], expected[level]) for level in expected)
     report("random graphs", "features, float64", worst, 1e-8)
