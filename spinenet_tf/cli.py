@@ -187,8 +187,7 @@ def convert(
         values = conversion.parse_overrides(overrides or [])
         options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
         if target.name.endswith(SUFFIX):
-            to_weights = conversion.convert_classifier if classifier else conversion.convert_backbone
-            to_weights(source, target, model, overrides=values, **options)
+            conversion.convert_weights(source, target, model, as_classifier=classifier, overrides=values, **options)
         else:
             names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
             sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
+from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.classification import Classifier
@@ -61,51 +61,32 @@ def convert_detector(
     return detector
 
 
-def convert_backbone(
+def convert_weights(
     checkpoint: str | os.PathLike,
     path: str | os.PathLike,
     name: str,
     *,
+    as_classifier: bool = False,
     overrides: dict[str, Any] | None = None,
     averaged: bool = True,
     ignore: Iterable[str] = (),
     overwrite: bool = False,
-) -> Backbone:
-    """Write the backbone of a checkpoint to a `.weights.h5` file, for `backbone(name, weights=path)`; return it.
+) -> Backbone | Classifier:
+    """Write a checkpoint's backbone to a `.weights.h5` file, for `backbone(name, weights=path)`; return the model.
 
-    Raises:
-        CheckpointError: as `load_checkpoint` does.
-        FileExistsError: the file exists and `overwrite` is False.
-    """
-    source = read_checkpoint(checkpoint, averaged=averaged)
-    model = backbone(name, **_backbone_overrides(source, name) | (overrides or {}))
-    source.load(model, ignore=ignore)
-    model.save_weights(path, overwrite=overwrite)
-    return model
-
-
-def convert_classifier(
-    checkpoint: str | os.PathLike,
-    path: str | os.PathLike,
-    name: str,
-    *,
-    overrides: dict[str, Any] | None = None,
-    averaged: bool = True,
-    ignore: Iterable[str] = (),
-    overwrite: bool = False,
-) -> Classifier:
-    """Write an image classifier of the TF1 zoo to a `.weights.h5` file and return it; its class 0 is the background.
-
+    With `as_classifier`, write all of an image classifier of the TF1 zoo, whose class 0 is the background:
     `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads ImageNet's.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does, or this is no classifier.
+        CheckpointError: as `load_checkpoint` does, or it is no classifier.
         FileExistsError: the file exists and `overwrite` is False.
     """
     source = read_checkpoint(checkpoint, averaged=averaged)
-    if not source.is_classifier:
+    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
+    options = {key: trained_with[key] for key in trained_with if key in BACKBONE_OVERRIDES} | (overrides or {})
+    if as_classifier and not source.is_classifier:
         raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
-    model = classifier(name, source.num_classes(), **_backbone_overrides(source, name) | (overrides or {}))
+    model = classifier(name, source.num_classes(), **options) if as_classifier else backbone(name, **options)
     source.load(model, ignore=ignore)
     model.save_weights(path, overwrite=overwrite)
     return model
@@ -134,11 +115,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         apply_override(values, pair)
     return values
-
-
-def _backbone_overrides(source: Checkpoint, name: str) -> dict[str, Any]:
-    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
-    return {key: value for key, value in trained_with.items() if key in BACKBONE_OVERRIDES}
 
 
 def default_class_names(count: int) -> tuple[str, ...]:

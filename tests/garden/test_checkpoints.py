@@ -13,7 +13,7 @@ from official.modeling.optimization import ema_optimizer
 import spinenet_tf
 from spinenet_tf.checkpoints import garden_model
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.convert import convert_backbone, convert_detector, convert_run
+from spinenet_tf.checkpoints.convert import convert_detector, convert_run, convert_weights
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.training.run import Run
@@ -101,7 +101,7 @@ def test_model_form_and_backbone_alone(tmp_path, randomize):
     tf.train.Checkpoint(model=theirs).write(str(tmp_path / "model"))
     tf.train.Checkpoint(backbone=theirs.backbone).write(str(tmp_path / "backbone"))
     for form in ("model", "backbone"):
-        convert_backbone(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL)
+        convert_weights(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL)
         net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{form}.weights.h5")
         _assert_same(_weights(net), _weights(ours.backbone))
     with pytest.raises(CheckpointError, match="no RetinaNet head"):
