@@ -162,6 +162,26 @@ def export(
 
 
 @app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .tflite file of any origin.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a TFLite file asks of an engine: operations, ranks, delegate partitions, memory.
+
+    Example: spinenet-tf inspect runs/digits/model-int8.tflite
+    """
+    from spinenet_tf.export.inspection import inspect as look_into
+
+    found = look_into(model)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return
+    from spinenet_tf.tables import inspection_table
+
+    console.print(inspection_table(found))
+
+
+@app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A checkpoint of TF Model Garden (its prefix or folder), or a run.")],
     target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint's prefix.")],

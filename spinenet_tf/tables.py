@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
+
+if TYPE_CHECKING:
+    from spinenet_tf.export.inspection import Inspection
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -54,6 +57,25 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table = Table("COCO", "AP by class")
     table.add_row(numbers, classes)
     return table
+
+
+def inspection_table(found: Inspection) -> Table:
+    """Show what `export.inspection.inspect` returned."""
+    table = Table(show_header=False)
+    table.add_row("operations", _times(found.ops))
+    table.add_row("largest rank", str(found.max_rank))
+    table.add_row("XNNPACK partitions", str(found.xnnpack_partitions))
+    table.add_row("not run by XNNPACK", _times(found.xnnpack_leaves) or "-")
+    table.add_row("activations alive at once", f"{found.arena_bytes / 1e6:.2f} MB")
+    table.add_row("file", f"{found.file_bytes / 1e6:.2f} MB")
+    for end, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for name, tensor in sorted(tensors.items()):
+            table.add_row(f"{end} {name}", f"{tensor['dtype']} {tensor['shape']}")
+    return table
+
+
+def _times(ops: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in ops.items())
 
 
 def _counted(value: float, published: float | None, digits: int) -> str:

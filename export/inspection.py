@@ -1,0 +1,122 @@
+"""What a .tflite asks of the engine that runs it: operations, ranks, delegate partitions, memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf import native_output
+
+_DELEGATE = "DELEGATE"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The graph of a .tflite file; one operation that a phone's delegate does not take can refuse the whole file."""
+
+    ops: dict[str, int]  # how many there are of each, the most frequent first
+    max_rank: int  # of all tensors; phones' GPUs take 4
+    xnnpack_partitions: int  # parts that XNNPACK runs whole on this machine; 1 is best
+    xnnpack_leaves: dict[str, int]  # the operations outside of them
+    arena_bytes: int  # activations alive at once, at most: what no plan of the memory gets below
+    file_bytes: int
+    inputs: dict[str, dict[str, Any]]  # name -> "shape", "dtype"
+    outputs: dict[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def inspect(path: str | os.PathLike) -> Inspection:
+    """Read the graph of a .tflite file of any origin, and plan it once for this machine's CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a TFLite file, or has operations that LiteRT does not know.
+    """
+    from ai_edge_litert.interpreter import OpResolverType
+
+    plain = _interpreter(path, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    planned = _interpreter(path, OpResolverType.AUTO)
+    operations, tensors = plain._get_ops_details(), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
+    # Planned, the list has the delegate's parts behind the operations.
+    parts = planned._get_ops_details()[len(operations) :]
+    delegated = [part for part in parts if part["op_name"] == _DELEGATE]
+    inside = set().union(*(_inside(part, operations) for part in delegated))
+    names, inputs, outputs = _names(plain), plain.get_input_details(), plain.get_output_details()
+    return Inspection(
+        ops=_count(operations),
+        max_rank=max(len(tensor["shape"]) for tensor in tensors.values()),
+        xnnpack_partitions=len(delegated),
+        xnnpack_leaves=_count(operation for operation in operations if operation["index"] not in inside),
+        arena_bytes=_peak(operations, tensors, [x["index"] for x in inputs], [x["index"] for x in outputs]),
+        file_bytes=Path(path).stat().st_size,
+        inputs={names["inputs"].get(x["index"], x["name"]): _describe(x) for x in inputs},
+        outputs={names["outputs"].get(x["index"], x["name"]): _describe(x) for x in outputs},
+    )
+
+
+def _interpreter(path: str | os.PathLike, resolver: Any) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    with native_output.hidden():
+        try:
+            interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is not a TFLite file that LiteRT runs: {error}") from error
+    return interpreter
+
+
+def _count(operations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    return dict(Counter(operation["op_name"] for operation in operations).most_common())
+
+
+def _inside(part: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the operations that lie between the inputs and the outputs of a delegate's part."""
+    maker = {int(tensor): operation for operation in operations for tensor in operation["outputs"]}
+    border, found = set(part["inputs"].tolist()), set()
+    wanted = part["outputs"].tolist()
+    while wanted:
+        operation = maker.get(wanted.pop())
+        if operation is not None and operation["index"] not in found:
+            found.add(operation["index"])
+            wanted += [tensor for tensor in operation["inputs"].tolist() if tensor not in border]
+    return found
+
+
+def _peak(operations: Sequence[Mapping[str, Any]], tensors: Mapping[int, Any], inputs: list, outputs: list) -> int:
+    """Return the bytes of the activations that are alive at once, at most; the weights are not among them."""
+    last = {int(tensor): step for step, operation in enumerate(operations) for tensor in operation["inputs"]}
+    last |= dict.fromkeys(outputs, len(operations))
+    alive = {tensor: _bytes(tensors[tensor]) for tensor in inputs}
+    peak = 0
+    for step, operation in enumerate(operations):
+        alive |= {int(tensor): _bytes(tensors[tensor]) for tensor in operation["outputs"]}
+        peak = max(peak, sum(alive.values()))
+        alive = {tensor: size for tensor, size in alive.items() if last.get(tensor, step) > step}
+    return peak
+
+
+def _bytes(tensor: Mapping[str, Any]) -> int:
+    return int(np.prod(tensor["shape"], dtype=np.int64)) * np.dtype(tensor["dtype"]).itemsize
+
+
+def _names(interpreter: Any) -> dict[str, dict[int, str]]:
+    """Return the names that the first signature gives to tensors: they are stable, those of the graph are not."""
+    signatures = list(interpreter._get_full_signature_list().values())
+    first = signatures[0] if signatures else {"inputs": {}, "outputs": {}}
+    return {end: {index: name for name, index in first[end].items()} for end in ("inputs", "outputs")}
+
+
+def _describe(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    return {"shape": tensor["shape"].tolist(), "dtype": np.dtype(tensor["dtype"]).name}
