@@ -19,7 +19,7 @@ from spinenet_tf.evaluation.gallery import Judged, gallery
 from spinenet_tf.evaluation.page import element, picture, table, write_page
 
 GENERATOR = "spinenet_tf evaluation report"  # the mark by which a page is known as ours
-MATRIX_CLASSES = 30  # a wider matrix does not fit a page
+MATRIX_CLASSES = 24  # a wider matrix does not fit a page
 CONFUSIONS = 12  # in the list of the most frequent ones
 MEANINGS = (
     *("mean over IoU 0.50 to 0.95", "at IoU 0.50", "at IoU 0.75"),
@@ -152,12 +152,11 @@ def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
     )
     yield element("div", _matrix((*names, "background"), matrix, [*shown, len(names)]), class_="matrix")
     confusions = [
-        (names[true], element("td", names[label], class_="means"), str(times))
-        for true, label, times in frequent_confusions(matrix, CONFUSIONS)
+        (names[true], names[label], str(times)) for true, label, times in frequent_confusions(matrix, CONFUSIONS)
     ]
     if confusions:
         yield element("h2", "Most frequent confusions")
-        yield table(("what is there", "found as", "times"), confusions)
+        yield element("div", table(("what is there", "found as", "times"), confusions), class_="words")
 
 
 def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> Element:
