@@ -64,7 +64,7 @@ def match(example: Example, detections: Mapping[str, Any], background: int, thre
     for label, overlap in zip(classes[rows], overlaps, strict=True):
         near = free & (overlap >= IOU)
         if near.any():
-            partner = int(np.argmax(overlap * near))
+            partner = int(np.argmax(np.where(near, overlap, 0)))
             free[partner] = False
             pairs.append((example.classes[partner], label, overlap[partner]))
         elif not (example.crowd & (example.classes == label) & (overlap >= IOU)).any():

@@ -55,7 +55,7 @@ figcaption ul { margin: .3rem 0; padding-left: 1.1rem; }
 
 
 def element(tag: str, *content: str | Element, **attributes: str) -> Element:
-    """Return `<tag attributes>content</tag>`; `class_` stands for class, `aria_label` for aria-label."""
+    """Return `<tag attributes>content</tag>`; `class_` stands for class, `stroke_width` for stroke-width."""
     made = Element(tag, {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()})
     for part in content:
         if isinstance(part, Element):

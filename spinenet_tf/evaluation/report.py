@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from spinenet_tf import __version__
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
 from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
@@ -61,8 +62,8 @@ def write_report(
 ) -> Path:
     """Write `folder/index.html`, which needs no other file, whole or not at all; return its path.
 
-    `detections` are those that `numbers` were measured on, as `evaluate` takes them. What scores at least `threshold`
-    counts as found in the confusions and is drawn in the pictures.
+    `detections` are those that `numbers` were measured on, as `evaluate` takes them, one item per image. What scores at
+    least `threshold` counts as found in the confusions and is drawn in the pictures.
 
     Raises:
         DataError: an image that is to be drawn does not decode.
@@ -90,8 +91,6 @@ def write_report(
 
 
 def _header(title: str, dataset: DetectionDataset, model: str, threshold: float) -> Iterator[Element]:
-    from spinenet_tf import __version__
-
     objects = sum(int(example.trainable.sum()) for example in dataset)
     facts = {
         "model": model,
@@ -186,15 +185,12 @@ def _sparkline(precision: np.ndarray) -> Element:
         for name, curve in curves(precision[:, ::4]).items()
         if not np.isnan(curve[0])
     ]
-    return element(
-        "td", element("svg", *lines, viewBox="-1 -1 102 27", class_="curve", role="img", aria_label="curves")
-    )
+    return element("td", element("svg", *lines, viewBox="-1 -1 102 27", class_="curve", aria_hidden="true"))
 
 
 def _points(curve: np.ndarray) -> str:
-    return " ".join(
-        f"{100 * x:.0f},{25 - 25 * y:.1f}" for x, y in zip(np.linspace(0, 1, len(curve)), curve, strict=True)
-    )
+    xs, ys = np.linspace(0, 100, len(curve)), 25 - 25 * curve
+    return " ".join(f"{x:.0f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
 
 
 def _share(count: int, total: int) -> str:

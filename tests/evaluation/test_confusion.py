@@ -56,6 +56,8 @@ def pairs(example: Example, detections: dict, threshold: float = 0.3) -> list[tu
         # An IoU of exactly one half is enough, less is not.
         ([(BOX, CAT)], [([10, 10, 30, 20], CAT, 0.9)], [(CAT, CAT)]),
         ([(BOX, CAT)], [([10, 10, 30, 19.9], CAT, 0.9)], [(CAT, BACKGROUND), (BACKGROUND, CAT)]),
+        # A box without area overlaps nothing.
+        ([(BOX, CAT)], [([10, 10, 10, 10], CAT, 0.9)], [(CAT, BACKGROUND), (BACKGROUND, CAT)]),
         # Padding is no detection.
         ([], [(BOX, -1, 0.9)], []),
     ],
@@ -69,6 +71,7 @@ def test_a_crowd_is_no_object_and_takes_what_lies_in_it_of_its_class() -> None:
     inside = [60.0, 60.0, 70.0, 70.0]
     detections = found((inside, CAT, 0.9), (inside, CAT, 0.8), (inside, DOG, 0.7), (BOX, CAT, 0.6))
     assert pairs(example, detections) == [(CAT, CAT), (BACKGROUND, DOG)]
+    assert pairs(example, found(([65.0, 65.0, 65.0, 65.0], CAT, 0.9))) == [(CAT, BACKGROUND), (BACKGROUND, CAT)]
 
 
 def test_the_error_weighs_distance_against_mistakes() -> None:
