@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from PIL import Image
 
 from spinenet_tf.data.images import read_image
@@ -22,7 +22,8 @@ SCENES = 8
 def draw_curve(run: Run, path: Path) -> None:
     """Draw losses and AP over the steps."""
     rows = run.read_log()
-    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    losses, accuracy = figure.subplots(1, 2)
     for name in ("class_loss", "box_loss"):
         losses.plot([row["step"] for row in rows], [row[name] for row in rows], marker="o", label=name)
     measured = [row for row in rows if "val_AP" in row]

@@ -92,13 +92,20 @@ def evaluate(
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON; default: the run's validation data.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page with curves and pictures to a folder.")] = None,
+    threshold: Annotated[float, typer.Option(help="Lowest score of what the report shows.", min=0.0, max=1.0)] = 0.3,
+    overwrite: Overwrite = False,
 ) -> None:
     """Print COCO's twelve numbers and the AP of each class.
 
-    Example: spinenet-tf evaluate runs/digits
+    Example: spinenet-tf evaluate runs/digits --report digits-report
     """
     if output and not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent} to write into.")
+    if report:
+        from spinenet_tf.evaluation.report import check_report_folder
+
+        check_report_folder(report, overwrite)
     from spinenet_tf.evaluation.coco import evaluate as measure
     from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
     from spinenet_tf.predictor import load_predictor
@@ -108,10 +115,17 @@ def evaluate(
     dataset = _dataset(model, annotations, images)
     found = detect_in_dataset(predictor.predict, dataset, predictor.image_size)
     found = in_classes_of(dataset, predictor.class_names, found)
-    numbers = measure(dataset, _with_progress(found, len(dataset), "Detecting"))
+    detections = list(_with_progress(found, len(dataset), "Detecting"))
+    numbers = measure(dataset, detections)
     console.print(evaluation_table(numbers))
     if output:
         output.write_text(json.dumps(numbers.to_dict(), indent=2))
+    if report:
+        from spinenet_tf.evaluation.report import write_report
+
+        options: dict[str, Any] = {"model": str(model), "threshold": threshold, "overwrite": overwrite}
+        page = write_report(report, dataset, detections, numbers, **options)
+        console.print(f"The report is {page}.", soft_wrap=True)
 
 
 @app.command()

@@ -212,6 +212,9 @@ MISTAKES = {
     "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
     "export {run} --output nowhere/a.tflite": "There is no folder nowhere to write into.",
     "evaluate {run} --json nowhere/a.json": "There is no folder nowhere to write into.",
+    "evaluate {run} --report nowhere/report": "There is no folder nowhere to write into.",
+    "evaluate {run} --report thesis": "thesis holds something else than a report. Pass --overwrite to write into it.",
+    "evaluate {run} --report cats.json --overwrite": "cats.json is a file, and a report is a folder.",
 }
 
 

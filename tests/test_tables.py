@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 from rich.console import Console
 
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
@@ -32,7 +33,11 @@ def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
 
 def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
     values = dict(zip(METRICS, [0.5, *[0.25] * 10, math.nan], strict=True))
-    printed = lines(evaluation_table(Evaluation(**values, per_class={"cat": 0.125, "dog": math.nan})))
+    printed = lines(
+        evaluation_table(
+            Evaluation(**values, per_class={"cat": 0.125, "dog": math.nan}, precision=np.empty((10, 101, 2)))
+        )
+    )
     assert ["AP", "0.500", "cat", "0.125"] in printed
     assert ["AP50", "0.250", "dog", "-"] in printed
     assert ["ARl", "-"] in printed

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,7 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 @dataclass(frozen=True)
 class Evaluation:
-    """COCO's twelve numbers in 0..1, and the AP of each class; NaN where there is no ground truth."""
+    """COCO's twelve numbers in 0..1, and AP and curves of each class; NaN where there is no ground truth."""
 
     AP: float  # mean over IoU 0.50:0.05:0.95
     AP50: float
@@ -31,12 +31,12 @@ class Evaluation:
     ARm: float
     ARl: float
     per_class: dict[str, float]
+    precision: np.ndarray = field(repr=False, compare=False)  # [IoU 0.50:0.05:0.95, recall 0:0.01:1, class]
 
     def to_dict(self) -> dict:
-        """Return plain values for JSON, with None for NaN."""
-        values = asdict(self)
-        per_class = {name: _json(value) for name, value in values.pop("per_class").items()}
-        return {name: _json(value) for name, value in values.items()} | {"per_class": per_class}
+        """Return the numbers as plain values for JSON, with None for NaN."""
+        per_class = {name: _json(value) for name, value in self.per_class.items()}
+        return {name: _json(getattr(self, name)) for name in METRICS} | {"per_class": per_class}
 
 
 def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evaluation:
@@ -57,9 +57,11 @@ def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evalua
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
     run.run()
     numbers = (_defined(value) for value in run.stats[: len(METRICS)])
+    precision = _precision(run.eval["precision"], run.params.catIds, dataset.category_ids)
     return Evaluation(
         **dict(zip(METRICS, numbers, strict=True)),
-        per_class=_per_class(run.eval["precision"], run.params.catIds, dataset),
+        per_class=dict(zip(dataset.class_names, precision.mean(axis=(0, 1)).tolist(), strict=True)),
+        precision=precision,
     )
 
 
@@ -86,16 +88,13 @@ def _rows(item: Mapping, known: set[int], category_ids: tuple[int, ...]) -> list
     ]
 
 
-def _per_class(precision: np.ndarray, columns: Iterable[int], dataset: DetectionDataset) -> dict[str, float]:
-    """Return the AP of each class from `[IoU threshold, recall, category, area range, detections per image]`.
+def _precision(precision: np.ndarray, columns: Sequence[int], category_ids: Sequence[int]) -> np.ndarray:
+    """Return `[IoU, recall, class]` of `[IoU, recall, category, area range, detections per image]`, COCO's -1 as NaN.
 
-    `columns` are the category ids along the third axis. COCO marks what is undefined by -1.
+    `columns` are the category ids along the third axis, ascending.
     """
-    curves = dict(zip(columns, np.moveaxis(np.asarray(precision)[..., 0, -1], -1, 0), strict=True))
-    return {
-        name: float(curves[key][curves[key] > -1].mean()) if (curves[key] > -1).any() else math.nan
-        for key, name in zip(dataset.category_ids, dataset.class_names, strict=True)
-    }
+    curves = np.asarray(precision)[:, :, np.searchsorted(columns, category_ids), 0, -1]
+    return np.where(curves < 0, np.nan, curves)
 
 
 def _defined(value: float) -> float:

@@ -13,6 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 
@@ -54,7 +55,8 @@ def random_detections(rng: np.random.Generator, dataset: DetectionDataset) -> li
     return items
 
 
-def by_pycocotools(dataset: DetectionDataset, detections: list[dict]) -> COCOeval:
+def by_pycocotools(dataset: DetectionDataset, detections: list[dict], truths: dict | None = None) -> COCOeval:
+    """Return pycocotools' evaluation against `truths`, the content of a COCO file, or against the data set's own."""
     rows = [
         {
             "image_id": item["image_id"],
@@ -67,7 +69,7 @@ def by_pycocotools(dataset: DetectionDataset, detections: list[dict]) -> COCOeva
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = dataset.coco()
+        truth.dataset = truths or dataset.coco()
         truth.createIndex()
         run = COCOeval(truth, truth.loadRes(rows), "bbox")
         run.evaluate()
@@ -88,9 +90,55 @@ def test_the_twelve_numbers_are_those_of_pycocotools(seed: int, capsys: pytest.C
     stats = np.where(expected.stats < 0, np.nan, expected.stats)
     np.testing.assert_allclose([getattr(result, name) for name in METRICS], stats, atol=1e-9)
     assert 0.05 < result.AP < 0.95
+    precision = expected.eval["precision"][:, :, :, 0, -1]
+    assert precision.shape == (10, 101, CLASSES)
+    np.testing.assert_allclose(result.precision, np.where(precision < 0, np.nan, precision), atol=1e-9)
     for column, name in enumerate(dataset.class_names[:-1]):
-        precision = expected.eval["precision"][:, :, column, 0, -1]
-        assert result.per_class[name] == pytest.approx(precision[precision > -1].mean(), abs=1e-9)
+        assert result.per_class[name] == pytest.approx(precision[:, :, column].mean(), abs=1e-9)
+
+
+def write_coco(folder: Path, rng: np.random.Generator) -> Path:
+    """Write a file as others do: ids with gaps and in no order, crowds, and areas of masks on both sides of each limit.
+
+    The categories stand in descending order of their ids, the second image has no objects.
+    """
+    images = [{"id": int(i), "file_name": f"{i}.jpg", "height": 240, "width": 240} for i in (900, 7, 41, 123456, 3, 88)]
+    annotations = []
+    for image in images[:1] + images[2:]:
+        for top, left, bottom, right in random_boxes(rng, 30).round(2).tolist():
+            bbox = [left, top, right - left, bottom - top]
+            row = {"id": 5 + 3 * len(annotations), "image_id": image["id"], "bbox": bbox}
+            row |= {"category_id": int(rng.choice([90, 17, 2])), "iscrowd": int(rng.random() < 0.1)}
+            annotations.append(row | {"area": bbox[2] * bbox[3] * float(rng.uniform(0.3, 1))})
+        (folder / image["file_name"]).touch()
+    (folder / "7.jpg").touch()
+    rng.shuffle(annotations)
+    categories = [{"id": i, "name": name} for i, name in ((90, "d"), (17, "c"), (3, "b"), (2, "a"))]
+    path = folder / "annotations.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_file_that_is_read_scores_as_pycocotools_scores_the_file_itself(tmp_path: Path, seed: int) -> None:
+    """Nothing of ours stands between pycocotools and the file; images have more than 100 detections."""
+    rng = np.random.default_rng(seed)
+    path = write_coco(tmp_path, rng)
+    dataset = read_coco(path, tmp_path)
+    detections = [item for _ in range(3) for item in random_detections(rng, dataset)]
+    merged = [
+        {"image_id": example.image_id}
+        | {
+            key: np.concatenate([item[key] for item in detections if item["image_id"] == example.image_id])
+            for key in ("boxes", "scores", "classes")
+        }
+        for example in dataset
+    ]
+    assert max(len(item["scores"]) for item in merged) > 100
+    result = evaluate(dataset, merged)
+    expected = by_pycocotools(dataset, merged, json.loads(path.read_text())).stats
+    assert (expected > 0.01).all()
+    np.testing.assert_allclose([getattr(result, name) for name in METRICS], expected, atol=1e-6)
 
 
 def test_perfect_detections_score_one() -> None:

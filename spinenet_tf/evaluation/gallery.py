@@ -1,0 +1,114 @@
+"""The best and the worst images of an evaluation, with their true boxes beside what was found."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from PIL import Image
+
+from spinenet_tf.data.dataset import Example
+from spinenet_tf.evaluation.confusion import Matches
+from spinenet_tf.evaluation.page import element, picture
+
+PICTURES = 6  # of the best images, and of the worst
+LARGEST = (800, 800)  # px, width and height of a picture in the page
+MISTAKES = 6  # that are told in words beside a picture
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """An image with what was detected in it, and what of that is right."""
+
+    example: Example
+    detections: Mapping[str, Any]
+    matches: Matches
+
+
+def best_and_worst(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """Return up to `PICTURES` images of the lowest error from the better half, and of the highest from the other."""
+    defined = [image for image in judged if not math.isnan(image.matches.error)]
+    ranked = sorted(defined, key=lambda image: (image.matches.error, image.matches.missed + image.matches.wrong))
+    middle = (len(ranked) + 1) // 2
+    return ranked[:middle][:PICTURES], ranked[middle:][::-1][:PICTURES]
+
+
+def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) -> Iterator[Element]:
+    """Yield the section of a page that shows the best and the worst images, if any has objects or detections.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    best, worst = best_and_worst(judged)
+    if best:
+        yield element("h2", "Best and worst images")
+        yield element(
+            "p",
+            "On the left the true boxes, on the right those found. The error is 0 where every object is found by an "
+            "exact box and nothing else is found, and 1 where nothing is right (LRP, Oksuz et al. 2018).",
+        )
+    for title, images in (("Best", best), ("Worst", worst)):
+        if images:
+            yield element("h3", title)
+            yield from (_figure(image, names, threshold) for image in images)
+
+
+def _figure(judged: Judged, names: Sequence[str], threshold: float) -> Element:
+    name, matches = judged.example.path.name, judged.matches
+    true, found = _draw(judged, names, threshold)
+    counts = f"{matches.right} right, {matches.missed} missed, {matches.wrong} wrong; error {matches.error:.2f}"
+    mistakes = element("ul", *(element("li", text) for text in _mistakes(matches, names)))
+    return element(
+        "figure",
+        picture(_jpeg(true), "jpeg", f"true boxes in {name}"),
+        picture(_jpeg(found), "jpeg", f"boxes found in {name}"),
+        element("figcaption", element("strong", name), element("br"), counts, mistakes),
+    )
+
+
+def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return two pictures of an image, with its true boxes and with those found."""
+    from spinenet_tf.data.images import read_image
+    from spinenet_tf.visualize import MIN_SIDE, draw_detections
+
+    example, found = judged.example, judged.detections
+    image = Image.fromarray(read_image(example.path))
+    # Shrunk before it is drawn on, so that labels stay readable.
+    scale = min(1.0, MIN_SIDE / min(image.size))
+    small = np.asarray(image.resize([max(1, round(side * scale)) for side in image.size]))
+    kinds = [*names, *(f"{name} (crowd)" for name in names)]
+    true_kinds = example.classes + len(names) * example.crowd
+    boxes = np.asarray(found["boxes"], np.float64).reshape(-1, 4) * scale
+    return (
+        draw_detections(small, example.boxes * scale, true_kinds, class_names=kinds),
+        draw_detections(small, boxes, found["classes"], found["scores"], names, threshold),
+    )
+
+
+def _mistakes(matches: Matches, names: Sequence[str]) -> Iterator[str]:
+    """Say in words what went wrong, the most frequent first."""
+    pairs = Counter(zip(matches.true.tolist(), matches.found.tolist(), strict=True))
+    mistakes = [(*pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]]
+    for true, found, count in mistakes[:MISTAKES]:
+        times = f" ({count} times)" if count > 1 else ""
+        if found == matches.background:
+            yield f"{names[true]} missed{times}"
+        elif true == matches.background:
+            yield f"{names[found]} found where there is none{times}"
+        else:
+            yield f"{names[true]} found as {names[found]}{times}"
+    if len(mistakes) > MISTAKES:
+        yield "and others"
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    shown, file = Image.fromarray(image), io.BytesIO()
+    shown.thumbnail(LARGEST)
+    shown.save(file, format="JPEG", quality=85)
+    return file.getvalue()

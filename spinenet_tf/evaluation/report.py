@@ -1,0 +1,201 @@
+"""A report for people: one HTML page with the numbers of an evaluation, its curves, confusions and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from spinenet_tf import __version__
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.evaluation.coco import METRICS, Evaluation
+from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
+from spinenet_tf.evaluation.curves import COLOURS, curves, draw_curves
+from spinenet_tf.evaluation.gallery import Judged, gallery
+from spinenet_tf.evaluation.page import element, picture, table, write_page
+
+GENERATOR = "spinenet_tf evaluation report"  # the mark by which a page is known as ours
+MATRIX_CLASSES = 24  # a wider matrix does not fit a page
+CONFUSIONS = 12  # in the list of the most frequent ones
+MEANINGS = (
+    *("mean over IoU 0.50 to 0.95", "at IoU 0.50", "at IoU 0.75"),
+    *("small objects, under 32 x 32 px", "medium objects", "large objects, over 96 x 96 px"),
+    *("recall with 1 detection per image", "with 10", "with 100"),
+    *("recall of small objects", "of medium objects", "of large objects"),
+)
+
+
+def check_report_folder(folder: Path, overwrite: bool) -> None:
+    """Tell, before any work is done, whether a report may be written to `folder`: a new, empty or report's one.
+
+    Raises:
+        FileExistsError: the folder holds something else and `overwrite` is False, or a file is in the way.
+        FileNotFoundError: there is no folder to make it in.
+    """
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder.parent} to write into.")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, and a report is a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or _is_report(folder)):
+        raise FileExistsError(f"{folder} holds something else than a report. Pass --overwrite to write into it.")
+
+
+def _is_report(folder: Path) -> bool:
+    page = folder / "index.html"
+    return page.is_file() and f'content="{GENERATOR}"'.encode() in page.read_bytes()[:1000]
+
+
+def write_report(
+    folder: str | Path,
+    dataset: DetectionDataset,
+    detections: Iterable[Mapping[str, Any]],
+    numbers: Evaluation,
+    *,
+    model: str,
+    threshold: float,
+    overwrite: bool = False,
+) -> Path:
+    """Write `folder/index.html`, which needs no other file, whole or not at all; return its path.
+
+    `detections` are those that `numbers` were measured on, as `evaluate` takes them, one item per image. What scores at
+    least `threshold` counts as found in the confusions and is drawn in the pictures.
+
+    Raises:
+        DataError: an image that is to be drawn does not decode.
+        FileExistsError, FileNotFoundError: as `check_report_folder` does.
+    """
+    folder, names = Path(folder), dataset.class_names
+    check_report_folder(folder, overwrite)
+    found = {item["image_id"]: item for item in detections}
+    nothing: dict[str, Any] = {"boxes": [], "scores": [], "classes": []}
+    judged = []
+    for example in dataset:
+        item = found.get(example.image_id, nothing)
+        judged.append(Judged(example, item, match(example, item, len(names), threshold)))
+    matrix = confusion_matrix((image.matches for image in judged), len(names))
+    title = f"Evaluation of {Path(model).name or model} on {dataset.name}"
+    body = [
+        *_header(title, dataset, model, threshold),
+        *_numbers(numbers),
+        *_curves(numbers.precision),
+        *_classes(names, numbers.precision, matrix),
+        *_confusions(names, matrix),
+        *gallery(judged, names, threshold),
+    ]
+    return write_page(folder, title, GENERATOR, body)
+
+
+def _header(title: str, dataset: DetectionDataset, model: str, threshold: float) -> Iterator[Element]:
+    objects = sum(int(example.trainable.sum()) for example in dataset)
+    facts = {
+        "model": model,
+        "data set": dataset.name,
+        "images": str(len(dataset)),
+        "objects": f"{objects}, without crowds",
+        "classes": str(len(dataset.class_names)),
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "counted as found": f"detections that score {threshold:g} or more, in confusions and pictures",
+        "written by": f"spinenet_tf {__version__}",
+    }
+    yield element("h1", title)
+    pairs = [element(tag, text) for fact in facts.items() for tag, text in zip(("dt", "dd"), fact, strict=True)]
+    yield element("dl", *pairs, class_="facts")
+
+
+def _numbers(numbers: Evaluation) -> Iterator[Element]:
+    rows = [
+        (name, _number(getattr(numbers, name)), element("td", meaning, class_="means"))
+        for name, meaning in zip(METRICS, MEANINGS, strict=True)
+    ]
+    yield element("h2", "COCO's twelve numbers")
+    yield element("div", table((), rows[:6]), table((), rows[6:]), class_="columns")
+
+
+def _curves(precision: np.ndarray) -> Iterator[Element]:
+    yield element("h2", "Precision and recall")
+    yield element("p", "The mean over the classes, as COCO interpolates it; the area under a curve is its AP.")
+    yield picture(draw_curves(precision), "svg+xml", "Precision over recall at IoU 0.50, 0.75 and on average")
+
+
+def _classes(names: Sequence[str], precision: np.ndarray, matrix: np.ndarray) -> Iterator[Element]:
+    ap = precision.mean(axis=1)  # [IoU, class]
+    mean = ap.mean(axis=0)
+    right, objects, found = np.diag(matrix)[:-1], matrix.sum(axis=1), matrix.sum(axis=0)
+    rows = [
+        (
+            *(names[c], str(objects[c]), _bar(mean[c]), _number(ap[0, c]), _number(ap[5, c])),
+            *(_share(right[c], found[c]), _share(right[c], objects[c]), _sparkline(precision[:, :, c])),
+        )
+        for c in np.argsort(-mean, kind="stable")  # NaN, a class that does not occur, goes last
+    ]
+    yield element("h2", "Classes")
+    yield element("p", f"Precision and recall are those of the detections that count as found, at IoU {IOU:.2f}.")
+    yield table(("class", "objects", "AP", "AP50", "AP75", "precision", "recall", "curves"), rows)
+
+
+def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
+    mistakes = matrix - np.diag(np.diag(matrix))
+    counts = (mistakes.sum(axis=0) + mistakes.sum(axis=1))[:-1]
+    shown = np.sort(np.argsort(-counts, kind="stable")[:MATRIX_CLASSES])
+    which = "" if len(names) == len(shown) else f" Of {len(names)} classes, the {len(shown)} with the most mistakes."
+    yield element("h2", "Confusion matrix")
+    yield element(
+        "p",
+        "Down: what is there. Across: what it was found as. The last row counts detections of nothing, the last column "
+        f"missed objects. A detection belongs to an object from an IoU of {IOU:.2f}.{which}",
+    )
+    yield element("div", _matrix((*names, "background"), matrix, [*shown, len(names)]), class_="matrix")
+    confusions = [
+        (names[true], names[label], str(times)) for true, label, times in frequent_confusions(matrix, CONFUSIONS)
+    ]
+    if confusions:
+        yield element("h2", "Most frequent confusions")
+        yield element("div", table(("what is there", "found as", "times"), confusions), class_="words")
+
+
+def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> Element:
+    """Shade each cell by its share of its row: blue on the diagonal, orange beside it."""
+    rows: list[list[str | Element]] = []
+    for true in shown:
+        rows.append([names[true]])
+        for label in shown:
+            count, colour = matrix[true, label], "31, 119, 180" if true == label else "217, 95, 2"
+            shade = f"background: rgba({colour}, {0.75 * count / max(1, matrix[true].sum()):.2f})"
+            rows[-1].append(element("td", str(count) if count else "", style=shade))
+    return table(("", *(names[label] for label in shown)), rows)
+
+
+def _bar(value: float) -> Element:
+    """Return a cell whose background is filled as far as the AP goes."""
+    if math.isnan(value):
+        return element("td", _number(value))
+    end = f"{100 * value:.1f}%"
+    return element("td", _number(value), style=f"background: linear-gradient(90deg, #cfe3f5 {end}, transparent {end})")
+
+
+def _sparkline(precision: np.ndarray) -> Element:
+    """Draw the curves of one class, `[IoU, recall]`, as an SVG of the size of a word."""
+    lines = [
+        element("polyline", points=_points(curve), fill="none", stroke=COLOURS[name], stroke_width="2")
+        for name, curve in curves(precision[:, ::4]).items()
+        if not np.isnan(curve[0])
+    ]
+    return element("td", element("svg", *lines, viewBox="-1 -1 102 27", class_="curve", aria_hidden="true"))
+
+
+def _points(curve: np.ndarray) -> str:
+    xs, ys = np.linspace(0, 100, len(curve)), 25 - 25 * curve
+    return " ".join(f"{x:.0f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+
+
+def _share(count: int, total: int) -> str:
+    return _number(count / total if total else math.nan)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
