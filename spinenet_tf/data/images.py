@@ -74,13 +74,15 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
 
 
-def fit_scale(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Return the largest factor by which `[h, w, 3]` still fits into `height` x `width` pixels."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
-    return tf.reduce_min(tf.constant([height, width], tf.float32) / size)
+    return tf.reduce_min(tf.cast(tf.stack([height, width]), tf.float32) / size)
 
 
-def place(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def place(
+    image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
+) -> tf.Tensor:
     """Resize `[h, w, 3]` uint8 by `scale`, cut at `offset`, normalise, then zero pad at the bottom and right.
 
     `offset` is y, x in pixels of the result. The point `p` of the file lands exactly on `p * scale - offset`: the
@@ -96,8 +98,8 @@ def place(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int, wi
     )[0]
     end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
     # A centre on the very edge counts as padding: rounding decides whether the resize saw it.
-    rows = tf.range(height, dtype=tf.float32) + 0.5 < end[0] - 1e-3
-    columns = tf.range(width, dtype=tf.float32) + 0.5 < end[1] - 1e-3
+    rows = tf.cast(tf.range(height), tf.float32) + 0.5 < end[0] - 1e-3
+    columns = tf.cast(tf.range(width), tf.float32) + 0.5 < end[1] - 1e-3
     inside = tf.cast(rows[:, None] & columns, tf.float32)  # a product with it is many times faster than tf.where
     return normalize(resized) * inside[..., None]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.family import variant
 
@@ -90,15 +91,28 @@ class ModelConfig(_Strict):
         return name
 
 
-class DataConfig(_Strict):
-    """Where images come from, and how they are varied in training."""
+class _Variation(_Strict):
+    """How images are varied in training, whatever the task."""
+
+    flip: bool = True
+    color_jitter: float = Field(default=0.0, ge=0, le=1)  # of brightness, contrast, saturation and hue
+    rand_augment: int = Field(default=0, ge=0)  # operations of RandAugment per image, those that change colours
+    magnitude: float = Field(default=0.5, ge=0, le=1)  # of these operations
+    cache: bool = False  # keep the decoded images in memory
+
+    def colours(self) -> Colours:
+        """Return how colours vary."""
+        return Colours(self.color_jitter, self.rand_augment, self.magnitude)
+
+
+class DataConfig(_Variation):
+    """Where the images of a detector come from, and how they are varied in training."""
 
     train: Source
     val: Source
-    flip: bool = True
     scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
+    mosaic: float = Field(default=0.0, ge=0, le=1)  # share of inputs that are made of four images
     max_boxes: Count = 100
-    cache: bool = False  # keep the decoded images in memory
 
 
 class OptimizerConfig(_Strict):

@@ -41,7 +41,8 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
     done = run.resume(detector, config) if resume else 0
     data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
-    batches = training_batches(training, config.model.image_size, config.batch_size, *options, start_step=done)
+    more = {"colours": data.colours(), "mosaics": data.mosaic, "start_step": done}
+    batches = training_batches(training, config.model.image_size, config.batch_size, *options, **more)
     if resume:
         run.rewind_log(done // steps)
     else:
