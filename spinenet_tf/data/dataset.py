@@ -72,3 +72,26 @@ class DetectionDataset:
                 "area": float(area),
                 "iscrowd": int(crowd),
             }
+
+
+@dataclass(frozen=True)
+class ClassificationExample:
+    """One image and its class."""
+
+    path: Path
+    label: int  # 0..C-1
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationDataset:
+    """Images of `len(class_names)` classes, one class each."""
+
+    name: str
+    class_names: tuple[str, ...]
+    examples: tuple[ClassificationExample, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[ClassificationExample]:
+        return iter(self.examples)
