@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
@@ -72,3 +73,26 @@ class DetectionDataset:
                 "area": float(area),
                 "iscrowd": int(crowd),
             }
+
+
+@dataclass(frozen=True)
+class ClassificationExample:
+    """One image and its class."""
+
+    path: Path
+    label: int  # 0..C-1
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationDataset:
+    """Images of `len(class_names)` classes, one class each."""
+
+    name: str
+    class_names: tuple[str, ...]
+    examples: tuple[ClassificationExample, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[ClassificationExample]:
+        return iter(self.examples)
