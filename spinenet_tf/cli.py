@@ -72,17 +72,22 @@ def train(
     run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
     overwrite: Overwrite = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
 ) -> None:
-    """Train a detector as a config says.
+    """Train a detector, or a classifier, as a config says.
 
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
     from spinenet_tf.training.config import find_config, read_config
-    from spinenet_tf.training.recipe import train as carry_out
 
     path = find_config(config)
     folder = run or Path("runs") / path.stem
-    carry_out(read_config(path, overrides), folder, resume=resume, overwrite=overwrite)
+    resolved = read_config(path, overrides)
+    if smoke:
+        from spinenet_tf.training.smoke import smoke as shrink
+
+        resolved = shrink(resolved, folder.with_name(f"{folder.name}-data"))
+    _carry_out(resolved, folder, resume=resume, overwrite=overwrite)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 
@@ -93,12 +98,15 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Print COCO's twelve numbers and the AP of each class.
+    """Print COCO's twelve numbers and the AP of each class; of a classifier how often it is right.
 
     Example: spinenet-tf evaluate runs/digits
     """
     if output and not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent} to write into.")
+    if _is_classifier(model):
+        _evaluate_classifier(model, annotations, images, output)
+        return
     from spinenet_tf.evaluation.coco import evaluate as measure
     from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
     from spinenet_tf.predictor import load_predictor
@@ -122,7 +130,7 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Lowest score that is drawn.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Detect objects: write a picture with boxes for each image, and all detections as JSON.
+    """Detect objects: write a picture with boxes for each image, and all detections as JSON; or classify images.
 
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """
@@ -131,6 +139,9 @@ def predict(
     files = image_files(source)
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
+    if _is_classifier(model):
+        _classify(model, files, output)
+        return
     predictor = load_predictor(model)
     detected = detect_in_files(predictor, files, output, threshold)
     count = sum(1 for _ in _with_progress(detected, len(files), "Detecting"))
@@ -223,6 +234,48 @@ def _import_tensorflow_quietly() -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+def _carry_out(config, folder: Path, **options) -> None:
+    if config.task == "classification":
+        from spinenet_tf.training.classification import train_classifier
+
+        train_classifier(config, folder, **options)
+    else:
+        from spinenet_tf.training.recipe import train as train_detector
+
+        train_detector(config, folder, **options)
+
+
+def _is_classifier(model: Path) -> bool:
+    from spinenet_tf.classify import is_classifier
+
+    return is_classifier(model)
+
+
+def _evaluate_classifier(run: Path, annotations: Path | None, images: Path | None, output: Path | None) -> None:
+    from spinenet_tf.classify import load_classifier
+    from spinenet_tf.data.image_folder import read_image_folder
+    from spinenet_tf.tables import accuracy_table
+    from spinenet_tf.training.run import Run
+
+    if annotations:
+        raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
+    dataset = read_image_folder(images) if images else Run(run).config().own_images().val.read("val")
+    with console.status("Classifying"):
+        numbers = load_classifier(run).evaluate(dataset)
+    console.print(accuracy_table(numbers))
+    if output:
+        output.write_text(json.dumps(numbers.to_dict(), indent=2))
+
+
+def _classify(run: Path, files: list[Path], output: Path) -> None:
+    from spinenet_tf.classify import classify_files, load_classifier
+
+    found = classify_files(load_classifier(run), files, output)
+    for name, classes in found.items():
+        console.print(f"{name}: {classes[0]['class']} ({classes[0]['score']:.3f})", soft_wrap=True, highlight=False)
+    console.print(f"{len(found)} images are classified in {output / 'classes.json'}.", soft_wrap=True)
 
 
 def _coco(annotations: Path | None, images: Path | None):

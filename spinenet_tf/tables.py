@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
 
 
@@ -52,6 +53,20 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     for name, ap in evaluation.per_class.items():
         classes.add_row(name, _defined(ap))
     table = Table("COCO", "AP by class")
+    table.add_row(numbers, classes)
+    return table
+
+
+def accuracy_table(accuracy: Accuracy) -> Table:
+    """Show top-1 and top-5 accuracy beside the top-1 of each class."""
+    numbers = Table(box=None, show_header=False)
+    for name, value in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
+        numbers.add_row(name, _defined(value))
+    numbers.add_row("images", str(accuracy.images))
+    classes = Table(box=None, show_header=False)
+    for name, value in accuracy.per_class.items():
+        classes.add_row(name, _defined(value))
+    table = Table("accuracy", "top-1 by class")
     table.add_row(numbers, classes)
     return table
 

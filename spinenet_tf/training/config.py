@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from spinenet_tf.data.colours import Colours
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.family import variant
 
 Side = Annotated[int, Field(ge=32)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ConfigError(ValueError):
@@ -77,8 +78,45 @@ Source = Annotated[
 ]
 
 
+class FolderSource(_Strict):
+    """A folder with a folder of images for each class."""
+
+    folder: Path
+
+    def read(self, split: str) -> ClassificationDataset:
+        """Read the data set; `split` is told by the folder itself."""
+        from spinenet_tf.data.image_folder import read_image_folder
+
+        return read_image_folder(self.folder)
+
+
+class DigitImagesSource(_Strict):
+    """The digits of the embedded data set, each an image of its own, written to `digit_images` if need be."""
+
+    digit_images: Path
+    scenes: Count  # that the digits are cut out of: three or four of each
+    seed: int = 0
+
+    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
+        """Write the images if needed, and read them as an image folder."""
+        from spinenet_tf.data.digit_images import read_digit_images
+
+        return read_digit_images(self.digit_images, split, self.scenes, self.seed)
+
+
+def _kind_of_images(source: Any) -> str:
+    is_digits = "digit_images" in source if isinstance(source, dict) else isinstance(source, DigitImagesSource)
+    return "(digits)" if is_digits else "(folder)"
+
+
+ImageSource = Annotated[
+    Annotated[FolderSource, Tag("(folder)")] | Annotated[DigitImagesSource, Tag("(digits)")],
+    Discriminator(_kind_of_images),
+]
+
+
 class ModelConfig(_Strict):
-    """A detector by the factory's names."""
+    """A model by the factory's names: a detector or a classifier, as the task is."""
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
@@ -115,6 +153,30 @@ class DataConfig(_Variation):
     max_boxes: Count = 100
 
 
+class ImageDataConfig(_Variation):
+    """Where the images of a classifier come from, and how they and their labels are varied in training."""
+
+    train: ImageSource
+    val: ImageSource
+    area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
+    centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+def _task_of(data: Any) -> str:
+    """Return the task that data are for: their sources have other keys."""
+    if not isinstance(data, dict):
+        return "(classification)" if isinstance(data, ImageDataConfig) else "(detection)"
+    keys = {key for source in (data.get("train"), data.get("val")) if isinstance(source, dict) for key in source}
+    return "(classification)" if keys & {"folder", "digit_images"} else "(detection)"
+
+
+Data = Annotated[
+    Annotated[DataConfig, Tag("(detection)")] | Annotated[ImageDataConfig, Tag("(classification)")],
+    Discriminator(_task_of),
+]
+
+
 class OptimizerConfig(_Strict):
     """The optimizer and its schedule; steps and epochs as counted by the run."""
 
@@ -129,11 +191,16 @@ class OptimizerConfig(_Strict):
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum of the averaged weights
 
 
+_SOURCES = "A classification reads {folder: PATH} or {digit_images: PATH, scenes: COUNT}, a detection the others."
+AnyData = TypeVar("AnyData", DataConfig, ImageDataConfig)
+
+
 class TrainConfig(_Strict):
     """One training run."""
 
+    task: Literal["detection", "classification"] = "detection"
     model: ModelConfig
-    data: DataConfig | None = None  # a converted run has none
+    data: Data | None = None  # a converted run has none
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Count
     epochs: Count
@@ -144,19 +211,32 @@ class TrainConfig(_Strict):
     class_names: tuple[str, ...] | None = None  # filled in from the data
 
     @model_validator(mode="after")
-    def _check_scale(self) -> TrainConfig:
-        if self.data and self.data.scale[0] > self.data.scale[1]:
+    def _check_data(self) -> TrainConfig:
+        if isinstance(self.data, DataConfig) and self.data.scale[0] > self.data.scale[1]:
             raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
+        if isinstance(self.data, ImageDataConfig) and self.data.area[0] > self.data.area[1]:
+            raise ValueError(f"data.area is (smallest, largest). Received: {self.data.area}")
+        if self.data and (self.task == "classification") != isinstance(self.data, ImageDataConfig):
+            raise ValueError(f"The data are not for this task. Received: task={self.task}. {_SOURCES}")
         return self
 
     def own_data(self) -> DataConfig:
-        """Return where the images of the run come from.
+        """Return where the images of a detector's run come from.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: it has none, or the task is another one.
         """
+        return self._data_of(DataConfig)
+
+    def own_images(self) -> ImageDataConfig:
+        """Return where the images of a classifier's run come from; raises as `own_data` does."""
+        return self._data_of(ImageDataConfig)
+
+    def _data_of(self, kind: type[AnyData]) -> AnyData:
         if self.data is None:
             raise ConfigError("The config has no data: give it data.train and data.val.")
+        if not isinstance(self.data, kind):
+            raise ConfigError(f"This is not possible with the data of a {self.task}.")
         return self.data
 
     def to_yaml(self) -> str:
