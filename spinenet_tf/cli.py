@@ -70,7 +70,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step, exactly.")] = False,
     overwrite: Overwrite = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
 ) -> None:
@@ -308,11 +308,16 @@ def _with_progress(items, total: int, title: str):
 def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
-    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback.
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback. A training that SIGTERM stopped has saved its state: 0.
     """
+    from spinenet_tf.training.preemption import Preempted
+
     try:
         # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
+    except Preempted as stop:
+        console.print(str(stop), soft_wrap=True)
+        sys.exit(0)
     except (typer.TyperException, ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SPINENET_TF_DEBUG"):
             raise

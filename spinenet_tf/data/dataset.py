@@ -10,6 +10,7 @@ import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
+
 class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from spinenet_tf.classification import Classifier
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
 from spinenet_tf.training.config import ConfigError, TrainConfig
-from spinenet_tf.training.recipe import make_callbacks, make_optimizer
+from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.recipe import make_optimizer
 from spinenet_tf.training.run import Run, build_classifier
 
 
@@ -30,24 +32,14 @@ def train_classifier(
     config = config.model_copy(update={"class_names": training.class_names})
     classifier, data = build_classifier(config), config.own_images()
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    compile_classifier(
-        classifier, make_optimizer(config.optimizer, config.batch_size, steps, config.epochs), data.label_smoothing
-    )
-    done = run.resume(classifier, config) if resume else 0
+    optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)
+    compile_classifier(classifier, optimizer, data.label_smoothing)
     options = (config.seed, data.flip, data.area, data.colours(), data.cache)
-    batches = training_batches(training, config.model.image_size, config.batch_size, *options, start_step=done)
-    if resume:
-        run.rewind_log(done // steps)
-    else:
-        run.create(config, overwrite=overwrite)
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
+    measures = [ClassificationEvaluation(validation, config)]
+    task = Task(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
     with data_errors():
-        classifier.fit(
-            batches,
-            epochs=config.epochs,
-            initial_epoch=done // steps,
-            steps_per_epoch=steps,
-            callbacks=make_callbacks(run, config, ClassificationEvaluation(validation, config), monitor="val_top1"),
-        )
+        fit(task, run, config, resume=resume, overwrite=overwrite)
     return classifier
 
 

@@ -189,6 +189,7 @@ class OptimizerConfig(_Strict):
     warmup_from: float = Field(default=0.0067, ge=0)  # first learning rate, also at a batch of 256
     clip_global_norm: Positive | None = 10.0
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum of the averaged weights
+    accumulate: Count = 1  # batches whose gradients make one update, which the schedule counts
 
 
 _SOURCES = "A classification reads {folder: PATH} or {digit_images: PATH, scenes: COUNT}, a detection the others."
@@ -207,6 +208,8 @@ class TrainConfig(_Strict):
     steps_per_epoch: Count | None = None  # default: as many batches as the images fill
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
+    early_stopping: Count | None = None  # evaluations in a row without a new best
+    checkpoint_every: Count = 1000  # steps; and at the end of each epoch
     seed: int = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
 

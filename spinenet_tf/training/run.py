@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from spinenet_tf import models
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
@@ -28,6 +27,7 @@ class Run:
         self.config_path = self.folder / "config.yaml"
         self.weights_path = self.folder / "best.weights.h5"
         self.last_weights_path = self.folder / "last.weights.h5"
+        self.states_folder = self.folder / "states"
         self.log_path = self.folder / "log.jsonl"
         self.events_folder = self.folder / "events"
 
@@ -59,27 +59,24 @@ class Run:
         self.folder.mkdir(parents=True)
         _write_whole(self.config_path, config.to_yaml())
 
-    def resume(self, detector: SpineNetModel, config: TrainConfig) -> int:
-        """Load weights and optimizer of the last whole epoch, if there was one; return the steps taken until then.
+    def check_config(self, config: TrainConfig) -> None:
+        """Tell whether a training with `config` may go on here.
 
         Raises:
             RunError: this is not a run folder, or the run was started with another config.
         """
         if self.config() != config:
             raise RunError(f"{self.folder} was started with another config: see {self.config_path.name} there.")
-        if self.last_weights_path.is_file():
-            detector.optimizer.build(detector.trainable_variables)
-            detector.load_weights(self.last_weights_path)
-        return int(detector.optimizer.iterations)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the rows of the log, one per epoch; none if nothing was logged yet."""
         if not self.log_path.exists():
             return []
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        lines = self.log_path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may have been cut off
 
     def rewind_log(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs: training was cut off before the weights of others were saved."""
+        """Keep the rows of the first `epochs` epochs: training was cut off before the state after others was saved."""
         rows = [row for row in self.read_log() if row["epoch"] <= epochs]
         _write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
 
