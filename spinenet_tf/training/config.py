@@ -265,24 +265,44 @@ def find_config(name: str) -> Path:
 def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
     """Read a config file and apply `key.subkey=value` overrides, whose values are YAML.
 
+    A config may name another one of its folder by `base: OTHER.yaml` and list only where it differs: mappings are
+    joined key by key, any other value takes the place of the base's.
+
     Raises:
         ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, an override without `=`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"There is no config {path}.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    values = _read_values(path)
     for override in overrides or []:
         apply_override(values, override)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_fault, error.errors()))}") from error
+
+
+def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a file's values over those of its base; `readers` are the files that led here."""
+    if path in readers:
+        raise ConfigError(f"{path} is its own base, by way of {', '.join(map(str, readers))}.")
+    if not path.is_file():
+        raise ConfigError(f"There is no config {path}." + (f" It is the base of {readers[-1]}." if readers else ""))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return _joined(_read_values(path.parent / str(base), (*readers, path)), values)
+
+
+def _joined(base: Any, values: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(values, dict)):
+        return values
+    return base | {key: _joined(base.get(key), value) for key, value in values.items()}
 
 
 def _fault(fault: Any) -> str:
