@@ -79,9 +79,9 @@ class SpineNetModel(keras.Model):
             ValueError: the file is not a weights file of this package, or is damaged.
         """
         path = _weights_path(filepath)
-        differences = _differences(read_architecture(path), json.loads(json.dumps(self.architecture())))
-        if differences:
-            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *differences]))
+        found = differences(read_architecture(path), self.architecture())
+        if found:
+            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found]))
         before = self.get_weights()
         try:
             with self._without_optimizer():
@@ -139,7 +139,8 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    theirs, ours = _flatten(theirs), _flatten(ours)
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Return a line for each value in which the architecture of a weights file and that of a model differ."""
+    theirs, ours = _flatten(theirs), _flatten(json.loads(json.dumps(ours)))
     keys = [key for key in ours | theirs if theirs.get(key) != ours.get(key)]
     return [f"{key}: {theirs.get(key, 'absent')} in the file, {ours.get(key, 'absent')} in the model" for key in keys]

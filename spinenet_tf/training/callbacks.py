@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
+from spinenet_tf.predictor import Predictor
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
+from spinenet_tf.visualize import contact_sheet, draw_detections
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -34,6 +38,33 @@ class CocoEvaluation(keras.callbacks.Callback):
         numbers = evaluate(self.dataset, found).to_dict()
         if logs is not None:
             logs.update({f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None})
+
+
+class DetectionImages(keras.callbacks.Callback):
+    """Show TensorBoard some images with ground truth on the left and detections on the right, where AP was measured."""
+
+    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], events: Path, count: int):
+        super().__init__()
+        shown = [example for example in dataset if example.trainable.any()]
+        self.class_names, self.examples = dataset.class_names, shown[:count]
+        self.image_size, self.events = image_size, events
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if "val_AP" not in (logs or {}) or not self.examples:
+            return
+        import tensorflow as tf
+
+        sheet = contact_sheet([picture for example in self.examples for picture in self._pictures(example)], columns=2)
+        writer = tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
+        with writer.as_default():
+            tf.summary.image("ground truth, detections", sheet[None], step=epoch)
+        writer.close()
+
+    def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
+        predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
+        image, real = read_image(example.path), example.trainable
+        truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
+        return truth, predictor.draw(image, predictor.detect(image))
 
 
 class JsonLog(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Task, fit
-from spinenet_tf.training.recipe import make_optimizer
+from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import Run, build_classifier
 
 
@@ -27,13 +27,11 @@ def train_classifier(
 
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
-    keras.utils.set_random_seed(config.seed)
     training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
-    classifier, data = build_classifier(config), config.own_images()
-    steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)
-    compile_classifier(classifier, optimizer, data.label_smoothing)
+    data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
+    classifier = prepare(config, build_classifier, steps, resume=resume)
+    compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
     options = (config.seed, data.flip, data.area, data.colours(), data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
     measures = [ClassificationEvaluation(validation, config)]

@@ -205,11 +205,16 @@ class TrainConfig(_Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Count
     epochs: Count
+    weights: Path | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
+    freeze: tuple[str, ...] = ()  # patterns of layers' names that are not trained; "backbone" is all of it
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     steps_per_epoch: Count | None = None  # default: as many batches as the images fill
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
     early_stopping: Count | None = None  # evaluations in a row without a new best
     checkpoint_every: Count = 1000  # steps; and at the end of each epoch
+    log_images: int = Field(default=4, ge=0)  # shown in TensorBoard, ground truth beside detections
+    deterministic: bool = False  # on a GPU: the same numbers in every run, by slower kernels
     seed: int = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training.callbacks import CocoEvaluation
+from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
+from spinenet_tf.training.finetuning import freeze, load_what_fits
 from spinenet_tf.training.fitting import Task, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import Warmup, step_decay
 
 PUBLISHED_BATCH = 256  # learning rates are given for it
+Model = TypeVar("Model", bound=SpineNetModel)
 
 
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> RetinaNet:
@@ -35,21 +39,44 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
 
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
-    keras.utils.set_random_seed(config.seed)
     training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
-    detector = build_detector(config)
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    detector.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+    detector = prepare(config, build_detector, steps, resume=resume)
     data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
     batches = partial(batches, colours=data.colours(), mosaics=data.mosaic)
-    measures = make_measures(config, validation)
+    measures = make_measures(run, config, validation)
     task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():
         fit(task, run, config, resume=resume, overwrite=overwrite)
     return detector
+
+
+def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int, *, resume: bool = False) -> Model:
+    """Build and compile the model of a config as its training begins: seed, precision, weights, frozen layers.
+
+    Raises:
+        ConfigError: as `build`, `freeze` and `load_what_fits` do.
+        FileNotFoundError: there are no weights to start from.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        model = build(config)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if config.weights is not None and not resume:
+        load_what_fits(model, config.weights, config.class_names)
+    freeze(model, config.freeze)
+    model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+    return model
 
 
 def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> keras.Optimizer:
@@ -73,9 +100,11 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
     return SGD(schedule, config.momentum, **shared)
 
 
-def make_measures(config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
+def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
     """List what measures a detector at the end of an epoch."""
-    return [CocoEvaluation(validation, config.model.image_size, config.evaluation_batch_size, config.evaluate_every)]
+    size = config.model.image_size
+    evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every)
+    return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
 
 
 def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]:

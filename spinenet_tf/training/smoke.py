@@ -30,6 +30,7 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
         update={
             "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
             "data": _digits(config, folder),
+            "weights": None,  # they are of a wider net
             "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH,
