@@ -1,11 +1,11 @@
-"""What every format is read to first: COCO's entries, trusted in nothing; and the checks that make a data set of them."""
+"""What every format is read to first, COCO's entries, and the checks that make a data set of them."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -19,13 +19,17 @@ from spinenet_tf.data.problems import Place, Problems
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
+Track = Callable[[list], Iterable]  # shows how far one is in a list
 
 TOLERANCE = 1.0  # px over the image's border that a check leaves to rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Images, objects and categories as a source tells them, in the keys of COCO JSON."""
+    """Images, objects and categories as a source tells them, in the keys of COCO JSON.
+
+    Keys that begin with an underscore are the reader's own, for `find_image` and `place`.
+    """
 
     name: str
     source: Path  # for messages about the whole
@@ -35,6 +39,11 @@ class Annotations:
     find_image: Callable[[Entry], ImageFile]  # raises DataError
     place: Callable[[str, Entry], Place]  # "image", "annotation" or "category", and the entry
     extra: Entry = field(default_factory=dict)  # what else the file holds: "info", "licenses"
+
+
+def plain(entry: Entry) -> Entry:
+    """Return the entry as it stands in COCO JSON, without its reader's own keys."""
+    return {key: value for key, value in entry.items() if not key.startswith("_")}
 
 
 class _Picture(NamedTuple):
@@ -118,9 +127,7 @@ def _objects(
     return rows
 
 
-def _box(
-    entry: Entry, picture: _Picture, problems: Problems, place: Place
-) -> tuple[float, float, float, float]:
+def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> tuple[float, float, float, float]:
     """Return COCO's `[left, top, width, height]` as yxyx pixels, clipped to the image."""
     xywh = entry.get("bbox")
     if not isinstance(xywh, list) or len(xywh) != 4 or not all(_is_finite(v) for v in xywh):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
+from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.problems import Place
+from spinenet_tf.data.folders import new_folder
+from spinenet_tf.data.problems import Place, Problems
 
 LISTS = ("images", "annotations", "categories")
 
@@ -79,3 +80,34 @@ def inside(root: Path, name: object) -> Path:
     if any(p.anchor or ".." in p.parts for p in flavours) or not path.is_relative_to(root):
         raise DataError(f"the file name leads out of the image folder. Received: file_name={name!r}")
     return path
+
+
+def write_coco(read: Annotations, folder: str | Path, track: Track = iter) -> Path:
+    """Write `annotations.json` and `images/` into a new folder, complete or not at all; return the JSON file.
+
+    Entries are written as they were read, and images keep their bytes and names. `track` wraps the list of images, to
+    show progress.
+
+    Raises:
+        DataError: an entry or an image is at fault, or two images have the same name.
+        FileExistsError: the folder exists.
+    """
+    from spinenet_tf.data.pipeline import check_images
+
+    check_images(to_dataset(read))
+    with new_folder(Path(folder)) as workplace:
+        root = (workplace / "images").resolve()
+        root.mkdir()
+        for entry in track(read.images):
+            with Problems().at(read.place("image", entry)):
+                _write_new(inside(root, entry["file_name"]), read.find_image(entry).read_bytes())
+        content = {key: [plain(entry) for entry in getattr(read, key)] for key in LISTS}
+        (workplace / "annotations.json").write_text(json.dumps({**read.extra, **content}))
+    return Path(folder) / "annotations.json"
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    if path.exists():
+        raise DataError(f"another image has the same file name. Received: file_name={path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -22,9 +22,7 @@ def read_image_folder(folder: str | Path) -> ClassificationDataset:
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise DataError(f"{folder}: it holds no class folders")
-    examples = [
-        ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)
-    ]
+    examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
     return ClassificationDataset(folder.name, tuple(entry.name for entry in classes), tuple(examples))
 
 
