@@ -96,15 +96,19 @@ def records(file: Path, problems: Problems) -> Iterator[Record]:
     while True:
         content = None
         with problems.at(Place(file, f"record {number}")):
-            content = _next(contents, offset)
+            content = _next(contents, file, offset)
         if content is None:
             return
         yield Record(file, number, offset + _HEADER, content)
         number, offset = number + 1, offset + _HEADER + len(content) + _FOOTER
 
 
-def _next(contents: Iterator[bytes], offset: int) -> bytes | None:
+def _next(contents: Iterator[bytes], file: Path, offset: int) -> bytes | None:
     try:
-        return next(contents, None)
+        content = next(contents, None)
     except tf.errors.OpError:
-        raise DataError(f"the file is corrupt, compressed or no TFRecord file, at byte {offset}") from None
+        content = None
+    # Where less than a header is left, TensorFlow takes it for the end of the file.
+    if content is None and offset != file.stat().st_size:
+        raise DataError(f"the file is corrupt, compressed or no TFRecord file, at byte {offset}")
+    return content

@@ -43,7 +43,7 @@ def load_tfds(
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # of a dozen unrelated types
-        raise DataError(f"TFDS data set {name!r}: {' '.join(str(error).split())[:300]}") from None
+        raise DataError(f"TFDS data set {name!r}: {' '.join(str(error).split())[:100]}") from None
     return load_builder(builder, split, problems)
 
 

@@ -15,6 +15,7 @@ from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 
 CLASSES = "classes.txt"  # a name a line, beside the labels or in the folder above
+LAST_CLASS = 99_999  # without names there is one class for every number up to the largest
 
 
 def read_yolo(path: str | Path, split: str = "train") -> DetectionDataset:
@@ -159,7 +160,11 @@ def _parsed(line: str) -> tuple[int, tuple[float, float, float, float]]:
         label, *numbers = (float(word) for word in line.split())
     except ValueError:
         raise DataError(f"a line is numbers. Received: {line!r}") from None
-    if label < 0 or label != int(label) or (len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2)):
+    if (
+        not 0 <= label <= LAST_CLASS
+        or not label.is_integer()
+        or (len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2))
+    ):
         raise DataError(f"a line is a class, x, y, width and height, or a class and a polygon. Received: {line!r}")
     if len(numbers) == 4:
         x, y, width, height = numbers
