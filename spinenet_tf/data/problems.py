@@ -39,13 +39,14 @@ class Problems:
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
-        """Give a DataError from inside the block its place; to keep going, what follows the block goes on."""
+        """Give a DataError from inside the block its place, if it does not begin with it; or list it and go on."""
         try:
             yield
         except DataError as error:
+            message = str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: ")
             if not self.keep_going:
-                raise DataError(f"{place}: {error}") from None
-            self.found.append(Problem(place, str(error), refused=True))
+                raise DataError(f"{place}: {message}") from None
+            self.found.append(Problem(place, message, refused=True))
 
     def note(self, place: Place, message: str) -> None:
         """List what readers cope with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +51,12 @@ class RecordImage:
             return file.read(self.length)
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.name})" if self.name else str(self.place)
+        return str(self.place)
 
 
-def is_sharded(path: Path) -> bool:
-    """Tell whether a file's name is that of a TFRecord file."""
-    return ".tfrecord" in path.name or _SHARD.fullmatch(path.name) is not None
+def has_shards(path: Path) -> bool:
+    """Tell whether `shard_files` finds anything."""
+    return bool(_candidates(path))
 
 
 def shard_files(path: str | Path) -> list[Path]:
@@ -66,12 +66,11 @@ def shard_files(path: str | Path) -> list[Path]:
         DataError: there are none, one is missing, or they belong to several data sets.
     """
     path = Path(path)
-    if path.is_file():
-        return [path]
-    found = path.iterdir() if path.is_dir() else path.parent.glob(path.name if "*" in path.name else f"{path.name}-*")
-    files = sorted(file for file in found if is_sharded(file) and file.is_file() and not file.name.startswith("."))
+    files = [path] if path.is_file() else _candidates(path)
     if not files:
         raise DataError(f"{path}: there are no TFRecord files")
+    if path.is_file():
+        return files
     parts = [_SHARD.fullmatch(file.name) for file in files]
     sets = {file.name if part is None else part["prefix"] for file, part in zip(files, parts, strict=True)}
     if len(sets) > 1:
@@ -82,6 +81,22 @@ def shard_files(path: str | Path) -> list[Path]:
     if missing or len(files) != total:
         raise DataError(f"{path}: of {total} shards there are {len(files)}; missing: {', '.join(missing) or 'none'}")
     return files
+
+
+def _candidates(path: Path) -> list[Path]:
+    """Return all files at `path` that are TFRecord files by their names."""
+    found: Iterable[Path] = [path]
+    if path.is_dir():
+        found = path.iterdir()
+    elif not path.is_file():
+        found = path.parent.glob(path.name if "*" in path.name else f"{path.name}-*")
+    return sorted(
+        file
+        for file in found
+        if not file.name.startswith(".")
+        and (".tfrecord" in file.name or _SHARD.fullmatch(file.name))
+        and file.is_file()
+    )
 
 
 def records(file: Path, problems: Problems) -> Iterator[Record]:

@@ -116,20 +116,13 @@ def _found(folder: Path) -> tuple[list[Path], dict[int, str]]:
 
 
 def _images(files: list[Path], root: Path, problems: Problems) -> Iterator[Entry]:
-    def size(file: Path) -> tuple[int, int] | DataError:
-        try:
-            return read_size(file)
-        except DataError as error:
-            return error
-
     with ThreadPoolExecutor() as threads:
-        for number, (file, found) in enumerate(zip(files, threads.map(size, files), strict=True), start=1):
+        sizes = [threads.submit(read_size, file) for file in files]
+        for number, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
             name = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
             place = Place(file)
             with problems.at(place):
-                if isinstance(found, DataError):
-                    raise DataError(str(found).removeprefix(f"{file}: "))
-                height, width = found
+                height, width = size.result()
                 at = {"_at": place, "_file": file}
                 yield {"id": number, "file_name": name.as_posix(), "height": height, "width": width} | at
 
