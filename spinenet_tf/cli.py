@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from spinenet_tf import family
+from spinenet_tf import dataset_cli, family
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="SpineNet for Keras 3: train detectors, evaluate them, and ship them as SavedModel or TFLite.",
 )
 console = Console()
+app.add_typer(dataset_cli.app, name="dataset")
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]

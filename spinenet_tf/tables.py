@@ -71,6 +71,22 @@ def accuracy_table(accuracy: Accuracy) -> Table:
     return table
 
 
+def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
+    """Show what `data.check.check` counted in a data set, the objects of each class beside it."""
+    numbers = Table(box=None, show_header=False)
+    for key, value in statistics.items():
+        if key == "classes":
+            continue
+        told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        numbers.add_row(key.replace("_", " "), "-" if value is None else told)
+    classes = Table(box=None, show_header=False)
+    for label, count in statistics["classes"].items():
+        classes.add_row(label, str(count))
+    table = Table(name, "by class")
+    table.add_row(numbers, classes)
+    return table
+
+
 def _counted(value: float, published: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if published is None else f" ({published})")
 

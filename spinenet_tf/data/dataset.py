@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,12 +16,23 @@ class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
 
 
+class ImageFile(Protocol):
+    """An encoded image wherever it lies: a `Path`, or a part of another file. As text it says where that is."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image."""
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
     """One image and its objects; sizes and boxes in pixels of the file as it is seen (EXIF rotation applied)."""
 
     image_id: int
-    path: Path
+    path: ImageFile
     height: int
     width: int
     boxes: np.ndarray  # [N, 4] float32, yxyx, inside the image

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.dataset import DataError, ImageFile
 
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
@@ -18,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap height and width
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode one file to `[H, W, 3]` uint8 RGB, upright by its EXIF tag; alpha is dropped, the first frame taken.
 
     The header is read first, so that a small file that claims billions of pixels costs nothing.
@@ -33,7 +34,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise DataError(f"{path}: the image does not decode ({error})") from None
 
 
-def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return `(height, width)` as `read_image` would give them, from the header alone; raises the same errors."""
     with _opened(path, max_pixels) as image:
         width, height = image.size
@@ -44,9 +45,10 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
     return (width, height) if rotated else (height, width)
 
 
-def _opened(path: str | Path, max_pixels: int) -> Image.Image:
+def _opened(path: str | Path | ImageFile, max_pixels: int) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        file = path if isinstance(path, str | Path) else io.BytesIO(path.read_bytes())
+        image = Image.open(file, formats=FORMATS)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, later limit

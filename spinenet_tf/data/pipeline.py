@@ -145,8 +145,13 @@ def check_images(dataset: DetectionDataset) -> None:
     Raises DataError naming the first file that is missing, unreadable, too large, or of another size.
     """
     with ThreadPoolExecutor() as threads:
-        for example, size in zip(dataset, threads.map(lambda e: read_size(e.path), dataset), strict=True):
-            _check_size(example, size)
+        for _ in threads.map(check_image, dataset):
+            pass
+
+
+def check_image(example: Example, decode: bool = False) -> None:
+    """Compare the size of one image with its annotations; raises as `check_images`, or if it does not `decode`."""
+    _check_size(example, read_image(example.path).shape[:2] if decode else read_size(example.path))
 
 
 @contextmanager

@@ -67,14 +67,73 @@ class DigitsSource(_Strict):
         return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size)
 
 
+class TfrecordSource(_Strict):
+    """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
+
+    tfrecords: Path
+    categories: Path | None = None  # JSON with a list "categories"; default: categories.json beside the files
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the files themselves."""
+        from spinenet_tf.data.tfrecord import read_tfrecord
+
+        return read_tfrecord(self.tfrecords, self.categories)
+
+
+class YoloSource(_Strict):
+    """YOLO labels: a data.yaml, of which the split is read, or a folder with images and labels."""
+
+    yolo: Path
+    split: str | None = None  # a key of data.yaml; default: "train" or "val", as the config uses it
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set."""
+        from spinenet_tf.data.yolo import read_yolo
+
+        return read_yolo(self.yolo, self.split or split)
+
+
+class VocSource(_Strict):
+    """A Pascal VOC folder."""
+
+    voc: Path
+    split: str | None = None  # a list in ImageSets/Main; default: all images
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.voc import read_voc
+
+        return read_voc(self.voc, self.split)
+
+
+class TfdsSource(_Strict):
+    """A data set of TensorFlow Datasets that is prepared already."""
+
+    tfds: str
+    split: str  # such as "train" or "train[:10%]"
+    data_dir: Path | None = None
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.tfds import read_tfds
+
+        return read_tfds(self.tfds, self.split, self.data_dir)
+
+
 def _kind_of_source(source: Any) -> str:
-    is_digits = "digits" in source if isinstance(source, dict) else isinstance(source, DigitsSource)
-    return "(digits)" if is_digits else "(coco)"
+    keys = source if isinstance(source, dict) else getattr(type(source), "model_fields", ())
+    return next((f"({key})" for key in ("digits", "tfrecords", "yolo", "voc", "tfds") if key in keys), "(coco)")
 
 
-# Told apart by a key, since trying both would report the faults of both.
+# Told apart by a key, since trying all would report the faults of all.
 Source = Annotated[
-    Annotated[CocoSource, Tag("(coco)")] | Annotated[DigitsSource, Tag("(digits)")], Discriminator(_kind_of_source)
+    Annotated[CocoSource, Tag("(coco)")]
+    | Annotated[DigitsSource, Tag("(digits)")]
+    | Annotated[TfrecordSource, Tag("(tfrecords)")]
+    | Annotated[YoloSource, Tag("(yolo)")]
+    | Annotated[VocSource, Tag("(voc)")]
+    | Annotated[TfdsSource, Tag("(tfds)")],
+    Discriminator(_kind_of_source),
 ]
 
 
