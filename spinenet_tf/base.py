@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,8 @@ class SpineNetModel(keras.Model):
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Write a `.weights.h5` file with the architecture in it; the file appears whole or not at all.
 
+        Keras would write the optimizer's state too, which makes the file two or three times as large.
+
         Raises:
             ValueError: the name does not end in `.weights.h5`.
             FileExistsError: the file exists and `overwrite` is False.
@@ -58,7 +62,8 @@ class SpineNetModel(keras.Model):
             raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
         part = path.with_name(f".{os.getpid()}.{path.name}")
         try:
-            super().save_weights(part, overwrite=True, **kwargs)
+            with self._without_optimizer():
+                super().save_weights(part, overwrite=True, **kwargs)
             with h5py.File(part, "a") as file:
                 file.attrs[FINGERPRINT] = json.dumps(self.architecture())
             os.replace(part, path)
@@ -74,15 +79,26 @@ class SpineNetModel(keras.Model):
             ValueError: the file is not a weights file of this package, or is damaged.
         """
         path = _weights_path(filepath)
-        differences = _differences(read_architecture(path), json.loads(json.dumps(self.architecture())))
-        if differences:
-            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *differences]))
+        found = differences(read_architecture(path), self.architecture())
+        if found:
+            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found]))
         before = self.get_weights()
         try:
-            super().load_weights(path, **kwargs)
+            with self._without_optimizer():
+                super().load_weights(path, **kwargs)
         except Exception as error:
             self.set_weights(before)
             raise ValueError(f"{path} is damaged, nothing was loaded: {error}") from error
+
+    @contextmanager
+    def _without_optimizer(self) -> Iterator[None]:
+        optimizer = self.optimizer
+        # Around Keras's and TensorFlow's own tracking of attributes, which would take it for another child.
+        object.__setattr__(self, "optimizer", None)
+        try:
+            yield
+        finally:
+            object.__setattr__(self, "optimizer", optimizer)
 
 
 def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
@@ -123,7 +139,8 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    theirs, ours = _flatten(theirs), _flatten(ours)
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Return a line for each value in which the architecture of a weights file and that of a model differ."""
+    theirs, ours = _flatten(theirs), _flatten(json.loads(json.dumps(ours)))
     keys = [key for key in ours | theirs if theirs.get(key) != ours.get(key)]
     return [f"{key}: {theirs.get(key, 'absent')} in the file, {ours.get(key, 'absent')} in the model" for key in keys]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from spinenet_tf import family, native_output
+from spinenet_tf import dataset_cli, family, native_output
 
 app = typer.Typer(
     add_completion=False,
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="SpineNet for Keras 3: train detectors, evaluate them, and ship them as SavedModel or TFLite.",
 )
 console = Console()
+app.add_typer(dataset_cli.app, name="dataset")
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
@@ -70,19 +71,24 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step, exactly.")] = False,
     overwrite: Overwrite = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
 ) -> None:
-    """Train a detector as a config says.
+    """Train a detector, or a classifier, as a config says.
 
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
     from spinenet_tf.training.config import find_config, read_config
-    from spinenet_tf.training.recipe import train as carry_out
 
     path = find_config(config)
     folder = run or Path("runs") / path.stem
-    carry_out(read_config(path, overrides), folder, resume=resume, overwrite=overwrite)
+    resolved = read_config(path, overrides)
+    if smoke:
+        from spinenet_tf.training.smoke import smoke as shrink
+
+        resolved = shrink(resolved, folder.with_name(f"{folder.name}-data"))
+    _carry_out(resolved, folder, resume=resume, overwrite=overwrite)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 
@@ -96,12 +102,17 @@ def evaluate(
     threshold: Annotated[float, typer.Option(help="Lowest score of what the report shows.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Print COCO's twelve numbers and the AP of each class.
+    """Print COCO's twelve numbers and the AP of each class; of a classifier how often it is right.
 
     Example: spinenet-tf evaluate runs/digits --report digits-report
     """
     if output and not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent} to write into.")
+    if _is_classifier(model):
+        if report:
+            raise ValueError("A report is made of a detector. Received: --report with a classifier")
+        _evaluate_classifier(model, annotations, images, output)
+        return
     if report:
         from spinenet_tf.evaluation.report import check_report_folder
 
@@ -136,7 +147,7 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Lowest score that is drawn.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Detect objects: write a picture with boxes for each image, and all detections as JSON.
+    """Detect objects: write a picture with boxes for each image, and all detections as JSON; or classify images.
 
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """
@@ -145,6 +156,9 @@ def predict(
     files = image_files(source)
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
+    if _is_classifier(model):
+        _classify(model, files, output)
+        return
     predictor = load_predictor(model)
     detected = detect_in_files(predictor, files, output, threshold)
     count = sum(1 for _ in _with_progress(detected, len(files), "Detecting"))
@@ -250,6 +264,48 @@ def _import_tensorflow_quietly() -> None:
         import tensorflow  # noqa: F401
 
 
+def _carry_out(config, folder: Path, **options) -> None:
+    if config.task == "classification":
+        from spinenet_tf.training.classification import train_classifier
+
+        train_classifier(config, folder, **options)
+    else:
+        from spinenet_tf.training.recipe import train as train_detector
+
+        train_detector(config, folder, **options)
+
+
+def _is_classifier(model: Path) -> bool:
+    from spinenet_tf.classify import is_classifier
+
+    return is_classifier(model)
+
+
+def _evaluate_classifier(run: Path, annotations: Path | None, images: Path | None, output: Path | None) -> None:
+    from spinenet_tf.classify import load_classifier
+    from spinenet_tf.data.image_folder import read_image_folder
+    from spinenet_tf.tables import accuracy_table
+    from spinenet_tf.training.run import Run
+
+    if annotations:
+        raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
+    dataset = read_image_folder(images) if images else Run(run).config().own_images().val.read("val")
+    with console.status("Classifying"):
+        numbers = load_classifier(run).evaluate(dataset)
+    console.print(accuracy_table(numbers))
+    if output:
+        output.write_text(json.dumps(numbers.to_dict(), indent=2))
+
+
+def _classify(run: Path, files: list[Path], output: Path) -> None:
+    from spinenet_tf.classify import classify_files, load_classifier
+
+    found = classify_files(load_classifier(run), files, output)
+    for name, classes in found.items():
+        console.print(f"{name}: {classes[0]['class']} ({classes[0]['score']:.3f})", soft_wrap=True, highlight=False)
+    console.print(f"{len(found)} images are classified in {output / 'classes.json'}.", soft_wrap=True)
+
+
 def _coco(annotations: Path | None, images: Path | None):
     if (annotations is None) != (images is None):
         raise ValueError("--annotations and --images go together.")
@@ -280,11 +336,16 @@ def _with_progress(items, total: int, title: str):
 def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
-    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback.
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback. A training that SIGTERM stopped has saved its state: 0.
     """
+    from spinenet_tf.training.preemption import Preempted
+
     try:
         # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
+    except Preempted as stop:
+        console.print(str(stop), soft_wrap=True)
+        sys.exit(0)
     except (typer.TyperException, ValueError, OSError, RuntimeError) as error:
         if os.environ.get("SPINENET_TF_DEBUG"):
             raise

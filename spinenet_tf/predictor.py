@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.inference import Predict, in_file
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 @dataclass(frozen=True)

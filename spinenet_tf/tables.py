@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
 
 if TYPE_CHECKING:
@@ -76,6 +77,36 @@ def inspection_table(found: Inspection) -> Table:
 
 def _times(ops: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in ops.items())
+
+
+def accuracy_table(accuracy: Accuracy) -> Table:
+    """Show top-1 and top-5 accuracy beside the top-1 of each class."""
+    numbers = Table(box=None, show_header=False)
+    for name, value in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
+        numbers.add_row(name, _defined(value))
+    numbers.add_row("images", str(accuracy.images))
+    classes = Table(box=None, show_header=False)
+    for name, value in accuracy.per_class.items():
+        classes.add_row(name, _defined(value))
+    table = Table("accuracy", "top-1 by class")
+    table.add_row(numbers, classes)
+    return table
+
+
+def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
+    """Show what `data.check.check` counted in a data set, the objects of each class beside it."""
+    numbers = Table(box=None, show_header=False)
+    for key, value in statistics.items():
+        if key == "classes":
+            continue
+        told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        numbers.add_row(key.replace("_", " "), "-" if value is None else told)
+    classes = Table(box=None, show_header=False)
+    for label, count in statistics["classes"].items():
+        classes.add_row(label, str(count))
+    table = Table(name, "by class")
+    table.add_row(numbers, classes)
+    return table
 
 
 def _counted(value: float, published: float | None, digits: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from spinenet_tf.data.images import fit_scale, place
@@ -20,8 +22,8 @@ def random_scale_crop(
     image: tf.Tensor,
     boxes: tf.Tensor,
     classes: tf.Tensor,
-    height: int,
-    width: int,
+    height: int | tf.Tensor,
+    width: int | tf.Tensor,
     scale_min: float,
     scale_max: float,
     seed: tf.Tensor,
@@ -36,13 +38,44 @@ def random_scale_crop(
     draw = tf.random.stateless_uniform([3], seed)
     scale = fit_scale(image, height, width) * (scale_min + (scale_max - scale_min) * draw[0])
     scaled = tf.cast(tf.shape(image)[:2], tf.float32) * scale
-    offset = draw[1:] * tf.maximum(scaled - tf.constant([height, width], tf.float32), 0.0)
+    offset = draw[1:] * tf.maximum(scaled - tf.cast(tf.stack([height, width]), tf.float32), 0.0)
     boxes, classes = _clip(boxes * scale - tf.tile(offset, [2]), classes, height, width)
     return place(image, scale, offset, height, width), boxes, classes
 
 
-def _clip(boxes: tf.Tensor, classes: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    limit = tf.constant([height, width, height, width], tf.float32)
+def mosaic(
+    parts: Sequence[tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+    height: int,
+    width: int,
+    scale_min: float,
+    scale_max: float,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Join four `(image, boxes, classes)` around a random point of the middle (Bochkovskiy 2020).
+
+    Each goes through `random_scale_crop` into its quarter: the scale is relative to the size fitted to that. Returns
+    what `random_scale_crop` does, with the boxes of all four.
+    """
+    seeds = tf.random.split(seed, 5)
+    middle = tf.random.stateless_uniform([2], seeds[4], 0.25, 0.75) * tf.constant([height, width], tf.float32)
+    row, column = tf.unstack(tf.cast(middle, tf.int32))
+    corners = ((0, 0), (0, column), (row, 0), (row, column))
+    sizes = ((row, column), (row, width - column), (height - row, column), (height - row, width - column))
+    images, boxes, classes = [], [], []
+    for part, (top, left), size, key in zip(parts, corners, sizes, tf.unstack(seeds[:4]), strict=True):
+        image, moved, kept = random_scale_crop(*part, *size, scale_min, scale_max, key)
+        images.append(image)
+        boxes.append(moved + tf.cast(tf.stack([top, left, top, left]), tf.float32))
+        classes.append(kept)
+    rows = [tf.concat(images[:2], axis=1), tf.concat(images[2:], axis=1)]
+    whole = tf.ensure_shape(tf.concat(rows, axis=0), [height, width, 3])
+    return whole, tf.concat(boxes, axis=0), tf.concat(classes, axis=0)
+
+
+def _clip(
+    boxes: tf.Tensor, classes: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    limit = tf.cast(tf.stack([height, width, height, width]), tf.float32)
     boxes = tf.clip_by_value(boxes, 0.0, limit)
     left_over = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=-1)
     return boxes[left_over], classes[left_over]

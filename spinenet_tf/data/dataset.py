@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
+
+
+class ImageFile(Protocol):
+    """An encoded image wherever it lies: a `Path`, or a part of another file. As text it says where that is."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +32,7 @@ class Example:
     """One image and its objects; sizes and boxes in pixels of the file as it is seen (EXIF rotation applied)."""
 
     image_id: int
-    path: Path
+    path: ImageFile
     height: int
     width: int
     boxes: np.ndarray  # [N, 4] float32, yxyx, inside the image
@@ -72,3 +86,26 @@ class DetectionDataset:
                 "area": float(area),
                 "iscrowd": int(crowd),
             }
+
+
+@dataclass(frozen=True)
+class ClassificationExample:
+    """One image and its class."""
+
+    path: Path
+    label: int  # 0..C-1
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationDataset:
+    """Images of `len(class_names)` classes, one class each."""
+
+    name: str
+    class_names: tuple[str, ...]
+    examples: tuple[ClassificationExample, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[ClassificationExample]:
+        return iter(self.examples)

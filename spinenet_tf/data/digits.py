@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import colorsys
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from PIL import Image, ImageEnhance
 
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.folders import new_folder
 
 Split = Literal["train", "val"]
 
@@ -111,16 +109,10 @@ def _contents(annotations: Path) -> dict | None:
 
 
 def _write(home: Path, contents: dict) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-    try:
+    with new_folder(home) as workplace:
         (workplace / "images").mkdir()
         coco = _draw(workplace / "images", contents)
         (workplace / "annotations.json").write_text(json.dumps(coco))
-        workplace.chmod(0o755)  # mkdtemp keeps everyone else out
-        os.replace(workplace, home)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _draw(images: Path, contents: dict) -> dict:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.dataset import DataError, ImageFile
 
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
@@ -18,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap height and width
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode one file to `[H, W, 3]` uint8 RGB, upright by its EXIF tag; alpha is dropped, the first frame taken.
 
     The header is read first, so that a small file that claims billions of pixels costs nothing.
@@ -33,7 +34,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise DataError(f"{path}: the image does not decode ({error})") from None
 
 
-def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return `(height, width)` as `read_image` would give them, from the header alone; raises the same errors."""
     with _opened(path, max_pixels) as image:
         width, height = image.size
@@ -44,9 +45,10 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
     return (width, height) if rotated else (height, width)
 
 
-def _opened(path: str | Path, max_pixels: int) -> Image.Image:
+def _opened(path: str | Path | ImageFile, max_pixels: int) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
+        file = path if isinstance(path, str | Path) else io.BytesIO(path.read_bytes())
+        image = Image.open(file, formats=FORMATS)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, later limit
@@ -74,13 +76,15 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
 
 
-def fit_scale(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Return the largest factor by which `[h, w, 3]` still fits into `height` x `width` pixels."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
-    return tf.reduce_min(tf.constant([height, width], tf.float32) / size)
+    return tf.reduce_min(tf.cast(tf.stack([height, width]), tf.float32) / size)
 
 
-def place(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def place(
+    image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
+) -> tf.Tensor:
     """Resize `[h, w, 3]` uint8 by `scale`, cut at `offset`, normalise, then zero pad at the bottom and right.
 
     `offset` is y, x in pixels of the result. The point `p` of the file lands exactly on `p * scale - offset`: the
@@ -96,8 +100,8 @@ def place(image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int, wi
     )[0]
     end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
     # A centre on the very edge counts as padding: rounding decides whether the resize saw it.
-    rows = tf.range(height, dtype=tf.float32) + 0.5 < end[0] - 1e-3
-    columns = tf.range(width, dtype=tf.float32) + 0.5 < end[1] - 1e-3
+    rows = tf.cast(tf.range(height), tf.float32) + 0.5 < end[0] - 1e-3
+    columns = tf.cast(tf.range(width), tf.float32) + 0.5 < end[1] - 1e-3
     inside = tf.cast(rows[:, None] & columns, tf.float32)  # a product with it is many times faster than tf.where
     return normalize(resized) * inside[..., None]
 

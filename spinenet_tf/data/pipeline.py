@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.data.augment import pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.augment import mosaic, pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
 from spinenet_tf.data.images import preprocess, read_image, read_size
 
@@ -30,6 +31,8 @@ def training_batches(
     cache: bool = False,
     epochs: int | None = None,
     start_step: int = 0,
+    colours: Colours | None = None,
+    mosaics: float = 0.0,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
 
@@ -39,6 +42,7 @@ def training_batches(
     resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
     `steps_per_epoch`.
 
+    `mosaics` is the share of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
     `cache` decodes every image now and keeps it, 3 bytes per pixel.
 
     Raises:
@@ -47,25 +51,65 @@ def training_batches(
         ValueError: an argument out of range.
     """
     _check_arguments(dataset, image_size, batch_size, scale, max_boxes)
+    if not 0 <= mosaics <= 1:
+        raise ValueError(f"The share of mosaics lies in 0..1. Received: {mosaics=}")
     read, objects = _reader(dataset, cache), _objects_of(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
 
+    def upright(index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        image, (boxes, classes) = recoloured(read(index), colours, colour_seed), objects(index)
+        return (*(random_flip(image, boxes, flip_seed) if flip else (image, boxes)), classes)
+
+    def four(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        seeds = tf.random.split(seed, 10)
+        others = tf.random.stateless_uniform([3], seeds[8], maxval=len(dataset), dtype=tf.int64)
+        indices = tf.unstack(tf.concat([index[None], others], axis=0))
+        parts = [upright(each, seeds[2 * i], seeds[2 * i + 1]) for i, each in enumerate(indices)]
+        return mosaic(parts, *image_size, *scale, seeds[9])
+
     def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        image, (boxes, classes) = read(index), objects(index)
-        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 2)
-        if flip:
-            image, boxes = random_flip(image, boxes, seeds[0])
-        image, boxes, classes = random_scale_crop(image, boxes, classes, *image_size, *scale, seeds[1])
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 5)
+
+        def one() -> tuple[tf.Tensor, ...]:
+            return random_scale_crop(*upright(index, seeds[0], seeds[2]), *image_size, *scale, seeds[1])
+
+        if mosaics:
+            joins = tf.random.stateless_uniform([], seeds[3]) < mosaics
+            image, boxes, classes = tf.cond(joins, lambda: four(index, seeds[4]), one)
+        else:
+            image, boxes, classes = one()
         boxes, classes = pad_boxes(boxes, classes, max_boxes)
         return image, {"boxes": boxes, "classes": classes}
 
+    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step)
+
+
+def endless_batches(
+    example: Callable[[tf.Tensor, tf.Tensor], tuple],
+    count: int,
+    batch_size: int,
+    seed: int,
+    epochs: int | None = None,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Shuffle the indices 0..count - 1 epoch after epoch, map `(counter, index)` by `example`, and batch.
+
+    A function of the arguments alone, from step `start_step` on; finite with `epochs`.
+    """
     batches = (
-        _shuffled_indices(len(dataset), seed, epochs, skip=start_step * batch_size)
+        _shuffled_indices(count, seed, epochs, skip=start_step * batch_size)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
-    return batches.apply(tf.data.experimental.assert_cardinality(_steps(len(dataset), batch_size, epochs, start_step)))
+    return batches.apply(tf.data.experimental.assert_cardinality(_steps(count, batch_size, epochs, start_step)))
+
+
+def recoloured(image: tf.Tensor, colours: Colours | None, seed: tf.Tensor) -> tf.Tensor:
+    """Vary the colours of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
+    if not colours:
+        return image
+    return tf.ensure_shape(tf.numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])
 
 
 def evaluation_batches(
@@ -101,8 +145,13 @@ def check_images(dataset: DetectionDataset) -> None:
     Raises DataError naming the first file that is missing, unreadable, too large, or of another size.
     """
     with ThreadPoolExecutor() as threads:
-        for example, size in zip(dataset, threads.map(lambda e: read_size(e.path), dataset), strict=True):
-            _check_size(example, size)
+        for _ in threads.map(check_image, dataset):
+            pass
+
+
+def check_image(example: Example, decode: bool = False) -> None:
+    """Compare the size of one image with its annotations; raises as `check_images`, or if it does not `decode`."""
+    _check_size(example, read_image(example.path).shape[:2] if decode else read_size(example.path))
 
 
 @contextmanager

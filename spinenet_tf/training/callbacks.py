@@ -1,18 +1,27 @@
-"""What happens beside the steps: evaluation, the JSON log."""
+"""What happens beside the steps: evaluation, the JSON log, saving, stopping."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
+from spinenet_tf.predictor import Predictor
+from spinenet_tf.training.clock import Clock
+from spinenet_tf.training.preemption import Preemption
+from spinenet_tf.training.state import TrainingState
+from spinenet_tf.visualize import contact_sheet, draw_detections
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -31,18 +40,42 @@ class CocoEvaluation(keras.callbacks.Callback):
             logs.update({f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None})
 
 
-class JsonLog(keras.callbacks.Callback):
-    """Append one JSON line per epoch: the epoch from 1, the step, seconds since training began, and all of the logs."""
+class DetectionImages(keras.callbacks.Callback):
+    """Show TensorBoard some images with ground truth on the left and detections on the right, where AP was measured."""
 
-    def __init__(self, path: Path):
+    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], events: Path, count: int):
         super().__init__()
-        self.path = path
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.start = time.monotonic()
+        shown = [example for example in dataset if example.trainable.any()]
+        self.class_names, self.examples = dataset.class_names, shown[:count]
+        self.image_size, self.events = image_size, events
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        row: dict[str, Any] = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations)}
+        if "val_AP" not in (logs or {}) or not self.examples:
+            return
+        import tensorflow as tf
+
+        sheet = contact_sheet([picture for example in self.examples for picture in self._pictures(example)], columns=2)
+        writer = tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
+        with writer.as_default():
+            tf.summary.image("ground truth, detections", sheet[None], step=epoch)
+        writer.close()
+
+    def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
+        predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
+        image, real = read_image(example.path), example.trainable
+        truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
+        return truth, predictor.draw(image, predictor.detect(image))
+
+
+class JsonLog(keras.callbacks.Callback):
+    """Append one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
+
+    def __init__(self, path: Path, clock: Clock):
+        super().__init__()
+        self.path, self.clock, self.start = path, clock, time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": self.clock.step}
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
         with self.path.open("a") as file:
@@ -50,15 +83,101 @@ class JsonLog(keras.callbacks.Callback):
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Save the weights whenever `val_AP` is the highest so far, also of the log's `rows` where a run is resumed."""
+    """Save the weights whenever `monitor` is the highest so far, also of the log's `rows` where a run is resumed."""
 
-    def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]] = ()):
+    def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]] = (), monitor: str = "val_AP"):
         super().__init__()
-        self.path = path
-        self.best = max((row["val_AP"] for row in rows if "val_AP" in row), default=-1.0)
+        self.path, self.monitor = path, monitor
+        self.best = max((row[monitor] for row in rows if monitor in row), default=-1.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        ap = (logs or {}).get("val_AP")
-        if ap is not None and ap > self.best:
-            self.best = ap
+        value = (logs or {}).get(self.monitor)
+        if value is not None and value > self.best:
+            self.best = value
             self.model.save_weights(self.path)
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Stop after `patience` evaluations in a row without a new best `monitor`, those of the log's `rows` included."""
+
+    def __init__(self, monitor: str, patience: int | None, rows: Iterable[Mapping[str, Any]] = ()):
+        super().__init__()
+        self.monitor, self.patience = monitor, patience
+        self.values = [row[monitor] for row in rows if monitor in row]
+
+    def is_due(self) -> bool:
+        """Tell whether the best evaluation lies far enough back."""
+        if self.patience is None or not self.values:
+            return False
+        return len(self.values) - 1 - self.values.index(max(self.values)) >= self.patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.monitor in (logs or {}):
+            self.values.append(logs[self.monitor])  # type: ignore[index]
+            self.model.stop_training = self.is_due()
+
+
+class AtEpochEnd(keras.callbacks.Callback):
+    """Call callbacks at the end of each epoch only, inside of contexts; `epochs` is the number in the whole training.
+
+    `fit` may be asked for a part of a training, and then takes the last epoch of the part for the last of all.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        epochs: int,
+        *contexts: Callable[[], AbstractContextManager[None]],
+    ):
+        super().__init__()
+        self.callbacks, self.epochs, self.contexts = callbacks, epochs, contexts
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params | {"epochs": self.epochs})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        with ExitStack() as stack:
+            for context in self.contexts:
+                stack.enter_context(context())
+            for callback in self.callbacks:
+                callback.on_epoch_end(epoch, logs)
+
+
+class SaveState(keras.callbacks.Callback):
+    """Save the state every so many steps and at the end of each epoch, when all else is done: last of the callbacks.
+
+    An epoch that was restored in its middle goes on with its metrics.
+    """
+
+    def __init__(self, state: TrainingState, every: int, preemption: Preemption):
+        super().__init__()
+        self.state, self.every, self.preemption = state, every, preemption
+        metrics = state.metrics if state.clock.batch else ()
+        self.metrics = [(metric, ops.convert_to_numpy(metric).copy()) for metric in metrics]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for metric, value in self.metrics:  # `fit` has just reset them
+            metric.assign(value)
+        self.metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.preemption.check()
+        clock = self.state.clock
+        if clock.step % self.every == 0 and clock.batch < clock.steps:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.state.clock.set(epoch + 1, 0)
+        self._save()
+        self.preemption.check()
+
+    def _save(self) -> None:
+        assert self.model is not None  # on JAX, asking for it brings the trained values into the variables
+        self.state.save()

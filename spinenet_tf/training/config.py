@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.colours import Colours
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.family import variant
 
 Side = Annotated[int, Field(ge=32)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ConfigError(ValueError):
@@ -65,19 +67,115 @@ class DigitsSource(_Strict):
         return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size)
 
 
+class TfrecordSource(_Strict):
+    """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
+
+    tfrecords: Path
+    categories: Path | None = None  # JSON with a list "categories"; default: categories.json beside the files
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the files themselves."""
+        from spinenet_tf.data.tfrecord import read_tfrecord
+
+        return read_tfrecord(self.tfrecords, self.categories)
+
+
+class YoloSource(_Strict):
+    """YOLO labels: a data.yaml, of which the split is read, or a folder with images and labels."""
+
+    yolo: Path
+    split: str | None = None  # a key of data.yaml; default: "train" or "val", as the config uses it
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set."""
+        from spinenet_tf.data.yolo import read_yolo
+
+        return read_yolo(self.yolo, self.split or split)
+
+
+class VocSource(_Strict):
+    """A Pascal VOC folder."""
+
+    voc: Path
+    split: str | None = None  # a list in ImageSets/Main; default: all images
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.voc import read_voc
+
+        return read_voc(self.voc, self.split)
+
+
+class TfdsSource(_Strict):
+    """A data set of TensorFlow Datasets that is prepared already."""
+
+    tfds: str
+    split: str  # such as "train" or "train[:10%]"
+    data_dir: Path | None = None
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.tfds import read_tfds
+
+        return read_tfds(self.tfds, self.split, self.data_dir)
+
+
 def _kind_of_source(source: Any) -> str:
-    is_digits = "digits" in source if isinstance(source, dict) else isinstance(source, DigitsSource)
-    return "(digits)" if is_digits else "(coco)"
+    keys = source if isinstance(source, dict) else getattr(type(source), "model_fields", ())
+    return next((f"({key})" for key in ("digits", "tfrecords", "yolo", "voc", "tfds") if key in keys), "(coco)")
 
 
-# Told apart by a key, since trying both would report the faults of both.
+# Told apart by a key, since trying all would report the faults of all.
 Source = Annotated[
-    Annotated[CocoSource, Tag("(coco)")] | Annotated[DigitsSource, Tag("(digits)")], Discriminator(_kind_of_source)
+    Annotated[CocoSource, Tag("(coco)")]
+    | Annotated[DigitsSource, Tag("(digits)")]
+    | Annotated[TfrecordSource, Tag("(tfrecords)")]
+    | Annotated[YoloSource, Tag("(yolo)")]
+    | Annotated[VocSource, Tag("(voc)")]
+    | Annotated[TfdsSource, Tag("(tfds)")],
+    Discriminator(_kind_of_source),
+]
+
+
+class FolderSource(_Strict):
+    """A folder with a folder of images for each class."""
+
+    folder: Path
+
+    def read(self, split: str) -> ClassificationDataset:
+        """Read the data set; `split` is told by the folder itself."""
+        from spinenet_tf.data.image_folder import read_image_folder
+
+        return read_image_folder(self.folder)
+
+
+class DigitImagesSource(_Strict):
+    """The digits of the embedded data set, each an image of its own, written to `digit_images` if need be."""
+
+    digit_images: Path
+    scenes: Count  # that the digits are cut out of: three or four of each
+    seed: int = 0
+
+    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
+        """Write the images if needed, and read them as an image folder."""
+        from spinenet_tf.data.digit_images import read_digit_images
+
+        return read_digit_images(self.digit_images, split, self.scenes, self.seed)
+
+
+def _kind_of_images(source: Any) -> str:
+    is_digits = "digit_images" in source if isinstance(source, dict) else isinstance(source, DigitImagesSource)
+    return "(digits)" if is_digits else "(folder)"
+
+
+ImageSource = Annotated[
+    Annotated[FolderSource, Tag("(folder)")] | Annotated[DigitImagesSource, Tag("(digits)")],
+    Discriminator(_kind_of_images),
 ]
 
 
 class ModelConfig(_Strict):
-    """A detector by the factory's names."""
+    """A model by the factory's names: a detector or a classifier, as the task is."""
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
@@ -90,15 +188,52 @@ class ModelConfig(_Strict):
         return name
 
 
-class DataConfig(_Strict):
-    """Where images come from, and how they are varied in training."""
+class _Variation(_Strict):
+    """How images are varied in training, whatever the task."""
+
+    flip: bool = True
+    color_jitter: float = Field(default=0.0, ge=0, le=1)  # of brightness, contrast, saturation and hue
+    rand_augment: int = Field(default=0, ge=0)  # operations of RandAugment per image, those that change colours
+    magnitude: float = Field(default=0.5, ge=0, le=1)  # of these operations
+    cache: bool = False  # keep the decoded images in memory
+
+    def colours(self) -> Colours:
+        """Return how colours vary."""
+        return Colours(self.color_jitter, self.rand_augment, self.magnitude)
+
+
+class DataConfig(_Variation):
+    """Where the images of a detector come from, and how they are varied in training."""
 
     train: Source
     val: Source
-    flip: bool = True
     scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
+    mosaic: float = Field(default=0.0, ge=0, le=1)  # share of inputs that are made of four images
     max_boxes: Count = 100
-    cache: bool = False  # keep the decoded images in memory
+
+
+class ImageDataConfig(_Variation):
+    """Where the images of a classifier come from, and how they and their labels are varied in training."""
+
+    train: ImageSource
+    val: ImageSource
+    area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
+    centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+def _task_of(data: Any) -> str:
+    """Return the task that data are for: their sources have other keys."""
+    if not isinstance(data, dict):
+        return "(classification)" if isinstance(data, ImageDataConfig) else "(detection)"
+    keys = {key for source in (data.get("train"), data.get("val")) if isinstance(source, dict) for key in source}
+    return "(classification)" if keys & {"folder", "digit_images"} else "(detection)"
+
+
+Data = Annotated[
+    Annotated[DataConfig, Tag("(detection)")] | Annotated[ImageDataConfig, Tag("(classification)")],
+    Discriminator(_task_of),
+]
 
 
 class OptimizerConfig(_Strict):
@@ -113,36 +248,62 @@ class OptimizerConfig(_Strict):
     warmup_from: float = Field(default=0.0067, ge=0)  # first learning rate, also at a batch of 256
     clip_global_norm: Positive | None = 10.0
     ema: float | None = Field(default=None, gt=0, lt=1)  # momentum of the averaged weights
+    accumulate: Count = 1  # batches whose gradients make one update, which the schedule counts
+
+
+_SOURCES = "A classification reads {folder: PATH} or {digit_images: PATH, scenes: COUNT}, a detection the others."
+AnyData = TypeVar("AnyData", DataConfig, ImageDataConfig)
 
 
 class TrainConfig(_Strict):
     """One training run."""
 
+    task: Literal["detection", "classification"] = "detection"
     model: ModelConfig
-    data: DataConfig | None = None  # a converted run has none
+    data: Data | None = None  # a converted run has none
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Count
     epochs: Count
+    weights: Path | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
+    freeze: tuple[str, ...] = ()  # patterns of layers' names that are not trained; "backbone" is all of it
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     steps_per_epoch: Count | None = None  # default: as many batches as the images fill
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
+    early_stopping: Count | None = None  # evaluations in a row without a new best
+    checkpoint_every: Count = 1000  # steps; and at the end of each epoch
+    log_images: int = Field(default=4, ge=0)  # shown in TensorBoard, ground truth beside detections
+    deterministic: bool = False  # on a GPU: the same numbers in every run, by slower kernels
     seed: int = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
 
     @model_validator(mode="after")
-    def _check_scale(self) -> TrainConfig:
-        if self.data and self.data.scale[0] > self.data.scale[1]:
+    def _check_data(self) -> TrainConfig:
+        if isinstance(self.data, DataConfig) and self.data.scale[0] > self.data.scale[1]:
             raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
+        if isinstance(self.data, ImageDataConfig) and self.data.area[0] > self.data.area[1]:
+            raise ValueError(f"data.area is (smallest, largest). Received: {self.data.area}")
+        if self.data and (self.task == "classification") != isinstance(self.data, ImageDataConfig):
+            raise ValueError(f"The data are not for this task. Received: task={self.task}. {_SOURCES}")
         return self
 
     def own_data(self) -> DataConfig:
-        """Return where the images of the run come from.
+        """Return where the images of a detector's run come from.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: it has none, or the task is another one.
         """
+        return self._data_of(DataConfig)
+
+    def own_images(self) -> ImageDataConfig:
+        """Return where the images of a classifier's run come from; raises as `own_data` does."""
+        return self._data_of(ImageDataConfig)
+
+    def _data_of(self, kind: type[AnyData]) -> AnyData:
         if self.data is None:
             raise ConfigError("The config has no data: give it data.train and data.val.")
+        if not isinstance(self.data, kind):
+            raise ConfigError(f"This is not possible with the data of a {self.task}.")
         return self.data
 
     def to_yaml(self) -> str:
@@ -168,24 +329,44 @@ def find_config(name: str) -> Path:
 def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
     """Read a config file and apply `key.subkey=value` overrides, whose values are YAML.
 
+    A config may name another one of its folder by `base: OTHER.yaml` and list only where it differs: mappings are
+    joined key by key, any other value takes the place of the base's.
+
     Raises:
         ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, an override without `=`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"There is no config {path}.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    values = _read_values(path)
     for override in overrides or []:
         apply_override(values, override)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(map(_fault, error.errors()))}") from error
+
+
+def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a file's values over those of its base; `readers` are the files that led here."""
+    if path in readers:
+        raise ConfigError(f"{path} is its own base, by way of {', '.join(map(str, readers))}.")
+    if not path.is_file():
+        raise ConfigError(f"There is no config {path}." + (f" It is the base of {readers[-1]}." if readers else ""))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return _joined(_read_values(path.parent / str(base), (*readers, path)), values)
+
+
+def _joined(base: Any, values: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(values, dict)):
+        return values
+    return base | {key: _joined(base.get(key), value) for key, value in values.items()}
 
 
 def _fault(fault: Any) -> str:

@@ -2,96 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training.callbacks import CocoEvaluation, JsonLog, SaveBest
+from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
+from spinenet_tf.training.finetuning import freeze, load_what_fits
+from spinenet_tf.training.fitting import Task, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import Warmup, step_decay
 
 PUBLISHED_BATCH = 256  # learning rates are given for it
+Model = TypeVar("Model", bound=SpineNetModel)
 
 
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> RetinaNet:
-    """Train a detector and write its run to `folder`: resolved config, log, TensorBoard events, best and last weights.
+    """Train a detector and write its run to `folder`: resolved config, log, TensorBoard events, weights, states.
 
-    With `resume`, training goes on after the last whole epoch as if it had not stopped: weights, optimizer and data.
+    With `resume`, training goes on after the last state that was saved, as if it had not stopped: the final weights are
+    the same. Those of the detector that is returned are the averages, where they are kept.
 
     Raises:
         ConfigError: the model or the class names are not valid.
         DataError: an annotation file or an image is at fault, or there is nothing to evaluate on.
-        RunError: see `Run.check` and `Run.resume`; nothing is written then.
-        RuntimeError: the loss is not finite; the run keeps the weights of the last whole epoch.
+        RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
     from spinenet_tf.data.pipeline import data_errors, training_batches
 
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
-    keras.utils.set_random_seed(config.seed)
     training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
-    detector = build_detector(config)
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    detector.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
-    done = run.resume(detector, config) if resume else 0
+    detector = prepare(config, build_detector, steps, resume=resume)
     data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
-    batches = training_batches(training, config.model.image_size, config.batch_size, *options, start_step=done)
-    if resume:
-        run.rewind_log(done // steps)
-    else:
-        run.create(config, overwrite=overwrite)
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
+    batches = partial(batches, colours=data.colours(), mosaics=data.mosaic)
+    measures = make_measures(run, config, validation)
+    task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():
-        detector.fit(
-            batches,
-            epochs=config.epochs,
-            initial_epoch=done // steps,
-            steps_per_epoch=steps,
-            callbacks=make_callbacks(run, config, validation),
-        )
+        fit(task, run, config, resume=resume, overwrite=overwrite)
     return detector
 
 
+def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int, *, resume: bool = False) -> Model:
+    """Build and compile the model of a config as its training begins: seed, precision, weights, frozen layers.
+
+    Raises:
+        ConfigError: as `build`, `freeze` and `load_what_fits` do.
+        FileNotFoundError: there are no weights to start from.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        model = build(config)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if config.weights is not None and not resume:
+        load_what_fits(model, config.weights, config.class_names)
+    freeze(model, config.freeze)
+    model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+    return model
+
+
 def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> keras.Optimizer:
-    """Make the optimizer; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017)."""
-    batch_scale = batch_size / PUBLISHED_BATCH
-    rate, total = config.learning_rate * batch_scale, steps * epochs
+    """Make the optimizer; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017).
+
+    Where gradients are accumulated, the batch is all that makes one update, and the schedule counts updates.
+    """
+    batch_scale = config.accumulate * batch_size / PUBLISHED_BATCH
+    rate, total = config.learning_rate * batch_scale, max(1, steps * epochs // config.accumulate)
     warmup = min(config.warmup_steps, total // 2)
     if config.schedule == "cosine":
         after = keras.optimizers.schedules.CosineDecay(rate, total)
     else:
-        after = step_decay(rate, total, tuple(steps * last for last in config.decay_epochs))
+        after = step_decay(rate, total, tuple(steps * last // config.accumulate for last in config.decay_epochs))
     schedule = Warmup(config.warmup_from * batch_scale, warmup, after)
-    shared = {"global_clipnorm": config.clip_global_norm, "use_ema": config.ema is not None}
-    if config.ema is not None:
-        shared["ema_momentum"] = config.ema
+    shared: dict[str, Any] = {"global_clipnorm": config.clip_global_norm}
+    if config.accumulate > 1:
+        shared["gradient_accumulation_steps"] = config.accumulate
     if config.name == "adam":
         return Adam(schedule, **shared)
     return SGD(schedule, config.momentum, **shared)
 
 
-def make_callbacks(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
-    """List what happens beside the steps; what comes later in the list sees the logs of what came before."""
-    measured = [
-        CocoEvaluation(validation, config.model.image_size, config.evaluation_batch_size, config.evaluate_every),
-        SaveBest(run.weights_path, run.read_log()),
-        JsonLog(run.log_path),
-        keras.callbacks.TensorBoard(run.events_folder, write_graph=False),
-    ]
-    if config.optimizer.ema is not None:
-        # What is measured are the averaged weights, what is resumed from the trained ones: they are swapped back.
-        swaps = (keras.callbacks.SwapEMAWeights(swap_on_epoch=True) for _ in range(2))
-        measured = [next(swaps), *measured, next(swaps)]
-    return [
-        keras.callbacks.TerminateOnNaN(raise_error=True),
-        *measured,
-        keras.callbacks.ModelCheckpoint(run.last_weights_path, save_weights_only=True),
-    ]
+def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
+    """List what measures a detector at the end of an epoch."""
+    size = config.model.image_size
+    evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every)
+    return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
 
 
 def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spinenet_tf import models
+from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 
@@ -25,6 +27,7 @@ class Run:
         self.config_path = self.folder / "config.yaml"
         self.weights_path = self.folder / "best.weights.h5"
         self.last_weights_path = self.folder / "last.weights.h5"
+        self.states_folder = self.folder / "states"
         self.log_path = self.folder / "log.jsonl"
         self.events_folder = self.folder / "events"
 
@@ -56,27 +59,24 @@ class Run:
         self.folder.mkdir(parents=True)
         _write_whole(self.config_path, config.to_yaml())
 
-    def resume(self, detector: RetinaNet, config: TrainConfig) -> int:
-        """Load weights and optimizer of the last whole epoch, if there was one; return the steps taken until then.
+    def check_config(self, config: TrainConfig) -> None:
+        """Tell whether a training with `config` may go on here.
 
         Raises:
             RunError: this is not a run folder, or the run was started with another config.
         """
         if self.config() != config:
             raise RunError(f"{self.folder} was started with another config: see {self.config_path.name} there.")
-        if self.last_weights_path.is_file():
-            detector.optimizer.build(detector.trainable_variables)
-            detector.load_weights(self.last_weights_path)
-        return int(detector.optimizer.iterations)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the rows of the log, one per epoch; none if nothing was logged yet."""
         if not self.log_path.exists():
             return []
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        lines = self.log_path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may have been cut off
 
     def rewind_log(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs: training was cut off before the weights of others were saved."""
+        """Keep the rows of the first `epochs` epochs: training was cut off before the state after others was saved."""
         rows = [row for row in self.read_log() if row["epoch"] <= epochs]
         _write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -104,6 +104,19 @@ class Run:
         detector.load_weights(path)
         return detector, config
 
+    def load_classifier(self) -> tuple[Classifier, TrainConfig]:
+        """Build the run's classifier with its best weights.
+
+        Raises:
+            RunError: as `load` does.
+        """
+        config = self.config()
+        if not self.weights_path.is_file():
+            raise RunError(f"{self.folder} has no weights yet: there is no {self.weights_path.name}.")
+        classifier = build_classifier(config)
+        classifier.load_weights(self.weights_path)
+        return classifier, config
+
     def _is_ours(self) -> bool:
         """Tell whether the folder may be removed: it is empty, or its config is one of a training run."""
         try:
@@ -122,12 +135,24 @@ def build_detector(config: TrainConfig) -> RetinaNet:
     """Build the detector that a config describes, with fresh weights.
 
     Raises:
-        ConfigError: the model's name, an override or the image size is not valid, or the config has no class names.
+        ConfigError: the model's name, an override or the image size is not valid, or the config has no class names, or
+            is of another task.
     """
+    return _build(models.detector, config, "detection")
+
+
+def build_classifier(config: TrainConfig) -> Classifier:
+    """Build the classifier that a config describes, with fresh weights; raises as `build_detector` does."""
+    return _build(models.classifier, config, "classification")
+
+
+def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
+    if config.task != task:
+        raise ConfigError(f"This takes a config or a run of task {task}. Received: task={config.task}")
     if not config.class_names:
         raise ConfigError("The config has no class_names: train fills them in from the data.")
     try:
         shape = (*config.model.image_size, 3)
-        return models.detector(config.model.name, len(config.class_names), shape, **config.model.overrides)
+        return factory(config.model.name, len(config.class_names), shape, **config.model.overrides)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error

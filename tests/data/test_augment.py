@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinenet_tf.data.augment import pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.augment import mosaic, pad_boxes, random_flip, random_scale_crop
 from spinenet_tf.data.images import preprocess
 
 BOXES = tf.constant([[10.0, 20.0, 30.0, 50.0], [40.0, 5.0, 60.0, 15.0]])
@@ -96,3 +96,72 @@ def test_padding_rows_are_zero_boxes_of_class_minus_one(rows: int) -> None:
     assert classes.numpy().tolist() == [1, 2, -1, -1, -1][:rows]
     np.testing.assert_array_equal(boxes[:2], BOXES[:rows])
     assert not boxes.numpy()[2:].any()
+
+
+def part(rng: np.random.Generator, height: int, width: int, count: int):
+    """Return noise of this size with `count` boxes inside it, of classes 0, 1, ..."""
+    corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
+    boxes = (corners * [height, width, height, width]).astype(np.float32)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return tf.constant(image), tf.constant(boxes), tf.range(count)
+
+
+SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
+RANGES = st.tuples(st.floats(0.1, 1.0), st.floats(1.0, 3.0))
+
+
+def assert_valid(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, height: int, width: int) -> None:
+    assert image.shape == (height, width, 3)
+    assert np.isfinite(image).all()
+    boxes = boxes.numpy()
+    assert np.isfinite(boxes).all()
+    assert len(boxes) == len(classes)
+    assert ((boxes >= 0) & (boxes <= [height, width, height, width])).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**31 - 1), size=SIZES, jitter=RANGES)
+def test_whatever_the_image_a_crop_keeps_valid_boxes_their_classes_and_no_more_area(seed, size, jitter) -> None:
+    image, boxes, classes = part(np.random.default_rng(seed), *size)
+    cut, moved, kept = random_scale_crop(image, boxes, classes, 32, 48, *jitter, tf.constant([seed, 1]))
+    assert_valid(cut, moved, kept, 32, 48)
+    assert set(kept.numpy()) <= set(classes.numpy())
+    scale = min(32 / size[0], 48 / size[1]) * jitter[1]
+    for box, label in zip(moved.numpy(), kept.numpy(), strict=True):
+        before = boxes.numpy()[label]
+        assert ((box[2:] - box[:2]) <= (before[2:] - before[:2]) * scale + 1e-3).all()
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**31 - 1), sizes=st.lists(SIZES, min_size=4, max_size=4), jitter=RANGES)
+def test_whatever_the_images_a_mosaic_keeps_valid_boxes_and_their_classes(seed, sizes, jitter) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [part(rng, *size) for size in sizes]
+    parts = [(image, boxes, classes + 10 * i) for i, (image, boxes, classes) in enumerate(parts)]
+    image, boxes, classes = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
+    assert_valid(image, boxes, classes, 40, 56)
+    assert set(classes.numpy()) <= {label for _, _, labels in parts for label in labels.numpy()}
+    assert len(set(classes.numpy())) == len(classes), "none twice"
+    again = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
+    for one, other in zip((image, boxes, classes), again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_stay_on_their_pixels_in_a_mosaic(seed: int) -> None:
+    """A quarter with white boxes on black, of its own classes, beside black ones without any."""
+    black = (tf.zeros([70, 90, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int32))
+    for quarter in range(4):
+        parts = [black] * 4
+        parts[quarter] = (tf.constant(marked()), BOXES, CLASSES)
+        image, boxes, classes = mosaic(parts, 96, 96, 1.0, 1.0, tf.constant([seed, quarter]))
+        assert classes.numpy().tolist() == [1, 2]
+        bright = image.numpy()[..., 0] > 2.0
+        for top, left, bottom, right in np.round(boxes.numpy()).astype(int):
+            inner = bright[top + 1 : bottom - 1, left + 1 : right - 1]
+            assert inner.all()
+            bright[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2] = False
+        assert not bright.any()
+        middle = boxes.numpy()[:, :2] + boxes.numpy()[:, 2:]
+        assert (middle[:, 0] > 48 if quarter in (2, 3) else middle[:, 0] < 144).all()

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
 from spinenet_tf.data.images import preprocess, read_image
 from spinenet_tf.data.pipeline import check_images, data_errors, evaluation_batches, training_batches
@@ -69,6 +70,47 @@ def test_training_is_a_function_of_its_seed(dataset: DetectionDataset) -> None:
 def test_a_resumed_stream_goes_on_where_the_first_one_stopped(dataset: DetectionDataset) -> None:
     whole = take(training_batches(dataset, SIZE, 2, seed=0), 8)
     assert_same(whole[5:], take(training_batches(dataset, SIZE, 2, seed=0, start_step=5), 3))
+
+
+VARIED = {"colours": Colours(jitter=0.3, operations=2), "mosaics": 0.5}
+
+
+def test_all_variation_together_is_a_function_of_seed_and_step(dataset: DetectionDataset) -> None:
+    whole = take(training_batches(dataset, SIZE, 2, seed=3, **VARIED), 8)
+    assert_same(whole[5:], take(training_batches(dataset, SIZE, 2, seed=3, start_step=5, cache=True, **VARIED), 3))
+    for images, targets in whole:
+        assert np.isfinite(images).all()
+        assert np.isfinite(targets["boxes"]).all()
+        boxes, real = targets["boxes"], targets["classes"] >= 0
+        assert (boxes[real][:, 2:] > boxes[real][:, :2]).all()
+        assert not boxes[~real].any()
+
+
+def test_colours_vary_by_the_share_that_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
+    plain = take(training_batches(dataset, SIZE, 2, seed=3), 3)
+    coloured = take(training_batches(dataset, SIZE, 2, seed=3, colours=VARIED["colours"]), 3)
+    assert_same([({}, targets) for _, targets in plain], [({}, targets) for _, targets in coloured])
+    assert any(np.abs(a[0] - b[0]).max() > 0.1 for a, b in zip(plain, coloured, strict=True))
+    assert_same(plain, take(training_batches(dataset, SIZE, 2, seed=3, colours=Colours()), 3))
+
+
+def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> None:
+    """Of two images with one box each, of another class: alone an input has one box, as a mosaic four."""
+    picked = tuple(dataclasses.replace(e, boxes=e.boxes[:1], crowd=np.zeros(1, bool)) for e in dataset.examples[3:])
+    examples = tuple(dataclasses.replace(e, classes=np.array([i], np.int32)) for i, e in enumerate(picked))
+    two = dataclasses.replace(dataset, examples=examples)
+    plain = {"flip": False, "scale": (1.0, 1.0)}
+    for share, counts in ((0.0, {1}), (1.0, {4}), (0.5, {1, 4})):
+        batches = take(training_batches(two, SIZE, 1, seed=0, mosaics=share, **plain), 12)
+        assert {int((targets["classes"] >= 0).sum()) for _, targets in batches} == counts
+        assert {int(label) for _, targets in batches for label in targets["classes"].ravel()} == {-1, 0, 1}
+
+
+def test_an_image_of_a_mosaic_that_does_not_decode_surfaces_in_one_line(dataset: DetectionDataset) -> None:
+    path = dataset.examples[2].path
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"2\.png: the image does not decode"), data_errors():
+        take(training_batches(dataset, SIZE, 2, 0, mosaics=1.0), 5)
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(dataset: DetectionDataset) -> None:
@@ -165,7 +207,14 @@ def test_sizes_that_differ_from_the_annotations_are_refused(dataset: DetectionDa
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"batch_size": 0}, {"image_size": (0, 64)}, {"max_boxes": 0}, {"scale": (1.2, 0.8)}, {"scale": (0.0, 1.0)}],
+    [
+        {"batch_size": 0},
+        {"image_size": (0, 64)},
+        {"max_boxes": 0},
+        {"scale": (1.2, 0.8)},
+        {"scale": (0.0, 1.0)},
+        {"mosaics": 1.5},
+    ],
 )
 def test_arguments_out_of_range_are_refused(dataset: DetectionDataset, arguments: dict) -> None:
     with pytest.raises(ValueError, match="Received: "):

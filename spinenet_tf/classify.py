@@ -1,0 +1,86 @@
+"""A trained classifier from its run's folder: how often it is right, and what it says about files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.evaluation.classification import Accuracy, Classify, classify_dataset
+
+TOP = 5  # classes that are told of each file
+
+
+@dataclass(frozen=True)
+class ClassPredictor:
+    """What classifying needs to know beside the network."""
+
+    classify: Classify  # normalised images [B, H, W, 3] to logits [B, C]
+    image_size: tuple[int, int]
+    centre: float  # of the central crop
+    class_names: tuple[str, ...]
+
+    def scores(self, image: np.ndarray) -> np.ndarray:
+        """Return the probability `[C]` of each class for one RGB image `[h, w, 3]` uint8 of any size."""
+        from spinenet_tf.data.classification import central_crop
+
+        pixels = central_crop(image, *self.image_size, self.centre)
+        logits = np.asarray(self.classify(np.asarray(pixels)[None]))[0].astype(np.float64)
+        exponents = np.exp(logits - logits.max())
+        return exponents / exponents.sum()
+
+    def evaluate(self, dataset: ClassificationDataset) -> Accuracy:
+        """Measure the classifier on images of its classes, or of some of them.
+
+        Raises:
+            ValueError: the data set has a class that the model does not know.
+        """
+        strangers = [name for name in dataset.class_names if name not in self.class_names]
+        if strangers:
+            raise ValueError(f"The model does not know the classes {strangers}, only {self.class_names}.")
+        labels = [self.class_names.index(name) for name in dataset.class_names]
+        examples = tuple(replace(example, label=labels[example.label]) for example in dataset)
+        known = ClassificationDataset(dataset.name, self.class_names, examples)
+        return classify_dataset(self.classify, known, self.image_size, self.centre)
+
+
+def is_classifier(path: Path) -> bool:
+    """Tell whether this is the folder of a classification run."""
+    from spinenet_tf.training.run import Run
+
+    run = Run(path)
+    return run.config_path.is_file() and run.config().task == "classification"
+
+
+def load_classifier(path: Path) -> ClassPredictor:
+    """Load a classification run's best weights; raises as `Run.load_classifier` does."""
+    from spinenet_tf.data.classification import CENTRE
+    from spinenet_tf.training.run import Run
+
+    model, config = Run(path).load_classifier()
+    centre = config.own_images().centre if config.data else CENTRE
+    return ClassPredictor(model.predict_on_batch, config.model.image_size, centre, config.class_names or ())
+
+
+def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Path) -> dict[str, list[dict[str, Any]]]:
+    """Classify each image, write `classes.json` into `output` and return it: the likeliest classes by the file's name.
+
+    Raises:
+        DataError: an image does not decode; nothing is written then.
+    """
+    from spinenet_tf.data.images import read_image
+
+    found = {file.name: _likeliest(predictor.scores(read_image(file)), predictor.class_names) for file in files}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "classes.json").write_text(json.dumps(found, indent=1))
+    return found
+
+
+def _likeliest(scores: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    order = np.argsort(-scores, kind="stable")[:TOP]
+    return [{"class": class_names[label], "score": round(float(scores[label]), 4)} for label in order]

@@ -1,0 +1,193 @@
+"""What every format is read to first, COCO's entries, and the checks that make a data set of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageFile
+from spinenet_tf.data.problems import Place, Problems
+
+logger = logging.getLogger(__name__)
+
+Entry = dict[str, Any]
+Track = Callable[[list], Iterable]  # shows how far one is in a list
+
+TOLERANCE = 1.0  # px over the image's border that a check leaves to rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """Images, objects and categories as a source tells them, in the keys of COCO JSON.
+
+    Keys that begin with an underscore are the reader's own, for `find_image` and `place`.
+    """
+
+    name: str
+    source: Path  # for messages about the whole
+    images: list[Entry]
+    annotations: list[Entry]
+    categories: list[Entry]
+    find_image: Callable[[Entry], ImageFile]  # raises DataError
+    place: Callable[[str, Entry], Place]  # "image", "annotation" or "category", and the entry
+    extra: Entry = field(default_factory=dict)  # what else the file holds: "info", "licenses"
+
+
+def plain(entry: Entry) -> Entry:
+    """Return the entry as it stands in COCO JSON, without its reader's own keys."""
+    return {key: value for key, value in entry.items() if not key.startswith("_")}
+
+
+class _Picture(NamedTuple):
+    file: ImageFile
+    height: int
+    width: int
+
+
+def to_dataset(read: Annotations, problems: Problems | None = None) -> DetectionDataset:
+    """Check every entry and return the data set.
+
+    Category ids become classes 0..C-1 in ascending order. Boxes are clipped to their image; those with no area left
+    (zero size, or wholly outside) are dropped and counted in one warning. Images themselves are not opened.
+
+    Raises:
+        DataError: naming the file and the entry at fault: ids that are not integers, used twice or unknown, names
+            that are not unique, sizes that are not positive, boxes that are not finite or negative, and images that
+            are not found. Where `problems` keep going, they are listed there, and the entries at fault left out.
+    """
+    problems = problems or Problems()
+    names = _categories(read, problems)
+    pictures = _pictures(read, problems)
+    rows = _objects(read, problems, pictures, {key: label for label, key in enumerate(names)})
+    examples = tuple(_example(key, picture, rows[key]) for key, picture in pictures.items() if picture)
+    return DetectionDataset(read.name, tuple(names.values()), tuple(names), examples)
+
+
+def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
+    """Return id -> name in ascending id order."""
+    names: dict[int, str] = {}
+    for entry in read.categories:
+        with problems.at(read.place("category", entry)):
+            key, name = _unique_id(entry, "category", names), entry.get("name")
+            taken = name in names.values()
+            names[key] = str(name)  # also where it is at fault: its objects are not
+            if not isinstance(name, str) or not name or taken:
+                raise DataError(f"names must be text, and unique. Received: name={name!r}")
+    if not read.categories:
+        with problems.at(Place(read.source)):
+            raise DataError("the list 'categories' is empty")
+    return dict(sorted(names.items()))
+
+
+def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | None]:
+    """Return id -> picture in file order, None for one at fault."""
+    pictures: dict[int, _Picture | None] = {}
+    for entry in read.images:
+        with problems.at(read.place("image", entry)):
+            key = _unique_id(entry, "image", pictures)
+            pictures[key] = None
+            height, width = entry.get("height"), entry.get("width")
+            if not (_is_int(height) and _is_int(width) and height > 0 and width > 0):
+                raise DataError(f"sizes must be positive integers. Received: {height=}, {width=}")
+            pictures[key] = _Picture(read.find_image(entry), height, width)
+    return pictures
+
+
+def _objects(
+    read: Annotations, problems: Problems, pictures: dict[int, _Picture | None], labels: dict[int, int]
+) -> dict[int, list[tuple]]:
+    """Return image id -> rows `(box, class, crowd, area)`."""
+    rows: dict[int, list[tuple]] = defaultdict(list)
+    seen: dict[int, None] = {}
+    dropped = 0
+    for entry in read.annotations:
+        place = read.place("annotation", entry)
+        with problems.at(place):
+            seen[_unique_id(entry, "annotation", seen)] = None
+            image, label = _known(entry, "image_id", pictures), labels[_known(entry, "category_id", labels)]
+            picture = pictures[image]
+            if picture is None:
+                continue
+            box = _box(entry, picture, problems, place)
+            if box[2] <= box[0] or box[3] <= box[1]:
+                dropped += 1
+                problems.note(place, f"the box has no area inside its image. Received: bbox={entry['bbox']}")
+            else:
+                rows[image].append((box, label, _crowd(entry), _area(entry, box)))
+    if dropped and not problems.keep_going:
+        logger.warning("%s: dropped %d boxes with no area inside their image", read.source, dropped)
+    return rows
+
+
+def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> tuple[float, float, float, float]:
+    """Return COCO's `[left, top, width, height]` as yxyx pixels, clipped to the image."""
+    xywh = entry.get("bbox")
+    if not isinstance(xywh, list) or len(xywh) != 4 or not all(_is_finite(v) for v in xywh):
+        raise DataError(f"a box is four finite numbers. Received: bbox={xywh}")
+    x, y, w, h = xywh
+    if w < 0 or h < 0:
+        raise DataError(f"the box has a negative size. Received: bbox={xywh}")
+    box = max(y, 0), max(x, 0), min(y + h, picture.height), min(x + w, picture.width)
+    over = max(box[0] - y, box[1] - x, y + h - box[2], x + w - box[3])
+    if over > TOLERANCE and box[0] < box[2] and box[1] < box[3]:
+        size = f"{picture.height} x {picture.width}"
+        problems.note(place, f"the box reaches {over:.4g} px out of its image of {size}. Received: bbox={xywh}")
+    return box
+
+
+def _crowd(entry: Entry) -> bool:
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise DataError(f"iscrowd is 0 or 1. Received: iscrowd={crowd!r}")
+    return bool(crowd)
+
+
+def _area(entry: Entry, box: tuple[float, float, float, float]) -> float:
+    area = entry.get("area", (box[2] - box[0]) * (box[3] - box[1]))
+    if not _is_finite(area) or area < 0:
+        raise DataError(f"the area is a finite number, not negative. Received: area={area!r}")
+    return area
+
+
+def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
+    boxes, classes, crowd, area = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Example(
+        image_id,
+        *picture,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        classes=np.array(classes, np.int32),
+        crowd=np.array(crowd, np.bool_),
+        area=np.array(area, np.float32),
+    )
+
+
+def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
+    key = entry.get("id")
+    if not _is_int(key):
+        raise DataError(f"{noun} ids are integers. Received: id={key!r}")
+    if key in seen:
+        raise DataError("the id is used twice")
+    return key
+
+
+def _known(entry: Entry, name: str, known: dict) -> int:
+    value = entry.get(name)
+    if not _is_int(value) or value not in known:
+        raise DataError(f"unknown {name}. Received: {name}={value!r}")
+    return value
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,78 @@
+"""Tell by a path what format a data set has, and read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from spinenet_tf.data.annotations import Annotations
+from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.image_folder import images_in
+from spinenet_tf.data.problems import Problems
+from spinenet_tf.data.shards import has_shards
+
+Form = Literal["coco", "tfrecord", "yolo", "voc", "tfds", "image_folder"]
+
+TFDS = "tfds:"
+HINT = (
+    "a COCO file (*.json), a folder with annotations.json and images, TFRecord files, YOLO's data.yaml or folder with "
+    "images and labels, a Pascal VOC folder, tfds:NAME, or a folder of class folders"
+)
+
+
+def load(
+    source: str, images: Path | None = None, split: str | None = None, problems: Problems | None = None
+) -> Annotations:
+    """Read a detection data set of any format, whose entries are not checked yet.
+
+    `images` is the folder of a COCO file's images, if it is not the folder `images` beside it. `split` is what the
+    readers of YOLO, VOC and TFDS take.
+
+    Raises:
+        DataError: it is of no format that is known, or as the format's reader says.
+    """
+    path, form = Path(source), form_of(source)
+    if images is not None and form != "coco":
+        raise DataError(f"{source}: only a COCO file has its images elsewhere. Received: images={images}")
+    if form == "coco":
+        from spinenet_tf.data.coco import load_coco
+
+        file = path / "annotations.json" if path.is_dir() else path
+        return load_coco(file, images or file.parent / "images")
+    if form == "tfds":
+        from spinenet_tf.data.tfds import load_tfds
+
+        return load_tfds(source.removeprefix(TFDS), split or "train", problems=problems)
+    if form == "yolo":
+        from spinenet_tf.data.yolo import load_yolo
+
+        return load_yolo(path, split or "train", problems)
+    if form == "voc":
+        from spinenet_tf.data.voc import load_voc
+
+        return load_voc(path, split, problems)
+    if form == "tfrecord":
+        from spinenet_tf.data.tfrecord import load_tfrecord
+
+        return load_tfrecord(path, problems=problems)
+    raise DataError(f"{source}: a folder of class folders has no boxes")
+
+
+def form_of(source: str) -> Form:
+    """Return the format of a data set; raises DataError if it has none of them."""
+    path = Path(source)
+    if source.startswith(TFDS):
+        return "tfds"
+    if path.suffix == ".json" or (path / "annotations.json").is_file():
+        return "coco"
+    if path.suffix in (".yaml", ".yml") or ((path / "images").is_dir() and (path / "labels").is_dir()):
+        return "yolo"
+    if (path / "Annotations").is_dir() or any(path.glob("*.xml")):
+        return "voc"
+    if has_shards(path):
+        return "tfrecord"
+    if path.is_dir() and any(images_in(entry) for entry in path.iterdir() if entry.is_dir()):
+        return "image_folder"
+    if not path.exists():
+        raise DataError(f"{source}: there is no such file or folder")
+    raise DataError(f"{source}: not a data set of a known format. Known are {HINT}")

@@ -1,0 +1,44 @@
+"""Read a folder of class folders: images of one class each, for classification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spinenet_tf.data.dataset import IMAGE_SUFFIXES, ClassificationDataset, ClassificationExample, DataError
+
+
+def read_image_folder(folder: str | Path) -> ClassificationDataset:
+    """Read `folder/CLASS/**/IMAGE`: classes are numbered in the order of their folders' names, 0..C-1.
+
+    Hidden files and folders, and files that do not end in one of `IMAGE_SUFFIXES`, are passed over. Images themselves
+    are not opened.
+
+    Raises:
+        DataError: no such folder, no class folders in it, or a class folder without images.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder")
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise DataError(f"{folder}: it holds no class folders")
+    examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
+    return ClassificationDataset(folder.name, tuple(entry.name for entry in classes), tuple(examples))
+
+
+def _images_of(folder: Path) -> list[Path]:
+    found = images_in(folder)
+    if not found:
+        raise DataError(f"{folder}: the class folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder and the folders inside it, in order of their names, without hidden ones."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )

@@ -1,0 +1,44 @@
+"""Draw annotated images of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from spinenet_tf.data.annotations import to_dataset
+from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
+from spinenet_tf.data.formats import form_of, load
+from spinenet_tf.data.image_folder import read_image_folder
+from spinenet_tf.data.images import read_image
+from spinenet_tf.visualize import contact_sheet, draw_detections
+
+
+def draw_sheet(
+    source: str, images: Path | None = None, split: str | None = None, count: int = 12, columns: int = 4, seed: int = 0
+) -> np.ndarray:
+    """Draw `count` images of a data set, as `formats.load` reads it, on one `[H, W, 3]` uint8 sheet.
+
+    They are drawn at random by `seed`, and shown in the data set's order. Boxes of crowds say so; an image of a class
+    folder has one box around it.
+
+    Raises:
+        DataError: as the format's reader says, or there are no images.
+    """
+    is_folder = form_of(source) == "image_folder"
+    dataset = read_image_folder(source) if is_folder else to_dataset(load(source, images, split))
+    if not len(dataset):
+        raise DataError(f"{source}: the data set has no images")
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    names = (*dataset.class_names, *(f"{name} (crowd)" for name in dataset.class_names))
+    return contact_sheet([_picture(dataset.examples[index], names) for index in sorted(chosen)], columns)
+
+
+def _picture(example: Example | ClassificationExample, names: tuple[str, ...]) -> np.ndarray:
+    """Draw one example; the second half of `names` are those of crowds."""
+    image = read_image(example.path)
+    if isinstance(example, ClassificationExample):
+        boxes, classes = np.array([[0, 0, *image.shape[:2]]]), np.array([example.label])
+    else:
+        boxes, classes = example.boxes, example.classes + example.crowd * (len(names) // 2)
+    return draw_detections(image, boxes, classes, class_names=names)

@@ -1,0 +1,185 @@
+"""Read TFRecord files in TF Model Garden's schema, one `tf.train.Example` for each image.
+
+The schema keeps float32 coordinates relative to the image, and no annotation ids. So that COCO comes back as it was,
+a record written by `tfrecord_writer` also holds its COCO entries as JSON under `image/coco`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePath
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
+from spinenet_tf.data.coco import read_json
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.images import read_size
+from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.data.shards import Record, records, shard_files
+
+CATEGORIES = "categories.json"  # beside the shards: the COCO file without its images and annotations
+SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
+LABEL, TEXT = "image/object/class/label", "image/object/class/text"
+CROWD, AREA = "image/object/is_crowd", "image/object/area"
+COCO = "image/coco"
+
+
+def read_tfrecord(path: str | Path, categories: str | Path | None = None) -> DetectionDataset:
+    """Read sharded TFRecord files of TF Model Garden's schema, as `to_dataset` makes a data set of them.
+
+    `path` is a file, a folder, a pattern such as `train-*`, or what comes before `-00000-of-00010`. Category ids are
+    the records' `image/object/class/label`; their names come from the JSON file `categories` (a list of that name, as
+    in COCO), else from `categories.json` beside the shards, else from the records themselves. Image ids are the
+    records' `image/source_id` if all are integers, else they count from 1.
+
+    Raises:
+        DataError: naming the file and the record: as `to_dataset` does, and for missing shards, corrupt records
+            (every checksum is verified), and records that are not of the schema.
+    """
+    return to_dataset(load_tfrecord(path, categories))
+
+
+def load_tfrecord(
+    path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
+) -> Annotations:
+    """Read TFRecord files, whose entries are not checked yet; raises as `read_tfrecord` does."""
+    files, problems = shard_files(path), problems or Problems()
+    images: list[Entry] = []
+    objects: list[list[Entry]] = []
+    for record in (record for file in files for record in records(file, problems)):
+        with problems.at(record.place):
+            image, found = _entries(record)
+            images.append(image)
+            objects.append(found)
+    annotations = _number(images, objects)
+    beside = files[0].parent / CATEGORIES
+    if categories is None and beside.is_file():
+        categories = beside
+    content = (
+        read_json(Path(categories), ["categories"]) if categories else {"categories": _named(annotations, problems)}
+    )
+    return Annotations(
+        name=files[0].name.split("-00000-of-")[0].removesuffix(".tfrecord"),
+        source=Path(path),
+        images=images,
+        annotations=annotations,
+        categories=content.pop("categories"),
+        find_image=lambda entry: entry["_file"],
+        place=lambda noun, entry: entry.get("_at", Place(Path(categories or path), f"{noun} {entry.get('id')}")),
+        extra=content,
+    )
+
+
+class Features:
+    """The features of one record by key; empty where there are none, or of another kind."""
+
+    def __init__(self, record: bytes) -> None:
+        try:
+            self._features = tf.train.Example.FromString(record).features.feature
+        except Exception as error:  # protobuf's DecodeError, which TensorFlow does not export
+            raise DataError(f"not a tf.train.Example ({error})") from None
+
+    def ints(self, key: str) -> list[int]:
+        return list(self._features[key].int64_list.value) if key in self._features else []
+
+    def floats(self, key: str) -> list[float]:
+        return list(self._features[key].float_list.value) if key in self._features else []
+
+    def bytes(self, key: str) -> list[bytes]:
+        return list(self._features[key].bytes_list.value) if key in self._features else []
+
+    def texts(self, key: str) -> list[str]:
+        try:
+            return [text.decode() for text in self.bytes(key)]
+        except UnicodeDecodeError:
+            raise DataError(f"{key} is not UTF-8") from None
+
+
+def _entries(record: Record) -> tuple[Entry, list[Entry]]:
+    """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
+    features = Features(record.content)
+    encoded = b"".join(features.bytes("image/encoded"))
+    if not encoded:
+        raise DataError("it has no image/encoded")
+    name = "".join(features.texts("image/filename"))
+    file = record.image(encoded, PurePath(name).name)
+    size = features.ints("image/height") + features.ints("image/width")
+    height, width = size if len(size) == 2 else read_size(file)
+    image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
+    image["_source"] = "".join(features.texts("image/source_id"))
+    objects = _objects(features, height, width)
+    told_image, told_objects = _told(features)
+    if _agree(told_objects, objects):
+        objects = [told | {"_text": row["_text"]} for told, row in zip(told_objects, objects, strict=True)]
+    return told_image | image, objects
+
+
+def _objects(features: Features, height: int, width: int) -> list[Entry]:
+    labels = features.ints(LABEL)
+    sides = [features.floats(side) for side in SIDES]
+    texts, crowds, areas = features.texts(TEXT), features.ints(CROWD), features.floats(AREA)
+    lengths = {key: len(values) for key, values in zip(SIDES, sides, strict=True)}
+    lengths |= {key: len(values) for key, values in ((TEXT, texts), (CROWD, crowds), (AREA, areas)) if values}
+    if set(lengths.values()) - {len(labels)}:
+        raise DataError(f"its features differ in length. Received: {LABEL}={len(labels)}, {lengths}")
+    entries = []
+    for k, (label, *box) in enumerate(zip(labels, *sides, strict=True)):
+        top, left, bottom, right = np.multiply(box, (height, width, height, width)).tolist()
+        entry = {"category_id": label, "bbox": [left, top, right - left, bottom - top], "iscrowd": 0}
+        entry |= {"iscrowd": crowds[k]} if crowds else {}
+        entry |= {"area": areas[k]} if areas else {}
+        entries.append(entry | {"_text": texts[k] if texts else str(label)})
+    return entries
+
+
+def _told(features: Features) -> tuple[Entry, list[Entry]]:
+    """Return the COCO entries that a record written here holds beside the schema."""
+    text = b"".join(features.bytes(COCO))
+    try:
+        told = json.loads(text) if text else {"image": {}, "annotations": []}
+        return dict(told["image"]), [dict(entry) for entry in told["annotations"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise DataError(f"its {COCO} is not what this package writes") from None
+
+
+def _agree(told: list[Entry], objects: list[Entry]) -> bool:
+    """Tell whether COCO's entries say what the schema's features say, which go first: other tools change only them."""
+    if len(told) != len(objects):
+        return False
+    for entry, row in zip(told, objects, strict=True):
+        if entry.get("category_id") != row["category_id"] or entry.get("iscrowd", 0) != row["iscrowd"]:
+            return False
+        if not np.allclose(entry.get("bbox", ()), row["bbox"], rtol=1e-6, atol=1e-3):
+            return False
+    return True
+
+
+def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
+    """Give images and objects their ids and places; return all objects in one list."""
+    sources = [image.pop("_source") for image in images]
+    known = all(source.isascii() and source.isdigit() and len(source) < 19 for source in sources)
+    for position, (image, source, found) in enumerate(zip(images, sources, objects, strict=True)):
+        image["id"] = int(source) if known else position + 1
+        image["file_name"] = image["file_name"] or f"{image['id']}.jpg"
+        file, record = image["_at"]
+        image["_at"] = Place(file, f"{record}, image {image['id']}")
+        for k, entry in enumerate(found):
+            entry |= {"image_id": image["id"], "_at": Place(file, f"{image['_at'].entry}, object {k}")}
+    annotations = [entry for found in objects for entry in found]
+    if not all("id" in entry for entry in annotations):
+        for number, entry in enumerate(annotations, start=1):
+            entry["id"] = number
+    return annotations
+
+
+def _named(annotations: list[Entry], problems: Problems) -> list[Entry]:
+    """Return the categories that occur, named as the records name them."""
+    names: dict[int, str] = {}
+    for entry in annotations:
+        label, name = entry["category_id"], entry["_text"]
+        with problems.at(entry["_at"]):
+            if names.setdefault(label, name) != name:
+                raise DataError(f"class {label} is named {name!r} here, and {names[label]!r} before")
+    return [{"id": label, "name": names[label]} for label in sorted(names)]

@@ -1,0 +1,145 @@
+"""Read Pascal VOC annotations: an XML file for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
+from spinenet_tf.data.coco import find_inside
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.problems import Place, Problems
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(folder: str | Path, split: str | None = None) -> DetectionDataset:
+    """Read a Pascal VOC data set, as `to_dataset` makes a data set of it.
+
+    `folder` holds `Annotations/*.xml` and the images in `JPEGImages` (or `images`), or everything in one folder. With
+    `split`, only what `ImageSets/Main/SPLIT.txt` lists is read. Classes are the names that occur in any of the folder's
+    files, so that all splits agree; category ids count from 1 in the order of the names, image ids in that of the
+    files, over all splits.
+
+    VOC's corners are pixels counted from 1, both inside the box: (1, 1, W, H) covers the whole image. An object marked
+    `difficult` is read as a crowd: like VOC, COCO's evaluation counts it neither as found nor as missed, and it is not
+    trained on.
+
+    Raises:
+        DataError: naming the file and the object: as `to_dataset` does, and for what is missing, is not XML or not
+            VOC's, and for a document type: VOC has none, and entities in one can blow up.
+    """
+    return to_dataset(load_voc(folder, split))
+
+
+def load_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> Annotations:
+    """Read a Pascal VOC data set, whose entries are not checked yet; raises as `read_voc` does."""
+    folder, problems = Path(folder), problems or Problems()
+    told = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
+    files = sorted(told.glob("*.xml"))
+    if not files:
+        raise DataError(f"{told}: there are no XML files")
+    chosen = _chosen(folder, split, {file.stem for file in files}, problems)
+    images: list[Entry] = []
+    annotations: list[Entry] = []
+    names: set[str] = set()
+    for number, file in enumerate(files, start=1):
+        with problems.at(Place(file)):
+            root = parse_xml(file)
+            names |= {name for name in (_text(found, "name") for found in root.iterfind("object")) if name}
+            if chosen is None or file.stem in chosen:
+                images.append(_image(root, number, file))
+                annotations += _objects(root, number, file, problems)
+    numbers = {name: number for number, name in enumerate(sorted(names), start=1)}
+    for number, entry in enumerate(annotations, start=1):
+        entry |= {"id": number, "category_id": numbers[entry["_name"]]}
+    pictures = next((f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()), folder).resolve()
+    return Annotations(
+        name=folder.name if split is None else f"{folder.name}-{split}",
+        source=folder,
+        images=images,
+        annotations=annotations,
+        categories=[{"id": number, "name": name} for name, number in numbers.items()],
+        find_image=lambda entry: find_inside(pictures, entry["file_name"]),
+        place=lambda noun, entry: entry.get("_at", Place(folder, f"{noun} {entry.get('name')}")),
+    )
+
+
+def parse_xml(file: Path) -> Element:
+    """Parse an XML file that declares no document type, and so no entities; raises DataError if it is not that."""
+
+    def refuse(*_: object) -> None:
+        raise DataError("it declares a document type, which VOC does not have")
+
+    builder, parser = TreeBuilder(), expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(file.read_bytes(), True)
+    except expat.ExpatError as error:
+        raise DataError(f"not XML ({error})") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    return builder.close()
+
+
+def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems) -> set[str] | None:
+    """Return the names that a split lists, None for all."""
+    if split is None:
+        return None
+    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        raise DataError(f"{listing}: there is no such list of images")
+    chosen = set()
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        with problems.at(Place(listing, f"line {number}")):
+            if line.strip() and line.split()[0] not in stems:
+                raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")
+            chosen |= set(line.split()[:1])
+    return chosen
+
+
+def _image(root: Element, number: int, file: Path) -> Entry:
+    return {
+        "id": number,
+        "file_name": _text(root, "filename"),
+        "height": _whole(root, "size/height"),
+        "width": _whole(root, "size/width"),
+        "_at": Place(file),
+    }
+
+
+def _objects(root: Element, image_id: int, file: Path, problems: Problems) -> list[Entry]:
+    entries = []
+    for k, found in enumerate(root.iterfind("object")):
+        place = Place(file, f"object {k}")
+        with problems.at(place):
+            name, difficult = _text(found, "name"), _text(found, "difficult") or "0"
+            if not name:
+                raise DataError("it has no name")
+            if difficult not in ("0", "1"):
+                raise DataError(f"difficult is 0 or 1. Received: difficult={difficult!r}")
+            left, top, right, bottom = (_number(found, f"bndbox/{corner}") for corner in _CORNERS)
+            box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+            entries.append({"image_id": image_id, "bbox": box, "iscrowd": int(difficult), "_name": name, "_at": place})
+    return entries
+
+
+def _text(element: Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
+
+
+def _number(element: Element, path: str) -> float:
+    try:
+        return float(_text(element, path))
+    except ValueError:
+        raise DataError(f"{path} is a number. Received: {_text(element, path)!r}") from None
+
+
+def _whole(element: Element, path: str) -> int:
+    value = _number(element, path)
+    if not value.is_integer():  # neither NaN nor infinity is one
+        raise DataError(f"{path} is an integer. Received: {_text(element, path)!r}")
+    return int(value)

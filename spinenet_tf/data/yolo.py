@@ -1,0 +1,175 @@
+"""Read YOLO labels: a text file for each image, a line `class x y width height` for each object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.image_folder import images_in
+from spinenet_tf.data.images import read_size
+from spinenet_tf.data.problems import Place, Problems
+
+CLASSES = "classes.txt"  # a name a line, beside the labels or in the folder above
+LAST_CLASS = 99_999  # without names there is one class for every number up to the largest
+
+
+def read_yolo(path: str | Path, split: str = "train") -> DetectionDataset:
+    """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's centre, all relative to 1.
+
+    `path` is a `data.yaml`, whose key `split` names one or several folders of images, or a folder that holds `images`
+    and `labels`, all of which is read. The labels of `images/a/b.jpg` are in `labels/a/b.txt`; an image without that
+    file has no objects. Of a line with more than two points, a polygon, the bounding box is taken. Names come from
+    `data.yaml`, else from `classes.txt`; without either they are the class numbers. Category ids are the class
+    numbers + 1, image ids count from 1 in order of the images' paths.
+
+    Raises:
+        DataError: naming the file and the line: as `to_dataset` does, and for what is missing or is not YOLO's.
+    """
+    return to_dataset(load_yolo(path, split))
+
+
+def load_yolo(path: str | Path, split: str = "train", problems: Problems | None = None) -> Annotations:
+    """Read a YOLO data set, whose entries are not checked yet; raises as `read_yolo` does."""
+    path, problems = Path(path), problems or Problems()
+    folders, names = _described(path, split) if path.is_file() else _found(path)
+    files = [file for folder in folders for file in images_in(folder)]
+    if not files:
+        raise DataError(f"{path}: there are no images in {', '.join(map(str, folders))}")
+    images = list(_images(files, path if path.is_dir() else path.parent, problems))
+    annotations = [entry for image in images for entry in _objects(image, problems)]
+    for number, entry in enumerate(annotations, start=1):
+        entry["id"] = number
+    names = names or {label: str(label) for label in range(max((e["category_id"] for e in annotations), default=0))}
+    for entry in annotations:
+        with problems.at(entry["_at"]):
+            if entry["category_id"] - 1 not in names:
+                raise DataError(f"the class is not one of the {len(names)}. Received: {entry['category_id'] - 1}")
+    _note_orphans(folders, files, problems)
+    return Annotations(
+        name=path.name if path.is_dir() else f"{path.parent.name}-{split}",
+        source=path,
+        images=images,
+        annotations=[entry for entry in annotations if entry["category_id"] - 1 in names],
+        categories=[{"id": label + 1, "name": name} for label, name in sorted(names.items())],
+        find_image=lambda entry: entry["_file"],
+        place=lambda noun, entry: entry.get("_at", Place(path, f"{noun} {entry.get('name')}")),
+    )
+
+
+def label_file(image: Path) -> Path:
+    """Return the path of an image's labels: the last folder named `images` becomes `labels`."""
+    parts = list(image.parts)
+    if "images" not in parts[:-1]:
+        raise DataError(f"{image}: YOLO's images lie in a folder named images, and their labels in one named labels")
+    parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str]]:
+    """Return the image folders and class names that a `data.yaml` tells."""
+    content = _yaml(path)
+    chosen = content.get(split)
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(chosen, list) or not all(isinstance(folder, str) for folder in chosen):
+        raise DataError(f"{path}: the key {split!r} names no folder of images. Received: {content.get(split)!r}")
+    root = path.parent / str(content.get("path") or "")
+    folders = [root / folder for folder in chosen]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{path}: {split!r} is not a folder of images. Received: {folder}")
+    return folders, _names(path, content)
+
+
+def _yaml(path: Path) -> Entry:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a YOLO data set: it holds no keys")
+    return content
+
+
+def _names(path: Path, content: Entry) -> dict[int, str]:
+    names = content.get("names")
+    names = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(names, dict) or not all(isinstance(key, int) and key >= 0 for key in names):
+        raise DataError(f"{path}: 'names' is a list of class names, or a map from numbers. Received: {names!r}")
+    return {key: str(name) for key, name in names.items()}
+
+
+def _found(folder: Path) -> tuple[list[Path], dict[int, str]]:
+    """Return the image folder inside `folder`, and the class names if any file tells them."""
+    if not (folder / "images").is_dir() or not (folder / "labels").is_dir():
+        raise DataError(f"{folder}: a YOLO data set holds the folders images and labels")
+    if (folder / "data.yaml").is_file():
+        return [folder / "images"], _names(folder / "data.yaml", _yaml(folder / "data.yaml"))
+    for file in (folder / CLASSES, folder / "labels" / CLASSES):
+        if file.is_file():
+            return [folder / "images"], dict(enumerate(file.read_text(encoding="utf-8").splitlines()))
+    return [folder / "images"], {}
+
+
+def _images(files: list[Path], root: Path, problems: Problems) -> Iterator[Entry]:
+    with ThreadPoolExecutor() as threads:
+        sizes = [threads.submit(read_size, file) for file in files]
+        for number, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
+            name = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+            place = Place(file)
+            with problems.at(place):
+                height, width = size.result()
+                at = {"_at": place, "_file": file}
+                yield {"id": number, "file_name": name.as_posix(), "height": height, "width": width} | at
+
+
+def _objects(image: Entry, problems: Problems) -> Iterator[Entry]:
+    labels = label_file(image["_file"])
+    if not labels.is_file():
+        return
+    try:
+        lines = labels.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        lines = []
+        with problems.at(Place(labels)):
+            raise DataError(f"not a text file ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        place = Place(labels, f"line {number}")
+        with problems.at(place):
+            if line.strip():
+                label, box = _parsed(line)
+                xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
+                entry = {"image_id": image["id"], "category_id": label + 1, "bbox": xywh, "iscrowd": 0}
+                yield entry | {"_at": place}
+
+
+def _parsed(line: str) -> tuple[int, tuple[float, float, float, float]]:
+    """Return a line's class and its box as relative `(left, top, width, height)`."""
+    try:
+        label, *numbers = (float(word) for word in line.split())
+    except ValueError:
+        raise DataError(f"a line is numbers. Received: {line!r}") from None
+    if (
+        not 0 <= label <= LAST_CLASS
+        or not label.is_integer()
+        or (len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2))
+    ):
+        raise DataError(f"a line is a class, x, y, width and height, or a class and a polygon. Received: {line!r}")
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        return int(label), (x - width / 2, y - height / 2, width, height)
+    xs, ys = numbers[0::2], numbers[1::2]
+    return int(label), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+
+
+def _note_orphans(folders: list[Path], files: list[Path], problems: Problems) -> None:
+    """List label files that no image belongs to."""
+    known = {label_file(file) for file in files}
+    for folder in folders:
+        for labels in sorted(label_file(folder / "x.jpg").parent.rglob("*.txt")):
+            if labels not in known and labels.name != CLASSES:
+                problems.note(Place(labels), "there is no image of these labels")

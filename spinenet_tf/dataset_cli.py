@@ -1,0 +1,120 @@
+"""The commands `spinenet-tf dataset ...`."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
+console = Console()
+
+IMAGES_PER_SHARD = 1000
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A COCO file, a folder with annotations.json and images, TFRecord files (file, folder, pattern, or what "
+        "precedes -00000-of-00010), YOLO's data.yaml or folder, a Pascal VOC folder, tfds:NAME, or a folder of class "
+        "folders."
+    ),
+]
+Images = Annotated[Path | None, typer.Option(help="The images of a COCO file; default: images beside it.")]
+Split = Annotated[str | None, typer.Option(help="Of YOLO's data.yaml, Pascal VOC or TFDS.")]
+
+
+@app.command()
+def check(
+    source: Source,
+    images: Images = None,
+    split: Split = None,
+    model: Annotated[str, typer.Option(help="Whose anchors are compared with the boxes.")] = "spinenet_49",
+    image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
+    headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers alone, much faster.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print statistics, and every problem with its file and id.
+
+    Exits with 0 if there are no problems, with 1 if there are, and with 2 if the data set cannot be read at all.
+
+    Example: spinenet-tf dataset check annotations/val.json --images val
+    """
+    from spinenet_tf.data.check import check as carry_out
+    from spinenet_tf.tables import statistics_table
+
+    progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
+    report = carry_out(source, images, split, model, image_size, not headers, progress)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        console.print(statistics_table(report.name, report.statistics))
+        for problem in report.problems:
+            outcome = "refused" if problem.refused else "noted"
+            console.print(f"{outcome}: {problem.place}: {problem.message}", soft_wrap=True, markup=False)
+        refused = sum(problem.refused for problem in report.problems)
+        console.print(f"{len(report.problems)} problems, {refused} of which training refuses.")
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(help="A new folder.")],
+    to: Annotated[
+        Literal["coco", "tfrecord"] | None, typer.Option(help="Default: tfrecord; coco if the source is TFRecord.")
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help=f"TFRecord files; default: one for {IMAGES_PER_SHARD} images.", min=1)
+    ] = None,
+    images: Images = None,
+    split: Split = None,
+) -> None:
+    """Convert a detection data set to sharded TFRecord files of TF Model Garden's schema, or to COCO.
+
+    From COCO to TFRecord and back nothing is lost. The folder appears complete or not at all.
+
+    Example: spinenet-tf dataset convert annotations/val.json records/val --images val --shards 10
+    """
+    from spinenet_tf.data.coco import write_coco
+    from spinenet_tf.data.formats import form_of, load
+    from spinenet_tf.data.tfrecord_writer import write_tfrecord
+
+    if target.exists():
+        raise FileExistsError(f"{target} exists; delete it or choose another folder.")
+    read = load(source, images, split)
+    progress = partial(track, description="Writing", console=console)
+    if to == "coco" or (to is None and form_of(source) == "tfrecord"):
+        write_coco(read, target, progress)
+    else:
+        write_tfrecord(read, target, shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD)), progress)
+    console.print(f"{len(read.images)} images and {len(read.annotations)} objects are in {target}.", soft_wrap=True)
+
+
+@app.command()
+def show(
+    source: Source,
+    output: Annotated[Path, typer.Argument(help="The PNG file.")],
+    images: Images = None,
+    split: Split = None,
+    count: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
+    columns: Annotated[int, typer.Option(min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Of which images.", min=0)] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Draw some of the images with their boxes on one sheet.
+
+    Example: spinenet-tf dataset show annotations/val.json sheet.png --images val
+    """
+    from spinenet_tf.data.sheet import draw_sheet
+    from spinenet_tf.visualize import save_png
+
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists. Pass --overwrite to replace it.")
+    save_png(output, draw_sheet(source, images, split, count, columns, seed))
+    console.print(f"Wrote {output}.", soft_wrap=True)

@@ -1,0 +1,61 @@
+"""How often a classifier is right: top-1 and top-5 accuracy, overall and per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.data.dataset import ClassificationDataset
+
+Classify = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares in 0..1; classes without images are left out of `per_class`."""
+
+    top1: float
+    top5: float
+    per_class: dict[str, float]  # top-1 by the class's name
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as JSON takes them."""
+        return {"top1": self.top1, "top5": self.top5, "images": self.images, "per_class": self.per_class}
+
+
+def classify_dataset(
+    classify: Classify,
+    dataset: ClassificationDataset,
+    image_size: tuple[int, int],
+    centre: float,
+    batch_size: int = 8,
+) -> Accuracy:
+    """Measure `classify`, from normalised images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set."""
+    from spinenet_tf.data.classification import evaluation_batches
+
+    batches = evaluation_batches(dataset, image_size, batch_size, centre)
+    ranks, labels = [], []
+    for images, numbers in batches.as_numpy_iterator():
+        ranks.append(_ranks(np.asarray(classify(images)), numbers))
+        labels.append(numbers)
+    return accuracy(np.concatenate(ranks), np.concatenate(labels), dataset.class_names)
+
+
+def accuracy(ranks: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Accuracy:
+    """Sum up the ranks `[N]`, from 0, that a classifier gave to the right one of `labels` `[N]`."""
+    first = ranks == 0
+    per_class = {name: float(first[labels == i].mean()) for i, name in enumerate(class_names) if (labels == i).any()}
+    return Accuracy(float(first.mean()), float((ranks < 5).mean()), per_class, len(labels))
+
+
+def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how many classes are at least as likely as the right one, which ties therefore do not favour.
+
+    A logit that is not a number is never right.
+    """
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    return np.where(np.isnan(own[:, 0]), logits.shape[1], (~(logits < own)).sum(axis=1) - 1)

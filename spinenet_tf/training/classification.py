@@ -1,0 +1,103 @@
+"""Carries out a config of task classification: its data, its loss, and how it is measured."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from spinenet_tf.classification import Classifier
+from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.evaluation.classification import classify_dataset
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.recipe import prepare
+from spinenet_tf.training.run import Run, build_classifier
+
+
+def train_classifier(
+    config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False
+) -> Classifier:
+    """Train a classifier and write its run to `folder`, as `recipe.train` does with a detector; raises as it does."""
+    from spinenet_tf.data.classification import training_batches
+    from spinenet_tf.data.pipeline import data_errors
+
+    run = Run(folder)
+    run.check(resume=resume, overwrite=overwrite)
+    training, validation = _read_data(config)
+    config = config.model_copy(update={"class_names": training.class_names})
+    data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
+    classifier = prepare(config, build_classifier, steps, resume=resume)
+    compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
+    options = (config.seed, data.flip, data.area, data.colours(), data.cache)
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
+    measures = [ClassificationEvaluation(validation, config)]
+    task = Task(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
+    with data_errors():
+        fit(task, run, config, resume=resume, overwrite=overwrite)
+    return classifier
+
+
+def compile_classifier(classifier: Classifier, optimizer: keras.Optimizer, label_smoothing: float) -> None:
+    """Make the classifier learn from integer labels by smoothed cross-entropy, and count top-1 and top-5."""
+    metrics = [
+        keras.metrics.SparseCategoricalAccuracy("top1"),
+        keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
+    ]
+    classifier.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits `[B, C]` with labels `[B]`, of which a share is spread over all classes (Szegedy 2016).
+
+    Keras smooths one-hot labels only, which a pipeline would have to carry for thousands of classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        targets = ops.one_hot(ops.reshape(y_true, [-1]), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"label_smoothing": self.label_smoothing}
+
+
+class ClassificationEvaluation(keras.callbacks.Callback):
+    """Add `val_top1` and `val_top5` to the logs after every so many epochs, and after the last."""
+
+    def __init__(self, dataset: ClassificationDataset, config: TrainConfig):
+        super().__init__()
+        self.dataset, self.config = dataset, config
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % self.config.evaluate_every and epoch + 1 != self.params["epochs"]:
+            return
+        options = (self.config.model.image_size, self.config.own_images().centre, self.config.evaluation_batch_size)
+        measured = classify_dataset(self.model.predict_on_batch, self.dataset, *options)
+        if logs is not None:
+            logs.update({"val_top1": measured.top1, "val_top5": measured.top5})
+
+
+def _read_data(config: TrainConfig) -> tuple[ClassificationDataset, ClassificationDataset]:
+    """Return training and validation data that fit each other, the config and their image files."""
+    from spinenet_tf.data.classification import check_images
+
+    data = config.own_images()
+    training, validation = data.train.read("train"), data.val.read("val")
+    names = training.class_names
+    if names != validation.class_names:
+        raise ConfigError(f"The classes of data.train and data.val differ. Received: {names}, {validation.class_names}")
+    if config.class_names not in (None, names):
+        raise ConfigError(f"class_names differ from the data's, {names}. Received: {config.class_names}")
+    check_images(training)
+    check_images(validation)
+    return training, validation

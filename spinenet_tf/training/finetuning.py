@@ -1,0 +1,141 @@
+"""Training that does not begin afresh: weights of another training, also of other classes, and layers that stay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from spinenet_tf.backbones import Backbone
+from spinenet_tf.base import SpineNetModel, differences, read_architecture
+from spinenet_tf.classification import Classifier
+from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training.config import ConfigError
+
+logger = logging.getLogger(__name__)
+
+CLASS_LAYERS = ("class_predictor", "head_logits")  # their last axis counts classes
+Names = Sequence[str] | None
+
+
+def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
+    """Stop layers from being trained: those whose name, or variables whose path, fits a pattern such as `stem_*`.
+
+    "backbone" is all of it. The statistics of a frozen BN do not move. Call this before `compile`.
+
+    Raises:
+        ConfigError: a pattern fits nothing, or nothing is left to train.
+    """
+    named: list[tuple[str, Any]] = [("backbone", model.backbone)] if hasattr(model, "backbone") else []
+    named += [(layer.name, layer) for layer in _layers(model)]
+    named += [(variable.path, variable) for variable in model.trainable_variables]
+    for pattern in patterns:
+        found = [one for name, one in named if fnmatchcase(name, pattern)]
+        if not found:
+            raise ConfigError(f"freeze: no layer or variable has a name like {pattern!r}. See `spinenet-tf summary`.")
+        for one in found:
+            one.trainable = False
+    if patterns and not model.trainable_variables:
+        raise ConfigError(f"freeze: nothing is left to train. Received: {list(patterns)}")
+
+
+def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> list[str]:
+    """Give a model the weights of a run's folder or of a weights file where name and shape agree; return the others.
+
+    The file may hold a detector, a classifier or a backbone of the same graph. Of the layer that predicts classes those
+    are taken whose names agree; all, if the file has no run's config beside it and as many classes.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ConfigError: the weights are of another graph.
+    """
+    path = weights / "best.weights.h5" if weights.is_dir() else weights
+    theirs = read_architecture(path)
+    donor = _rebuild(theirs, (None, None, 3))
+    ours = model.architecture()
+    if _graph(donor.architecture()) != _graph(ours):
+        raise ConfigError(f"weights: {path} is of another graph, {theirs.get('backbone', theirs)['model']}.")
+    donor.load_weights(path)
+    fresh = copy_what_fits(donor, model, _names_beside(path), class_names)
+    taken = len(model.weights) - len(fresh)
+    logger.warning("%d of %d weights come from %s. Fresh are: %s", taken, len(model.weights), path, fresh or "none")
+    for line in differences(theirs, ours):
+        logger.warning("The architectures differ: %s", line)
+    return fresh
+
+
+def copy_what_fits(donor: keras.Model, model: keras.Model, donor_names: Names, class_names: Names) -> list[str]:
+    """Copy weights by their path where the shapes agree, and classes by their names; return the paths of the others."""
+    values = {weight.path: keras.ops.convert_to_numpy(weight) for weight in donor.weights}
+    fresh = []
+    for weight in model.weights:
+        value = values.get(weight.path)
+        if value is not None and _counts_classes(weight.path):
+            value = _by_class(value, keras.ops.convert_to_numpy(weight), donor_names, class_names)
+        if value is not None and value.shape == tuple(weight.shape):
+            weight.assign(value)
+        else:
+            fresh.append(weight.path)
+    return fresh
+
+
+def _by_class(value: np.ndarray, fresh: np.ndarray, donor_names: Names, names: Names) -> np.ndarray | None:
+    """Return `fresh [..., A * C]` with the columns of the donor's `value [..., A * D]` for each class that both know.
+
+    Weights whose last axis does not count classes, such as a depthwise kernel, are returned as they are.
+    """
+    if donor_names is None or names is None or value.shape[-1] % len(donor_names) or fresh.shape[-1] % len(names):
+        return value
+    anchors = fresh.shape[-1] // len(names)
+    if value.shape[-1] // len(donor_names) != anchors or value.shape[:-1] != fresh.shape[:-1]:
+        return value
+    common = [name for name in names if name in donor_names]
+    if not common:
+        return None
+    source = value.reshape(*value.shape[:-1], anchors, len(donor_names))
+    target = fresh.reshape(*fresh.shape[:-1], anchors, len(names)).copy()
+    target[..., [names.index(name) for name in common]] = source[..., [donor_names.index(name) for name in common]]
+    return target.reshape(fresh.shape)
+
+
+def _counts_classes(path: str) -> bool:
+    layer, _, variable = path.rpartition("/")
+    return layer in CLASS_LAYERS and not variable.startswith("depthwise")
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def _rebuild(architecture: dict[str, Any], shape: tuple[int | None, int | None, int]) -> SpineNetModel:
+    """Build the model that a weights file was written for."""
+    options = dict(architecture.get("backbone", architecture))
+    spec = options.pop("graph") | {"name": options.pop("model")}
+    backbone = Backbone(spec, shape, **options)
+    if "retinanet" in architecture:
+        head = architecture["retinanet"]
+        anchors = AnchorSpec(**architecture["anchors"])
+        return RetinaNet(backbone, head["classes"], head["depth"], head["width"], anchors)
+    if "classifier" in architecture:
+        return Classifier(backbone, architecture["classifier"]["classes"])
+    return backbone
+
+
+def _graph(architecture: dict[str, Any]) -> Any:
+    return architecture.get("backbone", architecture)["graph"]
+
+
+def _names_beside(path: Path) -> Names:
+    from spinenet_tf.training.run import Run
+
+    run = Run(path.parent)
+    return run.config().class_names if run.config_path.is_file() else None

@@ -1,0 +1,98 @@
+"""Carries a training through to its end, whatever is trained: resuming, saving, logging, stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from spinenet_tf.base import SpineNetModel
+from spinenet_tf.training.averages import WeightAverages
+from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, JsonLog, SaveBest, SaveState
+from spinenet_tf.training.clock import Clock
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.preemption import Preempted, Preemption
+from spinenet_tf.training.run import Run
+from spinenet_tf.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Task:
+    """A compiled model and what it is trained on and measured by."""
+
+    model: SpineNetModel
+    batches: Callable[[int], Any]  # step -> the endless stream of batches from there on, a function of the step alone
+    steps: int  # in an epoch
+    measures: Sequence[keras.callbacks.Callback]  # add to the logs at the end of an epoch; they see averaged weights
+    monitor: str  # what they log, and the higher the better: decides on the best weights and on early stopping
+
+
+def fit(task: Task, run: Run, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Train a model to the end of the config's epochs, or go on with it, and leave its averaged weights in it.
+
+    The run gets the config, the log, TensorBoard events, the best and the last weights, and states to resume from.
+
+    Raises:
+        RunError: see `Run.create` and `Run.check_config`.
+        StateError: see `TrainingState.restore`.
+        Preempted: SIGTERM came; the state was saved.
+        RuntimeError: the loss or a weight is not finite; the run keeps the states before.
+    """
+    model, clock, preemption = task.model, Clock(task.steps), Preemption()
+    model.optimizer.build(model.trainable_variables)
+    momentum, accumulate = config.optimizer.ema, config.optimizer.accumulate
+    averages = WeightAverages(model, momentum, clock, accumulate) if momentum is not None else None
+    state = TrainingState(run.states_folder, model, clock, averages.variables if averages else [])
+    if resume:
+        run.check_config(config)
+        state.restore()
+    first = task.batches(clock.step)  # before anything is written: the data may be at fault
+    if resume:
+        run.rewind_log(clock.epoch)
+    else:
+        run.create(config, overwrite=overwrite)
+    early = EarlyStopping(task.monitor, config.early_stopping, run.read_log())
+    best = SaveBest(run.weights_path, run.read_log(), task.monitor)
+    last = keras.callbacks.ModelCheckpoint(run.last_weights_path, save_weights_only=True)
+    with_averages = averages.in_model if averages else nullcontext
+    measured = AtEpochEnd([*task.measures, best, last], config.epochs, with_averages, preemption.interrupting)
+    board = keras.callbacks.TensorBoard(run.events_folder, write_graph=False)
+    callbacks = [clock, *([averages] if averages else []), measured, JsonLog(run.log_path, clock), board, early]
+    callbacks.append(SaveState(state, config.checkpoint_every, preemption))
+    try:
+        with preemption.noted():
+            if not early.is_due():
+                _fit(task, first, clock, config.epochs, callbacks)
+    except Preempted:
+        state.save()
+        raise Preempted(f"Stopped by SIGTERM after step {clock.step}. Go on with --resume.") from None
+    if averages:
+        averages.put_into_model()
+
+
+def _fit(task: Task, first: Any, clock: Clock, epochs: int, callbacks: list[keras.callbacks.Callback]) -> None:
+    """Finish the epoch that the clock is in the middle of, then train all others."""
+    model, epoch, batches = task.model, clock.epoch, first
+    model.stop_training = False
+    if clock.batch:
+        left = task.steps - clock.batch
+        if left:
+            model.fit(first, steps_per_epoch=left, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks)
+        else:
+            _end_epoch(model, epoch, callbacks)
+        epoch += 1
+        batches = task.batches(epoch * task.steps)
+    if epoch < epochs and not model.stop_training:
+        model.fit(batches, steps_per_epoch=task.steps, initial_epoch=epoch, epochs=epochs, callbacks=callbacks)
+
+
+def _end_epoch(model: keras.Model, epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
+    """Do what `fit` does between the last step of an epoch and the first of the next."""
+    together = keras.callbacks.CallbackList(callbacks, model=model, epochs=epoch + 1)
+    together.on_train_begin()
+    together.on_epoch_begin(epoch)
+    together.on_epoch_end(epoch, model.get_metrics_result())
+    together.on_train_end()

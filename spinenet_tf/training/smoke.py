@@ -1,0 +1,49 @@
+"""Shrink any config to something that runs in seconds: two steps of a narrow net on a few made-up images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spinenet_tf.training.config import DigitImagesSource, DigitsSource, TrainConfig
+
+SIZE = (64, 64)  # px
+STEPS = 2
+BATCH = 2
+
+# All that a row of the family's table sets: blocks and connections stay, and cost as little as they can.
+NET = {"width": 0.125, "alpha": 0.5, "repeats": 1, "endpoint": 8}
+HEAD = {"head_depth": 1, "head_width": 8, "anchor_size": 3.0}
+
+
+def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Return the config at a size that runs in seconds, its images digits that are written to `folder`.
+
+    The graph, its activation and regularisation, the optimizer, the schedule and what varies the images stay.
+
+    Raises:
+        ConfigError: the config has no data.
+    """
+    model, optimizer = config.model, config.optimizer
+    sizes = NET | HEAD if config.task == "detection" else NET
+    warmup = min(optimizer.warmup_steps, 1)
+    return config.model_copy(
+        update={
+            "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
+            "data": _digits(config, folder),
+            "weights": None,  # they are of a wider net
+            "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
+            "batch_size": BATCH,
+            "evaluation_batch_size": BATCH,
+            "steps_per_epoch": STEPS,
+            "epochs": 1,
+        }
+    )
+
+
+def _digits(config: TrainConfig, folder: Path):
+    if config.task == "classification":
+        # Of eight scenes each class has an image.
+        images = DigitImagesSource(digit_images=folder, scenes=8)
+        return config.own_images().model_copy(update={"train": images, "val": images})
+    scenes = DigitsSource(digits=folder, scenes=BATCH * STEPS, size=SIZE)
+    return config.own_data().model_copy(update={"train": scenes, "val": scenes})

@@ -1,0 +1,119 @@
+"""Reading YOLO labels: its layouts, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.problems import Problems
+from spinenet_tf.data.yolo import label_file, load_yolo, read_yolo
+
+
+def _labels(folder: Path) -> Path:
+    return folder / "labels" / "train" / "000001.txt"
+
+
+def test_a_data_yaml_names_the_folders_of_a_split(yolo_folder: Path) -> None:
+    ours, theirs = read_yolo(yolo_folder / "data.yaml", "val"), read_yolo(yolo_folder)
+    assert len(ours) == len(theirs)
+    assert ours.class_names == theirs.class_names
+    assert ours.name == "yolo-val"
+    with pytest.raises(DataError, match=r"data\.yaml: the key 'test' names no folder"):
+        read_yolo(yolo_folder / "data.yaml", "test")
+
+
+def test_names_may_be_a_map_a_file_or_missing(yolo_folder: Path) -> None:
+    names = read_yolo(yolo_folder).class_names
+    described = yolo_folder / "data.yaml"
+    described.write_text(
+        "train: images/train\nnames: {0: zero, 9: nine, 1: a, 2: b, 3: c, 4: d, 5: e, 6: f, 7: g, 8: h}"
+    )
+    assert read_yolo(described).class_names == ("zero", *"abcdefgh", "nine")
+    described.unlink()
+    assert read_yolo(yolo_folder).class_names == names  # the numbers, which are the digits' names
+    (yolo_folder / "classes.txt").write_text("\n".join("abcdefghij") + "\n")
+    assert read_yolo(yolo_folder).class_names == tuple("abcdefghij")
+
+
+def test_an_image_without_labels_has_no_objects_and_a_polygon_its_bounding_box(yolo_folder: Path) -> None:
+    _labels(yolo_folder).unlink()
+    (yolo_folder / "labels" / "train" / "000002.txt").write_text("3 0.5 0.25 0.75 0.5 0.25 1\n\n")
+    first, second, *_ = read_yolo(yolo_folder)
+    assert first.boxes.shape == (0, 4)
+    height, width = second.height, second.width
+    np.testing.assert_allclose(second.boxes, [[0.25 * height, 0.25 * width, height, 0.75 * width]])
+    assert second.classes.tolist() == [3]
+
+
+def test_labels_lie_where_images_becomes_labels() -> None:
+    assert label_file(Path("/images/x/images/train/a.b.jpg")) == Path("/images/x/labels/train/a.b.txt")
+    assert label_file(Path("images/images.png")) == Path("labels/images.txt")
+    with pytest.raises(DataError, match="in a folder named images"):
+        label_file(Path("/data/train/a.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 0.5 0.5 0.1", "line 1: a line is a class, x, y, width and height"),
+        ("1 0.5 0.5 0.1 0.1 0.9", "line 1: a line is a class, x, y, width and height"),
+        ("cat 0.5 0.5 0.1 0.1", "line 1: a line is numbers"),
+        ("1.5 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
+        ("nan 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
+        ("-1 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
+        ("10 0.5 0.5 0.1 0.1", "line 1: the class is not one of the 10. Received: 10"),
+        ("1 0.5 nan 0.1 0.1", "line 1: a box is four finite numbers"),
+        ("1 0.5 0.5 -0.1 0.1", "line 1: the box has a negative size"),
+        ("\udcff", "not a text file"),
+    ],
+)
+def test_a_fault_is_named_with_file_and_line(yolo_folder: Path, line: str, message: str) -> None:
+    _labels(yolo_folder).write_bytes(line.encode(errors="surrogateescape"))
+    with pytest.raises(DataError) as caught:
+        read_yolo(yolo_folder)
+    assert f"{_labels(yolo_folder)}: {message}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_is_none_is_named_once(yolo_folder: Path) -> None:
+    image = yolo_folder / "images" / "train" / "000003.jpg"
+    image.write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        read_yolo(yolo_folder)
+    assert str(caught.value).startswith(f"{image}: not a readable image")
+
+
+def test_labels_without_an_image_are_noted(yolo_folder: Path) -> None:
+    (yolo_folder / "images" / "train" / "000001.jpg").unlink()
+    (yolo_folder / "labels" / "classes.txt").write_text("\n".join("abcdefghij"))
+    problems = Problems()
+    load_yolo(yolo_folder, problems=problems)
+    assert [(problem.place.file, problem.refused) for problem in problems.found] == [(_labels(yolo_folder), False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "holds no keys"),
+        ("a: [", "not YAML"),
+        ("train: nowhere\nnames: [a]", "'train' is not a folder of images"),
+        ("train: images/train", "'names' is a list"),
+        ("train: images/train\nnames: {a: 1}", "'names' is a list"),
+    ],
+)
+def test_a_data_yaml_at_fault_is_named(yolo_folder: Path, text: str, message: str) -> None:
+    (yolo_folder / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_yolo(yolo_folder / "data.yaml")
+
+
+def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds the folders images and labels"):
+        read_yolo(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DataError, match="there are no images"):
+        read_yolo(tmp_path)
