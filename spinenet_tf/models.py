@@ -67,6 +67,7 @@ def classifier(
     Raises:
         ValueError: as `backbone` does.
     """
+    _published_overrides(weights, name)  # tells of missing weights before the work of building
     net = backbone(name, input_shape, **overrides)
     return _with_weights(Classifier(net, num_classes), weights, net.name)
 
@@ -94,8 +95,9 @@ def detector(
         raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
     _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
     row = variant(name)
+    published = _published_overrides(weights, name)
     if weights == "coco":
-        overrides = {"background": True} | _published_overrides(weights, name) | overrides
+        overrides = {"background": True} | published | overrides
     net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
     anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
     model = RetinaNet(

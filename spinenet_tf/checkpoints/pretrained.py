@@ -47,9 +47,20 @@ class DownloadError(RuntimeError):
     """Weights that could not be fetched; the message says what to download by hand, and where to put it."""
 
 
-def published_overrides(weights: str | os.PathLike | None, name: object) -> dict[str, Any]:
-    """Return the overrides of the factory with which `weights` were trained: those of "coco" differ from its own."""
-    return {"activation": ARCHIVES[name].activation} if weights == "coco" and name in ARCHIVES else {}
+def published_overrides(weights: str | os.PathLike, name: object) -> dict[str, Any]:
+    """Return the overrides of the factory with which `weights` were trained: those of "coco" differ from its own.
+
+    Raises:
+        ValueError: no COCO weights of `name` are published.
+        FileNotFoundError: `weights` are neither "coco" nor a file.
+    """
+    if weights == "coco":
+        if name not in ARCHIVES:
+            raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: name={name!r}")
+        return {"activation": ARCHIVES[name].activation}
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f'There are no weights {weights}: it is neither a file nor "coco".')
+    return {}
 
 
 def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> None:
@@ -58,18 +69,15 @@ def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> No
     "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
 
     Raises:
-        ValueError: no COCO weights of `name` are published.
+        ValueError: COCO weights do not fit the model's head.
         DownloadError: there is no network, or the server does not have the file.
         CheckpointError: the archive holds another architecture or no checkpoint.
-        FileNotFoundError: there is no such file.
     """
     path = Path(weights)
     if weights == "coco":
         _load_coco(model, name)
     elif path.name.endswith(SUFFIX):
         model.load_weights(path)
-    elif not path.is_file():
-        raise FileNotFoundError(f'There are no weights {path}: it is neither a file nor "coco".')
     else:
         load_archive(model, path)
 
@@ -98,8 +106,6 @@ def cache_folder() -> Path:
 
 
 def _load_coco(model: Network, name: str) -> None:
-    if name not in ARCHIVES:
-        raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: name={name!r}")
     if isinstance(model, Classifier):
         raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
     if isinstance(model, RetinaNet) and model.num_classes != COCO_COUNT:
