@@ -1,4 +1,4 @@
-"""The state of a training on disk: all that the next step depends on, so that a resumed run ends the same to the bit."""
+"""The state of a training on disk: all that the next step depends on, so that a resumed run ends bit for bit alike."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from spinenet_tf.training.finetuning import copy_what_fits, freeze, load_what_fi
 HEAD = {"max_level": 5, "endpoint": 8, "head_depth": 1, "head_width": 8}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(tiny_spec, randomize):
-    """Return `make(classes, seed)`: a detector with random weights."""
-    return lambda classes, seed=0: randomize(detector(tiny_spec, classes, (64, 64, 3), **HEAD), seed)
+    """Return `make(classes, seed)`: a detector with random weights, one for each number of classes."""
+    build = cache(lambda classes: detector(tiny_spec, classes, (64, 64, 3), **HEAD))
+    return lambda classes, seed=0: randomize(build(classes), seed)
 
 
 def values(model) -> dict[str, np.ndarray]:
@@ -51,18 +53,16 @@ def test_all_else_is_taken_whole(make) -> None:
 
 
 def test_other_classes_of_the_same_number_begin_afresh(make) -> None:
-    donor, model = make(2, seed=1), make(2, seed=2)
+    donor, model = make(2), make(2)
     fresh = copy_what_fits(donor, model, ("cat", "dog"), ("emu", "ant"))
     assert fresh == ["class_predictor/kernel", "class_predictor/bias"]
 
 
-@pytest.mark.parametrize("kind", ["detector", "classifier", "backbone"])
+@pytest.mark.parametrize("kind", ["detector", "classifier"])
 def test_a_file_says_what_it_holds(tmp_path: Path, tiny_spec, make, randomize, kind: str, caplog) -> None:
-    plain = {"max_level": 5, "endpoint": 8}
     builders = {
         "detector": lambda: make(3, seed=1),
-        "classifier": lambda: randomize(classifier(tiny_spec, 7, (64, 64, 3), **plain), 1),
-        "backbone": lambda: randomize(backbone(tiny_spec, (64, 64, 3), **plain), 1),
+        "classifier": lambda: randomize(classifier(tiny_spec, 7, (64, 64, 3), max_level=5, endpoint=8), 1),
     }
     donor, model = builders[kind](), make(4, seed=2)
     donor.save_weights(tmp_path / "donor.weights.h5")
@@ -83,14 +83,16 @@ def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, ti
 
     stranger = backbone("spinenet_mobile_49xs", (64, 64, 3), width=0.25, max_level=5, endpoint=8)
     stranger.save_weights(tmp_path / "stranger.weights.h5")
-    with pytest.raises(ConfigError, match="stranger.weights.h5 is of another graph, spinenet_mobile_49xs"):
+    with pytest.raises(ConfigError, match=r"stranger\.weights\.h5 is of another graph, spinenet_mobile"):
         load_what_fits(make(4), tmp_path / "stranger.weights.h5", None)
     with pytest.raises(FileNotFoundError, match="There is no weights file"):
         load_what_fits(make(4), tmp_path / "nowhere.weights.h5", None)
 
 
-def test_frozen_layers_stay_as_they_are_and_their_statistics_too(make, images) -> None:
-    model = make(2)
+def test_frozen_layers_stay_as_they_are_and_their_statistics_too(tiny_spec, images) -> None:
+    model = detector(tiny_spec, 2, (64, 64, 3), **HEAD)
+    with pytest.raises(ConfigError, match="freeze: no layer or variable has a name like 'blok'"):
+        freeze(model, ["blok"])
     freeze(model, ["backbone", "box_conv0/*"])
     model.compile("sgd", run_eagerly=True)
     before = values(model)
@@ -100,10 +102,5 @@ def test_frozen_layers_stay_as_they_are_and_their_statistics_too(make, images) -
     frozen = {*values(model.backbone), "box_conv0/kernel", "box_conv0/bias"}
     assert not moved & frozen
     assert {"class_conv0/kernel", "class_conv0_P3_bn/moving_mean", "class_predictor/bias"} <= moved
-
-
-def test_a_pattern_that_fits_nothing_is_refused(make) -> None:
-    with pytest.raises(ConfigError, match="freeze: no layer or variable has a name like 'blok'"):
-        freeze(make(2), ["stem_*", "blok"])
     with pytest.raises(ConfigError, match="freeze: nothing is left to train"):
-        freeze(make(2), ["*"])
+        freeze(model, ["*"])

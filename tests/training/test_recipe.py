@@ -6,7 +6,6 @@ import json
 from functools import partialmethod
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -32,11 +31,8 @@ def read(tmp_path: Path, tiny_model, write_config):
 
 def test_a_run_holds_config_weights_log_and_events(tiny_run: Path, tiny_model) -> None:
     run = Run(tiny_run)
-    assert sorted(path.name for path in tiny_run.iterdir()) == sorted(
-        path.name
-        for path in (run.config_path, run.weights_path, run.last_weights_path, run.log_path)
-        + (run.events_folder, run.states_folder)
-    )
+    files = (run.config_path, run.weights_path, run.last_weights_path, run.log_path)
+    assert set(tiny_run.iterdir()) == {*files, run.events_folder, run.states_folder}
     config = run.config()
     assert (config.class_names, config.epochs, config.optimizer.warmup_steps) == (("digit",), 2, 1)
     assert all(list((run.events_folder / part).glob("events.out.tfevents.*")) for part in ("train", "validation"))
