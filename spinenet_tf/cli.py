@@ -85,10 +85,9 @@ def train(
     folder = run or Path("runs") / path.stem
     resolved = read_config(path, overrides)
     if smoke:
-        from spinenet_tf.training.smoke import smoke as shrink
-
-        resolved = shrink(resolved, folder.with_name(f"{folder.name}-data"))
-    _carry_out(resolved, folder, resume=resume, overwrite=overwrite)
+        _try_out(resolved, folder, resume=resume, overwrite=overwrite)
+    else:
+        train_config(resolved, folder, resume=resume, overwrite=overwrite)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 
@@ -264,7 +263,18 @@ def _import_tensorflow_quietly() -> None:
         import tensorflow  # noqa: F401
 
 
-def _carry_out(config, folder: Path, **options) -> None:
+def _try_out(config, folder: Path, **options) -> None:
+    """Train a config shrunk to seconds; its images go to a temporary folder."""
+    from tempfile import TemporaryDirectory
+
+    from spinenet_tf.training.smoke import smoke
+
+    with TemporaryDirectory() as images:
+        train_config(smoke(config, Path(images)), folder, **options)
+
+
+def train_config(config, folder: Path, **options) -> None:
+    """Train what a config's task asks for."""
     if config.task == "classification":
         from spinenet_tf.training.classification import train_classifier
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ from PIL import Image
 
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset, Example
 from spinenet_tf.data.digits import Split, read_digits
+from spinenet_tf.data.folders import new_folder
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
 
@@ -37,16 +35,11 @@ def cut_objects(dataset: DetectionDataset, folder: Path) -> None:
 
     The folder appears complete or not at all.
     """
-    workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as workplace:
         for name in dataset.class_names:
             (workplace / name).mkdir()
         for example in dataset:
             _cut(example, dataset.class_names, workplace)
-        workplace.chmod(0o755)  # mkdtemp keeps everyone else out
-        os.replace(workplace, folder)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _cut(example: Example, class_names: tuple[str, ...], folder: Path) -> None:
@@ -57,4 +50,4 @@ def _cut(example: Example, class_names: tuple[str, ...], folder: Path) -> None:
         top, left = np.floor(np.maximum(middle - side / 2, 0)).astype(int)
         bottom, right = np.ceil(middle + side / 2).astype(int)  # slicing ends at the image's own end
         cut = Image.fromarray(image[top:bottom, left:right])
-        cut.save(folder / class_names[label] / f"{example.path.stem}-{number}.png")
+        cut.save(folder / class_names[label] / f"{Path(example.path.name).stem}-{number}.png")

@@ -48,6 +48,9 @@ def compile_classifier(classifier: Classifier, optimizer: keras.Optimizer, label
         keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
     ]
     classifier.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
+    # Keras makes the metrics' variables at the first batch, and a state to resume from holds them already.
+    classifier.compute_metrics(None, ops.zeros([1]), ops.zeros([1, classifier.num_classes]))
+    classifier.reset_metrics()
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

@@ -33,7 +33,8 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
             "weights": None,  # they are of a wider net
             "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
             "batch_size": BATCH,
-            "evaluation_batch_size": BATCH,
+            "evaluation_batch_size": BATCH * STEPS,
+            "log_images": min(config.log_images, 1),
             "steps_per_epoch": STEPS,
             "epochs": 1,
         }

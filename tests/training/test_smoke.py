@@ -1,9 +1,9 @@
-"""Every shipped config trains: two steps of its own graph, narrowed, with its own optimizer, schedule and variation."""
+"""Every shipped config trains: with its own optimizer, schedule, loss, regularisation, data options and overrides."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,38 +11,41 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.family import variant
-from spinenet_tf.training.config import TrainConfig, find_config, read_config
+from spinenet_tf import ArchitectureSpec, BlockSpec
+from spinenet_tf.cli import train_config
+from spinenet_tf.family import VARIANTS
+from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.run import Run
-from spinenet_tf.training.smoke import SIZE, smoke
+from spinenet_tf.training.smoke import smoke
 
-SHIPPED = sorted(entry.name.removesuffix(".yaml") for entry in files("spinenet_tf.configs").iterdir())
-SHIPPED = [name for name in SHIPPED if not name.startswith("__")]
+SHIPPED = sorted(
+    entry.name.removesuffix(".yaml") for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml")
+)
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eagerly() -> Iterator[None]:
+    """Train without graphs: tracing the steps takes ten times as long as taking them."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def graph(kind: str, widths: dict[int, int]) -> ArchitectureSpec:
+    """Return the least that has outputs P3 to P7: every node is read by the next two."""
+    blocks = tuple(BlockSpec(level, kind, (node, node + 1), is_output=True) for node, level in enumerate(range(3, 8)))
+    return ArchitectureSpec(f"least_{kind}", (1, 2) if kind == "mbconv" else (2, 2), blocks, widths)
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory) -> Callable[[TrainConfig], Run]:
-    """Return `train(config)`: the run of a shrunk config.
-
-    Shrunk, the members of a family are one net: what is the same but for the model's name is trained once.
-    """
-    from spinenet_tf.cli import _carry_out
-
-    runs: dict[str, Run] = {}
-
-    def carry_out(config: TrainConfig) -> Run:
-        graph = variant(config.model.name).graph.name
-        key = config.model_copy(update={"model": config.model.model_copy(update={"name": graph})}).to_yaml()
-        if key not in runs:
-            folder = tmp_path_factory.mktemp("smoke") / "run"
-            _carry_out(config, folder)
-            runs[key] = Run(folder)
-        return runs[key]
-
-    # Tracing the steps would take ten times as long as taking them.
-    tf.config.run_functions_eagerly(True)
-    yield carry_out
-    tf.config.run_functions_eagerly(False)
+def least_family() -> Iterator[None]:
+    """Put the least graph of its kind in place of each of the family, which tests/test_models.py builds whole."""
+    standard, mobile = (graph(kind, {level: 64 for level in range(8)}) for kind in ("bottleneck", "mbconv"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, row in VARIANTS.items():
+            patch.setitem(VARIANTS, name, replace(row, graph=mobile if row.graph.is_mobile else standard))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +53,53 @@ def digits(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("digits")
 
 
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
+@pytest.fixture(scope="module")
+def train(tmp_path_factory, least_family) -> Callable[[TrainConfig], Run]:
+    """Return `train(config)`: the run of a shrunk config; what is the same but for the model's name is trained once."""
+    runs: dict[str, Run] = {}
+
+    def carry_out(config: TrainConfig) -> Run:
+        graph = VARIANTS[config.model.name].graph.name
+        key = config.to_yaml().replace(f"name: {config.model.name}\n", f"name: {graph}\n")
+        if key not in runs:
+            runs[key] = Run(tmp_path_factory.mktemp("smoke") / "run")
+            train_config(config, runs[key].folder)
+        return runs[key]
+
+    return carry_out
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_config_trains(name: str, train, digits) -> None:
+def test_every_shipped_config_trains(name: str, train, digits: Path) -> None:
     config = smoke(read_config(find_config(name)), digits)
     run = train(config)
     (row,) = run.read_log()
     assert row["step"] == 2
-    assert np.isfinite([value for value in row.values()]).all()
+    assert np.isfinite(list(row.values())).all()
     assert {"detection": "val_AP50", "classification": "val_top1"}[config.task] in row
     assert run.weights_path.is_file()
-    assert run.config().model.image_size == SIZE
+
+
+def test_the_graph_and_what_varies_the_images_stay_and_sizes_shrink(tmp_path: Path) -> None:
+    whole = read_config(find_config("spinenet-190-1280-c"))
+    small = smoke(whole, tmp_path)
+    assert small.model.name == "spinenet_190"
+    assert small.model.overrides.items() >= whole.model.overrides.items()
+    assert small.data.scale == whole.data.scale == (0.1, 1.9)
+    assert small.optimizer.learning_rate == whole.optimizer.learning_rate == 0.3
+    assert (small.epochs, small.steps_per_epoch, small.model.image_size) == (1, 2, (64, 64))
+    assert not any(tmp_path.iterdir()), "nothing is written before training reads its data"
+
+
+def test_a_config_without_data_is_refused(tmp_path: Path) -> None:
+    config = read_config(find_config("digits")).model_copy(update={"data": None})
+    with pytest.raises(ConfigError, match="has no data"):
+        smoke(config, tmp_path)
+
+
+def test_the_command_tries_a_published_net_and_writes_nothing_but_its_run(tmp_path: Path, succeed, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    succeed("train", "spinenet-49s-640-b", "--smoke", "--run", "tried")
+    assert [path.name for path in tmp_path.iterdir()] == ["tried"]
+    assert Run("tried").config().model.name == "spinenet_49s"
+    assert len(Run("tried").read_log()) == 1
