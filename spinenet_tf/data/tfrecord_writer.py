@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     return [Path(folder) / name for name in names]
 
 
-def _records(read: Annotations, images: Iterable[Entry]) -> Iterable[tf.train.Example]:
+def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Example]:
     names = {entry["id"]: entry["name"] for entry in read.categories}
     objects: dict[int, list[Entry]] = defaultdict(list)
     for entry in read.annotations:
