@@ -124,5 +124,6 @@ def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
 def test_training_stops_when_the_loss_is_not_finite_and_saves_nothing_of_it(tmp_path: Path, read) -> None:
     steps = ("optimizer.name=sgd", "optimizer.learning_rate=1e38", "optimizer.clip_global_norm=null")
     config = read(*steps, "optimizer.warmup_steps=0")
-    refuse(config, tmp_path / "run", RuntimeError, "NaN or Inf loss")
+    refuse(config, tmp_path / "run", RuntimeError, r"NaN or Inf loss at step 2 \(epoch 1\)")
     assert not Run(tmp_path / "run").last_weights_path.exists()
+    assert not Run(tmp_path / "run").states_folder.exists()
