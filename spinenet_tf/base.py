@@ -92,7 +92,10 @@ class SpineNetModel(keras.Model):
 
     @contextmanager
     def _without_optimizer(self) -> Iterator[None]:
-        optimizer = self.optimizer
+        optimizer = getattr(self, "optimizer", None)  # a model that was not compiled has none
+        if optimizer is None:
+            yield
+            return
         # Around Keras's and TensorFlow's own tracking of attributes, which would take it for another child.
         object.__setattr__(self, "optimizer", None)
         try:

@@ -17,6 +17,7 @@ from spinenet_tf.detection.assignment import assign
 from spinenet_tf.detection.decoding import detections
 from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss
 from spinenet_tf.heads import retinanet_head
+from spinenet_tf.replicas import replica_count, sum_over_replicas
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,16 @@ class RetinaNet(SpineNetModel):
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
         targets = assign(all_anchors, y["boxes"], y["classes"])
         class_logits, box_deltas = self.flatten(y_pred)
-        losses = retinanet_loss(class_logits, box_deltas, all_anchors, targets, **asdict(self.loss_spec))
+        replicas = replica_count()
+        # So that the mean over the replicas, which `fit` minimises and logs, is the loss of the whole batch.
+        positives = sum_over_replicas(ops.sum(ops.cast(targets.positive, "float32")))
+        normalizer = (positives + 1.0) / replicas
+        losses = retinanet_loss(
+            class_logits, box_deltas, all_anchors, targets, **asdict(self.loss_spec), normalizer=normalizer
+        )
         self.class_loss.update_state(losses["class_loss"])
         self.box_loss.update_state(losses["box_loss"])
-        return sum(self.losses, losses["class_loss"] + losses["box_loss"])
+        return sum(self.losses, losses["class_loss"] + losses["box_loss"]) / replicas
 
     def flatten(self, raw: Mapping[str, Mapping[str, Any]]) -> tuple:
         """Join raw outputs over the levels: class logits `[B, N, num_classes]`, box deltas `[B, N, 4]`."""

@@ -59,15 +59,18 @@ def retinanet_loss(
     box_loss: str = "huber",
     huber_delta: float = 0.1,
     box_weight: float = 50.0,
+    normalizer: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimised.
 
     `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
-    times `box_weight`. Both are sums over the batch divided by its positives + 1, so that a batch without ground truth
-    is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones, whose usual weight is 2.
+    times `box_weight`. Both are sums over the batch divided by `normalizer`, by default its positives + 1, so that a
+    batch without ground truth is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones, whose usual
+    weight is 2.
     """
     positive = assignment.positive
-    normalizer = ops.sum(ops.cast(positive, "float32")) + 1.0
+    if normalizer is None:
+        normalizer = ops.sum(ops.cast(positive, "float32")) + 1.0
     class_loss = focal_loss(class_logits, assignment.class_targets, focal_alpha, focal_gamma)
     if box_loss == "giou":
         box_losses = giou_loss(decode(box_deltas, anchors), decode(assignment.box_targets, anchors))

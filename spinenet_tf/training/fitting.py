@@ -42,7 +42,6 @@ def fit(task: Task, run: Run, config: TrainConfig, *, resume: bool = False, over
         RuntimeError: the loss or a weight is not finite; the run keeps the states before.
     """
     model, clock, preemption = task.model, Clock(task.steps), Preemption()
-    model.optimizer.build(model.trainable_variables)
     momentum, accumulate = config.optimizer.ema, config.optimizer.accumulate
     averages = WeightAverages(model, momentum, clock, accumulate) if momentum is not None else None
     state = TrainingState(run.states_folder, model, clock, averages.variables if averages else [])

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import keras
 
+from spinenet_tf.replicas import replica_count, sum_over_replicas
+
 
 def _fuses() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
+class _ClipsTogether:
+    """Clip the gradient of the whole batch, where Keras clips the part of each replica before it sums them."""
+
+    def _clip_gradients(self, gradients):
+        replicas = replica_count()
+        clipped = super()._clip_gradients(sum_over_replicas(list(gradients)))  # type: ignore[misc]
+        return [gradient / replicas for gradient in clipped] if replicas > 1 else clipped
+
+
 @keras.saving.register_keras_serializable("spinenet_tf")
-class Adam(keras.optimizers.Adam):
+class Adam(_ClipsTogether, keras.optimizers.Adam):
     """Adam (Kingma 2015) as Keras has it; AMSGrad takes Keras's own path."""
 
     def update_step(self, gradient, variable, learning_rate):
@@ -41,7 +52,7 @@ class Adam(keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class SGD(keras.optimizers.SGD):
+class SGD(_ClipsTogether, keras.optimizers.SGD):
     """Stochastic gradient descent with momentum as Keras has it."""
 
     def update_step(self, gradient, variable, learning_rate):

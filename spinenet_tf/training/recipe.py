@@ -14,6 +14,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
+from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
 from spinenet_tf.training.fitting import Task, fit
 from spinenet_tf.training.optimizers import SGD, Adam
@@ -55,10 +56,10 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int, *, resume: bool = False) -> Model:
-    """Build and compile the model of a config as its training begins: seed, precision, weights, frozen layers.
+    """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers.
 
     Raises:
-        ConfigError: as `build`, `freeze` and `load_what_fits` do.
+        ConfigError: as `build`, `scope`, `freeze` and `load_what_fits` do.
         FileNotFoundError: there are no weights to start from.
     """
     keras.utils.set_random_seed(config.seed)
@@ -68,14 +69,16 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         tf.config.experimental.enable_op_determinism()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
-    try:
-        model = build(config)
-    finally:
-        keras.config.set_dtype_policy(before)
-    if config.weights is not None and not resume:
-        load_what_fits(model, config.weights, config.class_names)
-    freeze(model, config.freeze)
-    model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+    with scope(config):
+        try:
+            model = build(with_global_statistics(config))
+        finally:
+            keras.config.set_dtype_policy(before)
+        if config.weights is not None and not resume:
+            load_what_fits(model, config.weights, config.class_names)
+        freeze(model, config.freeze)
+        model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+        model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -1,0 +1,143 @@
+"""A run that was stopped anywhere, and resumed, ends with the same weights to the last bit as one that was not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from functools import partialmethod
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf.family import Variant
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training import fitting, recipe
+from spinenet_tf.training.callbacks import CocoEvaluation
+from spinenet_tf.training.clock import Clock
+from spinenet_tf.training.config import read_config
+from spinenet_tf.training.preemption import Preempted
+from spinenet_tf.training.run import Run
+
+EPOCHS, STEPS = 2, 4
+# Dropped branches, averages, momenta, accumulated gradients, warm-up and shuffling: all that has a memory.
+OVERRIDES = [
+    "model.overrides={max_level: 5, score_threshold: 0.001, stochastic_depth: 0.3}",
+    "data.train.scenes=10",
+    "optimizer={name: adam, learning_rate: 0.64, warmup_steps: 2, ema: 0.9, accumulate: 2}",
+    "batch_size=2",
+    f"epochs={EPOCHS}",
+    f"steps_per_epoch={STEPS}",
+    "checkpoint_every=2",
+    "evaluate_every=2",
+    "model.image_size=[32, 32]",
+    "log_images=0",
+]
+
+
+class SignalAt(keras.callbacks.Callback):
+    """Send a signal to this process while it trains on a batch of the run, counted from 1."""
+
+    def __init__(self, clock: Clock, step: int, number: signal.Signals):
+        super().__init__()
+        self.clock, self.step, self.number = clock, step, number
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.clock.step + 1 == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def signal_at(patch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
+    fit = fitting._fit
+
+    def fit_with_signal(task, first, clock, epochs, callbacks):
+        fit(task, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
+
+    patch.setattr(fitting, "_fit", fit_with_signal)
+
+
+CHILD = """
+import pickle, signal, sys
+from functools import partialmethod
+import pytest
+from spinenet_tf.family import VARIANTS
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training import recipe
+from spinenet_tf.training.config import read_config
+sys.path.insert(0, sys.argv[1])
+from test_resume import OVERRIDES, signal_at
+
+VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[2]))
+RetinaNet.compile = partialmethod(RetinaNet.compile, run_eagerly=True)
+signal_at(pytest.MonkeyPatch(), int(sys.argv[5]), signal.SIGKILL)
+recipe.train(read_config(sys.argv[3], OVERRIDES), sys.argv[4])
+"""
+
+
+def kill_in_step(step: int, config_path: Path, folder: Path, row: Variant) -> None:
+    """Train in another process, which is killed as by `kill -9`."""
+    arguments = [str(Path(__file__).parent), pickle.dumps(row).hex(), str(config_path), str(folder), str(step)]
+    child = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
+
+
+def terminate_in_evaluation(self, epoch: int, logs=None) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("still evaluating")
+
+
+def positions(run: Run) -> list[tuple[int, ...]]:
+    """Return epoch and batch of the states that are kept."""
+    return sorted(tuple(map(int, path.name.split("-")[1:4:2])) for path in run.states_folder.iterdir())
+
+
+def rows(run: Run) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.read_log()]
+
+
+@pytest.mark.slow
+def test_a_run_resumes_exactly_wherever_it_was_stopped(
+    tmp_path: Path, tiny_model, tiny_row, write_config, monkeypatch, caplog
+) -> None:
+    """Killed at a random step, terminated in its evaluation and inside an epoch, and its newest state damaged."""
+    # Tracing a graph takes ten times as long as these steps.
+    monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
+    path = write_config(tmp_path)
+    config, run, whole = read_config(path, OVERRIDES), Run(tmp_path / "stopped"), Run(tmp_path / "whole")
+    expected = recipe.train(config, whole.folder).get_weights()
+
+    step = random.SystemRandom().randint(1, STEPS)
+    kill_in_step(step, path, run.folder, tiny_row)
+    assert positions(run) == ([(0, 2)] if step > 2 else []), f"killed in step {step}"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CocoEvaluation, "on_epoch_end", terminate_in_evaluation)
+        with pytest.raises(Preempted, match=f"Stopped by SIGTERM after step {STEPS}. Go on with --resume."):
+            recipe.train(config, run.folder, resume=True)
+    assert positions(run) == [(0, 2), (0, STEPS)]
+    assert rows(run) == []
+
+    with monkeypatch.context() as patch:
+        signal_at(patch, STEPS + 2, signal.SIGTERM)
+        with pytest.raises(Preempted, match=f"after step {STEPS + 2}"):
+            recipe.train(config, run.folder, resume=True)
+    assert positions(run) == [(1, 0), (1, 2)]
+    assert rows(run) == rows(whole)[:1], "what was interrupted was evaluated again"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "it was given back"
+
+    newest = max(run.states_folder.iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    resumed = recipe.train(config, run.folder, resume=True).get_weights()
+    assert f"{newest} is damaged: falling back to the state before it." in caplog.text
+    for mine, other in zip(resumed, expected, strict=True):
+        np.testing.assert_array_equal(mine, other, err_msg=f"killed in step {step}")
+    assert rows(run) == rows(whole), "metrics and AP as if there had been no interruption"
+    for name in ("best.weights.h5", "last.weights.h5"):
+        stored = [one.load(one.folder / name)[0].get_weights() for one in (run, whole)]
+        for mine, other in zip(*stored, strict=True):
+            np.testing.assert_array_equal(mine, other)
