@@ -55,7 +55,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         "ap_int8": ap["exported"],
         "sizes_bytes": {"keras_weights": weights.stat().st_size}
         | {name: report.size for name, report in reports.items()},
-        "latencies_ms": _latencies(detector, paths),
+        "latencies_ms": _latencies(detector, paths, config.model.image_size),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
         "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
@@ -65,14 +65,14 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     return summary
 
 
-def _latencies(detector: RetinaNet, paths: dict[str, Path]) -> dict[str, float]:
+def _latencies(detector: RetinaNet, paths: dict[str, Path], image_size: tuple[int, int]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
     forms: dict[str, Callable] = {
         "keras_weights": detector.predict_on_batch,
         "saved_model": _serve(paths["saved_model"]),
     }
     forms |= {name: load_predictor(paths[name]).predict for name in ("tflite", "tflite_int8")}
-    image = np.zeros((1, *detector.backbone.image_shape), np.float32)
+    image = np.zeros((1, *image_size, 3), np.float32)
     return {name: _median_ms(lambda predict=predict: predict(image)) for name, predict in forms.items()}
 
 

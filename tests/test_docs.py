@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from spinenet_tf.data.digits import write_digits
-from spinenet_tf.training.config import Source
+from spinenet_tf.training.sources import Source
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-own-data.md"
 SHORT = ["epochs=1", "steps_per_epoch=2", "evaluate_every=1", "batch_size=4", "model.image_size=[64,64]"]

@@ -71,7 +71,8 @@ def training_batches(
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 5)
 
         def one() -> tuple[tf.Tensor, ...]:
-            return random_scale_crop(*upright(index, seeds[0], seeds[2]), *image_size, *scale, seeds[1])
+            image, boxes, classes = upright(index, seeds[0], seeds[2])
+            return random_scale_crop(image, boxes, classes, *image_size, *scale, seeds[1])
 
         if mosaics:
             joins = tf.random.stateless_uniform([], seeds[3]) < mosaics

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinenet_tf.training.config import DigitImagesSource, DigitsSource, TrainConfig
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.sources import DigitImagesSource, DigitsSource
 
 SIZE = (64, 64)  # px
 STEPS = 2

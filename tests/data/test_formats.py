@@ -12,7 +12,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats import load
 from spinenet_tf.data.pipeline import check_images, evaluation_batches
 from spinenet_tf.data.tfrecord_writer import write_tfrecord
-from spinenet_tf.training.config import CocoSource, TfrecordSource, VocSource, YoloSource
+from spinenet_tf.training.sources import CocoSource, TfrecordSource, VocSource, YoloSource
 
 
 @pytest.fixture

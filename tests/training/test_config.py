@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spinenet_tf.training.config import (
-    CocoSource,
-    ConfigError,
-    DigitsSource,
-    TfdsSource,
-    TfrecordSource,
-    VocSource,
-    YoloSource,
-    find_config,
-    read_config,
-)
+from spinenet_tf.training.config import ConfigError, find_config, read_config
+from spinenet_tf.training.sources import CocoSource, DigitsSource, TfdsSource, TfrecordSource, VocSource, YoloSource
 
 SHIPPED = sorted(entry.name for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml"))
 SMALLEST = """
@@ -84,8 +75,8 @@ def test_overrides_are_yaml_and_the_last_one_counts(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("epoch=3", r"mine.yaml: Unknown key 'epoch'. Did you mean 'epochs'\? Valid are: model, data, "),
-        ("zzz=3", r"mine.yaml: Unknown key 'zzz'. Valid are: model, data, "),
+        ("epoch=3", r"mine.yaml: Unknown key 'epoch'. Did you mean 'epochs'\? Valid are: task, model, data, "),
+        ("zzz=3", r"mine.yaml: Unknown key 'zzz'. Valid are: task, model, data, "),
         ("data.val.scnes=3", r"mine.yaml: data.val: Unknown key 'scnes'. Did you mean 'scenes'\?"),
         ("data.train.image=3", r"mine.yaml: data.train: Unknown key 'image'. Did you mean 'images'\?"),
         ("data.train={annotations: b}", r"mine.yaml: data.train.images: Field required$"),

@@ -1,0 +1,147 @@
+"""Where a config's images come from: one key tells the format, and `read` gives the data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
+
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.training.schema import Count, Strict
+
+
+class CocoSource(Strict):
+    """A COCO JSON file and the folder of its images."""
+
+    annotations: Path
+    images: Path
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the files themselves."""
+        from spinenet_tf.data.coco import read_coco
+
+        return read_coco(self.annotations, self.images)
+
+
+class DigitsSource(Strict):
+    """The embedded data set: handwritten digits on photographs, written to `folder` where it is not there yet."""
+
+    digits: Path
+    scenes: Count
+    classes: Literal[1, 10] = 10
+    seed: int = 0
+    size: tuple[Count, Count] = (128, 160)  # of a scene in px, about
+
+    def read(self, split: Literal["train", "val"]) -> DetectionDataset:
+        """Write the scenes if needed, and read them as COCO files."""
+        from spinenet_tf.data.digits import read_digits
+
+        return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size)
+
+
+class TfrecordSource(Strict):
+    """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
+
+    tfrecords: Path
+    categories: Path | None = None  # JSON with a list "categories"; default: categories.json beside the files
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the files themselves."""
+        from spinenet_tf.data.tfrecord import read_tfrecord
+
+        return read_tfrecord(self.tfrecords, self.categories)
+
+
+class YoloSource(Strict):
+    """YOLO labels: a data.yaml, of which the split is read, or a folder with images and labels."""
+
+    yolo: Path
+    split: str | None = None  # a key of data.yaml; default: "train" or "val", as the config uses it
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set."""
+        from spinenet_tf.data.yolo import read_yolo
+
+        return read_yolo(self.yolo, self.split or split)
+
+
+class VocSource(Strict):
+    """A Pascal VOC folder."""
+
+    voc: Path
+    split: str | None = None  # a list in ImageSets/Main; default: all images
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.voc import read_voc
+
+        return read_voc(self.voc, self.split)
+
+
+class TfdsSource(Strict):
+    """A data set of TensorFlow Datasets that is prepared already."""
+
+    tfds: str
+    split: str  # such as "train" or "train[:10%]"
+    data_dir: Path | None = None
+
+    def read(self, split: str) -> DetectionDataset:
+        """Read the data set; `split` is told by the field of that name."""
+        from spinenet_tf.data.tfds import read_tfds
+
+        return read_tfds(self.tfds, self.split, self.data_dir)
+
+
+def _kind_of_source(source: Any) -> str:
+    keys = source if isinstance(source, dict) else getattr(type(source), "model_fields", ())
+    return next((f"({key})" for key in ("digits", "tfrecords", "yolo", "voc", "tfds") if key in keys), "(coco)")
+
+
+# Told apart by a key, since trying all would report the faults of all.
+Source = Annotated[
+    Annotated[CocoSource, Tag("(coco)")]
+    | Annotated[DigitsSource, Tag("(digits)")]
+    | Annotated[TfrecordSource, Tag("(tfrecords)")]
+    | Annotated[YoloSource, Tag("(yolo)")]
+    | Annotated[VocSource, Tag("(voc)")]
+    | Annotated[TfdsSource, Tag("(tfds)")],
+    Discriminator(_kind_of_source),
+]
+
+
+class FolderSource(Strict):
+    """A folder with a folder of images for each class."""
+
+    folder: Path
+
+    def read(self, split: str) -> ClassificationDataset:
+        """Read the data set; `split` is told by the folder itself."""
+        from spinenet_tf.data.image_folder import read_image_folder
+
+        return read_image_folder(self.folder)
+
+
+class DigitImagesSource(Strict):
+    """The digits of the embedded data set, each an image of its own, written to `digit_images` if need be."""
+
+    digit_images: Path
+    scenes: Count  # that the digits are cut out of: three or four of each
+    seed: int = 0
+
+    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
+        """Write the images if needed, and read them as an image folder."""
+        from spinenet_tf.data.digit_images import read_digit_images
+
+        return read_digit_images(self.digit_images, split, self.scenes, self.seed)
+
+
+def _kind_of_images(source: Any) -> str:
+    is_digits = "digit_images" in source if isinstance(source, dict) else isinstance(source, DigitImagesSource)
+    return "(digits)" if is_digits else "(folder)"
+
+
+ImageSource = Annotated[
+    Annotated[FolderSource, Tag("(folder)")] | Annotated[DigitImagesSource, Tag("(digits)")],
+    Discriminator(_kind_of_images),
+]
