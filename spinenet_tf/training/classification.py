@@ -21,10 +21,15 @@ from spinenet_tf.training.run import Run, build_classifier
 def train_classifier(
     config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False
 ) -> Classifier:
-    """Train a classifier and write its run to `folder`, as `recipe.train` does with a detector; raises as it does."""
+    """Train a classifier and write its run to `folder`, as `recipe.train` does with a detector; raises as it does.
+
+    It trains on one device: another `distribution` is a ConfigError.
+    """
     from spinenet_tf.data.classification import training_batches
     from spinenet_tf.data.pipeline import data_errors
 
+    if config.distribution is not None:
+        raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
     training, validation = _read_data(config)

@@ -23,7 +23,7 @@ from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExampl
 from spinenet_tf.data.digit_images import cut_objects
 from spinenet_tf.data.digits import read_digits
 from spinenet_tf.data.image_folder import read_image_folder
-from spinenet_tf.data.images import normalize
+from spinenet_tf.data.images import normalize, read_size
 from spinenet_tf.data.pipeline import data_errors
 
 SIZE = (24, 32)
@@ -158,7 +158,7 @@ def test_objects_are_cut_out_with_their_surroundings(tmp_path: Path) -> None:
     labels = np.concatenate([example.classes for example in scenes])
     assert images.class_names == scenes.class_names
     assert sorted(example.label for example in images) == sorted(labels)
-    sides = sorted(max(Image.open(example.path).size) for example in images)
+    sides = sorted(max(read_size(example.path)) for example in images)
     boxes = np.concatenate([example.boxes for example in scenes])
     longest = sorted((boxes[:, 2:] - boxes[:, :2]).max(axis=1) * 1.3)
     np.testing.assert_allclose(sides, longest, atol=2.1)
