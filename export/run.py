@@ -64,7 +64,7 @@ def export_detector(
         calibration = calibration_batches(images, config.model.image_size, config.seed)
     verify_on = None
     if quantization != "none":
-        verify_on = config.data.val.read("val") if data is None and config.data is not None else data
+        verify_on = config.own_data().val.read("val") if data is None and config.data is not None else data
     return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite)
 
 
