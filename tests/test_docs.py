@@ -7,6 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from spinenet_tf.data.digits import write_digits
+from spinenet_tf.training.config import Source
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-own-data.md"
 SHORT = ["epochs=1", "steps_per_epoch=2", "evaluate_every=1", "batch_size=4", "model.image_size=[64,64]"]
@@ -25,3 +30,26 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     assert len(list((tmp_path / "found").glob("*.png"))) == 6
     assert (tmp_path / "runs" / "mine" / "model-int8.tflite").is_file()
     assert (tmp_path / "found-int8" / "detections.json").is_file()
+
+
+def test_the_sources_on_the_page_of_data_sets_are_those_of_configs():
+    text = (PAGE.parent / "data-sets.md").read_text(encoding="utf-8")
+    sources = [TypeAdapter(Source).validate_python(yaml.safe_load(found)) for found in re.findall(r"`(\{.*?\})`", text)]
+    kinds = [type(source).__name__ for source in sources]
+    assert kinds == ["CocoSource", "TfrecordSource", "YoloSource", "VocSource", "TfdsSource"]
+
+
+def test_the_commands_on_the_page_of_data_sets_work_in_their_order(tmp_path, monkeypatch, succeed):
+    text = (PAGE.parent / "data-sets.md").read_text(encoding="utf-8")
+    images, annotations = write_digits(tmp_path / "digits", 10)
+    (tmp_path / "annotations").mkdir()
+    annotations.rename(tmp_path / "annotations" / "train.json")
+    images.rename(tmp_path / "train")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    spinenet-tf (.*)$", text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        succeed(*shlex.split(command))
+    assert (tmp_path / "sheet.png").is_file()
+    assert (tmp_path / "records" / "train" / "train-00009-of-00010.tfrecord").is_file()
+    assert (tmp_path / "back" / "annotations.json").is_file()

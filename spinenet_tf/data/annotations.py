@@ -7,7 +7,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
@@ -190,4 +189,4 @@ def _is_int(value: object) -> TypeGuard[int]:
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

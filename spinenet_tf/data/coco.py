@@ -37,9 +37,11 @@ def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
         raise DataError(f"The image folder does not exist. Received: images={images}")
     root = images.resolve()
     return Annotations(
-        annotations.stem,
-        annotations,
-        *(content[key] for key in LISTS),
+        name=annotations.stem,
+        source=annotations,
+        images=content["images"],
+        annotations=content["annotations"],
+        categories=content["categories"],
         find_image=lambda entry: find_inside(root, entry.get("file_name")),
         place=lambda noun, entry: Place(annotations, f"{noun} {entry.get('id')}"),
         extra={key: value for key, value in content.items() if key not in LISTS},

@@ -15,7 +15,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends, and vanishes if it fails.
 
     Raises:
-        FileExistsError: there is something at `path`, when the block begins or when it ends.
+        FileExistsError: there is something at `path`.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists; delete it or choose another folder.")

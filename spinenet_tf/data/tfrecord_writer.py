@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,9 @@ _KINDS = {
 
 
 def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = iter) -> list[Path]:
-    """Write a new folder of `NAME-00000-of-00010.tfrecord` files and `categories.json`; return the files.
+    """Write a new folder of files `FOLDER-00000-of-00010.tfrecord` and of `categories.json`; return the files.
 
-    The folder appears complete or not at all. Images keep their order and their bytes. `track` wraps the list of
+    It appears complete or not at all. Images keep their order and their bytes. `track` wraps the list of
     images, to show progress.
 
     Raises:
@@ -41,7 +41,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     if not 1 <= shards <= max(1, count):
         raise DataError(f"{read.source}: {count} images fill 1 to {max(1, count)} shards. Received: {shards=}")
     check_images(to_dataset(read))
-    names = [f"{read.name}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
+    names = [f"{Path(folder).name}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
     with new_folder(Path(folder)) as workplace:
         records = _records(read, track(read.images))
         for number, name in enumerate(names):
@@ -56,7 +56,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     return [Path(folder) / name for name in names]
 
 
-def _records(read: Annotations, images: Iterable[Entry]) -> Iterable[tf.train.Example]:
+def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Example]:
     names = {entry["id"]: entry["name"] for entry in read.categories}
     objects: dict[int, list[Entry]] = defaultdict(list)
     for entry in read.annotations:

@@ -62,7 +62,7 @@ def load_voc(folder: str | Path, split: str | None = None, problems: Problems | 
         annotations=annotations,
         categories=[{"id": number, "name": name} for name, number in numbers.items()],
         find_image=lambda entry: find_inside(pictures, entry["file_name"]),
-        place=lambda noun, entry: entry.get("_at", Place(folder, f"{noun} {entry.get('name')}")),
+        place=lambda noun, entry: entry.get("_at") or Place(folder, f"{noun} {entry.get('name')}"),
     )
 
 

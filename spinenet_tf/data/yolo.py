@@ -21,11 +21,12 @@ LAST_CLASS = 99_999  # without names there is one class for every number up to t
 def read_yolo(path: str | Path, split: str = "train") -> DetectionDataset:
     """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's centre, all relative to 1.
 
-    `path` is a `data.yaml`, whose key `split` names one or several folders of images, or a folder that holds `images`
-    and `labels`, all of which is read. The labels of `images/a/b.jpg` are in `labels/a/b.txt`; an image without that
-    file has no objects. Of a line with more than two points, a polygon, the bounding box is taken. Names come from
-    `data.yaml`, else from `classes.txt`; without either they are the class numbers. Category ids are the class
-    numbers + 1, image ids count from 1 in order of the images' paths.
+    `path` is a `data.yaml`, whose key `split` names one or several folders of images (relative to its key `path`, and
+    that to the file), or a folder that holds `images` and `labels`, all of which is read. The labels of
+    `images/a/b.jpg` are in `labels/a/b.txt`; an image without that file has no objects. Of a line with more than two
+    points, a polygon, the bounding box is taken. Names come from `data.yaml`, else from `classes.txt`; without either
+    they are the class numbers. Category ids are the class numbers + 1, image ids count from 1 in order of the images'
+    paths.
 
     Raises:
         DataError: naming the file and the line: as `to_dataset` does, and for what is missing or is not YOLO's.
@@ -57,7 +58,7 @@ def load_yolo(path: str | Path, split: str = "train", problems: Problems | None 
         annotations=[entry for entry in annotations if entry["category_id"] - 1 in names],
         categories=[{"id": label + 1, "name": name} for label, name in sorted(names.items())],
         find_image=lambda entry: entry["_file"],
-        place=lambda noun, entry: entry.get("_at", Place(path, f"{noun} {entry.get('name')}")),
+        place=lambda noun, entry: entry.get("_at") or Place(path, f"{noun} {entry.get('name')}"),
     )
 
 

@@ -12,6 +12,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats import load
 from spinenet_tf.data.pipeline import check_images, evaluation_batches
 from spinenet_tf.data.tfrecord_writer import write_tfrecord
+from spinenet_tf.training.config import CocoSource, TfrecordSource, VocSource, YoloSource
 
 
 @pytest.fixture
@@ -60,3 +61,17 @@ def test_a_path_that_is_no_data_set_is_told_what_would_be(tmp_path: Path) -> Non
         load(str(tmp_path))
     with pytest.raises(DataError, match="only a COCO file"):
         load(str(tmp_path), images=tmp_path)
+
+
+def test_configs_read_what_their_sources_name(sources: dict[str, Path]) -> None:
+    described = sources["yolo"] / "data.yaml"
+    read = [
+        CocoSource(annotations=sources["coco"] / "annotations.json", images=sources["coco"] / "images"),
+        TfrecordSource(tfrecords=sources["tfrecord"]),
+        YoloSource(yolo=described),
+        YoloSource(yolo=described, split="train"),
+        VocSource(voc=sources["voc"]),
+    ]
+    datasets = [source.read("val") for source in read]
+    assert [dataset.name for dataset in datasets] == ["annotations", "records", "yolo-val", "yolo-train", "voc"]
+    assert len({dataset.class_names for dataset in datasets}) == 1

@@ -55,7 +55,7 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def shards(tmp_path: Path, coco: tuple[Path, Path]) -> list[Path]:
-    return write_tfrecord(load_coco(*coco), tmp_path / "records", shards=3)
+    return write_tfrecord(load_coco(*coco), tmp_path / "train", shards=3)
 
 
 def _assert_equal(a: DetectionDataset, b: DetectionDataset) -> None:
@@ -69,7 +69,7 @@ def _assert_equal(a: DetectionDataset, b: DetectionDataset) -> None:
 
 def test_coco_comes_back_from_tfrecord_as_it_was(tmp_path: Path, coco: tuple[Path, Path], shards: list[Path]) -> None:
     assert [path.name for path in shards] == [f"train-0000{i}-of-00003.tfrecord" for i in range(3)]
-    back = write_coco(load_tfrecord(tmp_path / "records"), tmp_path / "back")
+    back = write_coco(load_tfrecord(tmp_path / "train"), tmp_path / "back")
     found = json.loads(back.read_text())
     key = lambda entry: entry["id"]  # noqa: E731
     assert found.pop("annotations") == [
@@ -80,7 +80,7 @@ def test_coco_comes_back_from_tfrecord_as_it_was(tmp_path: Path, coco: tuple[Pat
     for entry in CONTENT["images"]:
         name = entry["file_name"]
         assert (tmp_path / "back" / "images" / name).read_bytes() == (coco[1] / name).read_bytes()
-    _assert_equal(read_tfrecord(tmp_path / "records"), read_coco(*coco))
+    _assert_equal(read_tfrecord(tmp_path / "train"), read_coco(*coco))
     _assert_equal(read_coco(back, back.parent / "images"), read_coco(*coco))
 
 
@@ -111,10 +111,10 @@ def _set(key: str, kind: str, values: list) -> Callable[[tf.train.Example], None
 
 def test_records_of_other_tools_have_the_schema_alone(tmp_path: Path, coco, shards: list[Path]) -> None:
     """Without our own feature and file, boxes come from float32 and the category without objects is not known."""
-    (tmp_path / "records" / "categories.json").unlink()
+    (tmp_path / "train" / "categories.json").unlink()
     for path in shards:
         _rewrite(path, _drop("image/coco"))
-    ours, theirs = read_tfrecord(tmp_path / "records"), read_coco(*coco)
+    ours, theirs = read_tfrecord(tmp_path / "train"), read_coco(*coco)
     assert ours.category_ids == (1, 90)
     assert ours.class_names == ("größer", "toothbrush")
     assert [example.image_id for example in ours] == [example.image_id for example in theirs]
@@ -122,7 +122,7 @@ def test_records_of_other_tools_have_the_schema_alone(tmp_path: Path, coco, shar
         np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-5)
         np.testing.assert_allclose(a.area, b.area, rtol=1e-6)
         np.testing.assert_array_equal(a.crowd, b.crowd)
-    assert read_tfrecord(tmp_path / "records", categories=coco[0]).class_names == theirs.class_names
+    assert read_tfrecord(tmp_path / "train", categories=coco[0]).class_names == theirs.class_names
 
 
 def test_optional_features_may_be_missing(tmp_path: Path, shards: list[Path]) -> None:
@@ -130,8 +130,8 @@ def test_optional_features_may_be_missing(tmp_path: Path, shards: list[Path]) ->
     for path in shards:
         _rewrite(path, _drop("image/coco", "image/filename", "image/height", *(f"image/object/{k}" for k in optional)))
         _rewrite(path, _set("image/source_id", "bytes_list", [b"a name"]))
-    (tmp_path / "records" / "categories.json").unlink()
-    dataset = read_tfrecord(tmp_path / "records")
+    (tmp_path / "train" / "categories.json").unlink()
+    dataset = read_tfrecord(tmp_path / "train")
     assert dataset.class_names == ("1", "90")
     assert [example.image_id for example in dataset] == [1, 2, 3]
     assert [(example.height, example.width) for example in dataset] == [(40, 60), (30, 20), (33, 77)]
@@ -141,7 +141,7 @@ def test_optional_features_may_be_missing(tmp_path: Path, shards: list[Path]) ->
 
 def test_the_schema_goes_before_our_own_feature(tmp_path: Path, shards: list[Path]) -> None:
     _rewrite(shards[2], _set("image/object/bbox/xmin", "float_list", [0.5 * 5.13 / 77]))
-    box = read_tfrecord(tmp_path / "records").examples[2].boxes[0]
+    box = read_tfrecord(tmp_path / "train").examples[2].boxes[0]
     np.testing.assert_allclose(box, [7.77, 0.5 * 5.13, 23.32, 35.14], rtol=1e-5)
 
 
@@ -167,7 +167,7 @@ def test_the_schema_goes_before_our_own_feature(tmp_path: Path, shards: list[Pat
 def test_a_fault_is_named_with_file_and_record(tmp_path: Path, shards: list[Path], change, message: str) -> None:
     _rewrite(shards[0], change)
     with pytest.raises(DataError) as caught:
-        read_tfrecord(tmp_path / "records")
+        read_tfrecord(tmp_path / "train")
     assert message in str(caught.value)
     assert str(shards[0]) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -177,7 +177,7 @@ def test_checking_goes_on_behind_a_fault(tmp_path: Path, shards: list[Path]) -> 
     _rewrite(shards[0], _drop("image/encoded"))
     shards[1].write_bytes(shards[1].read_bytes()[:-1])
     problems = Problems(keep_going=True)
-    load_tfrecord(tmp_path / "records", problems=problems)
+    load_tfrecord(tmp_path / "train", problems=problems)
     assert [problem.place for problem in problems.found] == [(shards[0], "record 0"), (shards[1], "record 0")]
 
 
@@ -188,7 +188,7 @@ def test_checking_goes_on_behind_a_fault(tmp_path: Path, shards: list[Path]) -> 
 def test_a_damaged_file_is_refused_with_the_record(tmp_path: Path, shards: list[Path], damage) -> None:
     shards[1].write_bytes(damage(shards[1].read_bytes()))
     with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord: record \d: the file is corrupt"):
-        read_tfrecord(tmp_path / "records")
+        read_tfrecord(tmp_path / "train")
 
 
 def test_what_is_no_example_is_refused(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_what_is_no_example_is_refused(tmp_path: Path) -> None:
 
 
 def test_shards_are_found_by_folder_pattern_prefix_and_name(tmp_path: Path, shards: list[Path]) -> None:
-    folder = tmp_path / "records"
+    folder = tmp_path / "train"
     for path in (folder, folder / "train-*", folder / "train"):
         assert len(read_tfrecord(path)) == 3
     assert len(read_tfrecord(shards[0])) == 1
@@ -236,8 +236,8 @@ def test_writing_leaves_nothing_behind_when_it_fails(tmp_path: Path, coco: tuple
 def test_file_names_in_records_do_not_lead_out_of_the_new_folder(tmp_path: Path, shards: list[Path]) -> None:
     _rewrite(shards[2], _set("image/filename", "bytes_list", [b"../../escaped.jpg"]))
     with pytest.raises(DataError, match="record 0, image 522418: the file name leads out"):
-        write_coco(load_tfrecord(tmp_path / "records"), tmp_path / "back")
+        write_coco(load_tfrecord(tmp_path / "train"), tmp_path / "back")
     _rewrite(shards[2], _set("image/filename", "bytes_list", [b"a.jpg"]))
     with pytest.raises(DataError, match="another image has the same file name"):
-        write_coco(load_tfrecord(tmp_path / "records"), tmp_path / "back")
+        write_coco(load_tfrecord(tmp_path / "train"), tmp_path / "back")
     assert not (tmp_path / "back").exists()

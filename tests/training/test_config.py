@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from spinenet_tf.training.config import CocoSource, ConfigError, DigitsSource, find_config, read_config
+from spinenet_tf.training.config import (
+    CocoSource,
+    ConfigError,
+    DigitsSource,
+    TfdsSource,
+    TfrecordSource,
+    VocSource,
+    YoloSource,
+    find_config,
+    read_config,
+)
 
 SHIPPED = sorted(entry.name for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml"))
 SMALLEST = """
@@ -39,6 +49,22 @@ def test_defaults_are_filled_in_and_sources_are_told_apart(path: Path) -> None:
     assert config.data.train == CocoSource(annotations=Path("a.json"), images=Path("a"))
     assert config.data.val == DigitsSource(digits=Path("d"), scenes=5, classes=10, seed=0)
     assert (config.optimizer.name, config.optimizer.learning_rate) == ("sgd", 0.28)
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("{tfrecords: t, categories: c.json}", TfrecordSource(tfrecords=Path("t"), categories=Path("c.json"))),
+        ("{yolo: data.yaml}", YoloSource(yolo=Path("data.yaml"))),
+        ("{voc: VOC2012, split: train}", VocSource(voc=Path("VOC2012"), split="train")),
+        ("{tfds: coco/2017, split: 'train[:10%]'}", TfdsSource(tfds="coco/2017", split="train[:10%]")),
+    ],
+)
+def test_a_source_of_each_format_survives_its_yaml(path: Path, text: str, source: object) -> None:
+    config = read_config(path, [f"data.train={text}"])
+    assert config.data.train == source
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert read_config(path) == config
 
 
 def test_a_config_survives_its_yaml(path: Path) -> None:
