@@ -19,6 +19,8 @@ from PIL import Image
 
 from spinenet_tf import cli, list_models
 from spinenet_tf.evaluation.coco import METRICS
+from spinenet_tf.training import recipe
+from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 
 COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "demo")
@@ -249,3 +251,13 @@ def test_the_installed_command_prints_nothing_but_its_own_words(tmp_path: Path, 
     done = subprocess.run([program, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_sigterm_stopped_exits_with_0(command, monkeypatch, write_config, tmp_path) -> None:
+    def stop(*args, **options):
+        raise Preempted("Stopped by SIGTERM after step 7. Go on with --resume.")
+
+    monkeypatch.setattr(recipe, "train", stop)
+    outcome = command("train", write_config(tmp_path), "--run", "run")
+    assert outcome.code == 0
+    assert outcome.out == "Stopped by SIGTERM after step 7. Go on with --resume.\n"

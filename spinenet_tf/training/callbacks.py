@@ -48,6 +48,7 @@ class DetectionImages(keras.callbacks.Callback):
         shown = [example for example in dataset if example.trainable.any()]
         self.class_names, self.examples = dataset.class_names, shown[:count]
         self.image_size, self.events = image_size, events
+        self.writer: Any = None  # made with the first image
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if "val_AP" not in (logs or {}) or not self.examples:
@@ -55,10 +56,10 @@ class DetectionImages(keras.callbacks.Callback):
         import tensorflow as tf
 
         sheet = contact_sheet([picture for example in self.examples for picture in self._pictures(example)], columns=2)
-        writer = tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
-        with writer.as_default():
+        self.writer = self.writer or tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
+        with self.writer.as_default():
             tf.summary.image("ground truth, detections", sheet[None], step=epoch)
-        writer.close()
+        self.writer.flush()
 
     def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)

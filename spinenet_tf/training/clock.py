@@ -37,4 +37,5 @@ class Clock(keras.callbacks.Callback):
         self.batch += 1
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise RuntimeError(f"NaN or Inf loss at step {self.step} (epoch {self.epoch + 1}).")
+            place = f"step {self.step} (epoch {self.epoch + 1})"
+            raise RuntimeError(f"NaN or Inf loss at {place}. What the run saved before is kept.")

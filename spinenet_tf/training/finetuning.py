@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -38,7 +39,8 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         found = [one for name, one in named if fnmatchcase(name, pattern)]
         if not found:
-            raise ConfigError(f"freeze: no layer or variable has a name like {pattern!r}. See `spinenet-tf summary`.")
+            near = difflib.get_close_matches(pattern, [name for name, _ in named], n=3)
+            raise ConfigError(f"freeze: no layer or variable has a name like {pattern!r}. Near are: {near}")
         for one in found:
             one.trainable = False
     if patterns and not model.trainable_variables:

@@ -43,7 +43,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
     training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    detector = prepare(config, build_detector, steps, resume=resume)
+    detector = prepare(config, build_detector, steps)
     data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
@@ -55,7 +55,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
     return detector
 
 
-def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int, *, resume: bool = False) -> Model:
+def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
     """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers.
 
     Raises:
@@ -67,14 +67,14 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.precision)
     with scope(config):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.precision)
         try:
             model = build(with_global_statistics(config))
         finally:
             keras.config.set_dtype_policy(before)
-        if config.weights is not None and not resume:
+        if config.weights is not None:
             load_what_fits(model, config.weights, config.class_names)
         freeze(model, config.freeze)
         model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))

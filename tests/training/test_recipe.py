@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.compat.v1.train import summary_iterator
 
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.retinanet import RetinaNet
@@ -124,5 +125,27 @@ def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
 def test_training_stops_when_the_loss_is_not_finite_and_saves_nothing_of_it(tmp_path: Path, read) -> None:
     steps = ("optimizer.name=sgd", "optimizer.learning_rate=1e38", "optimizer.clip_global_norm=null")
     config = read(*steps, "optimizer.warmup_steps=0")
-    refuse(config, tmp_path / "run", RuntimeError, "NaN or Inf loss")
+    refuse(config, tmp_path / "run", RuntimeError, r"NaN or Inf loss at step 2 \(epoch 1\)")
     assert not Run(tmp_path / "run").last_weights_path.exists()
+    assert not Run(tmp_path / "run").states_folder.exists()
+
+
+@pytest.mark.slow
+def test_fine_tuning_in_half_precision_keeps_what_is_frozen_and_stops_early(tmp_path: Path, read, tiny_run) -> None:
+    start = {weight.path: np.array(weight.value) for weight in Run(tiny_run).load()[0].weights}
+    options = ["data.train.classes=10", "data.val.classes=10", "epochs=5", "steps_per_epoch=1", "early_stopping=1"]
+    options += [f"weights={tiny_run}", "freeze=[backbone]", "precision=mixed_float16", "optimizer.learning_rate=1e-9"]
+    detector = recipe.train(read(*options), tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert [row["epoch"] for row in run.read_log()] == [1, 2], "nothing was learned at that rate"
+    assert detector.compute_dtype == "float16"
+    assert run.load()[0].compute_dtype == "float32", "what was trained in half precision is used in full"
+    for weight in detector.backbone.weights:
+        np.testing.assert_array_equal(np.array(weight.value), start[weight.path])
+    assert detector.get_layer("class_predictor").bias.shape == (10 * 9,)
+
+
+def test_tensorboard_gets_images(tiny_run: Path) -> None:
+    (events,) = (Run(tiny_run).events_folder / "validation").glob("*.images")
+    shown = [(event.step, value.tag) for event in summary_iterator(str(events)) for value in event.summary.value]
+    assert shown == [(0, "ground truth, detections"), (1, "ground truth, detections")]

@@ -93,7 +93,7 @@ def terminate_in_evaluation(self, epoch: int, logs=None) -> None:
 
 def positions(run: Run) -> list[tuple[int, ...]]:
     """Return epoch and batch of the states that are kept."""
-    return sorted(tuple(map(int, path.name.split("-")[1:4:2])) for path in run.states_folder.iterdir())
+    return sorted(tuple(map(int, path.name.split("-")[1:4:2])) for path in run.states_folder.glob("*.npz"))
 
 
 def rows(run: Run) -> list[dict]:
