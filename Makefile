@@ -46,7 +46,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv-garden/installed: setup.cfg pyproject.toml .venv/created
+.venv-garden/installed: setup.cfg pyproject.toml | .venv/installed-test
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
 	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' hypothesis keras-hub pytest

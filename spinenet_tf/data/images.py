@@ -90,20 +90,23 @@ def place(
     `offset` is y, x in pixels of the result. The point `p` of the file lands exactly on `p * scale - offset`: the
     resize is bilinear at the real scale, not at one rounded to whole pixels. Returns `[height, width, 3]` float32.
     """
+    # Only what the image covers is computed. A centre on its very edge counts as padding: rounding decides whether the
+    # resize saw it.
+    end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
+    covered = tf.cast(tf.math.ceil(end - 1e-3 - 0.5), tf.int32)
+    covered = tf.clip_by_value(covered, 1, tf.stack([height, width]))
     resized = tf.raw_ops.ScaleAndTranslate(
         images=image[None],
-        size=[height, width],
+        size=covered,
         scale=tf.stack([scale, scale]),
         translation=-offset,
         kernel_type="triangle",
         antialias=False,  # as published
     )[0]
-    end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
-    # A centre on the very edge counts as padding: rounding decides whether the resize saw it.
-    rows = tf.cast(tf.range(height), tf.float32) + 0.5 < end[0] - 1e-3
-    columns = tf.cast(tf.range(width), tf.float32) + 0.5 < end[1] - 1e-3
-    inside = tf.cast(rows[:, None] & columns, tf.float32)  # a product with it is many times faster than tf.where
-    return normalize(resized) * inside[..., None]
+    missing = tf.stack([height, width]) - covered
+    padded = tf.pad(normalize(resized), [[0, missing[0]], [0, missing[1]], [0, 0]])
+    sides = [side if isinstance(side, int) else None for side in (height, width)]
+    return tf.ensure_shape(padded, [*sides, 3])
 
 
 def preprocess(image: np.ndarray | tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -19,6 +19,8 @@ from spinenet_tf.data.images import preprocess, read_image, read_size
 
 logger = logging.getLogger(__name__)
 
+Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
+
 
 def training_batches(
     dataset: DetectionDataset,
@@ -56,11 +58,13 @@ def training_batches(
     read, objects = _reader(dataset, cache), _objects_of(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
 
-    def upright(index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def upright(index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> Part:
         image, (boxes, classes) = recoloured(read(index), colours, colour_seed), objects(index)
-        return (*(random_flip(image, boxes, flip_seed) if flip else (image, boxes)), classes)
+        if flip:
+            image, boxes = random_flip(image, boxes, flip_seed)
+        return image, boxes, classes
 
-    def four(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def four(index: tf.Tensor, seed: tf.Tensor) -> Part:
         seeds = tf.random.split(seed, 10)
         others = tf.random.stateless_uniform([3], seeds[8], maxval=len(dataset), dtype=tf.int64)
         indices = tf.unstack(tf.concat([index[None], others], axis=0))
@@ -70,9 +74,8 @@ def training_batches(
     def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 5)
 
-        def one() -> tuple[tf.Tensor, ...]:
-            image, boxes, classes = upright(index, seeds[0], seeds[2])
-            return random_scale_crop(image, boxes, classes, *image_size, *scale, seeds[1])
+        def one() -> Part:
+            return random_scale_crop(*upright(index, seeds[0], seeds[2]), *image_size, *scale, seeds[1])
 
         if mosaics:
             joins = tf.random.stateless_uniform([], seeds[3]) < mosaics

@@ -35,7 +35,7 @@ def train_classifier(
     training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
     data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    classifier = prepare(config, build_classifier, steps, resume=resume)
+    classifier = prepare(config, build_classifier, steps)
     compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
     options = (config.seed, data.flip, data.area, data.colours(), data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)

@@ -129,3 +129,42 @@ def test_a_name_that_is_nothing_is_answered_by_what_is_shipped() -> None:
     assert all(name.removesuffix(".yaml") in str(error.value) for name in SHIPPED)
     with pytest.raises(ConfigError, match=r"There is no config nowhere\.yaml\.$"):
         read_config("nowhere.yaml")
+
+
+def test_a_config_lists_where_it_differs_from_its_base(path: Path) -> None:
+    derived = path.with_name("derived.yaml")
+    derived.write_text("base: mine.yaml\nmodel: {overrides: {l2: 0.1}}\ndata: {scale: [0.5, 2.0]}\nepochs: 9\n")
+    last = path.with_name("last.yaml")
+    last.write_text("base: derived.yaml\nmodel: {image_size: [32, 32], overrides: {activation: swish}}\n")
+    config, whole = read_config(last, ["epochs=10"]), read_config(path)
+    assert config.model.overrides == {"l2": 0.1, "activation": "swish"}
+    assert (config.model.image_size, config.data.scale, config.epochs) == ((32, 32), (0.5, 2.0), 10)
+    assert (config.data.train, config.batch_size) == (whole.data.train, whole.batch_size)
+
+
+def test_a_base_that_is_not_there_or_leads_back_is_named(path: Path) -> None:
+    path.write_text("base: other.yaml\n" + SMALLEST)
+    with pytest.raises(ConfigError, match=r"no config .*other\.yaml\. It is the base of .*mine\.yaml"):
+        read_config(path)
+    path.with_name("other.yaml").write_text("base: mine.yaml\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml is its own base, by way of .*other\.yaml"):
+        read_config(path)
+
+
+def test_published_recipes_are_what_the_paper_says() -> None:
+    """Protocols A, B and C differ in epochs, jitter and regularisation; the rest is said once, in their base."""
+    recipes = {name: read_config(find_config(f"spinenet-49-640-{name}")) for name in "abc"}
+    assert [config.epochs for config in recipes.values()] == [250, 350, 500]
+    assert [config.data.scale for config in recipes.values()] == [(0.8, 1.2), (0.5, 2.0), (0.5, 2.0)]
+    assert [config.model.overrides["activation"] for config in recipes.values()] == ["relu", "relu", "swish"]
+    assert [config.model.overrides.get("stochastic_depth", 0) for config in recipes.values()] == [0, 0, 0.2]
+    for config in recipes.values():
+        assert (config.optimizer.learning_rate, config.batch_size, config.model.overrides["l2"]) == (0.28, 256, 4e-5)
+        assert (config.data.color_jitter, config.data.rand_augment, config.data.mosaic) == (0, 0, 0)
+    imagenet = read_config(find_config("imagenet-spinenet-143-regularized"))
+    assert (imagenet.model.name, imagenet.data.label_smoothing, imagenet.optimizer.schedule) == (
+        "spinenet_143",
+        0.1,
+        "cosine",
+    )
+    assert imagenet.optimizer.learning_rate * imagenet.batch_size / 256 == pytest.approx(1.6)

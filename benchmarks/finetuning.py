@@ -1,0 +1,77 @@
+"""Compare fine-tuning with training from scratch, in the same number of steps.
+
+    python benchmarks/finetuning.py
+
+A detector that was trained on the digits 0 to 4 is fine-tuned to all ten, beside one that begins afresh. The COCO AP of
+both on held-out scenes is printed as JSON, that of the new digits (5 to 9) alone too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.digits import read_digits
+from spinenet_tf.evaluation.coco import evaluate
+from spinenet_tf.evaluation.inference import detect_in_dataset
+from spinenet_tf.training.config import find_config, read_config
+from spinenet_tf.training.recipe import train
+
+SCENES = {"train": 2000, "val": 200}
+KNOWN = 5  # classes of the first training
+EPOCHS = 4  # evaluated after the last
+
+
+def main() -> None:
+    """Train three times and print what the last two reached."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=800, help="steps on five digits")
+    parser.add_argument("--steps", type=int, default=400, help="steps on all ten, fine-tuned and from scratch")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scenes = {split: read_digits(folder / "data", split, count) for split, count in SCENES.items()}
+        five = [f"data.{split}={five_digits(data, folder / f'{split}.json')}" for split, data in scenes.items()]
+        ten = [f"data.{split}={{digits: {folder / 'data'}, scenes: {count}}}" for split, count in SCENES.items()]
+        carry_out(five, arguments.first, folder / "five")
+        tries = {"from scratch": [], "fine-tuned": [f"weights={folder / 'five'}"]}
+        found = {
+            title: measure(carry_out([*ten, *options], arguments.steps, folder / title), scenes["val"])
+            for title, options in tries.items()
+        }
+    print(json.dumps({"steps on five digits": arguments.first, "steps on ten": arguments.steps, **found}, indent=1))
+
+
+def five_digits(dataset: DetectionDataset, path: Path) -> str:
+    """Write annotations without the unknown digits, which become background, and return the source for a config."""
+    content = dataset.coco()
+    content["categories"] = content["categories"][:KNOWN]
+    known = {category["id"] for category in content["categories"]}
+    content["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] in known]
+    path.write_text(json.dumps(content))
+    return f"{{annotations: {path}, images: {dataset.examples[0].path.parent}}}"
+
+
+def carry_out(data: list[str], steps: int, folder: Path):
+    """Train the config `digits` on other data for so many steps, and return the detector."""
+    length = [f"epochs={EPOCHS}", f"steps_per_epoch={steps // EPOCHS}", f"evaluate_every={EPOCHS}"]
+    size = ["model.image_size=[128, 128]", "optimizer.warmup_steps=100", "log_images=0"]
+    return train(read_config(find_config("digits"), [*data, *length, *size]), folder)
+
+
+def measure(detector, dataset: DetectionDataset) -> dict[str, float]:
+    """Return COCO AP over all classes, and over those that the first training did not know."""
+    numbers = evaluate(
+        dataset, detect_in_dataset(detector.predict_on_batch, dataset, detector.backbone.image_shape[:2])
+    )
+    new = list(numbers.per_class.values())[KNOWN:]
+    return {"AP": round(numbers.AP, 3), "AP50": round(numbers.AP50, 3), "AP of 5 to 9": round(float(np.mean(new)), 3)}
+
+
+if __name__ == "__main__":
+    main()
