@@ -1,0 +1,36 @@
+"""The picture of a benchmark: AP against latency, drawn without pyplot's state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from spinenet_tf.export.benchmark import Measurement
+
+
+def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
+    """Draw AP over the median latency, a line for each model and engine through its numbers of threads; return a PNG.
+
+    Raises:
+        ValueError: no AP was measured.
+    """
+    from matplotlib.figure import Figure
+
+    known = [row for row in measurements if row.ap is not None]
+    if not known:
+        raise ValueError("A plot of AP against latency needs AP, and none of these models has one.")
+    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    axes = figure.add_subplot(xlabel="ms per image, median", ylabel="AP", xscale="log")
+    for model, engine in dict.fromkeys((row.model, row.engine) for row in known):
+        rows = [row for row in known if (row.model, row.engine) == (model, engine)]
+        times, precisions = [row.median_ms for row in rows], [row.ap for row in rows]
+        axes.plot(times, precisions, marker="o", label=f"{model}, {engine}")
+        for row in rows:
+            if row.threads:
+                axes.annotate(str(row.threads), (row.median_ms, row.ap), (0, 5), textcoords="offset points")
+    axes.set_title("Numbers at the points are threads", fontsize="small", loc="left")
+    axes.grid(alpha=0.3, which="both")
+    figure.legend(loc="outside lower center", fontsize="small", ncols=2)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()
