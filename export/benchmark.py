@@ -99,7 +99,7 @@ def benchmark(
         forms = {
             form: subject
             for number, subject in enumerate(subjects)
-            for form in subject.forms(counts, quantizations, Path(folder, str(number)), track)
+            for form in subject.forms(counts, raw, quantizations, Path(folder, str(number)), track)
         }
         runners = {form: subject.load(form, raw) for form, subject in forms.items()}
         times = time_calls({form: runner.on_example() for form, runner in runners.items()}, repeats, track)

@@ -25,7 +25,7 @@ def peak_memory(form: Form, raw: bool = False) -> int | None:
         ValueError: as `engines.load` does.
     """
     # In this process, the memory that earlier models left behind would be used again and not be seen.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=native_output.import_tensorflow) as pool:
         return pool.submit(_growth, form, raw).result()
 
 

@@ -45,13 +45,17 @@ class Subject:
                 raise ValueError(f"What can be measured is {kinds}. Received: {path}")
             self._run = Run(path).load()
 
-    def forms(self, threads: Sequence[int], quantizations: Sequence[str], folder: Path, track: Track) -> list[Form]:
+    def forms(
+        self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track
+    ) -> list[Form]:
         """Return all forms: TensorFlow's once, with its own threads, the others at each of `threads`.
 
-        A run without exports, or if there are `quantizations`, is exported into the new `folder`.
+        Keras's `predict` decodes always, so it is none of the `raw` forms. A run without exports, or if there are
+        `quantizations`, is exported into the new `folder`.
         """
         titles = self._artifacts(quantizations, folder, track)
-        forms = [Form(engine, self.path, None, str(self.path)) for engine in (KERAS, FUNCTION) if self._run]
+        engines = [FUNCTION] if raw else [KERAS, FUNCTION]
+        forms = [Form(engine, self.path, None, str(self.path)) for engine in engines if self._run]
         for path, title in titles.items():
             engine = engine_of(path) or ""
             counts = [None] if engine == SAVED_MODEL else threads

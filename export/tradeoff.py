@@ -28,6 +28,8 @@ def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
         for row in rows:
             if row.threads:
                 axes.annotate(str(row.threads), (row.median_ms, row.ap), (0, 5), textcoords="offset points")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_title("Numbers at the points are threads", fontsize="small", loc="left")
     axes.grid(alpha=0.3, which="both")
     figure.legend(loc="outside lower center", fontsize="small", ncols=2)

@@ -29,7 +29,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 def prepare() -> None:
     # No docstring: it would stand in place of the help text above.
     if not {"list", "--help"} & set(sys.argv):
-        _import_tensorflow_quietly()
+        native_output.import_tensorflow()
 
 
 @app.command("list")
@@ -280,13 +280,6 @@ def demo(
     from spinenet_tf.demo import run_demo
 
     run_demo(run, overwrite=overwrite, console=console)
-
-
-def _import_tensorflow_quietly() -> None:
-    """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
-    os.environ.setdefault(native_output.LEVEL, "3")
-    with native_output.hidden():
-        import tensorflow  # noqa: F401
 
 
 def _coco(annotations: Path | None, images: Path | None):

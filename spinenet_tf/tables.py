@@ -77,7 +77,9 @@ def inspection_table(found: Inspection) -> Table:
 
 def benchmark_table(found: Benchmark) -> Table:
     """Show what `export.benchmark.benchmark` returned."""
-    table = Table("model", "engine", title="One image, from normalised pixels to the host's memory")
+    table = Table(title="One image, from normalised pixels to the host's memory")
+    table.add_column("model", overflow="fold")
+    table.add_column("engine", no_wrap=True)
     for column in ("threads", "gives", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
         table.add_column(column, justify="left" if column == "gives" else "right", no_wrap=True)
     for row in found.measurements:

@@ -21,7 +21,7 @@ from spinenet_tf import cli, list_models
 from spinenet_tf.evaluation.coco import METRICS
 from spinenet_tf.training.run import Run
 
-COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "demo")
+COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark", "demo")
 
 
 class Outcome(NamedTuple):
