@@ -95,7 +95,9 @@ def load(form: Form, raw: bool = False, detector: RetinaNet | None = None) -> Ru
         return _load_keras(form, raw, Run(form.path).load()[0] if detector is None else detector)
     loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[form.engine]
     with native_output.hidden():
-        return loader(form, raw)
+        runner = loader(form, raw)
+        runner.on_example()()  # LiteRT tells of its delegate only when it runs
+    return runner
 
 
 def _load_keras(form: Form, raw: bool, detector: RetinaNet) -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -75,17 +76,20 @@ class Subject:
         return self._run[1].own_data().val.read("val") if self._run else None
 
     def average_precision(self, form: Form, dataset: DetectionDataset) -> float | None:
-        """Return COCO AP of a form; None of what does not detect in one image at a time or does not name its classes.
+        """Return COCO AP of a form; None of what does not detect in one image at a time, or does not name its classes.
+
+        Of data without objects it is None as well.
 
         Raises:
             ValueError: the data set has a class that the model does not know.
         """
         runner = self.load(form)
         names = self._class_names(form)
-        batch, *image_size, _ = runner.shape
+        batch, height, width, _ = runner.shape
         if not runner.detects or not names or batch != 1:
             return None
-        return average_precision(runner.call, dataset, tuple(image_size), names, batch_size=1)
+        precision = average_precision(runner.call, dataset, (height, width), names, batch_size=1)
+        return None if math.isnan(precision) else precision
 
     def _class_names(self, form: Form) -> Sequence[str]:
         if self._run:

@@ -16,18 +16,18 @@ def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    known = [row for row in measurements if row.ap is not None]
-    if not known:
+    lines: dict[str, list[tuple[float, float, int | None]]] = {}
+    for row in measurements:
+        if row.ap is not None:
+            lines.setdefault(f"{row.model}, {row.engine}", []).append((row.median_ms, row.ap, row.threads))
+    if not lines:
         raise ValueError("A plot of AP against latency needs AP, and none of these models has one.")
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
-    axes = figure.add_subplot(xlabel="ms per image, median", ylabel="AP", xscale="log")
-    for model, engine in dict.fromkeys((row.model, row.engine) for row in known):
-        rows = [row for row in known if (row.model, row.engine) == (model, engine)]
-        times, precisions = [row.median_ms for row in rows], [row.ap for row in rows]
-        axes.plot(times, precisions, marker="o", label=f"{model}, {engine}")
-        for row in rows:
-            if row.threads:
-                axes.annotate(str(row.threads), (row.median_ms, row.ap), (0, 5), textcoords="offset points")
+    axes = figure.add_subplot(xlabel="ms per call, median", ylabel="AP", xscale="log")
+    for name, points in lines.items():
+        axes.plot([time for time, _, _ in points], [ap for _, ap, _ in points], marker="o", label=name)
+        for time, ap, threads in points:
+            axes.annotate(str(threads or ""), (time, ap), (0, 5), textcoords="offset points")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_title("Numbers at the points are threads", fontsize="small", loc="left")
