@@ -14,6 +14,7 @@ from spinenet_tf.export.signatures import flatten, image_shape, task_of
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
+    from spinenet_tf.evaluation.inference import Predict
 
 # The largest difference that a form may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
 # adds up over some 60 convs in a row; integer forms have no bound of this kind: they are judged by AP.
@@ -53,17 +54,30 @@ def ap_difference(
 
     `class_names` are the model's, where they are not just those of the data set.
     """
-    from spinenet_tf.evaluation.coco import evaluate
-    from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
-
     names = class_names or dataset.class_names
     image_size = image_shape(model)[:2]
     predictors = {"keras": model.predict_on_batch, "exported": runner.predict}
-    ap = {
-        name: evaluate(dataset, in_classes_of(dataset, names, detect_in_dataset(predict, dataset, image_size))).AP
-        for name, predict in predictors.items()
-    }
+    ap = {name: average_precision(predict, dataset, image_size, names) for name, predict in predictors.items()}
     return ap | {"loss": ap["keras"] - ap["exported"]}
+
+
+def average_precision(
+    predict: Predict,
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    class_names: Sequence[str],
+    batch_size: int = 8,
+) -> float:
+    """Return COCO AP of what `predict` finds in the data set; `class_names` are the model's.
+
+    Raises:
+        ValueError: the data set has a class that the model does not know.
+    """
+    from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+
+    found = detect_in_dataset(predict, dataset, image_size, batch_size)
+    return evaluate(dataset, in_classes_of(dataset, class_names, found)).AP
 
 
 def check(

@@ -30,7 +30,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 def prepare() -> None:
     # No docstring: it would stand in place of the help text above.
     if not {"list", "--help"} & set(sys.argv):
-        _import_tensorflow_quietly()
+        native_output.import_tensorflow()
 
 
 @app.command("list")
@@ -209,6 +209,45 @@ def inspect(
 
 
 @app.command()
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="Folders of runs or SavedModels, .tflite and .onnx files.")],
+    quantization: Annotated[list[str] | None, typer.Option(help="Export runs anew like this; may be repeated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Up to so many; default: the cores.", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Calls of each.", min=1)] = 50,
+    raw: Annotated[bool, typer.Option("--raw", help="Without decoding and NMS.")] = False,
+    memory: Annotated[bool, typer.Option(help="Also measure memory, each in a process of its own.")] = True,
+    ap: Annotated[bool, typer.Option("--ap", help="Also measure AP, on a run's validation data.")] = False,
+    annotations: Annotated[Path | None, typer.Option(help="COCO JSON for AP in place of a run's data.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw AP against latency into this PNG; needs --ap.")] = None,
+) -> None:
+    """Measure latency, memory, file size and AP of a detector in all its forms, side by side.
+
+    Example: spinenet-tf benchmark runs/digits --ap --plot tradeoff.png
+    """
+    for file in (output, plot):
+        if file and not file.parent.is_dir():
+            raise FileNotFoundError(f"There is no folder {file.parent} to write into.")
+    if plot and (not ap or plot.suffix != ".png"):
+        raise ValueError(f"A plot needs --ap and a name that ends in .png. Received: {plot}")
+    if (annotations or images) and not ap:
+        raise ValueError("--annotations and --images are for --ap.")
+    from spinenet_tf.export.benchmark import benchmark as measure
+    from spinenet_tf.export.tradeoff import draw_tradeoff
+    from spinenet_tf.tables import benchmark_table
+
+    options: dict[str, Any] = {"dataset": _coco(annotations, images), "quantizations": quantization or ()}
+    found = measure(models, threads, repeats, raw, memory, ap, track=_with_progress, **options)
+    # Wider than a piped terminal claims to be: a cut table is of no use.
+    Console(width=max(console.width, 130)).print(benchmark_table(found))
+    if output:
+        output.write_text(json.dumps(found.to_dict(), indent=2))
+    if plot:
+        plot.write_bytes(draw_tradeoff(found.measurements))
+
+
+@app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A checkpoint of TF Model Garden (its prefix or folder), or a run.")],
     target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint's prefix.")],
@@ -254,13 +293,6 @@ def demo(
     from spinenet_tf.demo import run_demo
 
     run_demo(run, overwrite=overwrite, console=console)
-
-
-def _import_tensorflow_quietly() -> None:
-    """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
-    os.environ.setdefault(native_output.LEVEL, "3")
-    with native_output.hidden():
-        import tensorflow  # noqa: F401
 
 
 def _try_out(config, folder: Path, **options) -> None:

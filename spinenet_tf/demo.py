@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import statistics
+import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         "ap_int8": ap["exported"],
         "sizes_bytes": {"keras_weights": weights.stat().st_size}
         | {name: report.size for name, report in reports.items()},
-        "latencies_ms": _latencies(detector, paths, config.model.image_size),
+        "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
         "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
@@ -65,33 +64,15 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     return summary
 
 
-def _latencies(detector: RetinaNet, paths: dict[str, Path], image_size: tuple[int, int]) -> dict[str, float]:
+def _latencies(detector: RetinaNet, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
-    forms: dict[str, Callable] = {
-        "keras_weights": detector.predict_on_batch,
-        "saved_model": _serve(paths["saved_model"]),
-    }
-    forms |= {name: load_predictor(paths[name]).predict for name in ("tflite", "tflite_int8")}
-    image = np.zeros((1, *image_size, 3), np.float32)
-    return {name: _median_ms(lambda predict=predict: predict(image)) for name, predict in forms.items()}
+    from spinenet_tf.export.benchmark import time_calls
+    from spinenet_tf.export.engines import KERAS, Form, engine_of, load
 
-
-def _serve(path: Path) -> Callable:
-    import tensorflow as tf
-
-    detect = tf.saved_model.load(str(path)).signatures["detect"]
-    # The signature is an attribute of what was loaded, which TensorFlow does not keep alive by itself.
-    return lambda image: {name: x.numpy() for name, x in detect(images=tf.constant(image)).items()}
-
-
-def _median_ms(call: Callable, repeats: int = 30) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return round(statistics.median(times), 2)
+    forms = {"keras_weights": Form(KERAS, folder, None, "keras_weights")}
+    forms |= {name: Form(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}
+    calls = {name: load(form, detector=detector).on_example() for name, form in forms.items()}
+    return {name: round(float(np.median(times)), 2) for name, times in time_calls(calls, repeats=30).items()}
 
 
 def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:

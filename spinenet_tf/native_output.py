@@ -28,3 +28,10 @@ def hidden() -> Iterator[None]:
             os.dup2(copy, fd)
             os.close(copy)
         os.close(nowhere)
+
+
+def import_tensorflow() -> None:
+    """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
+    os.environ.setdefault(LEVEL, "3")
+    with hidden():
+        import tensorflow  # noqa: F401

@@ -12,6 +12,7 @@ from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
 
 if TYPE_CHECKING:
+    from spinenet_tf.export.benchmark import Benchmark
     from spinenet_tf.export.inspection import Inspection
 
 
@@ -72,6 +73,33 @@ def inspection_table(found: Inspection) -> Table:
     for end, tensors in (("input", found.inputs), ("output", found.outputs)):
         for name, tensor in sorted(tensors.items()):
             table.add_row(f"{end} {name}", f"{tensor['dtype']} {tensor['shape']}")
+    return table
+
+
+def benchmark_table(found: Benchmark) -> Table:
+    """Show what `export.benchmark.benchmark` returned."""
+    table = Table(title="One image, from normalised pixels to the host's memory")
+    table.add_column("model", overflow="fold")
+    table.add_column("engine", no_wrap=True)
+    for column in ("threads", "gives", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
+        table.add_column(column, justify="left" if column == "gives" else "right", no_wrap=True)
+    for row in found.measurements:
+        table.add_row(
+            row.model,
+            row.engine,
+            str(row.threads or "-"),
+            "detections" if row.detects else "raw outputs",
+            f"{row.median_ms:.1f}",
+            f"{row.p90_ms:.1f}",
+            "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.1f}",
+            f"{row.file_bytes / 1e6:.2f}",
+            "-" if row.ap is None else _defined(row.ap),
+        )
+    table.caption = (
+        f"{found.repeats} calls in turns. Memory: by how much the resident peak of a process of its own grows while it "
+        f"loads and runs, without the engine's libraries. Threads: TensorFlow takes what it likes of "
+        f"{found.machine['cores']} cores."
+    )
     return table
 
 

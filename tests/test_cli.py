@@ -23,7 +23,7 @@ from spinenet_tf.training import recipe
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 
-COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "demo")
+COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark", "demo")
 
 
 class Outcome(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 from rich.console import Console
 
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
-from spinenet_tf.tables import evaluation_table, summary_table
+from spinenet_tf.export.benchmark import Benchmark, Measurement
+from spinenet_tf.tables import benchmark_table, evaluation_table, summary_table
 
 
 def lines(table) -> list[list[str]]:
@@ -41,3 +42,11 @@ def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
     assert ["AP", "0.500", "cat", "0.125"] in printed
     assert ["AP50", "0.250", "dog", "-"] in printed
     assert ["ARl", "-"] in printed
+
+
+def test_a_benchmark_shows_a_dash_for_what_was_not_measured() -> None:
+    full = Measurement("net.tflite", "TFLite", 2, (1, 64, 64, 3), True, 12.34, 56.78, 9_000_000, 1_230_000, 0.4567)
+    bare = Measurement("other", "SavedModel", None, (1, 64, 64, 3), False, 1.0, 2.0, None, 4_000_000, None)
+    printed = lines(benchmark_table(Benchmark([full, bare], 50, {"cores": 2})))
+    assert ["net.tflite", "TFLite", "2", "detections", "12.3", "56.8", "9.0", "1.23", "0.457"] in printed
+    assert ["other", "SavedModel", "-", "raw", "outputs", "1.0", "2.0", "-", "4.00", "-"] in printed

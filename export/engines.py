@@ -1,0 +1,219 @@
+"""Every form of a model behind one call: Keras, SavedModel, LiteRT and ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf import native_output
+from spinenet_tf.export.artifact import size_of
+from spinenet_tf.export.litert import SUFFIX, TFLiteModel
+from spinenet_tf.export.metadata import Metadata, read_metadata
+from spinenet_tf.export.savedmodel import DEFAULT
+from spinenet_tf.export.signatures import image_shape
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training.run import Run
+
+RAW = "raw"  # the signature of a SavedModel without decoding
+KERAS, FUNCTION, SAVED_MODEL, TFLITE, ONNX = (
+    "Keras predict",
+    "Keras tf.function",
+    "SavedModel",
+    "TFLite",
+    "ONNX Runtime",
+)
+_ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to run a model; plain values, so that another process can load it too."""
+
+    engine: str  # one of the names above
+    path: Path  # the artifact, or for Keras the folder of the run
+    threads: int | None  # None: TensorFlow chooses, once for all models of a process
+    title: str  # what people call the model
+
+    @property
+    def file_bytes(self) -> int:
+        """What lies on disk: the artifact, or a run's weights."""
+        return size_of(Run(self.path).weights_path if self.engine in (KERAS, FUNCTION) else self.path)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded form: `call` takes what `example` returns."""
+
+    call: Callable[[np.ndarray], Any]
+    shape: tuple[int, ...]  # [1, H, W, 3] for a model of this package
+    dtype: str
+    detects: bool  # whether it gives detections, not raw outputs
+
+    def example(self) -> np.ndarray:
+        """Return noise: normalised where it is float, as pixels where it is not."""
+        random, kind = np.random.default_rng(0), np.dtype(self.dtype)
+        if kind.kind == "f":
+            return random.standard_normal(self.shape, "float32").astype(kind)
+        limits = np.iinfo(kind)
+        return random.integers(limits.min, limits.max, self.shape, kind, endpoint=True)
+
+    def on_example(self) -> Callable[[], Any]:
+        """Return the call with its example, to be made again and again."""
+        return partial(self.call, self.example())
+
+
+def engine_of(path: Path) -> str | None:
+    """Tell what runs the file or folder; None for all but artifacts."""
+    if (path / "saved_model.pb").is_file():
+        return SAVED_MODEL
+    return {SUFFIX: TFLITE, ".onnx": ONNX}.get(path.suffix) if path.is_file() else None
+
+
+def has_onnx_runtime() -> bool:
+    """Tell whether the package `onnxruntime` is installed."""
+    return find_spec("onnxruntime") is not None
+
+
+def load(form: Form, raw: bool = False, detector: RetinaNet | None = None) -> Runner:
+    """Load a form to detect, or with `raw` for the network's outputs alone, without decoding.
+
+    What carries no metadata of this package does what it does in both cases. `detector` spares reading the run again.
+
+    Raises:
+        RunError: the folder is not a run with weights.
+        ValueError: the artifact does not load, or takes something else than one image of one size; Keras runs on
+            another backend than TensorFlow; or a package is missing.
+    """
+    if form.engine in (KERAS, FUNCTION):
+        return _load_keras(form, raw, Run(form.path).load()[0] if detector is None else detector)
+    loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[form.engine]
+    with native_output.hidden():
+        runner = loader(form, raw)
+        runner.on_example()()  # LiteRT tells of its delegate only when it runs
+    return runner
+
+
+def _load_keras(form: Form, raw: bool, detector: RetinaNet) -> Runner:
+    import tensorflow as tf
+
+    shape = (1, *image_shape(detector))
+    if form.engine == KERAS:
+        return Runner(detector.predict_on_batch, shape, "float32", detects=True)
+
+    @tf.function(autograph=False)
+    def run(images):
+        outputs = detector(images, training=False)
+        return outputs if raw else detector.detect(images, outputs)
+
+    return Runner(lambda images: _to_numpy(run(tf.constant(images))), shape, "float32", not raw)
+
+
+def _load_saved_model(form: Form, raw: bool) -> Runner:
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(form.path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{form.path} is not a SavedModel that TensorFlow loads: {error}") from error
+    name = RAW if raw and RAW in model.signatures else DEFAULT
+    if name not in model.signatures:
+        raise ValueError(f"{form.path} has no signature {name!r}. Received: {sorted(model.signatures)}")
+    signature = model.signatures[name]
+    specs = signature.structured_input_signature[1]
+    key = _only(form.path, list(specs))
+    shape = _image_shape(form.path, specs[key].shape.as_list() if specs[key].shape.rank else [], metadata_of(form.path))
+
+    def call(images):
+        # By way of the model: it owns the weights, and a signature does not keep it alive.
+        return _to_numpy(model.signatures[name](**{key: tf.constant(images)}))
+
+    detects = "num_detections" in signature.structured_outputs
+    return Runner(call, shape, _image_type(form.path, specs[key].dtype.name), detects)
+
+
+def _load_tflite(form: Form, raw: bool) -> Runner:
+    metadata = metadata_of(form.path)
+    if metadata is None:
+        return _load_any_tflite(form)
+    model, detects = TFLiteModel(form.path, form.threads), metadata.task == "detection" and not raw
+    return Runner(model.predict if detects else model.raw, (1, *model.image_size, 3), "float32", detects)
+
+
+def _load_any_tflite(form: Form) -> Runner:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(form.path), num_threads=form.threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{form.path} is not a TFLite file that LiteRT runs: {error}") from error
+    source = _only(form.path, interpreter.get_input_details())
+    targets = [output["index"] for output in interpreter.get_output_details()]
+
+    def call(images):
+        interpreter.set_tensor(source["index"], images)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in targets]
+
+    shape = _image_shape(form.path, source["shape_signature"].tolist() or source["shape"].tolist())
+    return Runner(call, shape, _image_type(form.path, np.dtype(source["dtype"]).name), detects=False)
+
+
+def _load_onnx(form: Form, raw: bool) -> Runner:
+    if not has_onnx_runtime():
+        raise ValueError(f"An ONNX file needs the package onnxruntime (pip install onnxruntime). Received: {form.path}")
+    onnxruntime = import_module("onnxruntime")  # an extra, which type checkers need not find
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = form.threads or 0
+    try:
+        session = onnxruntime.InferenceSession(str(form.path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise ValueError(f"{form.path} is not an ONNX file that ONNX Runtime runs: {error}") from error
+    source = _only(form.path, session.get_inputs())
+    shape = _image_shape(form.path, [side if isinstance(side, int) else None for side in source.shape])
+    dtype = _image_type(form.path, _ONNX_TYPES.get(source.type, source.type))
+    return Runner(lambda images: session.run(None, {source.name: images}), shape, dtype, detects=False)
+
+
+def metadata_of(path: Path) -> Metadata | None:
+    """Return the metadata of an artifact, or None of one that comes from elsewhere."""
+    try:
+        return read_metadata(path)
+    except ValueError:
+        return None
+
+
+def _only(path: Path, inputs: Sequence) -> Any:
+    if len(inputs) != 1:
+        raise ValueError(f"A benchmark feeds one image. Received: {path} with {len(inputs)} inputs")
+    return inputs[0]
+
+
+def _image_shape(path: Path, sides: Sequence[int | None], metadata: Metadata | None = None) -> tuple[int, ...]:
+    """Return the shape of one image; a batch of any size is 1, and the image's size may be in the metadata."""
+    known = (1, *metadata.image_size, 3) if metadata else (1, None, None, None)
+    if len(sides) == 4:
+        shape = [given if given and given > 0 else other for given, other in zip(sides, known, strict=True)]
+        if None not in shape:
+            return tuple(side for side in shape if side)
+    raise ValueError(f"{path} does not take images of one size. Received: shape={list(sides)}")
+
+
+def _image_type(path: Path, dtype: str) -> str:
+    if dtype not in ("float32", "float16", "uint8", "int8"):
+        raise ValueError(f"{path} does not take images of floats or bytes. Received: dtype={dtype}")
+    return dtype
+
+
+def _to_numpy(outputs: Any) -> Any:
+    """Wait for the outputs, as their reader would have to."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda x: x.numpy(), outputs)
