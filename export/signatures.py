@@ -9,6 +9,7 @@ import keras
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
+from spinenet_tf.resample import UPSAMPLING
 from spinenet_tf.retinanet import RetinaNet
 
 INPUT = "images"
@@ -77,11 +78,12 @@ def nest(flat: Mapping[str, Any]) -> Any:
     return nested
 
 
-def raw_function(model: keras.Model, batch_size: int | None) -> Any:
+def raw_function(model: keras.Model, batch_size: int | None, upsampling: str = "resize") -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
     The weights are constants of its graph: TensorFlow then folds BN into the convs, and the TFLite converter finds no
     variables, which it would keep as operations. Sizes are static, and so is the batch unless `batch_size` is None.
+    `upsampling` is written as `resample.UPSAMPLING` says.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -94,7 +96,11 @@ def raw_function(model: keras.Model, batch_size: int | None) -> Any:
 
     @tf.function(input_signature=[spec], autograph=False)
     def traced(images):
-        return flatten(model(images, training=False))
+        previous = UPSAMPLING.set(upsampling)
+        try:
+            return flatten(model(images, training=False))
+        finally:
+            UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
     structure = traced.get_concrete_function().structured_outputs
