@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
@@ -111,6 +112,26 @@ def raw_function(model: keras.Model, batch_size: int | None, upsampling: str = "
         return tf.nest.pack_sequence_as(structure, outputs)
 
     return raw
+
+
+def pixel_function(raw: Any, dtype: str) -> Any:
+    """Return a `tf.function` from RGB `images` of the same shape in 0..255 to the outputs of `raw`.
+
+    One depthwise conv normalises them: its integer form has a scale per channel.
+    """
+    import tensorflow as tf
+
+    from spinenet_tf.data.images import MEAN, STD
+
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    spec = tf.TensorSpec(raw.input_signature[0].shape, dtype, name=INPUT)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def from_pixels(images):
+        kernel = (1 / (255 * std))[None, None, :, None]
+        return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") - mean / std)
+
+    return from_pixels
 
 
 def detect_function(model: RetinaNet, raw: Any) -> Any:
