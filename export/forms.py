@@ -1,4 +1,4 @@
-"""What stands behind the raw outputs of a detector in a file, always in float: decoding, NMS, or the custom operation."""
+"""What a file has behind a detector's raw outputs, always in float: decoding, NMS, or the custom operation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
+from spinenet_tf.detection.anchors import anchors, concatenate, per_anchor
 from spinenet_tf.detection.boxes import MAX_LOG_SCALE
 from spinenet_tf.detection.decoding import Candidates, decoded, detections, select
 from spinenet_tf.export.metadata import Metadata
@@ -33,7 +33,8 @@ def append_form(form: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
     if form == "postprocess" and metadata.decoding_spec.plus_one:
         raise ValueError("The outputs postprocess know no boxes that end in their last pixel. Received: plus_one=True")
     build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[form]
-    return lambda **raw: build(*_per_anchor(raw, metadata), metadata)
+    boxes = _anchors(metadata)
+    return lambda **raw: build(*_per_anchor(raw, metadata), boxes, metadata)
 
 
 def read_form(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
@@ -42,8 +43,10 @@ def read_form(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, 
         return dict
     if metadata.form == "postprocess":
         return lambda outputs: _read_post_processed(outputs, metadata)
-    read = _select if metadata.form == "decoded" else _decode_raw
-    return _as_graph(lambda outputs: read(outputs, metadata))
+    if metadata.form == "decoded":
+        return _as_graph(lambda outputs: _select(outputs, metadata))
+    boxes = _anchors(metadata)
+    return _as_graph(lambda outputs: _detections(*_per_anchor(outputs, metadata), boxes, metadata))
 
 
 def _as_graph(function: Callable) -> Callable:
@@ -55,42 +58,32 @@ def _as_graph(function: Callable) -> Callable:
     return tf.function(function, autograph=False)
 
 
+def _anchors(metadata: Metadata) -> np.ndarray:
+    """Return all anchors `[N, 4]`, yxyx pixels: a constant of the file."""
+    return keras.ops.convert_to_numpy(concatenate(anchors(*metadata.image_size, metadata.anchor_spec)))
+
+
 def _per_anchor(raw: Mapping[str, Any], metadata: Metadata) -> tuple[Any, Any]:
-    nested = nest(raw)
-    classes = len(metadata.class_names)
-    return per_anchor(nested["class_logits"], classes), per_anchor(nested["box_deltas"], 4)
+    maps = nest(raw)
+    return per_anchor(maps["class_logits"], len(metadata.class_names)), per_anchor(maps["box_deltas"], 4)
 
 
-def _anchors(size: tuple[int, int], spec: AnchorSpec) -> Any:
-    return concatenate(anchors(*size, spec))
+def _detections(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata, **options: Any) -> dict[str, Any]:
+    return detections(logits, deltas, boxes, *metadata.image_size, **asdict(metadata.decoding_spec), **options)
 
 
-def _decode_raw(outputs: Mapping[str, Any], metadata: Metadata, **options: Any) -> Mapping[str, Any]:
-    return _detect_from(*_per_anchor(outputs, metadata), metadata)
+def _decode(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
+    found = decoded(logits, deltas, boxes, *metadata.image_size, metadata.decoding_spec.plus_one)
+    return dict(zip(OUTPUT_NAMES["decoded"], found, strict=True))
 
 
-def _detect_from(logits: Any, deltas: Any, metadata: Metadata, **options: Any) -> Mapping[str, Any]:
-    size = metadata.image_size
-    return detections(
-        logits, deltas, _anchors(size, metadata.anchor_spec), *size, **asdict(metadata.decoding_spec), **options
-    )
-
-
-def _decode(logits: Any, deltas: Any, metadata: Metadata) -> dict[str, Any]:
-    size = metadata.image_size
-    boxes, scores = decoded(
-        logits, deltas, _anchors(size, metadata.anchor_spec), *size, metadata.decoding_spec.plus_one
-    )
-    return {"boxes": boxes, "scores": scores}
-
-
-def _select(outputs: Mapping[str, Any], metadata: Metadata) -> Mapping[str, Any]:
+def _select(outputs: Mapping[str, Any], metadata: Metadata) -> dict[str, Any]:
     # Boxes are decoded already.
     options = {name: value for name, value in asdict(metadata.decoding_spec).items() if name != "plus_one"}
     return select(outputs["boxes"], outputs["scores"], **options)
 
 
-def _detect(logits: Any, deltas: Any, metadata: Metadata) -> Mapping[str, Any]:
+def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
     """Detect by TFLite's own NMS, which knows no classes: each class is moved to a place of its own."""
     import tensorflow as tf
 
@@ -109,25 +102,24 @@ def _detect(logits: Any, deltas: Any, metadata: Metadata) -> Mapping[str, Any]:
         )
         return tf.where(tf.range(max_detections) < count, kept, -1)[None]
 
-    return _detect_from(logits, deltas, metadata, survivors=survivors)
+    return _detections(logits, deltas, boxes, metadata, survivors=survivors)
 
 
-def _post_process(logits: Any, deltas: Any, metadata: Metadata) -> dict[str, Any]:
+def _post_process(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
     """Detect by the custom operation: boxes relative to the input's sides, not clipped before NMS."""
     import tensorflow as tf
 
-    size, decoding = metadata.image_size, metadata.decoding_spec
-    top, left, bottom, right = np.split(np.asarray(_anchors(size, metadata.anchor_spec)), 4, axis=1)
-    centres = np.concatenate([top + bottom, left + right], axis=1) / 2
-    coded = np.concatenate([centres, bottom - top, right - left], axis=1) / np.tile(size, 2)
-    slots = decoding.max_detections
+    slots = metadata.decoding_spec.max_detections
 
     @tf.function(experimental_implements=_custom_operation(metadata))
-    def post_process(deltas, scores, anchors):  # only shapes and types matter: the converter replaces the body
+    def post_process(deltas, scores, anchors):  # the converter replaces the body: only shapes and types matter
         return tf.zeros((1, slots, 4)), tf.zeros((1, slots)), tf.zeros((1, slots)), tf.zeros((1,))
 
-    limits = tf.constant([np.inf, np.inf, MAX_LOG_SCALE, MAX_LOG_SCALE], tf.float32)
-    found = post_process(tf.minimum(deltas, limits), tf.sigmoid(logits), tf.constant(coded, tf.float32))
+    corners = boxes / np.tile(metadata.image_size, 2)
+    sides = corners[:, 2:] - corners[:, :2]
+    coded = np.concatenate([corners[:, :2] + sides / 2, sides], axis=1).astype(np.float32)
+    limits = np.array([np.inf, np.inf, MAX_LOG_SCALE, MAX_LOG_SCALE], np.float32)
+    found = post_process(tf.minimum(deltas, limits), tf.sigmoid(logits), tf.constant(coded))
     return dict(zip(OUTPUT_NAMES["postprocess"], found, strict=True))
 
 

@@ -162,7 +162,7 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
     from spinenet_tf.data.images import MEAN, STD
 
     pixels = dtype == "uint8"
-    padding = "the mean colour, {}".format([round(255 * x) for x in MEAN]) if pixels else "zeros after normalization"
+    padding = f"the mean colour, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
     return {
         "name": INPUT,
         "shape": list(shape),

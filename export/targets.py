@@ -15,12 +15,15 @@ CUSTOM = "TFLite_Detection_PostProcess"
 
 # What GPUs and NPUs of phones run of a SpineNet; one operation more, and they refuse the file.
 ACCELERATED = frozenset(
-    "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EXP FULLY_CONNECTED "
-    "HARD_SWISH LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL PAD QUANTIZE RELU RELU6 RESHAPE "
-    "RESIZE_NEAREST_NEIGHBOR SUB".split()
+    {
+        *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
+        *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "EXP", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH"),
+        *("CONCATENATION", "DEPTH_TO_SPACE", "PAD", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR"),
+        *("QUANTIZE", "DEQUANTIZE"),
+    }
 )
 # What LiteRT's CPU kernels run, but no delegate: written by mistake, these cut a graph into pieces.
-UNWANTED = frozenset("ADD_N TILE BROADCAST_TO SHAPE PACK STRIDED_SLICE VAR_HANDLE READ_VARIABLE".split())
+UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED_SLICE", "VAR_HANDLE", "READ_VARIABLE"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Target:
     """The choices for one kind of engine."""
 
     upsampling: str  # see `resample.UPSAMPLING`
-    inputs: str  # the default of `INPUTS`
+    inputs: tuple[str, ...]  # those of `INPUTS` that it takes, the default first
     outputs: tuple[str, ...]  # those of `OUTPUTS` that it runs, the default first
     ops: frozenset[str] | None = None  # all that it runs; None: whatever LiteRT's CPU kernels do
 
@@ -45,10 +48,10 @@ class Target:
 # one partition. gpu, npu: one resize, and nothing behind the raw outputs. mediapipe: pixels in, and the custom
 # operation behind that its tools read, which is the CPU's.
 TARGETS = {
-    "cpu": Target("concat", "float32", OUTPUTS),
-    "gpu": Target("resize", "float32", ("raw",), ACCELERATED),
-    "npu": Target("resize", "float32", ("raw",), ACCELERATED),
-    "mediapipe": Target("concat", "uint8", ("postprocess",)),
+    "cpu": Target("concat", INPUTS, OUTPUTS),
+    "gpu": Target("resize", ("float32",), ("raw",), ACCELERATED),
+    "npu": Target("resize", INPUTS, ("raw",), ACCELERATED),
+    "mediapipe": Target("concat", ("uint8",), ("postprocess",)),
 }
 
 
@@ -56,14 +59,14 @@ def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Tar
     """Return a target, and the inputs and outputs of a file for it; None is its default.
 
     Raises:
-        ValueError: an unknown name, or outputs that the target does not run.
+        ValueError: an unknown name, or inputs or outputs that the target does not take.
     """
     if name not in TARGETS:
         raise ValueError(f"Valid targets are {tuple(TARGETS)}. Received: target={name!r}")
     target = TARGETS[name]
-    inputs, outputs = inputs or target.inputs, outputs or target.outputs[0]
-    if inputs not in INPUTS:
-        raise ValueError(f"Valid inputs are {INPUTS}. Received: inputs={inputs!r}")
+    inputs, outputs = inputs or target.inputs[0], outputs or target.outputs[0]
+    if inputs not in target.inputs:
+        raise ValueError(f"Valid inputs for the target {name} are {target.inputs}. Received: inputs={inputs!r}")
     if outputs not in target.outputs:
         raise ValueError(f"Valid outputs for the target {name} are {target.outputs}. Received: outputs={outputs!r}")
     return target, inputs, outputs
