@@ -78,7 +78,8 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     """Undo the normalisation of `[..., 3]` images: the nearest of 0..255 in float32."""
     from spinenet_tf.data.images import MEAN, STD
 
-    return np.clip(np.rint((images * np.float32(STD) + np.float32(MEAN)) * 255), 0, 255)
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    return np.clip(np.rint((images * std + mean) * 255), 0, 255)
 
 
 def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:

@@ -69,7 +69,8 @@ def _per_anchor(raw: Mapping[str, Any], metadata: Metadata) -> tuple[Any, Any]:
 
 
 def _detections(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata, **options: Any) -> dict[str, Any]:
-    return detections(logits, deltas, boxes, *metadata.image_size, **asdict(metadata.decoding_spec), **options)
+    height, width = metadata.image_size
+    return detections(logits, deltas, boxes, height, width, **asdict(metadata.decoding_spec) | options)
 
 
 def _decode(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
@@ -106,7 +107,10 @@ def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> 
 
 
 def _post_process(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
-    """Detect by the custom operation: boxes relative to the input's sides, not clipped before NMS."""
+    """Detect by the custom operation: boxes relative to the input's sides, each anchor's best class, one NMS for all.
+
+    So an object suppresses what overlaps it, whatever its class; boxes are not clipped before.
+    """
     import tensorflow as tf
 
     slots = metadata.decoding_spec.max_detections
@@ -128,8 +132,8 @@ def _custom_operation(metadata: Metadata) -> str:
     attributes = {
         "max_detections": f"i: {decoding.max_detections}",
         "max_classes_per_detection": "i: 1",
-        "detections_per_class": f"i: {decoding.max_detections}",
-        "use_regular_nms": "b: true",
+        # The regular one, class by class, forgets class number n on n threads (TensorFlow's issue 56058, LiteRT 2.3).
+        "use_regular_nms": "b: false",
         "nms_score_threshold": f"f: {decoding.score_threshold:f}",
         "nms_iou_threshold": f"f: {decoding.iou_threshold:f}",
         "num_classes": f"i: {len(metadata.class_names) - int(decoding.background)}",

@@ -50,7 +50,8 @@ def tflite(
     The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalised, or
     "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
     `boxes` `[1, N, 4]` yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", what `predict` gives;
-    "postprocess", the same from the custom operation `TFLite_Detection_PostProcess`, boxes relative to the input.
+    "postprocess", those of the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each
+    anchor's best class, and one NMS for all classes.
     Other models have "raw" ones. Decoding is in float behind the same raw part.
 
     `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
@@ -79,7 +80,7 @@ def tflite(
         metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs)
         content = _convert(raw, quantization, calibration, inputs)
         _write(file, content, metadata)
-        runner = TFLiteModel(file)
+        runner: Any = TFLiteModel(file)
         if outputs != "raw":
             content, metadata = _with_form(outputs, content, metadata, output_specs(raw))
             file.unlink()  # the runner maps its file: what is written now is another one

@@ -36,7 +36,7 @@ _LAYOUTS = {
         "num_detections": "[batch], slots that are used",
     },
     "postprocess": {
-        "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's height and width, not clipped",
+        "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's sides, one NMS for all classes",
         "scores": "[batch, slot]",
         "classes": "[batch, slot], without the background, if there is one",
         "num_detections": "[batch], slots that are used",
