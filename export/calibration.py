@@ -18,10 +18,13 @@ CALIBRATED = ("int8", "int16x8")
 MIN_RANGE = 0.05
 
 
-def quantize(converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> bytes:
+def quantize(
+    converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False
+) -> bytes:
     """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
 
-    `batches` are finitely many normalised `[B, *shape]` images.
+    `batches` are finitely many normalised `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
+    0..255, and the file as uint8.
 
     Raises:
         ValueError: the images have another shape, or there are none.
@@ -33,7 +36,7 @@ def quantize(converter: Any, quantization: str, batches: Iterable[np.ndarray], s
         "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _images(batches, shape)
+    converter.representative_dataset = lambda: _images(batches, shape, pixels)
     # The only permitted set: a part that has no integer form fails here instead of running in float.
     converter.target_spec.supported_ops = [operations[quantization]]
     # The older quantizer is the one for 16 bits anyway; the newer would first calibrate in vain.
@@ -41,12 +44,13 @@ def quantize(converter: Any, quantization: str, batches: Iterable[np.ndarray], s
     with warnings.catch_warnings():
         # The converter itself calibrates on the interpreter that TensorFlow warns of.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
-        return _quantize_int8(converter) if quantization == "int8" else converter.convert()
+        return _quantize_int8(converter, pixels) if quantization == "int8" else converter.convert()
 
 
-def _quantize_int8(converter: Any) -> bytes:
+def _quantize_int8(converter: Any, pixels: bool) -> bytes:
     """Do in two steps what the converter does in one, to reach the ranges between them."""
     # TensorFlow has no public names for the steps.
+    import tensorflow as tf
     from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -55,7 +59,11 @@ def _quantize_int8(converter: Any) -> bytes:
     for graph in calibrated.subgraphs:
         for tensor in graph.tensors:
             _widen(tensor.quantization)
-    quantized = mlir_quantize(bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated)))
+    if pixels:
+        ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
+        ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
+    content = bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated))
+    quantized = mlir_quantize(content, input_data_type=tf.uint8 if pixels else tf.float32)
     # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
     return bytes(deduplicate_readonly_buffers(quantized))
 
@@ -66,7 +74,15 @@ def _widen(parameters: Any) -> None:
         parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
 
 
-def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[dict[str, np.ndarray]]:
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Undo the normalisation of `[..., 3]` images: the nearest of 0..255 in float32."""
+    from spinenet_tf.data.images import MEAN, STD
+
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    return np.clip(np.rint((images * std + mean) * 255), 0, 255)
+
+
+def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:
     count = 0
     for batch in batches:
         batch = np.asarray(batch, np.float32)
@@ -74,6 +90,6 @@ def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[d
             raise ValueError(f"Calibration images have the shape {('batch', *shape)}. Received: shape={batch.shape}")
         for image in batch:
             count += 1
-            yield {INPUT: image[None]}
+            yield {INPUT: to_pixels(image[None]) if pixels else image[None]}
     if not count:
         raise ValueError("Calibration needs images. Received: calibration without any")

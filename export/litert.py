@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from spinenet_tf import native_output
-from spinenet_tf.detection.anchors import anchors, concatenate, per_anchor
-from spinenet_tf.detection.decoding import detections
 from spinenet_tf.export.artifact import size_of, staged
-from spinenet_tf.export.calibration import CALIBRATED, quantize
-from spinenet_tf.export.metadata import describe, read_metadata
+from spinenet_tf.export.calibration import CALIBRATED, quantize, to_pixels
+from spinenet_tf.export.forms import OUTPUT_NAMES, append_form, read_form
+from spinenet_tf.export.joining import join
+from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form
 from spinenet_tf.export.savedmodel import DEFAULT, output_specs, write_signatures
-from spinenet_tf.export.signatures import INPUT, nest, raw_function
+from spinenet_tf.export.signatures import INPUT, nest, pixel_function, raw_function, task_of
+from spinenet_tf.export.targets import check_graph, find_target
 from spinenet_tf.export.verify import Report, check, check_verifiable
 
 if TYPE_CHECKING:
@@ -39,34 +41,54 @@ def tflite(
     verify_on: DetectionDataset | None = None,
     max_ap_loss: float = 0.02,
     overwrite: bool = False,
+    target: str = "cpu",
+    inputs: str | None = None,
+    outputs: str | None = None,
 ) -> Report:
-    """Write a .tflite for one normalised image `images` `[1, H, W, 3]`, with raw outputs by name, without decoding.
+    """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
 
-    Inputs and outputs are float32 whatever the `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
+    The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalised, or
+    "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
+    `boxes` `[1, N, 4]` yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", what `predict` gives;
+    "postprocess", those of the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each
+    anchor's best class, and one NMS for all classes.
+    Other models have "raw" ones. Decoding is in float behind the same raw part.
+
+    `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
     8-bit weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of
     a conv and per output; "int16x8" has 16-bit activations, which XNNPACK does not run, so it is slow. The last two
     need `calibration`: finitely many batches `[B, H, W, 3]` of real images, preprocessed as for evaluation. Operations
-    are TFLite's own, none of them TensorFlow's (Flex).
+    are TFLite's own, but for the custom one, none of them TensorFlow's (Flex).
 
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
     before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
-    by its COCO AP.
+    by its COCO AP. Its operations and ranks are held against what the target runs.
 
     Raises:
-        ValueError: an unknown quantization, calibration missing or of another shape, a model that cannot be exported
-            (see `signatures.image_shape`), or class names or `verify_on` that do not fit it.
+        ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
+            cannot be exported (see `signatures.image_shape`), or class names or `verify_on` that do not fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
-        ExportError: the file differs from the model or loses more AP than `max_ap_loss`; nothing was written.
+        ExportError: the file differs from the model, loses more AP than `max_ap_loss`, or is not what the target runs;
+            nothing was written.
     """
     _check_arguments(path, quantization, calibration)
+    engine, inputs, outputs = find_target(target, inputs, outputs)
+    _check_forms(model, quantization, inputs, outputs)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
-        raw = raw_function(model, batch_size=1)
-        metadata = describe(model, output_specs(raw), 1, quantization, class_names)
-        file.write_bytes(_convert(raw, quantization, calibration))
-        metadata.append_to(file)
+        raw = raw_function(model, 1, engine.upsampling)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs)
+        content = _convert(raw, quantization, calibration, inputs)
+        _write(file, content, metadata)
+        runner: Any = TFLiteModel(file)
+        if outputs != "raw":
+            content, metadata = _with_form(outputs, content, metadata, output_specs(raw))
+            file.unlink()  # the runner maps its file: what is written now is another one
+            _write(file, content, metadata)
+            runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
         metadata.write(file.parent, file.stem)
-        difference, ap = check(model, TFLiteModel(file), quantization, verify_on, max_ap_loss, class_names)
+        check_graph(file, engine, outputs)
+        difference, ap = check(model, runner, quantization, verify_on, max_ap_loss, class_names)
     return Report(Path(path), size_of(Path(path)), difference, ap)
 
 
@@ -101,20 +123,25 @@ class TFLiteModel:
         """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
 
         Raises:
-            ValueError: the images have another shape.
+            ValueError: the images have another shape, or the file's outputs are not raw.
         """
+        if self.metadata.form != "raw":
+            raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
         outputs = [self._run(**{INPUT: image}) for image in self._single(images)]
         return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
     def predict(self, images: np.ndarray) -> Any:
-        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`; raises as `raw` does.
+        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`, whatever the outputs.
 
         Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
-        padding) and "num_detections" `[B]`.
+        padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
+
+        Raises:
+            ValueError: the images have another shape.
         """
         if self.metadata.task != "detection":
             return self.raw(images)
-        found = [self._decode(self.raw(image)) for image in self._single(images)]
+        found = [self._read(self._run(**{INPUT: image})) for image in self._single(images)]
         return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
 
     def _single(self, images: np.ndarray) -> list[np.ndarray]:
@@ -123,23 +150,13 @@ class TFLiteModel:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or not len(images):
             shape = ("batch", *self.image_size, 3)
             raise ValueError(f"Images have the shape {shape}. Received: shape={images.shape}")
+        if self.metadata.input["dtype"] == "uint8":
+            images = to_pixels(images).astype(np.uint8)
         return [image[None] for image in images]
 
     @cached_property
-    def _decode(self) -> Callable:
-        """Decoding for this file's anchors, as one graph where TensorFlow would run it op by op."""
-        all_anchors = concatenate(anchors(*self.image_size, self.metadata.anchor_spec))
-        limits = asdict(self.metadata.decoding_spec)
-
-        def decode(raw):
-            logits = per_anchor(raw["class_logits"], len(self.class_names))
-            return detections(logits, per_anchor(raw["box_deltas"], 4), all_anchors, *self.image_size, **limits)
-
-        if keras.backend.backend() != "tensorflow":
-            return decode
-        import tensorflow as tf
-
-        return tf.function(decode, autograph=False)
+    def _read(self) -> Callable:
+        return read_form(self.metadata)
 
 
 def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:
@@ -154,17 +171,52 @@ def _check_arguments(path: str | os.PathLike, quantization: str, calibration: An
         )
 
 
-def _convert(raw: Any, quantization: str, calibration: Iterable[np.ndarray] | None) -> bytes:
+def _check_forms(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+    if outputs != "raw" and task_of(model) != "detection":
+        raise ValueError(f"Only detectors have other outputs than raw ones. Received: outputs={outputs!r}")
+    if inputs == "uint8" and quantization == "int16x8":
+        raise ValueError(f"int16x8 has no uint8 inputs, only float32 ones. Received: inputs={inputs!r}")
+
+
+def _write(file: Path, content: bytes, metadata: Metadata) -> None:
+    file.write_bytes(content)
+    metadata.append_to(file)
+
+
+def _convert(raw: Any, quantization: str, calibration: Iterable[np.ndarray] | None, inputs: str = "float32") -> bytes:
     """Convert by way of a SavedModel: from a function alone the converter loses the outputs' names."""
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory() as folder, native_output.hidden():
-        write_signatures(Path(folder), {DEFAULT: raw})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
-        if calibration is not None and quantization in CALIBRATED:
-            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]))
+    integer, pixels = quantization in CALIBRATED, inputs == "uint8"
+    # The quantizer makes uint8 of a float input by itself.
+    function = pixel_function(raw, "float32" if integer else "uint8") if pixels else raw
+    with _converter(function) as converter:
+        if calibration is not None and integer:
+            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]), pixels)
         if quantization != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "fp16":
             converter.target_spec.supported_types = [tf.float16]
         return converter.convert()
+
+
+def _with_form(form: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
+    """Append decoding to a converted file and describe it."""
+    import tensorflow as tf
+
+    function = tf.function(append_form(form, metadata), autograph=False).get_concrete_function(
+        **{name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
+    )
+    with _converter(function) as converter:
+        converter.allow_custom_ops = form == "postprocess"
+        decoding = converter.convert()
+    return join(raw, decoding, OUTPUT_NAMES[form]), with_form(metadata, form, function.structured_outputs)
+
+
+@contextmanager
+def _converter(function: Any) -> Iterator[Any]:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder, native_output.hidden():
+        write_signatures(Path(folder), {DEFAULT: function})
+        yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])

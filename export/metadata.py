@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,32 @@ from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.export.signatures import INPUT, backbone_of, image_shape, task_of
 from spinenet_tf.retinanet import DecodingSpec
 
-FORMAT = 1  # raised when a reader of the older form would misread the newer one
+FORMAT = 2  # raised when a reader of the older form would misread the newer one
 METADATA, LABELS = "metadata.json", "labels.txt"
 EXTRA = "assets.extra"  # the folder that a SavedModel reserves for its users' files
 
 _LAYOUTS = {
-    "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
-    "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
-    "logits": "[batch, class], softmax gives probabilities",
+    "raw": {
+        "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
+        "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
+        "logits": "[batch, class], softmax gives probabilities",
+    },
+    "decoded": {
+        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, before NMS",
+        "scores": "[batch, anchor, class]",
+    },
+    "detections": {
+        "boxes": "[batch, slot, (top, left, bottom, right)] in pixels of the input, best first",
+        "scores": "[batch, slot]",
+        "classes": "[batch, slot], -1 in slots that are not used",
+        "num_detections": "[batch], slots that are used",
+    },
+    "postprocess": {
+        "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's sides, one NMS for all classes",
+        "scores": "[batch, slot]",
+        "classes": "[batch, slot], without the background, if there is one",
+        "num_detections": "[batch], slots that are used",
+    },
 }
 _FEATURES = "[batch, row, column, channel]"
 _ANCHOR_ORDER = (
@@ -43,6 +61,7 @@ class Metadata:
     class_names: list[str]  # by class, empty for a backbone
     anchors: dict[str, Any] | None = None  # of a detector: the fields of `AnchorSpec`, and their order
     decoding: dict[str, Any] | None = None  # of a detector: the fields of `DecodingSpec`
+    form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT
 
     @property
@@ -84,10 +103,11 @@ def describe(
     batch_size: int | None,
     quantization: str = "none",
     class_names: Sequence[str] | None = None,
+    inputs: str = "float32",
 ) -> Metadata:
-    """Return the metadata of a model whose signature has these `outputs`, anything with a shape.
+    """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
 
-    Classes without names get numbers.
+    `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
 
     Raises:
         ValueError: there are more or fewer names than classes, or a name has a line break.
@@ -97,12 +117,17 @@ def describe(
         task=task,
         model=backbone_of(model).name,
         quantization=quantization,
-        input=_input((batch_size, *image_shape(model))),
-        outputs={name: _output(name, outputs[name].shape) for name in sorted(outputs)},
+        input=_input((batch_size, *image_shape(model)), inputs),
+        outputs=_outputs("raw", outputs),
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
         anchors=_anchors(model.anchor_spec) if task == "detection" else None,
         decoding=asdict(model.decoding_spec) if task == "detection" else None,
     )
+
+
+def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of the same model with decoded `outputs`, as `forms` appends them."""
+    return replace(metadata, form=form, outputs=_outputs(form, outputs))
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -133,19 +158,21 @@ def _metadata_text(path: Path) -> str:
         return archive.read(METADATA).decode()
 
 
-def _input(shape: tuple[int | None, ...]) -> dict[str, Any]:
+def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
     from spinenet_tf.data.images import MEAN, STD
 
+    pixels = dtype == "uint8"
+    padding = f"the mean colour, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
     return {
         "name": INPUT,
         "shape": list(shape),
-        "dtype": "float32",
+        "dtype": dtype,
         "layout": "[batch, row, column, channel]",
         "color": "RGB",
         "mean": list(MEAN),
         "std": list(STD),
-        "normalization": "(pixel / 255 - mean) / std",
-        "fit": "scaled as a whole, top left, zeros at the bottom and right after normalization",
+        "normalization": "none, the file does it" if pixels else "(pixel / 255 - mean) / std",
+        "fit": f"scaled as a whole, top left, the bottom and right filled with {padding}",
     }
 
 
@@ -153,9 +180,16 @@ def _anchors(spec: AnchorSpec) -> dict[str, Any]:
     return asdict(spec) | {"aspect_ratios": list(spec.aspect_ratios), "order": _ANCHOR_ORDER}
 
 
-def _output(name: str, shape: Sequence[int | None]) -> dict[str, Any]:
-    kind = name.rpartition("_")[0] or name
-    return {"shape": list(shape), "dtype": "float32", "layout": _LAYOUTS.get(kind, _FEATURES)}
+def _outputs(form: str, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    layouts = _LAYOUTS[form]
+    return {
+        name: {
+            "shape": list(x.shape),
+            "dtype": keras.backend.standardize_dtype(x.dtype),
+            "layout": layouts.get(name) or layouts.get(name.rpartition("_")[0], _FEATURES),
+        }
+        for name, x in sorted(outputs.items())
+    }
 
 
 def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,22 +27,25 @@ def export_run(
     path: str | Path | None = None,
     overwrite: bool = False,
     data: DetectionDataset | None = None,
+    **lowering: str | None,
 ) -> Report:
     """Write a run's best detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
+
+    `lowering` are the `target`, `inputs` and `outputs` of `tflite`.
 
     Quantized forms are calibrated on the run's training images and verified by AP on its validation data, or on `data`.
 
     Raises:
         ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
         RunError: `folder` is not a run with weights.
-        ValueError: a quantization is asked of a SavedModel, or as `tflite` does.
+        ValueError: a quantization or a target is asked of a SavedModel, or as `tflite` does.
         FileExistsError: the artifact exists and `overwrite` is False.
         ExportError: the artifact failed its check; nothing was written.
     """
-    _check_form(form, quantization)
+    _check_form(form, quantization, lowering)
     detector, config = Run(folder).load()
-    path = path or default_path(folder, form, quantization)
-    return export_detector(detector, config, path, form, quantization, overwrite, data)
+    path = path or default_path(folder, form, quantization, lowering.get("target"))
+    return export_detector(detector, config, path, form, quantization, overwrite, data, **lowering)
 
 
 def export_detector(
@@ -52,9 +56,10 @@ def export_detector(
     quantization: str = "none",
     overwrite: bool = False,
     data: DetectionDataset | None = None,
+    **lowering: str | None,
 ) -> Report:
     """Do what `export_run` does with a detector that is loaded already, and the config of its run."""
-    _check_form(form, quantization)
+    _check_form(form, quantization, lowering)
     names = config.class_names or ()
     if form == "saved_model":
         return saved_model(detector, path, names, overwrite=overwrite)
@@ -65,20 +70,23 @@ def export_detector(
     verify_on = None
     if quantization != "none":
         verify_on = config.own_data().val.read("val") if data is None and config.data is not None else data
-    return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite)
+    given: dict[str, Any] = {name: value for name, value in lowering.items() if value is not None}
+    return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite, **given)
 
 
-def default_path(folder: str | Path, form: str, quantization: str = "none") -> Path:
+def default_path(folder: str | Path, form: str, quantization: str = "none", target: str | None = None) -> Path:
     """Return where in a run's folder an artifact goes."""
-    suffix = "" if quantization == "none" else f"-{quantization}"
+    suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
     return Path(folder, "saved_model" if form == "saved_model" else f"model{suffix}.tflite")
 
 
-def _check_form(form: str, quantization: str) -> None:
-    if form == "saved_model" and quantization != "none":
-        raise ValueError(
-            f"A SavedModel is not quantized: use the format tflite. Received: quantization={quantization!r}"
-        )
+def _check_form(form: str, quantization: str, lowering: Mapping[str, str | None]) -> None:
+    if form != "saved_model":
+        return
+    asked = {name: value for name, value in lowering.items() if value is not None}
+    if quantization != "none" or asked:
+        asked |= {"quantization": quantization}
+        raise ValueError(f"A SavedModel is not quantized and has no target: use the format tflite. Received: {asked}")
 
 
 def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:

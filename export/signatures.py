@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
+from spinenet_tf.resample import UPSAMPLING
 from spinenet_tf.retinanet import RetinaNet
 
 INPUT = "images"
@@ -77,11 +79,12 @@ def nest(flat: Mapping[str, Any]) -> Any:
     return nested
 
 
-def raw_function(model: keras.Model, batch_size: int | None) -> Any:
+def raw_function(model: keras.Model, batch_size: int | None, upsampling: str = "resize") -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
     The weights are constants of its graph: TensorFlow then folds BN into the convs, and the TFLite converter finds no
     variables, which it would keep as operations. Sizes are static, and so is the batch unless `batch_size` is None.
+    `upsampling` is written as `resample.UPSAMPLING` says.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -94,7 +97,11 @@ def raw_function(model: keras.Model, batch_size: int | None) -> Any:
 
     @tf.function(input_signature=[spec], autograph=False)
     def traced(images):
-        return flatten(model(images, training=False))
+        previous = UPSAMPLING.set(upsampling)
+        try:
+            return flatten(model(images, training=False))
+        finally:
+            UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
     structure = traced.get_concrete_function().structured_outputs
@@ -105,6 +112,26 @@ def raw_function(model: keras.Model, batch_size: int | None) -> Any:
         return tf.nest.pack_sequence_as(structure, outputs)
 
     return raw
+
+
+def pixel_function(raw: Any, dtype: str) -> Any:
+    """Return a `tf.function` from RGB `images` of the same shape in 0..255 to the outputs of `raw`.
+
+    One depthwise conv normalises them: its integer form has a scale per channel.
+    """
+    import tensorflow as tf
+
+    from spinenet_tf.data.images import MEAN, STD
+
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    spec = tf.TensorSpec(raw.input_signature[0].shape, dtype, name=INPUT)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def from_pixels(images):
+        kernel = (1 / (255 * std))[None, None, :, None]
+        return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") - mean / std)
+
+    return from_pixels
 
 
 def detect_function(model: RetinaNet, raw: Any) -> Any:

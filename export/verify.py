@@ -95,7 +95,10 @@ def check(
     Raises:
         ExportError: an output is not finite, differs by more than `TOLERANCES`, or AP fell by more than `max_ap_loss`.
     """
-    noise = np.random.default_rng(0).standard_normal((1, *image_shape(model)), "float32")
+    from spinenet_tf.data.images import normalize
+
+    # Of whole pixels, so that files which take these see the same.
+    noise = np.asarray(normalize(np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))))
     difference = float_difference(model, runner.raw, noise)
     tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # of integer forms: any number
     if not difference["max"] <= tolerance:

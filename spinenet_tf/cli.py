@@ -22,6 +22,9 @@ console = Console()
 app.add_typer(dataset_cli.app, name="dataset")
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
+Target = Literal["cpu", "gpu", "npu", "mediapipe"]
+Inputs = Literal["float32", "uint8"]
+Outputs = Literal["raw", "decoded", "detections", "postprocess"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -169,6 +172,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     form: Annotated[Literal["saved_model", "tflite"], typer.Option("--format", help="What to write.")] = "tflite",
     quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = "none",
+    target: Annotated[Target | None, typer.Option(help="The engine that a TFLite file is for; default: cpu.")] = None,
+    inputs: Annotated[Inputs | None, typer.Option(help="Of TFLite: normalised, or pixels; default: target's.")] = None,
+    outputs: Annotated[Outputs | None, typer.Option(help="Of TFLite; default: the target's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
@@ -181,7 +187,9 @@ def export(
     from spinenet_tf.export.run import export_run
 
     with console.status(f"Exporting {run}"):
-        report = export_run(run, form, quantization, output, overwrite, _coco(annotations, images))
+        data = _coco(annotations, images)
+        lowering: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
+        report = export_run(run, form, quantization, output, overwrite, data, **lowering)
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     if report.ap:

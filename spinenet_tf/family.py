@@ -36,14 +36,36 @@ class Variant:
     image_size: int  # px
     anchor_size: float = 3.0  # side of the smallest square anchor, in strides
     published: Published = Published()
+    lite: bool = False  # relu6 and no squeeze-and-excitation, which quantize; mobile nets only
 
     @property
     def activation(self) -> str:
-        """The family's default activation."""
-        return "swish" if self.graph.is_mobile else "relu"
+        """The default activation."""
+        if not self.graph.is_mobile:
+            return "relu"
+        return "relu6" if self.lite else "swish"
+
+    @property
+    def se_ratio(self) -> float:
+        """The default width of squeeze-and-excitation relative to the block's; other than mobile nets have none."""
+        return 0.0 if self.lite else 0.2
 
 
-# Table 1 and section 4 of the paper; mobile nets: model zoo. 143L exists in code only.
+# From the model zoo.
+MOBILE: dict[str, Variant] = {
+    "spinenet_mobile_49xs": Variant(
+        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
+    ),
+    "spinenet_mobile_49s": Variant(
+        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
+        published=Published(ap=23.5, note="size and cost are not verified"),
+    ),
+    "spinenet_mobile_49": Variant(
+        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
+    ),
+}  # fmt: skip
+
+# Table 1 and section 4 of the paper. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
         "backbone", SPINENET, 0.65, 0.5, 1, 128, 4, 128, 640,
@@ -64,16 +86,12 @@ VARIANTS: dict[str, Variant] = {
     "spinenet_190": Variant(
         "backbone", SPINENET, 1.3, 1.0, 4, 512, 7, 512, 1280, 4.0, Published(163.6, 1885.0, 52.1)
     ),
-    "spinenet_mobile_49xs": Variant(
-        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
-    ),
-    "spinenet_mobile_49s": Variant(
-        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
-        published=Published(ap=23.5, note="size and cost are not verified"),
-    ),
-    "spinenet_mobile_49": Variant(
-        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
-    ),
+    **MOBILE,
+    # Our own, for phones: the same graphs, in functions that survive 8 bits.
+    **{
+        f"{name}_lite": replace(row, lite=True, published=Published(note="not published: relu6, no SE"))
+        for name, row in MOBILE.items()
+    },
     "r50_fpn": Variant("ladder", R50_FPN, 1.0, 1.0, 1, 256, 4, 256, 640, published=Published(34.0, 96.8, 37.8)),
     "r23_sp30": Variant("ladder", R23_SP30, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=39.6)),
     "r0_sp53": Variant("ladder", R0_SP53, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=40.7)),

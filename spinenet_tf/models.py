@@ -46,7 +46,7 @@ def backbone(
     """
     _check_overrides(overrides, BACKBONE_OVERRIDES)
     row = variant(name)
-    scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation")}
+    scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation", "se_ratio")}
     title = name if isinstance(name, str) else row.graph.name
     scaling |= _published_overrides(weights, name)
     net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)

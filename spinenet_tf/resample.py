@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import keras
 from keras import ops
 
 from spinenet_tf.blocks import Style
+
+UPSAMPLINGS = ("resize", "concat")
+# How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers
+# are the same; an exporter sets it while it traces, for the engine that it writes for.
+UPSAMPLING: ContextVar[str] = ContextVar("upsampling", default="resize")
 
 
 def level_size(size, level: int):
@@ -21,8 +28,8 @@ class NearestUpsample(keras.layers.Layer):
     """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
 
     Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is
-    one resize op, which phones' delegates take, and training a repetition, whose gradient XLA can compile; any other
-    size is gathered by exact integer indices, on which all backends agree.
+    one resize op, which phones' delegates take (or as `UPSAMPLING` says), and training a repetition, whose gradient
+    XLA can compile; any other size is gathered by exact integer indices, on which all backends agree.
     """
 
     def __init__(self, level: int, **kwargs):
@@ -35,8 +42,11 @@ class NearestUpsample(keras.layers.Layer):
         source = ops.shape(x)[1:3]
         is_static = all(isinstance(size, int) for size in (*source, *target))
         if is_static and all(size % side == 0 for size, side in zip(target, source, strict=True)):
+            rows, columns = (size // side for size, side in zip(target, source, strict=True))
             if training:
-                return _repeat(x, *(size // side for size, side in zip(target, source, strict=True)))
+                return _repeat(x, rows, columns)
+            if UPSAMPLING.get() == "concat" and rows == columns and rows.bit_count() == 1:
+                return _double(x, octaves=rows.bit_length() - 1)
             return ops.image.resize(x, target, interpolation="nearest", data_format="channels_last")
         for axis, (size, side) in enumerate(zip(target, source, strict=True), start=1):
             x = ops.take(x, nearest_indices(side, size), axis=axis)
@@ -54,6 +64,13 @@ def _repeat(x, rows: int, columns: int):
     batch, height, width, channels = ops.shape(x)
     x = ops.broadcast_to(x[:, :, None, :, None], (batch, height, rows, width, columns, channels))
     return ops.reshape(x, (batch, height * rows, width * columns, channels))
+
+
+def _double(x, octaves: int):
+    """Repeat each pixel 2 x 2 times per octave; four copies at a time, for XNNPACK refuses more."""
+    for _ in range(octaves):
+        x = ops.depth_to_space(ops.concatenate([x] * 4, axis=-1), 2, data_format="channels_last")
+    return x
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

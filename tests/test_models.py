@@ -46,9 +46,20 @@ def test_a_public_name_is_no_modules(name):
 
 def test_models_are_listed_by_kind():
     assert list_models() == list_models("backbone") + list_models("mobile") + list_models("ladder")
-    assert list_models("mobile") == ["spinenet_mobile_49xs", "spinenet_mobile_49s", "spinenet_mobile_49"]
+    published = ["spinenet_mobile_49xs", "spinenet_mobile_49s", "spinenet_mobile_49"]
+    assert list_models("mobile") == published + [f"{name}_lite" for name in published]
     with pytest.raises(ValueError, match=r"Valid kinds are .*'ladder'.*Received: kind='phone'"):
         list_models("phone")
+
+
+def test_a_lite_net_is_the_same_graph_in_functions_that_quantize():
+    lite, full = (backbone(f"spinenet_mobile_49xs{suffix}", (64, 64, 3)) for suffix in ("_lite", ""))
+    assert lite.spec == full.spec
+    assert (lite.style.activation, lite.style.se_ratio) == ("relu6", 0.0)
+    assert (full.style.activation, full.style.se_ratio) == ("swish", 0.2)
+    assert {layer.name for layer in full.layers} - {layer.name for layer in lite.layers} == {
+        layer.name for layer in full.layers if "_se_" in layer.name
+    }
 
 
 @pytest.mark.parametrize("build", [backbone, lambda name: classifier(name, 2), lambda name: detector(name, 2)])

@@ -51,6 +51,18 @@ def test_each_form_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_mod
     assert (found["boxes"] <= [50, 90, 50, 90]).all()
 
 
+def test_a_file_that_takes_pixels_and_detects_needs_nothing_else(succeed, tiny_run, tiny_model, tmp_path: Path) -> None:
+    file = tmp_path / "model.tflite"
+    succeed("export", tiny_run, "--inputs", "uint8", "--outputs", "detections", "--output", file)
+    image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
+    found, expected = (load_predictor(path).detect(image) for path in (file, tiny_run))
+    assert len(expected["scores"]) > 0
+    # The file sees pixels rounded to whole ones.
+    count = min(len(found["scores"]), len(expected["scores"]), 10)
+    assert count > 0
+    np.testing.assert_allclose(found["scores"][:count], expected["scores"][:count], atol=0.01)
+
+
 def test_images_of_a_folder_come_by_name_and_nothing_else_does(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "c.txt", "d"):
         (tmp_path / name).write_text("")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from spinenet_tf.blocks import Style
-from spinenet_tf.resample import NearestUpsample, level_size, nearest_indices, resample, resample_mobile
+from spinenet_tf.resample import UPSAMPLING, NearestUpsample, level_size, nearest_indices, resample, resample_mobile
 
 STYLE = Style()
 
@@ -69,6 +69,18 @@ def test_upsampling_takes_the_nearest_pixels_at_any_size(side, parent_level, lev
     x = _maps(*(_size(length, parent_level) for length in side), 3)
     expected = _nearest(x, *(_size(length, level) for length in side))
     np.testing.assert_array_equal(NearestUpsample(level)([x, _maps(*side, 3)]), expected)
+
+
+@pytest.mark.parametrize("side", [(128, 256), (64, 96), (100, 75), (32, 128)])
+@pytest.mark.parametrize(("parent_level", "level"), [(5, 3), (7, 2), (4, 3), (7, 6)])
+def test_however_upsampling_is_written_it_is_the_same(side, parent_level, level):
+    x, image = _maps(*(_size(length, parent_level) for length in side), 3), _maps(*side, 3)
+    expected = NearestUpsample(level)([x, image])
+    previous = UPSAMPLING.set("concat")
+    try:
+        np.testing.assert_array_equal(NearestUpsample(level)([x, image]), expected)
+    finally:
+        UPSAMPLING.reset(previous)
 
 
 @pytest.mark.parametrize("side", [(64, 96), (100, 75)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
@@ -29,13 +30,15 @@ def detections(
     pre_nms_top_k: int = 5000,
     background: bool = False,
     plus_one: bool = False,
+    survivors: Callable[[Candidates, float, int], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return the detections in images of `height` x `width` pixels, best first.
 
     `class_logits [B, N, C]` and `box_deltas [B, N, 4]` are raw outputs, `anchors [N, 4]` yxyx pixels. A detection
     scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`. With
     `background`, class 0 stands for no object and is left out. With `plus_one`, anchors and boxes end in their last
-    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners.
+    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners. `survivors` is
+    another NMS: from candidates, `iou_threshold` and `max_detections` to what `_survivors` returns.
 
     The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS class by class and keeps
     the best `max_detections` of all. Here one pool of `pre_nms_top_k` candidates of all classes is walked by falling
@@ -52,14 +55,55 @@ def detections(
         ValueError: if outputs and anchors differ in their static N.
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
-    ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # added to what ends in a pixel, to end behind it
-    candidates = _candidates(class_logits[..., int(background) :], box_deltas, anchors + ends, pre_nms_top_k)
-    candidates = candidates._replace(boxes=candidates.boxes - ends, classes=candidates.classes + int(background))
+    logits, anchor, classes = _best_pairs(class_logits, pre_nms_top_k, background)
+    boxes = _decoded(_rows(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
+    candidates = Candidates(boxes, ops.sigmoid(logits), classes)
+    return _detections(candidates, score_threshold, iou_threshold, max_detections, survivors or _survivors)
+
+
+def decoded(
+    class_logits: Tensor,
+    box_deltas: Tensor,
+    anchors: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
+    plus_one: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all anchors; arguments as `detections`."""
+    _check_same_anchors(class_logits, box_deltas, anchors)
+    return _decoded(box_deltas, anchors, height, width, plus_one), ops.sigmoid(ops.cast(class_logits, "float32"))
+
+
+def select(
+    boxes: Tensor,
+    scores: Tensor,
+    score_threshold: float = 0.05,
+    iou_threshold: float = 0.5,
+    max_detections: int = 100,
+    pre_nms_top_k: int = 5000,
+    background: bool = False,
+) -> dict[str, Tensor]:
+    """Return what `detections` does, from what `decoded` returned."""
+    best, anchor, classes = _best_pairs(scores, pre_nms_top_k, background)
+    candidates = Candidates(_rows(boxes, anchor), best, classes)
+    return _detections(candidates, score_threshold, iou_threshold, max_detections, _survivors)
+
+
+def _detections(
+    candidates: Candidates,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
+    survivors: Callable[[Candidates, float, int], Tensor],
+) -> dict[str, Tensor]:
     scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
-    candidates = candidates._replace(
-        boxes=clip(candidates.boxes, height - int(plus_one), width - int(plus_one)), scores=scores
-    )
-    return _take(candidates, _survivors(candidates, iou_threshold, max_detections))
+    candidates = candidates._replace(scores=scores)
+    return _take(candidates, survivors(candidates, iou_threshold, max_detections))
+
+
+def _decoded(box_deltas: Tensor, anchors: Tensor, height: int | Tensor, width: int | Tensor, plus_one: bool) -> Tensor:
+    ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # added to what ends in a pixel, to end behind it
+    return clip(decode(box_deltas, anchors + ends) - ends, height - int(plus_one), width - int(plus_one))
 
 
 def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor) -> None:
@@ -72,17 +116,16 @@ def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tenso
         )
 
 
-def _candidates(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor, top_k: int) -> Candidates:
-    """Decode the `top_k` best (anchor, class) pairs of each image."""
+def _best_pairs(values: Tensor, top_k: int, background: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the `top_k` largest of `values [B, N, C]` of each image, and the anchor and the class of each."""
+    values = values[..., int(background) :]
     # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
-    anchor = ops.top_k(ops.cast(ops.max(class_logits, axis=-1), "float32"), _at_most(top_k, ops.shape(anchors)[0]))[1]
-    class_logits = ops.cast(_rows(class_logits, anchor), "float32")
-    batch, num_anchors, num_classes = ops.shape(class_logits)
-    pairs = ops.reshape(class_logits, (batch, num_anchors * num_classes))
-    logits, pair = ops.top_k(pairs, _at_most(top_k, num_anchors * num_classes))
-    anchor = ops.take_along_axis(anchor, pair // num_classes, axis=1)  # [B, K]
-    boxes = decode(_rows(box_deltas, anchor), ops.take(anchors, anchor, axis=0))
-    return Candidates(boxes, ops.sigmoid(logits), pair % num_classes)
+    anchor = ops.top_k(ops.cast(ops.max(values, axis=-1), "float32"), _at_most(top_k, ops.shape(values)[1]))[1]
+    values = ops.cast(_rows(values, anchor), "float32")
+    batch, num_anchors, num_classes = ops.shape(values)
+    pairs = ops.reshape(values, (batch, num_anchors * num_classes))
+    best, pair = ops.top_k(pairs, _at_most(top_k, num_anchors * num_classes))
+    return best, ops.take_along_axis(anchor, pair // num_classes, axis=1), pair % num_classes + int(background)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from spinenet_tf.export.calibration import CALIBRATED, MIN_RANGE, quantize
+from spinenet_tf.data.images import normalize
+from spinenet_tf.export.calibration import CALIBRATED, MIN_RANGE, quantize, to_pixels
 from spinenet_tf.export.savedmodel import DEFAULT, write_signatures
 
 SHAPE = (8, 8, 3)
@@ -61,6 +62,19 @@ def test_integers_are_near_float(converter) -> None:
     expected = run(converter(bias=0.0).convert())
     actual = run(quantize(converter(bias=0.0), "int8", [images()], SHAPE))
     assert np.abs(actual - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_pixels_go_in_as_they_are(converter) -> None:
+    model = quantize(converter(bias=0.0), "int8", [images()], SHAPE, pixels=True)
+    (detail,) = interpreter(model).get_input_details()
+    assert detail["dtype"] == np.uint8
+    assert detail["quantization"] == (1.0, 0)
+
+
+def test_pixels_are_the_nearest_of_a_normalised_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3))
+    np.testing.assert_array_equal(to_pixels(np.asarray(normalize(pixels))), pixels)
+    assert to_pixels(np.full((1, 1, 3), 9.0)).max() == 255
 
 
 def test_a_dead_activation_keeps_a_scale_that_engines_accept(converter) -> None:

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import spinenet_tf
 from spinenet_tf import export
+from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import float_difference
@@ -133,6 +134,10 @@ def test_images_of_another_size_are_refused(exported) -> None:
         ({"quantization": "int4"}, r"Valid quantizations are \('none', 'fp16', 'dynamic', 'int8', 'int16x8'\)"),
         ({"quantization": "int8"}, "int8 needs calibration="),
         ({"quantization": "int16x8"}, "int16x8 needs calibration="),
+        ({"target": "tpu"}, r"Valid targets are \('cpu', 'gpu', 'npu', 'mediapipe'\)"),
+        ({"target": "gpu", "outputs": "detections"}, r"outputs for the target gpu are \('raw',\)"),
+        ({"inputs": "int8"}, r"Valid inputs for the target cpu are \('float32', 'uint8'\)"),
+        ({"quantization": "int16x8", "calibration": [], "inputs": "uint8"}, "int16x8 has no uint8 inputs"),
         ({"path": "model.lite"}, r"ends in \.tflite. Received: path='model\.lite'"),
     ],
 )
@@ -166,6 +171,31 @@ def test_a_classifier_gives_logits_and_has_labels(classifier, images, tmp_path) 
     assert read_metadata(report.path).class_names == ["a", "b", "c", "d"]
 
 
+def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, tmp_path) -> None:
+    report = export.tflite(detector, tmp_path / "model.tflite", target="mediapipe")
+    assert report.difference["max"] < 1e-5
+    found = inspect(report.path)
+    assert found.inputs == {"images": {"shape": [1, *detector.backbone.image_shape], "dtype": "uint8"}}
+    assert found.ops["TFLite_Detection_PostProcess"] == 1
+    assert list(found.outputs) == ["boxes", "classes", "scores", "num_detections"]
+    assert export.TFLiteModel(report.path).metadata.form == "postprocess"
+
+
+def test_a_lite_net_for_phones_gpus_has_only_what_they_run(tmp_path) -> None:
+    model = spinenet_tf.detector("spinenet_mobile_49xs_lite", 2, (64, 64, 3))
+    found = inspect(export.tflite(model, tmp_path / "model.tflite", target="gpu").path)
+    convs = {"CONV_2D", "DEPTHWISE_CONV_2D"}
+    assert set(found.ops) == convs | {"ADD", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR"}
+    assert found.max_rank == 4
+
+
+def test_at_multiples_of_128_px_one_partition_is_all(tmp_path) -> None:
+    model = spinenet_tf.detector("spinenet_49", 2, (128, 128, 3), width=0.25, endpoint=16, head_width=16, head_depth=1)
+    images = np.random.default_rng(0).standard_normal((2, 128, 128, 3), "float32")
+    found = inspect(export.tflite(model, tmp_path / "model.tflite", "int8", calibration=[images]).path)
+    assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
+
+
 @pytest.mark.slow
 def test_a_mobile_net_is_only_convs_products_and_sums(tmp_path) -> None:
     model = spinenet_tf.detector("spinenet_mobile_49xs", 2, (128, 128, 3))
@@ -175,5 +205,6 @@ def test_a_mobile_net_is_only_convs_products_and_sums(tmp_path) -> None:
     assert all(np.isfinite(x).all() for x in outputs.values())
     found = operations(report)
     assert not FORBIDDEN & set(found)
+    assert inspect(report.path).xnnpack_partitions == 1
     # One per swish, and two per block's gate, whose addition is in a conv.
     assert found["MUL"] == found["LOGISTIC"] + 2 * 18

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from spinenet_tf.data.images import MEAN, STD
-from spinenet_tf.export.metadata import describe, read_metadata
+from spinenet_tf.export.metadata import describe, read_metadata, with_form
 
 
 def outputs(detector) -> dict:
-    shape = SimpleNamespace(shape=(1, 8, 16, 27))
-    return {"class_logits_P3": shape, "box_deltas_P3": SimpleNamespace(shape=(1, 8, 16, 36))}
+    shapes = {"class_logits_P3": (1, 8, 16, 27), "box_deltas_P3": (1, 8, 16, 36)}
+    return {name: SimpleNamespace(shape=shape, dtype="float32") for name, shape in shapes.items()}
 
 
 def test_metadata_names_what_a_detector_needs(detector) -> None:
@@ -27,6 +27,16 @@ def test_metadata_names_what_a_detector_needs(detector) -> None:
     assert metadata.decoding_spec == detector.decoding_spec
     assert metadata.outputs["class_logits_P3"]["shape"] == [1, 8, 16, 27]
     assert "anchor * classes + class" in metadata.outputs["class_logits_P3"]["layout"]
+
+
+def test_metadata_says_which_form_inputs_and_outputs_have(detector) -> None:
+    metadata = describe(detector, outputs(detector), 1, inputs="uint8")
+    assert (metadata.form, metadata.input["dtype"], metadata.input["normalization"][:4]) == ("raw", "uint8", "none")
+    assert "[124, 116, 104]" in metadata.input["fit"]
+    found = {"classes": SimpleNamespace(shape=(1, 20), dtype="int32")}
+    decoded = with_form(metadata, "detections", found)
+    assert (decoded.form, decoded.input, decoded.anchor_spec) == ("detections", metadata.input, metadata.anchor_spec)
+    assert decoded.outputs["classes"].items() >= {"shape": [1, 20], "dtype": "int32"}.items()
 
 
 def test_a_tflite_file_carries_its_metadata_behind_the_model(detector, tmp_path) -> None:
@@ -86,6 +96,6 @@ def test_a_folder_without_metadata_and_a_missing_file_are_named(tmp_path) -> Non
 def test_another_version_is_refused(tmp_path) -> None:
     file = tmp_path / "model.tflite"
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"format": 2}))
-    with pytest.raises(ValueError, match=r"another version.*Received: 2"):
+        archive.writestr("metadata.json", json.dumps({"format": 3}))
+    with pytest.raises(ValueError, match=r"another version.*Received: 3"):
         read_metadata(file)

@@ -1,0 +1,45 @@
+"""Two .tflite files as one: the second reads by name what the first gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def join(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
+    """Return a .tflite with the inputs of `first` and the outputs of `second`, in the order of `outputs`.
+
+    Both have one graph and one signature; every input of `second` is an output of `first` of the same name and type.
+    """
+    # TensorFlow has no public names for reading and writing its own format.
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model, tail = (flatbuffer_utils.convert_bytearray_to_object(content) for content in (first, second))
+    made = {x.name: x.tensorIndex for x in model.signatureDefs[0].outputs}
+    index = {x.tensorIndex: made[x.name] for x in tail.signatureDefs[0].inputs}
+    _append(model, tail, index)
+    named = {x.name.decode(): x for x in tail.signatureDefs[0].outputs}
+    for x in named.values():
+        x.tensorIndex = index[x.tensorIndex]
+    model.signatureDefs[0].outputs = [named[name] for name in outputs]
+    model.subgraphs[0].outputs = [named[name].tensorIndex for name in outputs]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _append(model: Any, tail: Any, index: dict[int, int]) -> None:
+    """Append the graph of `tail` to that of `model`; `index`, from its tensors to the model's, is filled in."""
+    graph, buffers, codes = model.subgraphs[0], len(model.buffers), len(model.operatorCodes)
+    for number, tensor in enumerate(tail.subgraphs[0].tensors):
+        if number not in index:
+            index[number] = len(graph.tensors)
+            tensor.buffer += buffers
+            graph.tensors.append(tensor)
+    for operator in tail.subgraphs[0].operators:
+        operator.opcodeIndex += codes
+        for end in ("inputs", "outputs", "intermediates"):
+            numbers = getattr(operator, end)
+            if numbers is not None:
+                setattr(operator, end, [index.get(number, number) for number in numbers])  # -1: left out
+        graph.operators.append(operator)
+    model.buffers += tail.buffers
+    model.operatorCodes += tail.operatorCodes
