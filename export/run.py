@@ -26,10 +26,12 @@ def export_run(
     path: str | Path | None = None,
     overwrite: bool = False,
     data: DetectionDataset | None = None,
+    nms: bool = True,
 ) -> Report:
     """Write a run's best detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
 
     Quantized forms are calibrated on the run's training images and verified by AP on its validation data, or on `data`.
+    `nms` is `saved_model`'s.
 
     Raises:
         ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
@@ -41,7 +43,7 @@ def export_run(
     _check_form(form, quantization)
     detector, config = Run(folder).load()
     path = path or default_path(folder, form, quantization)
-    return export_detector(detector, config, path, form, quantization, overwrite, data)
+    return export_detector(detector, config, path, form, quantization, overwrite, data, nms)
 
 
 def export_detector(
@@ -52,12 +54,13 @@ def export_detector(
     quantization: str = "none",
     overwrite: bool = False,
     data: DetectionDataset | None = None,
+    nms: bool = True,
 ) -> Report:
     """Do what `export_run` does with a detector that is loaded already, and the config of its run."""
     _check_form(form, quantization)
     names = config.class_names or ()
     if form == "saved_model":
-        return saved_model(detector, path, names, overwrite=overwrite)
+        return saved_model(detector, path, names, nms=nms, overwrite=overwrite)
     calibration = None
     if quantization in CALIBRATED:
         images = config.own_data().train.read("train") if data is None else data

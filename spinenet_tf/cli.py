@@ -145,6 +145,7 @@ def export(
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
+    nms: Annotated[bool, typer.Option("--nms/--no-nms", help="Of SavedModel: detections, or every anchor.")] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and check the artifact against Keras.
@@ -154,7 +155,7 @@ def export(
     from spinenet_tf.export.run import export_run
 
     with console.status(f"Exporting {run}"):
-        report = export_run(run, form, quantization, output, overwrite, _coco(annotations, images))
+        report = export_run(run, form, quantization, output, overwrite, _coco(annotations, images), nms)
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     if report.ap:

@@ -79,9 +79,9 @@ def _latencies(detector: RetinaNet, paths: dict[str, Path]) -> dict[str, float]:
 def _serve(path: Path) -> Callable:
     import tensorflow as tf
 
-    detect = tf.saved_model.load(str(path)).signatures["detect"]
+    serve = tf.saved_model.load(str(path)).signatures["serve"]
     # The signature is an attribute of what was loaded, which TensorFlow does not keep alive by itself.
-    return lambda image: {name: x.numpy() for name, x in detect(images=tf.constant(image)).items()}
+    return lambda image: {name: x.numpy() for name, x in serve(images=tf.constant(image)).items()}
 
 
 def _median_ms(call: Callable, repeats: int = 30) -> float:
