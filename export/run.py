@@ -10,13 +10,16 @@ import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
+from spinenet_tf.export.onnxmodel import onnx
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.verify import Report
+from spinenet_tf.export.webpage import web
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 
 CALIBRATION_IMAGES = 200
+FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
 
 
 def export_run(
@@ -28,7 +31,7 @@ def export_run(
     data: DetectionDataset | None = None,
     nms: bool = True,
 ) -> Report:
-    """Write a run's best detector as "saved_model" or "tflite", by default into the run's folder, and verify it.
+    """Write a run's best detector as one of the `FORMS`, by default into the run's folder, and verify it.
 
     Quantized forms are calibrated on the run's training images and verified by AP on its validation data, or on `data`.
     `nms` is `saved_model`'s.
@@ -36,11 +39,11 @@ def export_run(
     Raises:
         ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
         RunError: `folder` is not a run with weights.
-        ValueError: a quantization is asked of a SavedModel, or as `tflite` does.
+        ValueError: the form has no such quantization or `nms`, or as `tflite` does.
         FileExistsError: the artifact exists and `overwrite` is False.
         ExportError: the artifact failed its check; nothing was written.
     """
-    _check_form(form, quantization)
+    _check_form(form, quantization, nms)
     detector, config = Run(folder).load()
     path = path or default_path(folder, form, quantization)
     return export_detector(detector, config, path, form, quantization, overwrite, data, nms)
@@ -57,10 +60,12 @@ def export_detector(
     nms: bool = True,
 ) -> Report:
     """Do what `export_run` does with a detector that is loaded already, and the config of its run."""
-    _check_form(form, quantization)
+    _check_form(form, quantization, nms)
     names = config.class_names or ()
     if form == "saved_model":
         return saved_model(detector, path, names, nms=nms, overwrite=overwrite)
+    if form == "onnx":
+        return onnx(detector, path, names, overwrite=overwrite)
     calibration = None
     if quantization in CALIBRATED:
         images = config.own_data().train.read("train") if data is None else data
@@ -68,20 +73,24 @@ def export_detector(
     verify_on = None
     if quantization != "none":
         verify_on = config.data.val.read("val") if data is None and config.data is not None else data
-    return tflite(detector, path, quantization, calibration, names, verify_on, overwrite=overwrite)
+    options = {"calibration": calibration, "class_names": names, "verify_on": verify_on, "overwrite": overwrite}
+    return (web if form == "web" else tflite)(detector, path, quantization=quantization, **options)
 
 
 def default_path(folder: str | Path, form: str, quantization: str = "none") -> Path:
     """Return where in a run's folder an artifact goes."""
     suffix = "" if quantization == "none" else f"-{quantization}"
-    return Path(folder, "saved_model" if form == "saved_model" else f"model{suffix}.tflite")
+    return Path(folder, FORMS[form].format(suffix=suffix))
 
 
-def _check_form(form: str, quantization: str) -> None:
-    if form == "saved_model" and quantization != "none":
-        raise ValueError(
-            f"A SavedModel is not quantized: use the format tflite. Received: quantization={quantization!r}"
-        )
+def _check_form(form: str, quantization: str, nms: bool) -> None:
+    if form not in FORMS:
+        raise ValueError(f"Valid formats are {tuple(FORMS)}. Received: format={form!r}")
+    if form in ("saved_model", "onnx") and quantization != "none":
+        name = "A SavedModel" if form == "saved_model" else "An ONNX file"
+        raise ValueError(f"{name} is not quantized: use the format tflite. Received: quantization={quantization!r}")
+    if form != "saved_model" and not nms:
+        raise ValueError(f"Only a SavedModel has NMS to leave out. Received: format={form!r}")
 
 
 def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:

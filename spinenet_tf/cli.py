@@ -21,6 +21,7 @@ app = typer.Typer(
 console = Console()
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
+Format = Literal["tflite", "saved_model", "onnx", "web"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -140,8 +141,8 @@ def predict(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    form: Annotated[Literal["saved_model", "tflite"], typer.Option("--format", help="What to write.")] = "tflite",
-    quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = "none",
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "tflite",
+    quantization: Annotated[Quantization, typer.Option(help="Of TFLite and web.")] = "none",
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
@@ -272,7 +273,7 @@ def main() -> None:
     try:
         # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
-    except (typer.TyperException, ValueError, OSError, RuntimeError) as error:
+    except (typer.TyperException, ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("SPINENET_TF_DEBUG"):
             raise
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
