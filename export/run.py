@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,8 +74,14 @@ def export_detector(
     verify_on = None
     if quantization != "none":
         verify_on = config.data.val.read("val") if data is None and config.data is not None else data
-    options = {"calibration": calibration, "class_names": names, "verify_on": verify_on, "overwrite": overwrite}
-    return (web if form == "web" else tflite)(detector, path, quantization=quantization, **options)
+    options: dict[str, Any] = {
+        "calibration": calibration,
+        "class_names": names,
+        "verify_on": verify_on,
+        "overwrite": overwrite,
+    }
+    write = web if form == "web" else tflite
+    return write(detector, path, quantization=quantization, **options)
 
 
 def default_path(folder: str | Path, form: str, quantization: str = "none") -> Path:

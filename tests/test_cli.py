@@ -201,6 +201,8 @@ MISTAKES = {
     "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
+    "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
+    "export {run} --no-nms": "Only a SavedModel has NMS to leave out. Received: format='tflite'",
     "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
     "predict images --model {run} --threshold 2": "Invalid value for '--threshold'",
     # What is in the way, or missing.
