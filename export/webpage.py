@@ -6,15 +6,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.litert import tflite
 from spinenet_tf.export.signatures import task_of
 from spinenet_tf.export.verify import Report
 from spinenet_tf.retinanet import RetinaNet
+
+if TYPE_CHECKING:
+    from spinenet_tf.data.dataset import DetectionDataset
 
 LITERT = "@litertjs/core@2.5.3"  # what the page was tested with
 MODEL = "model.tflite"
@@ -26,12 +32,20 @@ _VENDORED = {
 }
 
 
-def web(model: RetinaNet, path: str | os.PathLike, overwrite: bool = False, **options: Any) -> Report:
+def web(
+    model: RetinaNet,
+    path: str | os.PathLike,
+    quantization: str = "none",
+    calibration: Iterable[np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    verify_on: DetectionDataset | None = None,
+    overwrite: bool = False,
+) -> Report:
     """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
 
-    `options` are those of `tflite`; the report is that of the .tflite file inside. LiteRT.js is fetched by npm, once,
-    here; the page asks nothing of any other host. Serve the folder: `python -m http.server --directory PATH`. A camera
-    needs https or localhost.
+    The arguments are those of `tflite`, and the report is that of the .tflite file inside, which has normalised float32
+    input and raw outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host. Serve the
+    folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
 
     Raises:
         ValueError: the model is no detector, or as `tflite` does.
@@ -44,7 +58,7 @@ def web(model: RetinaNet, path: str | os.PathLike, overwrite: bool = False, **op
     with staged(path, overwrite) as folder:
         shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
         _vendor(folder / "vendor")
-        report = tflite(model, folder / MODEL, **options)
+        report = tflite(model, folder / MODEL, quantization, calibration, class_names, verify_on)
     return Report(Path(path), size_of(Path(path)), report.difference, report.ap)
 
 
