@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A file that tells a folder of ours, in a SavedModel or a web page, from a user's own.
+_MARKS = ("saved_model.pb", "detector.js")
+
 
 @contextmanager
 def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
@@ -44,8 +47,8 @@ def size_of(path: Path) -> int:
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        raise FileExistsError(f"{path} is a folder but no SavedModel, it is never replaced.")
+    if path.is_dir() and not any((path / mark).is_file() for mark in _MARKS):
+        raise FileExistsError(f"{path} is a folder that was not written by an export, it is never replaced.")
 
 
 def _move(path: Path, target: Path, replaced: Path) -> None:

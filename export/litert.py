@@ -76,7 +76,7 @@ def tflite(
     _check_forms(model, quantization, inputs, outputs)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
-        raw = raw_function(model, 1, engine.upsampling)
+        raw = raw_function(model, 1, upsampling=engine.upsampling)
         metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs)
         content = _convert(raw, quantization, calibration, inputs)
         _write(file, content, metadata)

@@ -17,7 +17,7 @@ from spinenet_tf.retinanet import DecodingSpec
 
 FORMAT = 2  # raised when a reader of the older form would misread the newer one
 METADATA, LABELS = "metadata.json", "labels.txt"
-EXTRA = "assets.extra"  # the folder that a SavedModel reserves for its users' files
+ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
 _LAYOUTS = {
     "raw": {
@@ -153,7 +153,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 def _metadata_text(path: Path) -> str:
     if path.is_dir():
-        return (path / EXTRA / METADATA).read_text(encoding="utf-8")
+        return (path / ASSETS / METADATA).read_text(encoding="utf-8")
     with zipfile.ZipFile(path) as archive:
         return archive.read(METADATA).decode()
 

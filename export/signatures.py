@@ -10,6 +10,7 @@ import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
+from spinenet_tf.export.folding import fold_batch_norms
 from spinenet_tf.resample import UPSAMPLING
 from spinenet_tf.retinanet import RetinaNet
 
@@ -79,12 +80,12 @@ def nest(flat: Mapping[str, Any]) -> Any:
     return nested
 
 
-def raw_function(model: keras.Model, batch_size: int | None, upsampling: str = "resize") -> Any:
+def raw_function(model: keras.Model, batch_size: int | None, *, upsampling: str = "resize", fold: bool = False) -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
-    The weights are constants of its graph: TensorFlow then folds BN into the convs, and the TFLite converter finds no
-    variables, which it would keep as operations. Sizes are static, and so is the batch unless `batch_size` is None.
-    `upsampling` is written as `resample.UPSAMPLING` says.
+    The weights are constants of its graph: the TFLite converter would keep variables as operations. Sizes are static,
+    and so is the batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. With `fold`,
+    BN is folded into the convs (see `folding`), which TFLite's converter does by itself.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -104,6 +105,7 @@ def raw_function(model: keras.Model, batch_size: int | None, upsampling: str = "
             UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
+    graph = fold_batch_norms(graph, names) if fold else graph
     structure = traced.get_concrete_function().structured_outputs
 
     @tf.function(input_signature=[spec], autograph=False)
@@ -132,20 +134,6 @@ def pixel_function(raw: Any, dtype: str) -> Any:
         return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") - mean / std)
 
     return from_pixels
-
-
-def detect_function(model: RetinaNet, raw: Any) -> Any:
-    """Return a `tf.function` from `images` to boxes `[B, M, 4]` (yxyx pixels), scores, classes and num_detections.
-
-    It calls `raw`, whose weights are so stored once.
-    """
-    import tensorflow as tf
-
-    @tf.function(input_signature=raw.input_signature, autograph=False)
-    def detect(images):
-        return model.detect(images, nest(raw(images)))
-
-    return detect
 
 
 def _frozen(function: Any) -> tuple[Any, str, list[str]]:

@@ -25,6 +25,7 @@ Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 Target = Literal["cpu", "gpu", "npu", "mediapipe"]
 Inputs = Literal["float32", "uint8"]
 Outputs = Literal["raw", "decoded", "detections", "postprocess"]
+Format = Literal["tflite", "saved_model", "onnx", "web"]
 ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -170,14 +171,15 @@ def predict(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    form: Annotated[Literal["saved_model", "tflite"], typer.Option("--format", help="What to write.")] = "tflite",
-    quantization: Annotated[Quantization, typer.Option(help="Of TFLite.")] = "none",
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "tflite",
+    quantization: Annotated[Quantization, typer.Option(help="Of TFLite and web.")] = "none",
     target: Annotated[Target | None, typer.Option(help="The engine that a TFLite file is for; default: cpu.")] = None,
     inputs: Annotated[Inputs | None, typer.Option(help="Of TFLite: normalised, or pixels; default: target's.")] = None,
     outputs: Annotated[Outputs | None, typer.Option(help="Of TFLite; default: the target's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of its images.")] = None,
+    nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every anchor.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and check the artifact against Keras.
@@ -187,9 +189,8 @@ def export(
     from spinenet_tf.export.run import export_run
 
     with console.status(f"Exporting {run}"):
-        data = _coco(annotations, images)
-        lowering: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
-        report = export_run(run, form, quantization, output, overwrite, data, **lowering)
+        options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs, "nms": nms}
+        report = export_run(run, form, quantization, output, overwrite, _coco(annotations, images), **options)
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     if report.ap:
@@ -396,7 +397,7 @@ def main() -> None:
     except Preempted as stop:
         console.print(str(stop), soft_wrap=True)
         sys.exit(0)
-    except (typer.TyperException, ValueError, OSError, RuntimeError) as error:
+    except (typer.TyperException, ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("SPINENET_TF_DEBUG"):
             raise
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)

@@ -203,8 +203,10 @@ MISTAKES = {
     "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
-    "export {run} --format saved_model --target gpu": "A SavedModel is not quantized and has no target",
+    "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms',)",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",
+    "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
+    "export {run} --no-nms": "The format tflite has the options ('target', 'inputs', 'outputs'). Received: ['nms']",
     "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
     "predict images --model {run} --threshold 2": "Invalid value for '--threshold'",
     # What is in the way, or missing.

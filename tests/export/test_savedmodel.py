@@ -2,54 +2,109 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from spinenet_tf import export
+from spinenet_tf.data.images import preprocess, read_image
+from spinenet_tf.detection.anchors import anchors, concatenate
+from spinenet_tf.detection.boxes import decode
+from spinenet_tf.evaluation.inference import in_file
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
+from spinenet_tf.retinanet import RetinaNet
 
-# Loads and runs every signature with no package but TensorFlow, and hands the outputs back.
+# Loads and runs every signature where spinenet_tf cannot be imported, and hands the outputs back.
 PLAIN = """
 import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "spinenet_tf":
+            raise ImportError(name + " is not installed here")
+
+sys.meta_path.insert(0, Blocker())
 import numpy as np
 import tensorflow as tf
 
-path, images, results = sys.argv[1:]
-images = tf.constant(np.load(images))
+path, given, results = sys.argv[1:]
+given = np.load(given)
 model = tf.saved_model.load(path)
 outputs = {}
 for name, signature in model.signatures.items():
     assert list(signature.structured_input_signature[1]) == ["images"]
+    images = given[name if name in given else "serve"]
+    images = tf.constant([x.tobytes() for x in given["files"]] if name == "serve_bytes" else images)
     outputs |= {f"{name}/{key}": x.numpy() for key, x in signature(images=images).items()}
-assert "spinenet_tf" not in sys.modules
 np.savez(results, **outputs)
 """
+
+
+def run_plainly(saved, folder, **given) -> dict[str, np.ndarray]:
+    """Return the outputs `signature/name` of a process with no package but TensorFlow for what each signature gets."""
+    np.savez(folder / "given.npz", **given)
+    arguments = [str(saved.path), str(folder / "given.npz"), str(folder / "outputs.npz")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", PLAIN, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "custom gradients" not in done.stderr
+    return dict(np.load(folder / "outputs.npz"))
 
 
 @pytest.fixture(scope="module")
 def saved(detector, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model"
-    return export.saved_model(detector, path, class_names=["a", "b", "c"], batch_size=None)
+    return export.saved_model(detector, path, class_names=["a", "b", "c"])
 
 
 @pytest.fixture(scope="module")
-def outputs(saved, images, tmp_path_factory):
+def photos() -> np.ndarray:
+    """Two smooth images `[2, 90, 75, 3]` uint8: higher than the network's input is, which is wide."""
+    coarse = np.random.default_rng(2).integers(0, 256, (2, 6, 5, 3), np.uint8)
+    return np.stack([Image.fromarray(image).resize((75, 90), Image.Resampling.BICUBIC) for image in coarse])
+
+
+@pytest.fixture(scope="module")
+def files(photos, tmp_path_factory):
+    """Return the paths of a JPEG and of a PNG with alpha of another size."""
+    folder = tmp_path_factory.mktemp("files")
+    Image.fromarray(photos[0]).save(folder / "a.jpg", quality=90)
+    Image.fromarray(photos[1][:50]).convert("RGBA").save(folder / "b.png")
+    return [folder / "a.jpg", folder / "b.png"]
+
+
+@pytest.fixture(scope="module")
+def outputs(saved, images, photos, files, tmp_path_factory):
+    longest = max(len(path.read_bytes()) for path in files)
+    # What follows the end of a JPEG or PNG is not read.
+    encoded = np.array([path.read_bytes().ljust(longest, b"\1") for path in files])
     folder = tmp_path_factory.mktemp("plain")
-    np.save(folder / "images.npy", images)
-    arguments = [str(saved.path), str(folder / "images.npy"), str(folder / "outputs.npz")]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "custom gradients" not in done.stderr
-    return np.load(folder / "outputs.npz")
+    return run_plainly(saved, folder, serve=images, serve_image=photos, files=encoded)
+
+
+def expected_in(detector, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the Keras detector finds in an image of any size, in its pixels."""
+    pixels, scale = preprocess(image, *detector.backbone.image_shape[:2])
+    return in_file(detector.predict_on_batch(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
+
+
+def assert_finds(outputs, signature: str, row: int, expected) -> None:
+    count = int(outputs[f"{signature}/num_detections"][row])
+    assert count == len(expected["scores"]) > 0
+    for name, x in expected.items():
+        np.testing.assert_allclose(outputs[f"{signature}/{name}"][row][:count], x, rtol=1e-4, atol=1e-3)
+
+
+def test_a_detector_has_these_signatures(outputs) -> None:
+    names = {name.partition("/")[0] for name in outputs}
+    assert names == {"serve", "serve_image", "serve_bytes", "raw", "serving_default"}
 
 
 def test_raw_outputs_equal_keras_in_plain_tensorflow(detector, images, outputs) -> None:
@@ -59,13 +114,38 @@ def test_raw_outputs_equal_keras_in_plain_tensorflow(detector, images, outputs) 
         np.testing.assert_allclose(outputs[f"raw/{name}"], x, atol=1e-4)
 
 
-@pytest.mark.parametrize("signature", ["detect", "serving_default"])
+@pytest.mark.parametrize("signature", ["serve", "serving_default"])
 def test_detections_equal_keras_in_plain_tensorflow(detector, images, outputs, signature) -> None:
     expected = detector.predict(images, verbose=0)
     assert expected["num_detections"].min() > 0
-    assert {name for name in outputs if name.startswith(signature)} == {f"{signature}/{name}" for name in expected}
+    assert {name for name in outputs if name.startswith(f"{signature}/")} == {
+        f"{signature}/{name}" for name in expected
+    }
     for name, x in expected.items():
         np.testing.assert_allclose(outputs[f"{signature}/{name}"], x, atol=1e-3)
+
+
+def test_serve_image_detects_in_images_of_any_size_in_their_pixels(detector, photos, outputs) -> None:
+    for row, image in enumerate(photos):
+        assert_finds(outputs, "serve_image", row, expected_in(detector, image))
+
+
+def test_serve_bytes_detects_in_jpeg_and_png_of_different_sizes(detector, files, outputs) -> None:
+    for row, path in enumerate(files):
+        assert_finds(outputs, "serve_bytes", row, expected_in(detector, read_image(path)))
+
+
+def test_without_nms_every_anchor_is_decoded(tiny_backbone, tmp_path) -> None:
+    detector = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)
+    images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
+    saved = export.saved_model(detector, tmp_path / "model", batch_size=2, nms=False)
+    outputs = run_plainly(saved, tmp_path, serve=images)
+    assert {name.partition("/")[0] for name in outputs} == {"raw", "decoded", "serving_default"}
+    logits, deltas = detector.flatten(detector(images, training=False))
+    every = concatenate(anchors(*images.shape[1:3], detector.anchor_spec))
+    for signature in ("decoded", "serving_default"):
+        np.testing.assert_allclose(outputs[f"{signature}/boxes"], decode(deltas, every), rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(outputs[f"{signature}/scores"], keras.ops.sigmoid(logits), atol=1e-4)
 
 
 def test_the_report_and_the_metadata_describe_the_folder(saved) -> None:
@@ -74,7 +154,12 @@ def test_the_report_and_the_metadata_describe_the_folder(saved) -> None:
     metadata = read_metadata(saved.path)
     assert metadata.class_names == ["a", "b", "c"]
     assert metadata.input["shape"] == [None, 64, 128, 3]
-    assert (saved.path / "assets.extra" / "labels.txt").read_text() == "a\nb\nc\n"
+    assert (saved.path / "assets" / "labels.txt").read_text() == "a\nb\nc\n"
+
+
+def test_the_config_rebuilds_the_model(saved, detector) -> None:
+    config = json.loads((saved.path / "assets" / "config.json").read_text())
+    assert keras.saving.deserialize_keras_object(config).architecture() == detector.architecture()
 
 
 def test_the_weights_are_stored_once(saved, detector) -> None:
@@ -92,6 +177,12 @@ def test_a_classifier_serves_logits_for_its_batch(classifier, images, tmp_path) 
 
     export.saved_model(classifier, tmp_path / "classifier", batch_size=2)
     signatures = tf.saved_model.load(str(tmp_path / "classifier")).signatures
-    assert set(signatures) == {"raw", "serving_default"}
+    assert set(signatures) == {"serve", "raw", "serving_default"}
     logits = signatures["serving_default"](images=tf.constant(images))
     np.testing.assert_allclose(logits["logits"], keras.ops.convert_to_numpy(classifier(images)), atol=1e-4)
+
+
+def test_only_a_detector_has_nms_to_leave_out(classifier, tmp_path) -> None:
+    with pytest.raises(ValueError, match="Only a detector has NMS"):
+        export.saved_model(classifier, tmp_path / "classifier", nms=False)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,104 @@
+"""ONNX: the form for ONNX Runtime and what else reads it (extra `onnx`)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from spinenet_tf import native_output
+from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf.export.metadata import METADATA, describe
+from spinenet_tf.export.savedmodel import output_specs
+from spinenet_tf.export.signatures import INPUT, nest, raw_function
+from spinenet_tf.export.verify import Report, check
+
+SUFFIX = ".onnx"
+OPSET = 18
+
+
+def onnx(
+    model: keras.Model,
+    path: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+    batch_size: int | None = 1,
+    overwrite: bool = False,
+) -> Report:
+    """Write an .onnx for normalised `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
+
+    Input and outputs have the names, shapes and layouts of the SavedModel's signature `raw`, BN is folded into the
+    convs. The metadata is in the file, as its property `metadata.json`, and beside it, with the labels. The file is
+    compared with the model in ONNX Runtime before it appears.
+
+    Raises:
+        ValueError: the model cannot be exported (see `signatures.image_shape`), class names that do not fit, or a name
+            without the suffix .onnx.
+        ImportError: tf2onnx or onnxruntime is not installed.
+        FileExistsError: a file is in the way and `overwrite` is False.
+        ExportError: the file differs from the model by more than 1e-4; nothing was written.
+    """
+    if Path(path).suffix != SUFFIX:
+        raise ValueError(f"The name of an ONNX file ends in {SUFFIX}. Received: path={str(path)!r}")
+    tf2onnx = _import_tf2onnx()
+    with staged(path, overwrite) as file:
+        raw = raw_function(model, batch_size, fold=True)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names)
+        with native_output.hidden():
+            proto, _ = tf2onnx.convert.from_function(
+                raw, raw.input_signature, opset=OPSET, custom_rewriter=[_give_scalars_an_axis]
+            )
+        _resize_by_todays_rule(proto)
+        proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
+        file.write_bytes(proto.SerializeToString())
+        metadata.write(file.parent, file.stem)
+        difference, _ = check(model, _Runner(file, batch_size))
+    return Report(Path(path), size_of(Path(path)), difference)
+
+
+def _import_tf2onnx() -> Any:
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx
+    except ImportError:
+        raise ImportError("ONNX needs tf2onnx and onnxruntime: pip install spinenet_tf[onnx]") from None
+    return tf2onnx
+
+
+def _give_scalars_an_axis(graph: Any, operations: list[Any]) -> list[Any]:
+    """Reshape scalars that are added to `[1]`: tf2onnx 1.17 fails at others when it takes transpositions out."""
+    for operation in operations:
+        for source in operation.inputs if operation.type in ("Add", "AddV2") else ():
+            if source.is_const() and not source.get_tensor_value(as_list=False).shape:
+                source.set_tensor_value(source.get_tensor_value(as_list=False).reshape(1))
+    return operations
+
+
+def _resize_by_todays_rule(proto: Any) -> None:
+    """Name the source pixel i // n of an n-fold enlargement as ONNX does now; tf2onnx does as it did before 2020."""
+    rule = {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
+    resizes = (node for node in proto.graph.node if node.op_type == "Resize")
+    for attribute in (attribute for node in resizes for attribute in node.attribute):
+        if attribute.name in rule:
+            attribute.s = rule[attribute.name]
+
+
+class _Runner:
+    """Runs an .onnx file on the CPU."""
+
+    def __init__(self, path: Path, batch_size: int | None):
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self._batch_size = batch_size or 1
+
+    def raw(self, image: np.ndarray) -> Any:
+        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""
+        names = [output.name for output in self._session.get_outputs()]
+        outputs = self._session.run(names, {INPUT: np.repeat(image, self._batch_size, axis=0)})
+        return nest({name: x[:1] for name, x in zip(names, outputs, strict=True)})

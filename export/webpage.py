@@ -1,0 +1,85 @@
+"""A static web page that detects in the browser: the .tflite, LiteRT.js to run it, and a page around them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf.export.litert import tflite
+from spinenet_tf.export.signatures import task_of
+from spinenet_tf.export.verify import Report
+from spinenet_tf.retinanet import RetinaNet
+
+if TYPE_CHECKING:
+    from spinenet_tf.data.dataset import DetectionDataset
+
+LITERT = "@litertjs/core@2.5.3"  # what the page was tested with
+MODEL = "model.tflite"
+
+# What the page loads of the packages, under `vendor`: the engine is there for CPUs with and without relaxed SIMD.
+_VENDORED = {
+    "core": ["package.json", "dist/index.js", *(f"wasm/litert_wasm{form}_internal.*" for form in ("", "_compat"))],
+    "wasm-utils": ["package.json", "dist/index.js"],
+}
+
+
+def web(
+    model: RetinaNet,
+    path: str | os.PathLike,
+    quantization: str = "none",
+    calibration: Iterable[np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    verify_on: DetectionDataset | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
+
+    The arguments are those of `tflite`, and the report is that of the .tflite file inside, which has normalised float32
+    input and raw outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host. Serve the
+    folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
+
+    Raises:
+        ValueError: the model is no detector, or as `tflite` does.
+        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but no such page.
+        ExportError: as `tflite` does; nothing was written.
+        RuntimeError: npm is not installed, or cannot fetch LiteRT.js; nothing was written.
+    """
+    if task_of(model) != "detection":
+        raise ValueError(f"The page detects: it needs a detector. Received: model={type(model).__name__}")
+    with staged(path, overwrite) as folder:
+        shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
+        _vendor(folder / "vendor")
+        report = tflite(model, folder / MODEL, quantization, calibration, class_names, verify_on)
+    return Report(Path(path), size_of(Path(path)), report.difference, report.ap)
+
+
+def _vendor(folder: Path) -> None:
+    """Fetch LiteRT.js and copy what the page loads of it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _npm_install(temporary)
+        for package, patterns in _VENDORED.items():
+            source = Path(temporary, "node_modules", "@litertjs", package)
+            for file in (file for pattern in patterns for file in source.glob(pattern)):
+                target = folder / package / file.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+
+
+def _npm_install(folder: str) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise RuntimeError("The web page needs npm to fetch LiteRT.js: install Node.js (https://nodejs.org).")
+    command = [npm, "install", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", LITERT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise RuntimeError(f"npm could not fetch {LITERT}: {' '.join(lines[:2])}")
