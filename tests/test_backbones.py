@@ -27,7 +27,7 @@ def _narrow(name: str, side: int | None = 64) -> Backbone:
 
 
 # The lite nets are one graph at three widths, which are all the same here.
-GRAPHS = [name for name in list_models() if not name.endswith("s_lite") and name != "spinenet_mobile_49_lite"]
+GRAPHS = [name for name in list_models() if not name.endswith(("_49s_lite", "_49_lite"))]
 
 
 @pytest.fixture(scope="module", params=GRAPHS)
