@@ -35,6 +35,7 @@ def training_batches(
     start_step: int = 0,
     colours: Colours | None = None,
     mosaics: float = 0.0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
 
@@ -45,7 +46,8 @@ def training_batches(
     `steps_per_epoch`.
 
     `mosaics` is the share of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
-    `cache` decodes every image now and keeps it, 3 bytes per pixel.
+    `cache` decodes every image now and keeps it, 3 bytes per pixel. `share` (number, count) yields only that of `count`
+    equal parts of each batch, `[batch_size / count, ...]`: for many processes that train on one batch together.
 
     Raises:
         DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
@@ -85,7 +87,7 @@ def training_batches(
         boxes, classes = pad_boxes(boxes, classes, max_boxes)
         return image, {"boxes": boxes, "classes": classes}
 
-    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step)
+    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step, share)
 
 
 def endless_batches(
@@ -95,15 +97,24 @@ def endless_batches(
     seed: int,
     epochs: int | None = None,
     start_step: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Shuffle the indices 0..count - 1 epoch after epoch, map `(counter, index)` by `example`, and batch.
 
-    A function of the arguments alone, from step `start_step` on; finite with `epochs`.
+    A function of the arguments alone, from step `start_step` on; finite with `epochs`. Of each batch it is the `share`
+    (number, count).
+
+    Raises:
+        ValueError: the batch does not divide into so many parts.
     """
+    if batch_size % share[1]:
+        raise ValueError(f"A batch is divided into equal parts. Received: {batch_size=}, {share=}")
+    own = batch_size // share[1]
     batches = (
         _shuffled_indices(count, seed, epochs, skip=start_step * batch_size)
+        .apply(lambda indices: _part_of_each(indices, batch_size, slice(share[0] * own, (share[0] + 1) * own)))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
+        .batch(own, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
     return batches.apply(tf.data.experimental.assert_cardinality(_steps(count, batch_size, epochs, start_step)))
@@ -180,6 +191,14 @@ def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> t
 
     rounds = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
     return rounds.flat_map(permutation).enumerate().skip(skip)
+
+
+def _part_of_each(indices: tf.data.Dataset, batch_size: int, rows: slice) -> tf.data.Dataset:
+    """Keep those rows of each batch; so other processes decode the other images."""
+    if rows == slice(0, batch_size):
+        return indices
+    batches = indices.batch(batch_size, drop_remainder=True)
+    return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensor_slices(tuple(each[rows] for each in batch)))
 
 
 def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> int:

@@ -52,7 +52,8 @@ class WeightAverages(keras.callbacks.Callback):
     def put_into_model(self) -> None:
         """Replace the model's weights by their averages."""
         for weight, average in zip(self.weights, self.variables, strict=True):
-            weight.assign(average)
+            # Not the array itself: on JAX, prediction donates those of the model, which deletes them.
+            weight.assign(ops.copy(average))
 
     def _average(self) -> None:
         for weight, average in zip(self.weights, self.variables, strict=True):

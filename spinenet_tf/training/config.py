@@ -118,7 +118,7 @@ class TrainConfig(Strict):
     early_stopping: Count | None = None  # evaluations in a row without a new best
     checkpoint_every: Count = 1000  # steps; and at the end of each epoch
     log_images: int = Field(default=4, ge=0)  # shown in TensorBoard, ground truth beside detections
-    distribution: Literal["mirrored"] | None = None  # all devices of this machine; see docs/distributed.md
+    distribution: Literal["mirrored", "data_parallel"] | None = None  # many devices: see docs/distributed.md
     deterministic: bool = False  # on a GPU: the same numbers in every run, by slower kernels
     seed: int = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data

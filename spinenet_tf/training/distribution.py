@@ -11,12 +11,12 @@ def scope(config: TrainConfig) -> AbstractContextManager[object]:
     """Return the context in which a model is to be built and compiled, so that it trains on the config's devices.
 
     "mirrored" is `tf.distribute.MirroredStrategy`: each device of this machine holds the model, and computes on its
-    part of the batch.
+    part of the batch. "data_parallel" needs no context of its own within `processes.joined`.
 
     Raises:
         ConfigError: the backend, the batch or an option does not go with it.
     """
-    if config.distribution is None:
+    if config.distribution != "mirrored":
         return nullcontext()
     import keras
 
@@ -36,8 +36,8 @@ def scope(config: TrainConfig) -> AbstractContextManager[object]:
 
 
 def with_global_statistics(config: TrainConfig) -> TrainConfig:
-    """Let BN normalise by the statistics of the whole batch, unless the config says something else."""
-    if config.distribution is None:
+    """Let BN normalise by the statistics of the whole batch, as it does on JAX, unless the config says otherwise."""
+    if config.distribution != "mirrored":
         return config
     overrides = {"sync_bn": True} | config.model.overrides
     return config.model_copy(update={"model": config.model.model_copy(update={"overrides": overrides})})

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from spinenet_tf.training.processes import in_any, share
+
 
 class Preempted(Exception):
     """Training was stopped by SIGTERM; the message says where it goes on."""
@@ -33,17 +35,20 @@ class Preemption:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Let SIGTERM interrupt what runs inside at once: nothing of the training's state may change there."""
+        """Let SIGTERM interrupt what runs inside at once: nothing of the training's state may change there.
+
+        One of many processes goes on to the end of it, for the others wait for it there.
+        """
         self.check()
-        self._may_interrupt = True
+        self._may_interrupt = share()[1] == 1
         try:
             yield
         finally:
             self._may_interrupt = False
 
     def check(self) -> None:
-        """Raise Preempted if SIGTERM came."""
-        if self.requested:
+        """Raise Preempted if SIGTERM came, to whichever process."""
+        if in_any(self.requested):
             raise Preempted
 
     def _note(self, number: int, frame: object) -> None:

@@ -18,6 +18,7 @@ from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
 from spinenet_tf.training.fitting import Task, fit
 from spinenet_tf.training.optimizers import SGD, Adam
+from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import Warmup, step_decay
 
@@ -36,18 +37,24 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
         DataError: an annotation file or an image is at fault, or there is nothing to evaluate on.
         RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
+    Run(folder).check(resume=resume, overwrite=overwrite)
+    with joined(config), own_folder(Path(folder), resume=resume) as own:
+        return _train(config, Run(own), resume=resume, overwrite=overwrite)
+
+
+def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> RetinaNet:
+    """Do as `train`, in one of the processes."""
     from spinenet_tf.data.pipeline import data_errors, training_batches
 
-    run = Run(folder)
-    run.check(resume=resume, overwrite=overwrite)
-    training, validation = _read_data(config)
+    with first_ahead():
+        training, validation = _read_data(config)
     config = config.model_copy(update={"class_names": training.class_names})
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
     detector = prepare(config, build_detector, steps)
     data = config.own_data()
     options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
-    batches = partial(batches, colours=data.colours(), mosaics=data.mosaic)
+    batches = partial(batches, colours=data.colours(), mosaics=data.mosaic, share=share())
     measures = make_measures(run, config, validation)
     task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():

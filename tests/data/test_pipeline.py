@@ -72,6 +72,18 @@ def test_a_resumed_stream_goes_on_where_the_first_one_stopped(dataset: Detection
     assert_same(whole[5:], take(training_batches(dataset, SIZE, 2, seed=0, start_step=5), 3))
 
 
+def test_shares_of_a_batch_make_up_the_batch(dataset: DetectionDataset) -> None:
+    whole = take(training_batches(dataset, SIZE, 4, seed=0, start_step=1), 3)
+    parts = [take(training_batches(dataset, SIZE, 4, seed=0, start_step=1, share=(i, 2)), 3) for i in (0, 1)]
+    joined = [
+        (np.concatenate([a[0], b[0]]), {name: np.concatenate([a[1][name], b[1][name]]) for name in a[1]})
+        for a, b in zip(*parts, strict=True)
+    ]
+    assert_same(whole, joined)
+    with pytest.raises(ValueError, match="divided into equal parts"):
+        training_batches(dataset, SIZE, 4, seed=0, share=(0, 3))
+
+
 VARIED = {"colours": Colours(jitter=0.3, operations=2), "mosaics": 0.5}
 
 
