@@ -5,15 +5,19 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty where there is none; a shim that cannot start one counts as none.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-package test-garden test-addons parity lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons parity lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
-test: test-package test-garden test-addons
+test: test-models test-tools test-garden test-addons
 
-test-package: .venv/installed-test
-	$(BIN)/python -m pytest
+# In two parts, since one process does not fill two cores: make --jobs=2 test.
+TOOLS := tests/evaluation tests/export tests/training
+test-models: .venv/installed-test
+	$(BIN)/python -m pytest $(TOOLS:%=--ignore=%)
+test-tools: .venv/installed-test
+	$(BIN)/python -m pytest $(TOOLS)
 
 # TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
 test-garden: .venv-garden/installed
