@@ -387,7 +387,8 @@ def _with_progress(items, total: int, title: str):
 def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
-    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback. A training that SIGTERM stopped has saved its state: 0.
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that SIGTERM
+    stopped has saved its state: 0.
     """
     from spinenet_tf.training.preemption import Preempted
 
@@ -398,7 +399,7 @@ def main() -> None:
         console.print(str(stop), soft_wrap=True)
         sys.exit(0)
     except (typer.TyperException, ValueError, OSError, RuntimeError, ImportError) as error:
-        if os.environ.get("SPINENET_TF_DEBUG"):
+        if os.environ.get(native_output.DEBUG):
             raise
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         print(f"spinenet-tf: {' '.join(message.split())}", file=sys.stderr)

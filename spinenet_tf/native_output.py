@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+DEBUG = "SPINENET_TF_DEBUG"
 
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Drop what native code writes to standard output and error; with `TF_CPP_MIN_LOG_LEVEL` set, show it.
+    """Drop what native code writes to standard output and error; with `SPINENET_TF_DEBUG` set, show it.
 
     Python's own output inside the block is dropped as well.
     """
-    if os.environ.get(LEVEL, "3") != "3":
+    if os.environ.get(DEBUG):
         yield
         return
     kept, nowhere = {fd: os.dup(fd) for fd in (1, 2)}, os.open(os.devnull, os.O_WRONLY)
@@ -32,6 +32,6 @@ def hidden() -> Iterator[None]:
 
 def import_tensorflow() -> None:
     """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
-    os.environ.setdefault(LEVEL, "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX, which Keras imports, sets it to 1
     with hidden():
         import tensorflow  # noqa: F401

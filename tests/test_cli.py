@@ -268,3 +268,9 @@ def test_a_training_that_sigterm_stopped_exits_with_0(command, monkeypatch, writ
     outcome = command("train", write_config(tmp_path), "--run", "run")
     assert outcome.code == 0
     assert outcome.out == "Stopped by SIGTERM after step 7. Go on with --resume.\n"
+
+
+def test_help_does_not_wait_for_keras() -> None:
+    code = "import sys; sys.argv[:] = ['spinenet-tf', '--help']; from spinenet_tf import cli\ntry: cli.main()\n"
+    code += "except SystemExit: assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

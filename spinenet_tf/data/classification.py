@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import ClassificationDataset, DataError
 from spinenet_tf.data.images import normalize, read_image, read_size
-from spinenet_tf.data.pipeline import endless_batches, recoloured
+from spinenet_tf.data.pipeline import endless_batches, image_reader, recoloured
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
 CENTRE = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
@@ -122,20 +121,7 @@ def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def _reader(dataset: ClassificationDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return index -> `[h, w, 3]` uint8 as a graph operation."""
-
-    def decode(index: int) -> np.ndarray:
-        return read_image(dataset.examples[index].path)
-
-    if cache:
-        decode = functools.cache(decode)
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(decode, range(len(dataset))))
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(decode, [index], tf.uint8), [None, None, 3])
-
-    return read
+    return image_reader(lambda index: read_image(dataset.examples[index].path), len(dataset), cache)
 
 
 def _labels(dataset: ClassificationDataset) -> tf.Tensor:

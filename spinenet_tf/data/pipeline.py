@@ -207,24 +207,27 @@ def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> 
     return max(0, count * epochs // batch_size - start_step)
 
 
-def _reader(dataset: DetectionDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return index -> `[h, w, 3]` uint8 as a graph operation."""
+def image_reader(decode: Callable[[int], np.ndarray], count: int, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return index -> `[h, w, 3]` uint8 as a graph operation; with `cache`, decode all `count` images now."""
+    if cache:
+        decode = functools.cache(decode)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(decode, range(count)))
 
+    def read(index: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(decode, [index], tf.uint8), [None, None, 3])
+
+    return read
+
+
+def _reader(dataset: DetectionDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
     def decode(index: int) -> np.ndarray:
         example = dataset.examples[index]
         image = read_image(example.path)
         _check_size(example, image.shape[:2])
         return image
 
-    if cache:
-        decode = functools.cache(decode)
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(decode, range(len(dataset))))
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(decode, [index], tf.uint8), [None, None, 3])
-
-    return read
+    return image_reader(decode, len(dataset), cache)
 
 
 def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:

@@ -14,7 +14,7 @@ from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Task, fit
-from spinenet_tf.training.recipe import prepare
+from spinenet_tf.training.recipe import check_classes, prepare
 from spinenet_tf.training.run import Run, build_classifier
 
 
@@ -101,11 +101,7 @@ def _read_data(config: TrainConfig) -> tuple[ClassificationDataset, Classificati
 
     data = config.own_images()
     training, validation = data.train.read("train"), data.val.read("val")
-    names = training.class_names
-    if names != validation.class_names:
-        raise ConfigError(f"The classes of data.train and data.val differ. Received: {names}, {validation.class_names}")
-    if config.class_names not in (None, names):
-        raise ConfigError(f"class_names differ from the data's, {names}. Received: {config.class_names}")
+    check_classes(config, training.class_names, validation.class_names)
     check_images(training)
     check_images(validation)
     return training, validation

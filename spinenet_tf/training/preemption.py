@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from spinenet_tf.training.processes import in_any, share
-
 
 class Preempted(Exception):
     """Training was stopped by SIGTERM; the message says where it goes on."""
@@ -40,6 +38,8 @@ class Preemption:
         One of many processes goes on to the end of it, for the others wait for it there.
         """
         self.check()
+        from spinenet_tf.training.processes import share  # not above: the command line names Preempted before Keras
+
         self._may_interrupt = share()[1] == 1
         try:
             yield
@@ -48,6 +48,8 @@ class Preemption:
 
     def check(self) -> None:
         """Raise Preempted if SIGTERM came, to whichever process."""
+        from spinenet_tf.training.processes import in_any
+
         if in_any(self.requested):
             raise Preempted
 

@@ -123,13 +123,21 @@ def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]
 
     data = config.own_data()
     training, validation = data.train.read("train"), data.val.read("val")
-    names = training.class_names
-    if names != validation.class_names:
-        raise ConfigError(f"The classes of data.train and data.val differ. Received: {names}, {validation.class_names}")
-    if config.class_names not in (None, names):
-        raise ConfigError(f"class_names differ from the data's, {names}. Received: {config.class_names}")
+    check_classes(config, training.class_names, validation.class_names)
     if not any(example.trainable.any() for example in validation):
         raise DataError(f"{validation.name}: there are no objects to evaluate on.")
     check_images(training)
     check_images(validation)
     return training, validation
+
+
+def check_classes(config: TrainConfig, training: tuple[str, ...], validation: tuple[str, ...]) -> None:
+    """Refuse data whose classes are not each other's, or not the config's.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if training != validation:
+        raise ConfigError(f"The classes of data.train and data.val differ. Received: {training}, {validation}")
+    if config.class_names not in (None, training):
+        raise ConfigError(f"class_names differ from the data's, {training}. Received: {config.class_names}")
