@@ -387,8 +387,8 @@ def _with_progress(items, total: int, title: str):
 def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
-    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that SIGTERM
-    stopped has saved its state: 0.
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that
+    SIGTERM stopped has saved its state: 0.
     """
     from spinenet_tf.training.preemption import Preempted
 
