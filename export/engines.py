@@ -14,6 +14,7 @@ import numpy as np
 
 from spinenet_tf import native_output
 from spinenet_tf.export.artifact import size_of
+from spinenet_tf.export.inspection import open_interpreter
 from spinenet_tf.export.litert import SUFFIX, TFLiteModel
 from spinenet_tf.export.metadata import Metadata, read_metadata
 from spinenet_tf.export.savedmodel import DEFAULT
@@ -147,13 +148,7 @@ def _load_tflite(form: Form, raw: bool) -> Runner:
 
 
 def _load_any_tflite(form: Form) -> Runner:
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        interpreter = Interpreter(model_path=str(form.path), num_threads=form.threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{form.path} is not a TFLite file that LiteRT runs: {error}") from error
+    interpreter = open_interpreter(form.path, num_threads=form.threads)
     source = _only(form.path, interpreter.get_input_details())
     targets = [output["index"] for output in interpreter.get_output_details()]
 

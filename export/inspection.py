@@ -43,8 +43,8 @@ def inspect(path: str | os.PathLike) -> Inspection:
     """
     from ai_edge_litert.interpreter import OpResolverType
 
-    plain = _interpreter(path, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    planned = _interpreter(path, OpResolverType.AUTO)
+    plain = open_interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    planned = open_interpreter(path)
     operations, tensors = plain._get_ops_details(), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
     # Planned, the list has the delegate's parts behind the operations.
     parts = planned._get_ops_details()[len(operations) :]
@@ -63,14 +63,20 @@ def inspect(path: str | os.PathLike) -> Inspection:
     )
 
 
-def _interpreter(path: str | os.PathLike, resolver: Any) -> Any:
+def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
+    """Return LiteRT's interpreter of a file of any origin, with its tensors allocated; it takes the `options`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a TFLite file, or has operations that LiteRT does not know.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     with native_output.hidden():
         try:
-            interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+            interpreter = Interpreter(model_path=str(path), **options)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a TFLite file that LiteRT runs: {error}") from error

@@ -96,13 +96,7 @@ class Run:
         Raises:
             RunError: this is not a run folder, or it has no weights yet.
         """
-        config = self.config()
-        path = weights or self.weights_path
-        if not path.is_file():
-            raise RunError(f"{self.folder} has no weights yet: there is no {path.name}.")
-        detector = build_detector(config)
-        detector.load_weights(path)
-        return detector, config
+        return self._load(build_detector, weights or self.weights_path)
 
     def load_classifier(self) -> tuple[Classifier, TrainConfig]:
         """Build the run's classifier with its best weights.
@@ -110,12 +104,15 @@ class Run:
         Raises:
             RunError: as `load` does.
         """
+        return self._load(build_classifier, self.weights_path)
+
+    def _load(self, build: Callable[[TrainConfig], Any], weights: Path) -> tuple[Any, TrainConfig]:
         config = self.config()
-        if not self.weights_path.is_file():
-            raise RunError(f"{self.folder} has no weights yet: there is no {self.weights_path.name}.")
-        classifier = build_classifier(config)
-        classifier.load_weights(self.weights_path)
-        return classifier, config
+        if not weights.is_file():
+            raise RunError(f"{self.folder} has no weights yet: there is no {weights.name}.")
+        model = build(config)
+        model.load_weights(weights)
+        return model, config
 
     def _is_ours(self) -> bool:
         """Tell whether the folder may be removed: it is empty, or its config is one of a training run."""
