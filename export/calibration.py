@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,59 @@ def quantize(
     Raises:
         ValueError: the images have another shape, or there are none.
     """
+    if quantization == "int8":
+        return to_integers(calibrate(converter, batches, shape, pixels), pixels=pixels)
+    _prepare(converter, quantization, batches, shape)
+    with _deprecation_hidden():
+        return converter.convert()
+
+
+def calibrate(converter: Any, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False) -> Any:
+    """Return the float model, as TensorFlow's object of a .tflite, with the range of every activation on the images.
+
+    The arguments are those of `quantize`, and so is what is raised. This and `to_integers` do in two steps what the
+    converter does in one, to reach the ranges and the operations between them.
+    """
+    # TensorFlow has no public names for the steps.
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    _prepare(converter, "int8", batches, shape, pixels)
+    converter._experimental_calibrate_only = True
+    with _deprecation_hidden():
+        calibrated = flatbuffer_utils.convert_bytearray_to_object(converter.convert())
+    for graph in calibrated.subgraphs:
+        for tensor in graph.tensors:
+            _widen(tensor.quantization)
+    if pixels:
+        ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
+        ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
+    return calibrated
+
+
+def to_integers(calibrated: Any, keep: Sequence[str] = (), pixels: bool = False, debug: bool = False) -> bytes:
+    """Return the int8 .tflite of what `calibrate` gave; the operations that put out the tensors `keep` stay in float.
+
+    With `debug`, an operation NumericVerify behind each gives by how much it differs from float, its inputs being those
+    of the integer graph.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    content = bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated))
+    quantized = mlir_quantize(
+        content,
+        input_data_type=tf.uint8 if pixels else tf.float32,
+        enable_numeric_verify=debug,
+        denylisted_nodes=list(keep),
+    )
+    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
+    return bytes(deduplicate_readonly_buffers(quantized))
+
+
+def _prepare(
+    converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False
+) -> None:
     import tensorflow as tf
 
     operations = {
@@ -41,31 +95,14 @@ def quantize(
     converter.target_spec.supported_ops = [operations[quantization]]
     # The older quantizer is the one for 16 bits anyway; the newer would first calibrate in vain.
     converter.experimental_new_quantizer = quantization == "int8"
+
+
+@contextmanager
+def _deprecation_hidden() -> Iterator[None]:
     with warnings.catch_warnings():
         # The converter itself calibrates on the interpreter that TensorFlow warns of.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
-        return _quantize_int8(converter, pixels) if quantization == "int8" else converter.convert()
-
-
-def _quantize_int8(converter: Any, pixels: bool) -> bytes:
-    """Do in two steps what the converter does in one, to reach the ranges between them."""
-    # TensorFlow has no public names for the steps.
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    converter._experimental_calibrate_only = True
-    calibrated = flatbuffer_utils.convert_bytearray_to_object(converter.convert())
-    for graph in calibrated.subgraphs:
-        for tensor in graph.tensors:
-            _widen(tensor.quantization)
-    if pixels:
-        ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
-        ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
-    content = bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated))
-    quantized = mlir_quantize(content, input_data_type=tf.uint8 if pixels else tf.float32)
-    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
-    return bytes(deduplicate_readonly_buffers(quantized))
+        yield
 
 
 def _widen(parameters: Any) -> None:

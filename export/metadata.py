@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Metadata:
     class_names: list[str]  # by class, empty for a backbone
     anchors: dict[str, Any] | None = None  # of a detector: the fields of `AnchorSpec`, and their order
     decoding: dict[str, Any] | None = None  # of a detector: the fields of `DecodingSpec`
+    float_layers: list[str] = field(default_factory=list)  # of "int8": what computes in float, by Keras's names
     form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT
 
@@ -104,10 +105,12 @@ def describe(
     quantization: str = "none",
     class_names: Sequence[str] | None = None,
     inputs: str = "float32",
+    float_layers: Sequence[str] = (),
 ) -> Metadata:
     """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
 
     `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
+    `float_layers` are those that a quantized file keeps in float.
 
     Raises:
         ValueError: there are more or fewer names than classes, or a name has a line break.
@@ -122,6 +125,7 @@ def describe(
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
         anchors=_anchors(model.anchor_spec) if task == "detection" else None,
         decoding=asdict(model.decoding_spec) if task == "detection" else None,
+        float_layers=list(float_layers),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import numpy as np
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
 from spinenet_tf.export.onnxmodel import onnx
+from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.export.savedmodel import saved_model
+from spinenet_tf.export.sensitivity import Sensitivity, find_sensitive
 from spinenet_tf.export.verify import Report
 from spinenet_tf.export.webpage import web
 from spinenet_tf.retinanet import RetinaNet
@@ -21,7 +23,13 @@ from spinenet_tf.training.run import Run
 
 CALIBRATION_IMAGES = 200
 FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
-OPTIONS = {"tflite": ("target", "inputs", "outputs"), "saved_model": ("nms",), "onnx": (), "web": ()}
+OPTIONS = {
+    "tflite": ("target", "inputs", "outputs", "keep_float"),
+    "saved_model": ("nms",),
+    "onnx": (),
+    "web": ("keep_float",),
+}
+DEBUG_IMAGES = 32
 
 
 def export_run(
@@ -81,6 +89,30 @@ def export_detector(
     return write(detector, path, quantization=quantization, class_names=names, overwrite=overwrite, **checks, **given)
 
 
+def debug_run(
+    folder: str | Path,
+    data: DetectionDataset | None = None,
+    keep_float: Sequence[str] = (),
+    target: str | None = None,
+    track: Track = untracked,
+) -> Sensitivity:
+    """Tell where int8 costs a run's best detector accuracy: see `sensitivity.find_sensitive`.
+
+    It is calibrated as `export_run` does, and measured on images of the run's validation data, or of `data`.
+
+    Raises:
+        ConfigError, RunError: as `export_run` does.
+        ValueError: as `find_sensitive` does.
+    """
+    detector, config = Run(folder).load()
+    size = config.model.image_size
+    training = config.own_data().train.read("train") if data is None else data
+    validation = config.own_data().val.read("val") if data is None else data
+    calibration = calibration_batches(training, size, config.seed)
+    images = np.concatenate(list(calibration_batches(validation, size, config.seed + 1, DEBUG_IMAGES)))
+    return find_sensitive(detector, calibration, images, keep_float, target or "cpu", track)
+
+
 def default_path(folder: str | Path, form: str, quantization: str = "none", target: str | None = None) -> Path:
     """Return where in a run's folder an artifact goes."""
     suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
@@ -98,11 +130,13 @@ def _check_form(form: str, quantization: str, options: Mapping[str, Any]) -> Non
         raise ValueError(f"The format {form} has the options {OPTIONS[form]}. Received: {strange}")
 
 
-def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:
-    """Yield images drawn from the data set by `seed`, preprocessed as for evaluation: `[B, H, W, 3]`."""
+def calibration_batches(
+    dataset: DetectionDataset, image_size: tuple[int, int], seed: int, count: int = CALIBRATION_IMAGES
+) -> Iterator[np.ndarray]:
+    """Yield `count` images drawn from the data set by `seed`, preprocessed as for evaluation: `[B, H, W, 3]`."""
     from spinenet_tf.data.pipeline import evaluation_batches
 
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[:CALIBRATION_IMAGES]
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     sample = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))
     for images, _ in evaluation_batches(sample, image_size, batch_size=8).as_numpy_iterator():
         yield images

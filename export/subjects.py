@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spinenet_tf.data.dataset import DetectionDataset
@@ -19,11 +19,10 @@ from spinenet_tf.export.engines import (
     load,
     metadata_of,
 )
+from spinenet_tf.export.progress import Track
 from spinenet_tf.export.run import default_path, export_detector
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.run import Run
-
-Track = Callable[[Iterable, int, str], Iterable]  # yields the items and shows how far they are
 
 
 class Subject:

@@ -156,7 +156,7 @@ def test_an_existing_file_is_kept(detector, tmp_path) -> None:
 
 def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_path, monkeypatch) -> None:
     converted = exported("dynamic").path.read_bytes()
-    monkeypatch.setattr("spinenet_tf.export.litert._convert", lambda *_: converted[: converted.index(b"PK\x03\x04")])
+    monkeypatch.setattr("spinenet_tf.export.litert.convert", lambda *_: converted[: converted.index(b"PK\x03\x04")])
     with pytest.raises(export.ExportError, match="none artifact differs"):
         export.tflite(detector, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
