@@ -49,8 +49,8 @@ class Task(ABC, Generic[Model, Data]):
     """What the commands do with a config or a model, each task in its way; a `console` shows how far they are."""
 
     @abstractmethod
-    def train(self, config: TrainConfig, folder: Path, *, resume: bool, overwrite: bool) -> SpineNetModel:
-        """Train a model as its config says and write the run to `folder`; raises as `recipe.train` does."""
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> SpineNetModel:
+        """Train a model as its config says and write the run to `folder`: options and errors of `recipe.train`."""
 
     @abstractmethod
     def load(self, path: Path) -> Model:
@@ -110,10 +110,10 @@ class Task(ABC, Generic[Model, Data]):
 class Detection(Task[Predictor, DetectionDataset]):
     """Objects and their boxes. A model is the folder of a run or a .tflite file."""
 
-    def train(self, config: TrainConfig, folder: Path, *, resume: bool, overwrite: bool) -> RetinaNet:
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> RetinaNet:
         from spinenet_tf.training.recipe import train
 
-        return train(config, folder, resume=resume, overwrite=overwrite)
+        return train(config, folder, **options)
 
     def load(self, path: Path) -> Predictor:
         return load_predictor(path)
@@ -149,10 +149,10 @@ class Detection(Task[Predictor, DetectionDataset]):
 class Classification(Task[ClassPredictor, ClassificationDataset]):
     """The class of a whole image. A model is the folder of a run."""
 
-    def train(self, config: TrainConfig, folder: Path, *, resume: bool, overwrite: bool) -> Classifier:
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> Classifier:
         from spinenet_tf.training.classification import train_classifier
 
-        return train_classifier(config, folder, resume=resume, overwrite=overwrite)
+        return train_classifier(config, folder, **options)
 
     def load(self, path: Path) -> ClassPredictor:
         return load_classifier(path)
