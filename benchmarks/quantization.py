@@ -85,7 +85,7 @@ def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Se
     """Export without the check of AP, which may fail here: it is what is measured."""
     calibration = None
     if quantization in CALIBRATED:
-        calibration = calibration_batches(config.own_data().train.read("train"), config.model.image_size, config.seed)
+        calibration = calibration_batches(config.own_data().train.read("train"), config)
     return tflite(detector, path, quantization, calibration, config.class_names, keep_float=keep)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,7 @@ def quantize(
     """
     if quantization == "int8":
         return to_integers(calibrate(converter, batches, shape, pixels), pixels=pixels)
-    _prepare(converter, quantization, batches, shape)
-    with _deprecation_hidden():
-        return converter.convert()
+    return _with_16_bits(converter.convert(), batches, shape)
 
 
 def calibrate(converter: Any, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False) -> Any:
@@ -44,11 +42,17 @@ def calibrate(converter: Any, batches: Iterable[np.ndarray], shape: tuple[int, .
     converter does in one, to reach the ranges and the operations between them.
     """
     # TensorFlow has no public names for the steps.
+    import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
 
-    _prepare(converter, "int8", batches, shape, pixels)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _images(batches, shape, pixels)
+    # The only permitted set: a part that has no integer form fails here instead of running in float.
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter._experimental_calibrate_only = True
-    with _deprecation_hidden():
+    with warnings.catch_warnings():
+        # The converter itself calibrates on the interpreter that TensorFlow warns of.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
         calibrated = flatbuffer_utils.convert_bytearray_to_object(converter.convert())
     for graph in calibrated.subgraphs:
         for tensor in graph.tensors:
@@ -80,29 +84,38 @@ def to_integers(calibrated: Any, keep: Sequence[str] = (), pixels: bool = False,
     return bytes(deduplicate_readonly_buffers(quantized))
 
 
-def _prepare(
-    converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False
-) -> None:
+def _with_16_bits(content: bytes, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> bytes:
+    """Quantize a float .tflite by TensorFlow's older quantizer, the only one with 16-bit activations."""
     import tensorflow as tf
+    from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
+    from tensorflow.lite.tools import flatbuffer_utils
 
-    operations = {
-        "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-        "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-    }
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _images(batches, shape, pixels)
-    # The only permitted set: a part that has no integer form fails here instead of running in float.
-    converter.target_spec.supported_ops = [operations[quantization]]
-    # The older quantizer is the one for 16 bits anyway; the newer would first calibrate in vain.
-    converter.experimental_new_quantizer = quantization == "int8"
-
-
-@contextmanager
-def _deprecation_hidden() -> Iterator[None]:
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    _unshare_biases(model)
+    calibrator = Calibrator(add_intermediate_tensors(bytes(flatbuffer_utils.convert_object_to_bytearray(model))))
+    types = {"input_type": tf.float32, "output_type": tf.float32, "activations_type": tf.int16, "bias_type": tf.int64}
     with warnings.catch_warnings():
-        # The converter itself calibrates on the interpreter that TensorFlow warns of.
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
-        yield
+        images = lambda: _images(batches, shape, pixels=False)  # noqa: E731
+        return bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
+
+
+def _unshare_biases(model: Any) -> None:
+    """Give each conv a bias of its own: the older quantizer would write that of a conv shared by levels once.
+
+    A bias is in units of the input's scale, which differs by level: the scores of all levels but one would shift.
+    """
+    for graph in model.subgraphs:
+        seen = set()
+        for operation in graph.operators:
+            if len(operation.inputs) == 3 and operation.inputs[2] >= 0:
+                bias = int(operation.inputs[2])
+                if bias in seen:
+                    operation.inputs = [*operation.inputs[:2], len(graph.tensors)]
+                    graph.tensors.append(copy(graph.tensors[bias]))
+                    graph.tensors[-1].buffer = len(model.buffers)
+                    model.buffers.append(copy(model.buffers[graph.tensors[bias].buffer]))
+                seen.add(bias)
 
 
 def _widen(parameters: Any) -> None:

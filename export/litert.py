@@ -23,10 +23,10 @@ from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.savedmodel import DEFAULT, output_specs
 from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
 from spinenet_tf.export.targets import check_graph, find_target
-from spinenet_tf.export.verify import Report, check, check_verifiable
+from spinenet_tf.export.verify import MEASURES, Report, check, check_verifiable
 
 if TYPE_CHECKING:
-    from spinenet_tf.data.dataset import DetectionDataset
+    from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 
 SUFFIX = ".tflite"
 QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
@@ -38,13 +38,14 @@ def tflite(
     quantization: str = "none",
     calibration: Iterable[np.ndarray] | None = None,
     class_names: Sequence[str] | None = None,
-    verify_on: DetectionDataset | None = None,
-    max_ap_loss: float = 0.02,
+    verify_on: DetectionDataset | ClassificationDataset | None = None,
+    max_loss: float = 0.02,
     overwrite: bool = False,
     target: str = "cpu",
     inputs: str | None = None,
     outputs: str | None = None,
     keep_float: Sequence[str] = (),
+    centre: float | None = None,
 ) -> Report:
     """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
 
@@ -65,15 +66,16 @@ def tflite(
 
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
     before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
-    by its COCO AP. Its operations and ranks are held against what the target runs.
+    by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
+    `data.classification`), which the metadata tell. Its operations and ranks are held against what the target runs.
 
     Raises:
         ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
             cannot be exported (see `signatures.image_shape`), or class names, `verify_on` or `keep_float` that do not
             fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
-        ExportError: the file differs from the model, loses more AP than `max_ap_loss`, or is not what the target runs;
-            nothing was written.
+        ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not what the target
+            runs; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
     engine, inputs, outputs = find_target(target, inputs, outputs)
@@ -83,7 +85,7 @@ def tflite(
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
         raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
-        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, centre)
         if kept and calibration is not None:
             content = convert_partly(raw, Provenance(model), kept, calibration, inputs)
         else:
@@ -97,8 +99,8 @@ def tflite(
             runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
         metadata.write(file.parent, file.stem)
         check_graph(file, engine, outputs)
-        difference, ap = check(model, runner, quantization, verify_on, max_ap_loss, class_names)
-    return Report(Path(path), size_of(Path(path)), difference, ap)
+        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, centre)
+    return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 
 class TFLiteModel:

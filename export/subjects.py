@@ -20,7 +20,7 @@ from spinenet_tf.export.engines import (
     metadata_of,
 )
 from spinenet_tf.export.progress import Track
-from spinenet_tf.export.run import default_path, export_detector
+from spinenet_tf.export.run import default_path, export_model
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.run import Run
 
@@ -106,7 +106,7 @@ class Subject:
         folder.mkdir()
         exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
         fresh = [
-            export_detector(*self._run, default_path(folder, *form), *form).path
+            export_model(*self._run, default_path(folder, *form), *form).path
             for form in track(exports, len(exports), f"Exporting {self.path.name}")
         ]
         return {path: f"{self.path}: {path.name}, fresh" for path in fresh}

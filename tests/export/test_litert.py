@@ -14,6 +14,7 @@ from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import float_difference
+from spinenet_tf.retinanet import RetinaNet
 
 # As measured on this net, with room: the forms' largest difference, relative to the largest output.
 BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1}
@@ -179,6 +180,13 @@ def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, t
     assert found.ops["TFLite_Detection_PostProcess"] == 1
     assert list(found.outputs) == ["boxes", "classes", "scores", "num_detections"]
     assert export.TFLiteModel(report.path).metadata.form == "postprocess"
+
+
+def test_a_bias_that_levels_share_is_right_at_each_of_them_with_16_bits(tiny_backbone, tmp_path) -> None:
+    model = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)  # biases of -4.6
+    images = np.random.default_rng(0).standard_normal((4, 64, 64, 3), "float32")
+    report = export.tflite(model, tmp_path / "model.tflite", "int16x8", calibration=[images])
+    assert float_difference(model, export.TFLiteModel(report.path).raw, images)["max"] < 0.01
 
 
 def test_a_lite_net_for_phones_gpus_has_only_what_they_run(tmp_path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
-from spinenet_tf import export
+from spinenet_tf import backbone, export
 from spinenet_tf.export.conversion import calibrate_named
 from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.metadata import read_metadata
@@ -47,7 +45,7 @@ def test_a_channel_lost_in_anothers_range_makes_the_noisiest_layer(found) -> Non
     assert found.layers[0].layer == CLIPPED
     assert found.layers[0].operations == ["CONV_2D"]
     assert found.layers[0].noise > 0.5 > found.layers[1].noise
-    assert all(0.1 < layer.steps < 1 for layer in found.layers)
+    assert found.layers[0].steps < 1  # though its scale is as fine as its range allows
 
 
 def test_every_layer_with_an_operation_is_there_once(found, small) -> None:
@@ -82,7 +80,10 @@ def test_the_layers_of_a_pattern_stay_in_float(small, squares, tmp_path) -> None
     assert inspect(part.path).float_ops == {"CONV_2D": 6}
     assert read_metadata(whole.path).float_layers == []
     assert read_metadata(part.path).float_layers == ["box_predictor", "class_predictor"]
-    assert part.difference["mean"] < whole.difference["mean"]
+    expected = small(squares[:1], training=False)["class_logits"]["P3"]
+    outputs = [export.TFLiteModel(report.path).raw(squares[:1])["class_logits"]["P3"] for report in (whole, part)]
+    errors = [np.abs(output - expected).mean() for output in outputs]
+    assert 0 < errors[1] < errors[0]
     assert whole.size < part.size < whole.size + 4 * 8 * 9 * (2 + 4) * 9 + 1000
 
 
@@ -90,13 +91,14 @@ def test_patterns_are_known_before_any_work(small, squares, tmp_path, monkeypatc
     monkeypatch.setattr("spinenet_tf.export.litert.raw_function", None)
     with pytest.raises(ValueError, match=r"Near names are: box_predictor, .*Received: \['box_predictr'\]"):
         export.tflite(small, tmp_path / "a.tflite", "int8", [squares], keep_float=["box_*", "box_predictr"])
-    with pytest.raises(ValueError, match="keep_float is for int8.* Received: quantization='fp16'"):
+    with pytest.raises(ValueError, match=r"keep_float is for int8.* Received: quantization='fp16'"):
         export.tflite(small, tmp_path / "a.tflite", "fp16", keep_float=["box_*"])
 
 
-def test_a_layer_that_is_folded_into_another_cannot_stay(small, squares, tmp_path) -> None:
+def test_a_layer_that_is_folded_into_another_cannot_stay(tiny_spec, squares, tmp_path) -> None:
+    fresh = backbone(tiny_spec, (64, 64, 3), max_level=5, endpoint=8)  # an untrained BN leaves not even its name
     with pytest.raises(ValueError, match=r"folded into others. Received: keep_float=\['block2_conv3_bn'\]"):
-        export.tflite(small, tmp_path / "a.tflite", "int8", [squares], keep_float=["block2_conv3_bn"])
+        export.tflite(fresh, tmp_path / "a.tflite", "int8", [squares], keep_float=["block2_conv3_bn"])
     assert not list(tmp_path.iterdir())
 
 
