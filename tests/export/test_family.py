@@ -49,12 +49,12 @@ def pictures() -> np.ndarray:
 
 
 def assert_same_detections(found, expected) -> None:
-    """Compare the scores, and the boxes and classes of those that no other score is near."""
-    scores = np.asarray(expected["scores"])
+    """Compare the scores, and the boxes and classes of those whose place no rounding can have changed."""
+    scores, others = np.asarray(expected["scores"]), np.asarray(found["scores"])
     assert (scores > 0).any(axis=1).all()
-    np.testing.assert_allclose(found["scores"], scores, atol=1e-4)
+    np.testing.assert_allclose(others, scores, atol=1e-4)
     gaps = np.abs(scores[:, :, None] - scores[:, None]) + np.eye(scores.shape[1])
-    clear = (gaps.min(axis=2) > 1e-3) & (scores > 0)
+    clear = (gaps.min(axis=2) > 2 * np.abs(others - scores).max()) & (scores > 0)
     assert clear.any()
     np.testing.assert_allclose(np.asarray(found["boxes"])[clear], np.asarray(expected["boxes"])[clear], atol=0.05)
     np.testing.assert_array_equal(np.asarray(found["classes"])[clear], np.asarray(expected["classes"])[clear])
