@@ -112,6 +112,7 @@ class TrainConfig(Strict):
     weights: Path | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
     freeze: tuple[str, ...] = ()  # patterns of layers' names that are not trained; "backbone" is all of it
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    quantization: Literal["int8"] | None = None  # train the weights for an int8 export: see docs/phones.md
     steps_per_epoch: Count | None = None  # default: as many batches as the images fill
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
@@ -129,6 +130,11 @@ class TrainConfig(Strict):
             raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
         if isinstance(self.data, ImageDataConfig) and self.data.area[0] > self.data.area[1]:
             raise ValueError(f"data.area is (smallest, largest). Received: {self.data.area}")
+        if self.quantization and (self.weights is None or self.task != "detection" or self.precision != "float32"):
+            raise ValueError(
+                "quantization fine-tunes a detector in float32: give weights. "
+                f"Received: weights={self.weights}, task={self.task}, precision={self.precision}"
+            )
         if self.data and (self.task == "classification") != isinstance(self.data, ImageDataConfig):
             raise ValueError(f"The data are not for this task. Received: task={self.task}. {_SOURCES}")
         return self

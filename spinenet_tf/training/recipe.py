@@ -11,6 +11,7 @@ import keras
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
@@ -59,11 +60,12 @@ def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> R
     task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():
         fit(task, run, config, resume=resume, overwrite=overwrite)
-    return detector
+    return detector.detector if isinstance(detector, QuantizationAware) else detector
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
-    """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers.
+    """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers,
+    quantization.
 
     Raises:
         ConfigError: as `build`, `scope`, `freeze` and `load_what_fits` do.
@@ -84,6 +86,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         if config.weights is not None:
             load_what_fits(model, config.weights, config.class_names)
         freeze(model, config.freeze)
+        model = QuantizationAware(model) if config.quantization else model
         model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
         model.optimizer.build(model.trainable_variables)
     return model
