@@ -49,14 +49,6 @@ class ClassPredictor:
         return classify_dataset(self.classify, known, self.image_size, self.centre)
 
 
-def is_classifier(path: Path) -> bool:
-    """Tell whether this is the folder of a classification run."""
-    from spinenet_tf.training.run import Run
-
-    run = Run(path)
-    return run.config_path.is_file() and run.config().task == "classification"
-
-
 def load_classifier(path: Path) -> ClassPredictor:
     """Load a classification run's best weights; raises as `Run.load_classifier` does."""
     from spinenet_tf.data.classification import CENTRE

@@ -114,7 +114,7 @@ def test_its_weights_files_are_those_of_the_detector(mobile, aware, tmp_path):
 
 
 def test_every_tensor_between_operations_is_rounded(aware):
-    """Of the input, of each conv or sum without an activation, of each activation, of the outputs: 256 values at most."""
+    """Of the input, of each conv or sum without an activation, of each activation, of the outputs: 256 values."""
     images, _ = batch(1)
     backbone = next(layer for layer in aware.layers if isinstance(layer, keras.Model))
     for net in (backbone, aware):

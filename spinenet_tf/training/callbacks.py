@@ -24,20 +24,36 @@ from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
 
 
-class CocoEvaluation(keras.callbacks.Callback):
-    """Add COCO's numbers on a data set to the logs as `val_AP`, ... after every so many epochs, and after the last."""
+class Evaluation(keras.callbacks.Callback):
+    """Add what `measure` returns to the logs after every so many epochs, and after the last."""
 
-    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
+    def __init__(self, every: int):
         super().__init__()
-        self.dataset, self.image_size, self.batch_size, self.every = dataset, image_size, batch_size, every
+        self.every = every
+
+    def measure(self) -> dict[str, float]:
+        """Measure the model as it is; the names begin with `val_`."""
+        raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
+        numbers = self.measure()
+        if logs is not None:
+            logs.update(numbers)
+
+
+class CocoEvaluation(Evaluation):
+    """Log COCO's numbers on a data set as `val_AP`, ..., but for those that are not defined there."""
+
+    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
+        super().__init__(every)
+        self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
+
+    def measure(self) -> dict[str, float]:
         found = detect_in_dataset(self.model.predict_on_batch, self.dataset, self.image_size, self.batch_size)
         numbers = evaluate(self.dataset, found).to_dict()
-        if logs is not None:
-            logs.update({f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None})
+        return {f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None}
 
 
 class DetectionImages(keras.callbacks.Callback):

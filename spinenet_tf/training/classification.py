@@ -12,8 +12,9 @@ from keras import ops
 from spinenet_tf.classification import Classifier
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
+from spinenet_tf.training.callbacks import Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
-from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.recipe import check_classes, prepare
 from spinenet_tf.training.run import Run, build_classifier
 
@@ -40,9 +41,9 @@ def train_classifier(
     options = (config.seed, data.flip, data.area, data.colours(), data.cache)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
     measures = [ClassificationEvaluation(validation, config)]
-    task = Task(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
+    course = Course(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
     with data_errors():
-        fit(task, run, config, resume=resume, overwrite=overwrite)
+        fit(course, run, config, resume=resume, overwrite=overwrite)
     return classifier
 
 
@@ -79,20 +80,17 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return super().get_config() | {"label_smoothing": self.label_smoothing}
 
 
-class ClassificationEvaluation(keras.callbacks.Callback):
-    """Add `val_top1` and `val_top5` to the logs after every so many epochs, and after the last."""
+class ClassificationEvaluation(Evaluation):
+    """Log `val_top1` and `val_top5` on a data set."""
 
     def __init__(self, dataset: ClassificationDataset, config: TrainConfig):
-        super().__init__()
+        super().__init__(config.evaluate_every)
         self.dataset, self.config = dataset, config
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if (epoch + 1) % self.config.evaluate_every and epoch + 1 != self.params["epochs"]:
-            return
+    def measure(self) -> dict[str, float]:
         options = (self.config.model.image_size, self.config.own_images().centre, self.config.evaluation_batch_size)
         measured = classify_dataset(self.model.predict_on_batch, self.dataset, *options)
-        if logs is not None:
-            logs.update({"val_top1": measured.top1, "val_top5": measured.top5})
+        return {"val_top1": measured.top1, "val_top5": measured.top5}
 
 
 def _read_data(config: TrainConfig) -> tuple[ClassificationDataset, ClassificationDataset]:

@@ -17,7 +17,7 @@ from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
-from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
@@ -57,15 +57,16 @@ def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> R
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
     batches = partial(batches, colours=data.colours(), mosaics=data.mosaic, share=share())
     measures = make_measures(run, config, validation)
-    task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
+    course = Course(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():
-        fit(task, run, config, resume=resume, overwrite=overwrite)
+        fit(course, run, config, resume=resume, overwrite=overwrite)
     return detector.detector if isinstance(detector, QuantizationAware) else detector
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
-    """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers,
-    quantization.
+    """Build and compile the model of a config as its training begins.
+
+    Seed, devices, precision, weights, frozen layers and quantization are as the config says.
 
     Raises:
         ConfigError: as `build`, `scope`, `freeze` and `load_what_fits` do.

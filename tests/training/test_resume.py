@@ -55,8 +55,8 @@ class SignalAt(keras.callbacks.Callback):
 def signal_at(patch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
     fit = fitting._fit
 
-    def fit_with_signal(task, first, clock, epochs, callbacks):
-        fit(task, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
+    def fit_with_signal(course, first, clock, epochs, callbacks):
+        fit(course, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
 
     patch.setattr(fitting, "_fit", fit_with_signal)
 

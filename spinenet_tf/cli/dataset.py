@@ -1,4 +1,4 @@
-"""The commands `spinenet-tf dataset ...`."""
+"""`spinenet-tf dataset ...`: commands for data sets of any format."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from spinenet_tf.cli.options import AsJson, Overwrite
+from spinenet_tf.cli.terminal import console
+
 app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
-console = Console()
 
 IMAGES_PER_SHARD = 1000
 
@@ -37,7 +39,7 @@ def check(
     model: Annotated[str, typer.Option(help="Whose anchors are compared with the boxes.")] = "spinenet_49",
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers alone, much faster.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print statistics, and every problem with its file and id.
 
@@ -105,7 +107,7 @@ def show(
     count: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
     columns: Annotated[int, typer.Option(min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Of which images.", min=0)] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw some of the images with their boxes on one sheet.
 
