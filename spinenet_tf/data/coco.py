@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.folders import new_folder
 from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.writing import new_folder
 
 LISTS = ("images", "annotations", "categories")
 

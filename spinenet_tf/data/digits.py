@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance
 
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.folders import new_folder
+from spinenet_tf.writing import new_folder
 
 Split = Literal["train", "val"]
 

@@ -22,6 +22,7 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
+from spinenet_tf.writing import write_whole
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -85,7 +86,7 @@ class DetectionImages(keras.callbacks.Callback):
 
 
 class JsonLog(keras.callbacks.Callback):
-    """Append one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
+    """Add one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
 
     def __init__(self, path: Path, clock: Clock):
         super().__init__()
@@ -95,8 +96,8 @@ class JsonLog(keras.callbacks.Callback):
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.clock.step}
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        rows = self.path.read_text() if self.path.exists() else ""
+        write_whole(self.path, rows + json.dumps(row) + "\n")  # whole, so that a full disk leaves no half line
 
 
 class SaveBest(keras.callbacks.Callback):
