@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Tag
 
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.training.schema import Count, Strict
+from spinenet_tf.training.schema import Count, Seed, Strict
 
 
 class CocoSource(Strict):
@@ -30,7 +30,7 @@ class DigitsSource(Strict):
     digits: Path
     scenes: Count
     classes: Literal[1, 10] = 10
-    seed: int = 0
+    seed: Seed = 0
     size: tuple[Count, Count] = (128, 160)  # of a scene in px, about
 
     def read(self, split: Literal["train", "val"]) -> DetectionDataset:
@@ -127,7 +127,7 @@ class DigitImagesSource(Strict):
 
     digit_images: Path
     scenes: Count  # that the digits are cut out of: three or four of each
-    seed: int = 0
+    seed: Seed = 0
 
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
         """Write the images if needed, and read them as an image folder."""
