@@ -10,10 +10,15 @@ from typing import Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+MAX_PIXELS = 64_000_000
 
 
 class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
+
+
+class ImageError(DataError):
+    """A fault of one image file, which training can do without."""
 
 
 class ImageFile(Protocol):
@@ -54,6 +59,7 @@ class DetectionDataset:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the file's own ids, in class order
     examples: tuple[Example, ...]
+    max_pixels: int = MAX_PIXELS  # of an image: larger ones are refused by their headers
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -103,6 +109,7 @@ class ClassificationDataset:
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]
+    max_pixels: int = MAX_PIXELS  # as of a detection data set
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import MAX_PIXELS, DataError, ImageError
+
+LONGEST = 1000  # characters of a message
 
 
 class Place(NamedTuple):
@@ -30,11 +33,23 @@ class Problem:
     refused: bool  # reading stops there; otherwise it goes on without the entry, or with what is left of it
 
 
-class Problems:
-    """Decide what a fault does: raise a DataError that names its place, or, to `keep_going`, join the list `found`."""
+def _in_a_line(message: str) -> str:
+    """Cut what hostile files put into a message."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
-    def __init__(self, keep_going: bool = False) -> None:
-        self.keep_going = keep_going
+
+class Problems:
+    """Decide what a fault does: raise a DataError that names its place, or, to `keep_going`, join the list `found`.
+
+    With `bad_images`, faults of image files are noted there, and reading goes on without these images. An image of more
+    than `max_pixels` is a fault.
+    """
+
+    def __init__(
+        self, keep_going: bool = False, max_pixels: int = MAX_PIXELS, bad_images: BadImages | None = None
+    ) -> None:
+        self.keep_going, self.max_pixels, self.bad_images = keep_going, max_pixels, bad_images
         self.found: list[Problem] = []
 
     @contextmanager
@@ -43,10 +58,13 @@ class Problems:
         try:
             yield
         except DataError as error:
-            message = str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: ")
-            if not self.keep_going:
-                raise DataError(f"{place}: {message}") from None
-            self.found.append(Problem(place, message, refused=True))
+            message = _in_a_line(str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: "))
+            if self.keep_going:
+                self.found.append(Problem(place, message, refused=True))
+            elif isinstance(error, ImageError) and self.bad_images is not None:
+                self.bad_images.add(place, ImageError(f"{place}: {message}"))
+            else:
+                raise type(error)(f"{place}: {message}") from None
 
     def note(self, place: Place, message: str) -> None:
         """List what readers cope with."""
