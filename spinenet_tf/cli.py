@@ -340,7 +340,7 @@ def _evaluate_classifier(run: Path, annotations: Path | None, images: Path | Non
 
     if annotations:
         raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
-    dataset = read_image_folder(images) if images else Run(run).config().own_images().val.read("val")
+    dataset = read_image_folder(images) if images else Run(run).config().own_images().read("val")
     with console.status("Classifying"):
         numbers = load_classifier(run).evaluate(dataset)
     console.print(accuracy_table(numbers))
@@ -375,7 +375,7 @@ def _dataset(model: Path, annotations: Path | None, images: Path | None):
         raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
     from spinenet_tf.training.run import Run
 
-    return Run(model).config().own_data().val.read("val")
+    return Run(model).config().own_data().read("val")
 
 
 def _with_progress(items, total: int, title: str):

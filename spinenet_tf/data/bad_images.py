@@ -52,7 +52,7 @@ class BadImages:
         """Raise DataError with the list of all bad files, where they are more than the share of the images."""
         if self._total is None or len(self) <= math.floor(self.share * self._total):
             return
-        listed = "; ".join(list(self.found.values()))  # a list: other threads may add
+        listed = "; ".join(sorted(self.found.values()))
         raise DataError(
             f"{len(self)} of {self._total} images are bad, and max_bad_images={self.share:g} of them may be: {listed}"
         )

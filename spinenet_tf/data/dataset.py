@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000  # of an image, where nobody says otherwise
+PILLOW_MAX_PIXELS = 89_478_485  # the most there can be: above, Pillow warns, and then refuses
 
 
 class DataError(ValueError):

@@ -16,7 +16,6 @@ from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-PILLOW_MAX_PIXELS = 89_478_485  # above, Pillow warns and refuses by itself
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
 
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap height and width
