@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+from dataclasses import replace
 from functools import partialmethod
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from PIL import Image
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.digits import write_digits
 from spinenet_tf.data.pipeline import check_images, data_errors, evaluation_batches, training_batches
+from spinenet_tf.data.problems import Problems
 from spinenet_tf.data.yolo import read_yolo
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training import recipe
@@ -44,8 +47,6 @@ def empty(path: Path) -> None:
 
 def resize(path: Path) -> None:
     """Replace a file by an image of another size than the annotations say."""
-    from PIL import Image
-
     Image.new("RGB", (33, 44)).save(path)
 
 
@@ -88,9 +89,7 @@ def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise
         "Bad image 1, left out of training",
         "Bad image 2, left out of training",
     ]
-    assert {str(file) for file in files(folder)[4:6]} == {
-        record.args[1].args[0].split(": ")[0] for record in caplog.records
-    }
+    assert all(str(file) in caplog.text for file in files(folder)[4:6])
     rest = stream(dataset, 7, BadImages(0.5), start_step=5, **options)
     for expected, got in zip(whole[5:], rest, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, expected, got)
@@ -102,7 +101,8 @@ def test_the_next_image_comes_with_its_own_boxes(folder) -> None:
     plain = {"flip": False, "scale": (1.0, 1.0), "epochs": 1}
     dataset = read(folder)
     got = stream(dataset, SCENES // 2, BadImages(0.5), **plain)
-    truth = list(evaluation_batches(read_without(dataset, 4), SIZE, 1).as_numpy_iterator())
+    others = replace(dataset, examples=dataset.examples[:4] + dataset.examples[5:])
+    truth = list(evaluation_batches(others, SIZE, 1).as_numpy_iterator())
     for images, targets in got:
         for image, boxes, classes in zip(images, targets["boxes"], targets["classes"], strict=True):
             (known,) = [t for i, t in truth if np.abs(i[0] - image).max() < 1e-4]
@@ -111,33 +111,25 @@ def test_the_next_image_comes_with_its_own_boxes(folder) -> None:
             assert count == (known["classes"][0] >= 0).sum()
 
 
-def read_without(dataset: DetectionDataset, index: int) -> DetectionDataset:
-    from dataclasses import replace
-
-    return replace(dataset, examples=tuple(e for i, e in enumerate(dataset.examples) if i != index))
-
-
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_past_the_budget_training_stops_with_the_list(folder, promise, damage) -> None:
     """Of twelve images a quarter may be bad: three, not four."""
-    from spinenet_tf.data.problems import Problems
 
-    bad = BadImages(0.25)
-    for file in files(folder)[:3]:
-        damage(file)
-    dataset = read(folder, problems=Problems(bad_images=bad))
-    check_images(dataset, bad)
-    stream(dataset, SCENES, bad)
-    assert len(bad) == 3
-    damage(files(folder)[3 if damage is not Path.unlink else 0])
-    listed = (
-        r"4 of 12 images are bad, and max_bad_images=0\.25 of them may be: .*1\.jpg.*; .*2\.jpg.*; .*3\.jpg.*; .*4\.jpg"
-    )
-    with pytest.raises(DataError, match=listed) as caught:
+    def count_bad() -> int:
         bad = BadImages(0.25)
         dataset = read(folder, problems=Problems(bad_images=bad))
         check_images(dataset, bad)
         stream(dataset, SCENES, bad)
+        return len(bad)
+
+    *three, fourth = files(folder)[:4]
+    for file in three:
+        damage(file)
+    assert count_bad() == 3
+    damage(fourth)
+    listed = r"4 of 12 images are bad, and max_bad_images=0\.25 of them may be: .*1\.jpg.*2\.jpg.*3\.jpg.*4\.jpg"
+    with pytest.raises(DataError, match=listed) as caught:
+        count_bad()
     assert "\n" not in str(caught.value)
     promise("Training: past the budget of bad images it stops with the list of files", cases=2)
 
@@ -155,8 +147,6 @@ def test_evaluation_leaves_out_nothing(folder, promise) -> None:
 
 def test_readers_that_open_images_leave_bad_ones_to_the_budget(tmp_path, folder, promise) -> None:
     """YOLO's labels do not say how large an image is."""
-    from spinenet_tf.data.problems import Problems
-
     shutil.move(folder / "images", tmp_path / "yolo" / "images")
     (tmp_path / "yolo" / "labels").mkdir()
     chosen = files(tmp_path / "yolo")
@@ -242,8 +232,6 @@ def test_the_cap_on_pixels_is_a_field_of_the_config(tmp_path, folder, config_of,
 
 
 def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_model) -> None:
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     for number in range(20):
         path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
