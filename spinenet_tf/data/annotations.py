@@ -98,7 +98,7 @@ def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | Non
             key = _unique_id(entry, "image", pictures)
             pictures[key] = None
             height, width = entry.get("height"), entry.get("width")
-            if not (_is_int(height) and _is_int(width) and height > 0 and width > 0):
+            if not (is_int64(height) and is_int64(width) and height > 0 and width > 0):
                 raise DataError(f"sizes must be positive integers. Received: {height=}, {width=}")
             if height * width > problems.max_pixels:
                 raise ImageError(f"the image has too many pixels, the limit is {problems.max_pixels:,}")
@@ -176,7 +176,7 @@ def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
 
 def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
     key = entry.get("id")
-    if not _is_int(key):
+    if not is_int64(key):
         raise DataError(f"{noun} ids are integers. Received: id={key!r}")
     if key in seen:
         raise DataError("the id is used twice")
@@ -185,13 +185,13 @@ def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
 
 def _known(entry: Entry, name: str, known: dict) -> int:
     value = entry.get(name)
-    if not _is_int(value) or value not in known:
+    if not is_int64(value) or value not in known:
         raise DataError(f"unknown {name}. Received: {name}={value!r}")
     return value
 
 
-def _is_int(value: object) -> TypeGuard[int]:
-    """Tell whether it is an integer, of at most 64 bits."""
+def is_int64(value: object) -> TypeGuard[int]:
+    """Tell whether it is an integer of 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 

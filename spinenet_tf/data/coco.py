@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
-from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
+from spinenet_tf.data.annotations import Annotations, Entry, Track, is_int64, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.files import find_inside, inside
 from spinenet_tf.data.folders import new_folder
 from spinenet_tf.data.problems import Place, Problems
 
 LISTS = ("images", "annotations", "categories")
+_LIST_OF = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 
 def read_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> DetectionDataset:
@@ -44,9 +46,23 @@ def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
         annotations=content["annotations"],
         categories=content["categories"],
         find_image=lambda entry: find_inside(root, entry.get("file_name")),
-        place=lambda noun, entry: Place(annotations, f"{noun} {_short(entry.get('id'))}"),
+        place=_places(annotations, content),
         extra={key: value for key, value in content.items() if key not in LISTS},
     )
+
+
+def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
+    """Return what tells an entry's place: by its id, or where that is none by its position, from 0."""
+
+    @cache
+    def positions(noun: str) -> dict[int, int]:
+        return {id(entry): number for number, entry in enumerate(content[_LIST_OF[noun]])}
+
+    def place(noun: str, entry: Entry) -> Place:
+        key = entry.get("id")
+        return Place(file, f"{noun} {key}" if is_int64(key) else f"{noun} at {positions(noun)[id(entry)]}")
+
+    return place
 
 
 def read_json(path: Path, lists: Iterable[str]) -> Entry:
@@ -94,8 +110,3 @@ def _write_new(path: Path, content: bytes) -> None:
         raise DataError(f"another image has the same file name. Received: file_name={path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-
-
-def _short(value: object) -> str:
-    text = " ".join(str(value).encode(errors="backslashreplace").decode().split())
-    return text if len(text) < 40 else f"{text[:40]}..."

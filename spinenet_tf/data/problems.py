@@ -14,6 +14,12 @@ from spinenet_tf.data.dataset import MAX_PIXELS, DataError, ImageError
 LONGEST = 1000  # characters of a message
 
 
+def _in_a_line(text: str, longest: int) -> str:
+    """Make what hostile files put into a message printable, and cut it."""
+    line = " ".join(text.encode(errors="backslashreplace").decode().split())
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
 class Place(NamedTuple):
     """Where something is said: the file, and which of its entries."""
 
@@ -21,7 +27,7 @@ class Place(NamedTuple):
     entry: str = ""  # "annotation 6", "line 3", "record 12"; empty for the file as a whole
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.entry}" if self.entry else str(self.file)
+        return f"{self.file}: {_in_a_line(self.entry, 100)}" if self.entry else str(self.file)
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,6 @@ class Problem:
     place: Place
     message: str
     refused: bool  # reading stops there; otherwise it goes on without the entry, or with what is left of it
-
-
-def _in_a_line(message: str) -> str:
-    """Cut what hostile files put into a message."""
-    line = " ".join(message.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 class Problems:
@@ -58,7 +58,7 @@ class Problems:
         try:
             yield
         except DataError as error:
-            message = _in_a_line(str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: "))
+            message = _in_a_line(str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: "), LONGEST)
             if self.keep_going:
                 self.found.append(Problem(place, message, refused=True))
             elif isinstance(error, ImageError) and self.bad_images is not None:

@@ -85,7 +85,7 @@ def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str]]:
     folders = [root / folder for folder in chosen]
     for folder in folders:
         if not resolved(folder).is_dir():
-            raise DataError(f"{path}: {split!r} is not a folder of images. Received: {folder}")
+            raise DataError(f"{path}: {split!r} is not a folder of images. Received: {str(folder)!r:.200}")
     return folders, _names(path, content)
 
 
