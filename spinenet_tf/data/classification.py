@@ -82,7 +82,7 @@ def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -
     Raises DataError naming the first file that is missing, unreadable or too large; `bad` is as in
     `pipeline.check_images`.
     """
-    check_all(dataset, lambda example: read_size(example.path, dataset.max_pixels), bad)
+    check_all(dataset.examples, lambda example: read_size(example.path, dataset.max_pixels), bad)
 
 
 def random_resized_crop(

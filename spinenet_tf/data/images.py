@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from PIL.ImageFile import ImageFile as OpenedImage
 
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 
@@ -61,7 +62,7 @@ def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tup
     return (width, height) if rotated else (height, width)
 
 
-def _opened(path: str | Path | ImageFile, max_pixels: int) -> Image.Image:
+def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
     try:
         image = Image.open(_source(path, max_pixels), formats=FORMATS)
     except ImageError:
@@ -99,7 +100,7 @@ def _orientation(image: Image.Image) -> int:
     return found if found in _UPRIGHT else 1
 
 
-def _check_scans(image: Image.Image) -> None:
+def _check_scans(image: OpenedImage) -> None:
     """Refuse what a decoder would spend minutes on, though it is small."""
     if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
         raise ImageError("BMP with run lengths is not supported")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +17,7 @@ from spinenet_tf.data.augment import pad_boxes
 from spinenet_tf.data.augmenter import Augmenter, Part
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
-from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset, Example, ImageError
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
 from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
 from spinenet_tf.data.reader import Reader, check_size, read_example
 
@@ -132,18 +132,16 @@ def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> Non
     Raises DataError naming the first file that is missing, unreadable, too large, or of another size; with `bad`, such
     files are noted there, and too many are a DataError.
     """
-    check_all(dataset, partial(check_image, max_pixels=dataset.max_pixels), bad)
+    check_all(dataset.examples, partial(check_image, max_pixels=dataset.max_pixels), bad)
 
 
-def check_all(
-    dataset: DetectionDataset | ClassificationDataset, check: Callable[[Any], object], bad: BadImages | None
-) -> None:
-    """Call `check` with every example, many at a time; with `bad`, note there what it refuses."""
+def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadImages | None) -> None:
+    """Call `check` with every example, many at a time; with `bad`, note there the images that it refuses."""
     if bad is not None:
-        bad.count_among(example.path for example in dataset)
+        bad.count_among(example.path for example in examples)
     with ThreadPoolExecutor() as threads:
-        checks = [threads.submit(check, example) for example in dataset]
-        for example, done in zip(dataset, checks, strict=True):
+        checks = [threads.submit(check, example) for example in examples]
+        for example, done in zip(examples, checks, strict=True):
             try:
                 done.result()
             except ImageError as error:

@@ -14,7 +14,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records
-from spinenet_tf.data.tfrecord import Features
+from spinenet_tf.data.tfrecord import Features, encoded_image
 
 
 def read_tfds(
@@ -103,7 +103,7 @@ def _records(builder: Any, split: str, place: Place, problems: Problems) -> Iter
 def _entries(record: Record, number: int, max_pixels: int) -> tuple[Entry, list[Entry]]:
     """Return the entries of one image, `number` where it has no id of its own, and of its objects."""
     features = Features(record.content)
-    encoded = features.image("image")
+    encoded = encoded_image(features, "image")
     name = "".join(features.texts("image/filename")) or f"{number}.jpg"
     file = record.image(encoded, PurePath(name).name)
     height, width = read_size(file, max_pixels)

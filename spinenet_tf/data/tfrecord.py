@@ -92,13 +92,6 @@ class Features:
     def bytes(self, key: str) -> list[bytes]:
         return list(self._features[key].bytes_list.value) if key in self._features else []
 
-    def image(self, key: str) -> bytes:
-        """Return the encoded image of the record."""
-        values = self.bytes(key)
-        if len(values) != 1 or not values[0]:
-            raise DataError(f"it has no {key}, or several")
-        return values[0]
-
     def texts(self, key: str) -> list[str]:
         try:
             return [text.decode() for text in self.bytes(key)]
@@ -106,10 +99,18 @@ class Features:
             raise DataError(f"{key} is not UTF-8") from None
 
 
+def encoded_image(features: Features, key: str) -> bytes:
+    """Return the encoded image of a record; raises DataError if there is not one."""
+    values = features.bytes(key)
+    if len(values) != 1 or not values[0]:
+        raise DataError(f"it has no {key}, or several")
+    return values[0]
+
+
 def _entries(record: Record, max_pixels: int) -> tuple[Entry, list[Entry]]:
     """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
     features = Features(record.content)
-    encoded = features.image("image/encoded")
+    encoded = encoded_image(features, "image/encoded")
     name = "".join(features.texts("image/filename"))
     file = record.image(encoded, PurePath(name).name)
     heights, widths = features.ints("image/height"), features.ints("image/width")
