@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
 from spinenet_tf.export.onnxmodel import onnx
@@ -16,7 +17,7 @@ from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.verify import Report
 from spinenet_tf.export.webpage import web
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.config import DataConfig, TrainConfig
 from spinenet_tf.training.run import Run
 
 CALIBRATION_IMAGES = 200
@@ -71,11 +72,11 @@ def export_detector(
         return onnx(detector, path, names, overwrite=overwrite)
     calibration = None
     if quantization in CALIBRATED:
-        images = config.own_data().train.read("train") if data is None else data
+        images = _training_images(config.own_data()) if data is None else data
         calibration = calibration_batches(images, config.model.image_size, config.seed)
     verify_on = None
     if quantization != "none":
-        verify_on = config.own_data().val.read("val") if data is None and config.data is not None else data
+        verify_on = config.own_data().read("val") if data is None and config.data is not None else data
     write = web if form == "web" else tflite
     checks: dict[str, Any] = {"calibration": calibration, "verify_on": verify_on}
     return write(detector, path, quantization=quantization, class_names=names, overwrite=overwrite, **checks, **given)
@@ -96,6 +97,11 @@ def _check_form(form: str, quantization: str, options: Mapping[str, Any]) -> Non
     strange = [name for name, value in options.items() if value is not None and name not in OPTIONS[form]]
     if strange:
         raise ValueError(f"The format {form} has the options {OPTIONS[form]}. Received: {strange}")
+
+
+def _training_images(data: DataConfig) -> DetectionDataset:
+    """Read what was trained on, without the image files that training could not find or read either."""
+    return data.read("train", BadImages(data.max_bad_images))
 
 
 def calibration_batches(dataset: DetectionDataset, image_size: tuple[int, int], seed: int) -> Iterator[np.ndarray]:

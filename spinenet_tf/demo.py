@@ -57,7 +57,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         | {name: report.size for name, report in reports.items()},
         "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
-        "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
+        "picture": str(_draw(int8_form, config.own_data().read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
     }
     write_whole(folder / "summary.json", json.dumps(summary, indent=2))
