@@ -76,11 +76,9 @@ def test_memory_and_files_stay_flat(
     recipe.train(read_config(write_config(tmp_path), overrides), tmp_path / "run")
     step, memory, files = np.array([reading for reading in gauges.readings if reading[0] > warm]).T
     slope = np.polyfit(step, memory, 1)[0]
+    line = f"{epochs * steps} steps: {memory[0] / 1e6:.0f} MB after {step[0]}, {memory[-1] / 1e6:.0f} MB at the end"
     with capsys.disabled():
-        print(
-            f"\n{epochs * steps} steps: {memory[0] / 1e6:.0f} MB after {step[0]}, {memory[-1] / 1e6:.0f} MB at the end, "
-            f"slope {slope / 1e3:.2f} kB a step; {files.min()} to {files.max()} open files"
-        )
+        print(f"\n{line}, slope {slope / 1e3:.2f} kB a step; {files.min()} to {files.max()} open files")
     assert slope < most
     assert files.max() - files.min() <= 2, "one may be open for a moment"
     promise("Long runs: memory and open files stay flat, steps trained", cases=epochs * steps)
