@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from spinenet_tf.data.dataset import MAX_PIXELS
 from spinenet_tf.detection.anchors import anchors, concatenate
 from spinenet_tf.detection.boxes import decode
+from spinenet_tf.export.guard import decode_capped, nonempty
 from spinenet_tf.export.signatures import INPUT, image_shape, nest
 from spinenet_tf.retinanet import RetinaNet
 
@@ -56,7 +56,7 @@ def image_function(serve: Any) -> Any:
 
     @tf.function(input_signature=[tf.TensorSpec((shape[0], None, None, 3), tf.uint8, name=INPUT)], autograph=False)
     def serve_image(images):
-        return _in_images(serve, lambda image: image, images)
+        return _in_images(serve, lambda image: image, nonempty(images, (shape[0], None, None, 3)))
 
     return serve_image
 
@@ -64,39 +64,18 @@ def image_function(serve: Any) -> Any:
 def bytes_function(serve: Any) -> Any:
     """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
 
-    Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made. An image of more than
-    `MAX_PIXELS` is an InvalidArgumentError before it is decoded, as is one that does not decode.
+    Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made. Anything else, and what
+    claims more pixels than `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
     """
     import tensorflow as tf
-
-    def decode_image(encoded):
-        _check_pixels(encoded)
-        # It decodes PNG too, and by this method gives the pixels that Pillow gives.
-        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.ensure_shape(image, (None, None, 3))
 
     shape = serve.input_signature[0].shape
 
     @tf.function(input_signature=[tf.TensorSpec(shape[:1], tf.string, name=INPUT)], autograph=False)
     def serve_bytes(images):
-        return _in_images(serve, decode_image, images)
+        return _in_images(serve, decode_capped, nonempty(images, shape[:1]))
 
     return serve_bytes
-
-
-def _check_pixels(encoded: Any) -> None:
-    """Read the header of an encoded JPEG or PNG: TensorFlow's decoders have no limit of size."""
-    import tensorflow as tf
-
-    header = tf.strings.join([tf.strings.substr(encoded, 0, 24), tf.constant(bytes(24))])  # where a file ends before
-    size = tf.cond(
-        tf.strings.substr(header, 0, 8) == b"\x89PNG\r\n\x1a\n",
-        lambda: tf.io.decode_raw(tf.strings.substr(header, 16, 8), tf.int32, little_endian=False),
-        lambda: tf.image.extract_jpeg_shape(encoded)[:2],
-    )
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-    tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "The image has too many pixels")
-    tf.debugging.assert_positive(tf.reduce_min(size), "The image has no pixels")
 
 
 def _in_images(serve: Any, read: Callable, images: Any) -> dict[str, Any]:
