@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor, encode, iou
+from spinenet_tf.detection.boxes import Tensor, encode, iou, pick
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
+OVERLAPS = 2**18  # of boxes and anchors, computed at once for an image
 
 
 class Assignment(NamedTuple):
@@ -28,18 +30,57 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     without area match nothing, whatever their coordinates are, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
-    overlap = iou(boxes, anchors)  # [B, M + 1, N]
-    rank = _bits(overlap)
-    claims = _claims(ops.argmax(rank, axis=2), ops.max(overlap, axis=2) > 0, ops.shape(anchors)[0])
+    best = _best_matches(boxes, anchors)
+    claims = _claims(best.anchor, best.box_iou > 0, ops.shape(anchors)[0])
     claimed = claims >= 0
-    positive = claimed | (ops.max(overlap, axis=1) >= POSITIVE_IOU)  # [B, N]
-    match = ops.where(claimed, claims, ops.argmax(rank, axis=1))
-    matched_boxes = ops.take_along_axis(boxes, match[..., None], axis=1)  # [B, N, 4]
-    # Background is coded as the anchor itself, for its match may have no area; compiled, that is only nearly 0.
-    box_targets = encode(ops.where(positive[..., None], matched_boxes, anchors), anchors)
-    box_targets = ops.where(positive[..., None], box_targets, 0.0)
-    class_targets = ops.where(positive, ops.take_along_axis(classes, match, axis=1), -1)
+    positive = claimed | (best.anchor_iou >= POSITIVE_IOU)  # [B, N]
+    match = ops.where(claimed, claims, best.box)
+    matched_boxes = pick(boxes, match)  # [B, N, 4]
+    # Of background, whose match may have no area, the code need not be finite; no gradient flows through it.
+    box_targets = ops.where(positive[..., None], encode(matched_boxes, anchors), 0.0)
+    class_targets = ops.where(positive, pick(classes[..., None], match)[..., 0], -1)
     return Assignment(*(ops.stop_gradient(target) for target in (class_targets, box_targets, positive)))
+
+
+class _Matches(NamedTuple):
+    """Hold what overlaps most; of equals the first."""
+
+    anchor: Tensor  # [B, M] int32, of each box
+    box_iou: Tensor  # [B, M] float32, of each box with its anchor
+    box: Tensor  # [B, N] int32, of each anchor
+    anchor_iou: Tensor  # [B, N] float32, of each anchor with its box
+
+
+def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
+    """Match `boxes [B, M, 4]` and `anchors [N, 4]` with each other, M >= 1."""
+    count, rows = ops.shape(anchors)[0], ops.shape(boxes)[1]
+    if keras.backend.backend() != "tensorflow":
+        return _matches_of_chunk(boxes, anchors)
+    # Op by op, all anchors at once are a dozen tensors of B * M * N, whose size then bounds speed and memory; chunks
+    # of them stay in the cache. A compiler does not need that.
+    size = ops.maximum(OVERLAPS // rows, 1024)
+    starts = ops.arange(0, count, size, dtype="int32")
+
+    def match(start: Tensor) -> _Matches:
+        index = ops.minimum(start + ops.arange(size, dtype="int32"), count - 1)  # what repeats the last is cut off
+        found = _matches_of_chunk(boxes, ops.take(anchors, index, axis=0))
+        return found._replace(anchor=found.anchor + start)
+
+    chunks = ops.map(match, starts)  # each with a leading dimension
+    best = ops.argmax(_bits(chunks.box_iou), axis=0)[None]
+    anchor, box_iou = (ops.take_along_axis(x, best, axis=0)[0] for x in (chunks.anchor, chunks.box_iou))
+    flat = (ops.shape(boxes)[0], -1)
+    box, anchor_iou = (ops.reshape(ops.swapaxes(x, 0, 1), flat)[:, :count] for x in (chunks.box, chunks.anchor_iou))
+    return _Matches(anchor, box_iou, box, anchor_iou)
+
+
+def _matches_of_chunk(boxes: Tensor, anchors: Tensor) -> _Matches:
+    overlap = iou(boxes, anchors)  # [B, M, N]
+    anchor_iou = ops.max(overlap, axis=1)
+    # On TF argmax over any axis but the last takes three times as long.
+    rows = ops.arange(ops.shape(boxes)[1], dtype="int32")[:, None]
+    box = ops.min(ops.where(overlap == anchor_iou[:, None], rows, rows[-1]), axis=1)
+    return _Matches(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), box, anchor_iou)
 
 
 def _with_background_row(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

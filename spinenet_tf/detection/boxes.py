@@ -62,6 +62,13 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
 
 
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
+    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything around it.
+    batch, rows, width = ops.shape(x)
+    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch, dtype="int32")[:, None], axis=0)
+
+
 def _sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     boxes = ops.cast(boxes, "float32")
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]

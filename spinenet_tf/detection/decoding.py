@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor, clip, decode, iou
+from spinenet_tf.detection.boxes import Tensor, clip, decode, iou, pick
 
 BLOCK = 128  # candidates that NMS decides at once
 
@@ -58,7 +58,7 @@ def detections(
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
     logits, anchor, classes = _best_pairs(class_logits, pre_nms_top_k, background)
-    boxes = _decoded(_rows(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
+    boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, survivors or _survivors)
 
@@ -87,7 +87,7 @@ def select(
 ) -> dict[str, Tensor]:
     """Return what `detections` does, from what `decoded` returned."""
     best, anchor, classes = _best_pairs(scores, pre_nms_top_k, background)
-    candidates = Candidates(_rows(boxes, anchor), best, classes)
+    candidates = Candidates(pick(boxes, anchor), best, classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, _survivors)
 
 
@@ -123,18 +123,11 @@ def _best_pairs(values: Tensor, top_k: int, background: bool) -> tuple[Tensor, T
     values = values[..., int(background) :]
     # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
     anchor = ops.top_k(ops.cast(ops.max(values, axis=-1), "float32"), _at_most(top_k, ops.shape(values)[1]))[1]
-    values = ops.cast(_rows(values, anchor), "float32")
+    values = ops.cast(pick(values, anchor), "float32")
     batch, num_anchors, num_classes = ops.shape(values)
     pairs = ops.reshape(values, (batch, num_anchors * num_classes))
     best, pair = ops.top_k(pairs, _at_most(top_k, num_anchors * num_classes))
     return best, ops.take_along_axis(anchor, pair // num_classes, axis=1), pair % num_classes + int(background)
-
-
-def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
-    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything else here.
-    batch, rows, width = ops.shape(x)
-    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch)[:, None], axis=0)
 
 
 def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
@@ -169,7 +162,7 @@ def _survivors(candidates: Candidates, iou_threshold: float, max_detections: int
 def _any_suppresses(candidates: Candidates, kept: Tensor, block: Candidates, iou_threshold: float) -> Tensor:
     """Return which candidates of a block `[B, T]` a kept one, among `kept [B, M]`, suppresses."""
     index = ops.maximum(kept, 0)
-    boxes, classes = _rows(candidates.boxes, index), _rows(candidates.classes[..., None], index)
+    boxes, classes = pick(candidates.boxes, index), pick(candidates.classes[..., None], index)
     same = (kept >= 0)[..., None] & (classes == block.classes[:, None])
     return ops.any(same & (iou(boxes, block.boxes) > iou_threshold), axis=1)
 
