@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor, encode, iou, pick
+from spinenet_tf.detection.boxes import Tensor, iou, log_form, pick, relative
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
 OVERLAPS = 2**18  # of boxes and anchors, computed at once for an image
@@ -35,9 +35,9 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     claimed = claims >= 0
     positive = claimed | (best.anchor_iou >= POSITIVE_IOU)  # [B, N]
     match = ops.where(claimed, claims, best.box)
-    matched_boxes = pick(boxes, match)  # [B, N, 4]
-    # Of background, whose match may have no area, the code need not be finite; no gradient flows through it.
-    box_targets = ops.where(positive[..., None], encode(matched_boxes, anchors), 0.0)
+    # A log for each box, not for each anchor. That of a box without area is not finite, but such a box matches nothing.
+    box_targets = relative(pick(log_form(boxes), match), anchors)  # [B, N, 4]
+    box_targets = ops.where(positive[..., None], box_targets, 0.0)
     class_targets = ops.where(positive, pick(classes[..., None], match)[..., 0], -1)
     return Assignment(*(ops.stop_gradient(target) for target in (class_targets, box_targets, positive)))
 
@@ -77,9 +77,10 @@ def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
 def _matches_of_chunk(boxes: Tensor, anchors: Tensor) -> _Matches:
     overlap = iou(boxes, anchors)  # [B, M, N]
     anchor_iou = ops.max(overlap, axis=1)
-    # On TF argmax over any axis but the last takes three times as long.
-    rows = ops.arange(ops.shape(boxes)[1], dtype="int32")[:, None]
-    box = ops.min(ops.where(overlap == anchor_iou[:, None], rows, rows[-1]), axis=1)
+    # The first row that has the largest; on TF argmax over any axis but the last takes three times as long.
+    last = ops.shape(boxes)[1] - 1
+    rows_behind = last - ops.arange(last + 1, dtype="int32")[:, None]
+    box = last - ops.max(ops.cast(overlap == anchor_iou[:, None], "int32") * rows_behind, axis=1)
     return _Matches(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), box, anchor_iou)
 
 
