@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import keras
 from keras import ops
 
+from spinenet_tf.base import runs_op_by_op
 from spinenet_tf.detection.boxes import Tensor, iou, log_form, pick, relative
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
@@ -53,18 +53,26 @@ class _Matches(NamedTuple):
 
 def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
     """Match `boxes [B, M, 4]` and `anchors [N, 4]` with each other, M >= 1."""
+    if runs_op_by_op():
+        return _best_matches_in_chunks(boxes, anchors)
+    overlap = iou(boxes, anchors)  # [B, M, N]
+    rank = _bits(overlap)
+    return _Matches(
+        ops.argmax(rank, axis=2), ops.max(overlap, axis=2), ops.argmax(rank, axis=1), ops.max(overlap, axis=1)
+    )
+
+
+def _best_matches_in_chunks(boxes: Tensor, anchors: Tensor) -> _Matches:
+    """Do the same where all anchors at once would be a dozen tensors of B * M * N: chunks of them stay in the cache."""
     count, rows = ops.shape(anchors)[0], ops.shape(boxes)[1]
-    if keras.backend.backend() != "tensorflow":
-        return _matches_of_chunk(boxes, anchors)
-    # Op by op, all anchors at once are a dozen tensors of B * M * N, whose size then bounds speed and memory; chunks
-    # of them stay in the cache. A compiler does not need that.
-    size = ops.maximum(OVERLAPS // rows, 1024)
+    size = max(OVERLAPS // rows, 1024) if isinstance(rows, int) else 4096
     starts = ops.arange(0, count, size, dtype="int32")
 
     def match(start: Tensor) -> _Matches:
         index = ops.minimum(start + ops.arange(size, dtype="int32"), count - 1)  # what repeats the last is cut off
-        found = _matches_of_chunk(boxes, ops.take(anchors, index, axis=0))
-        return found._replace(anchor=found.anchor + start)
+        overlap = iou(boxes, ops.take(anchors, index, axis=0))
+        box, anchor_iou = _first_largest(overlap)
+        return _Matches(start + ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), box, anchor_iou)
 
     chunks = ops.map(match, starts)  # each with a leading dimension
     best = ops.argmax(_bits(chunks.box_iou), axis=0)[None]
@@ -74,14 +82,12 @@ def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
     return _Matches(anchor, box_iou, box, anchor_iou)
 
 
-def _matches_of_chunk(boxes: Tensor, anchors: Tensor) -> _Matches:
-    overlap = iou(boxes, anchors)  # [B, M, N]
-    anchor_iou = ops.max(overlap, axis=1)
-    # The first row that has the largest; on TF argmax over any axis but the last takes three times as long.
-    last = ops.shape(boxes)[1] - 1
+def _first_largest(overlap: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first row of the largest of each column of `[B, M, N]`, and the largest; TF's argmax takes longer."""
+    largest = ops.max(overlap, axis=1)
+    last = ops.shape(overlap)[1] - 1
     rows_behind = last - ops.arange(last + 1, dtype="int32")[:, None]
-    box = last - ops.max(ops.cast(overlap == anchor_iou[:, None], "int32") * rows_behind, axis=1)
-    return _Matches(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), box, anchor_iou)
+    return last - ops.max(ops.cast(overlap == largest[:, None], "int32") * rows_behind, axis=1), largest
 
 
 def _with_background_row(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
