@@ -2,7 +2,7 @@
 
     python -m benchmarks                        # everything, about half an hour on two quiet cores
     python -m benchmarks --quick                # a subset, five minutes
-    python -m benchmarks --only training        # one work, or parts: --only inference/JPEG; results are merged
+    python -m benchmarks --only training        # one work, or parts: --only "end to end"; results are merged
     python -m benchmarks --list
 
 Each part is measured by itself; one that fails is named at the end, and the exit status is 1.
@@ -24,6 +24,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from benchmarks import (
     assignment,
+    end_to_end,
     evaluation,
     inference,
     input_pipeline,
@@ -38,7 +39,7 @@ from benchmarks.measuring import Effort
 from benchmarks.results import Results
 from benchmarks.work import Part, Settings
 
-WORKS = (startup, inference, training, postprocessing, assignment, input_pipeline, evaluation, scaling)
+WORKS = (startup, inference, end_to_end, training, postprocessing, assignment, input_pipeline, evaluation, scaling)
 RESULTS = Path("benchmarks/results.json")
 QUICK = Effort(seconds=2.0, least=3, most=20)
 

@@ -1,8 +1,8 @@
 """The artifacts of both sides, from the same weights and calibrated on the same images; kept from run to run.
 
 Both sides' SavedModels and TFLite files give the same raw outputs, level by level, before decoding. Model Garden's
-TFLite files are made by its own `export_tflite_lib`, from a SavedModel of that subgraph: its exporter of whole detectors
-also decodes, which would not be the same work.
+TFLite files are made by its own `export_tflite_lib`, from a SavedModel of that subgraph: its exporter of whole
+detectors also decodes, which would not be the same work.
 """
 
 from __future__ import annotations
