@@ -35,6 +35,7 @@ from benchmarks import (
     startup,
     training,
 )
+from benchmarks.contender import BUSY
 from benchmarks.measuring import Effort
 from benchmarks.results import Results
 from benchmarks.work import Part, Settings
@@ -55,6 +56,8 @@ def main() -> int:
     effort = QUICK if arguments.quick else Effort()
     if arguments.seconds is not None:
         effort = replace(effort, seconds=arguments.seconds, least=arguments.least)
+    if arguments.busy:
+        os.environ[BUSY] = "1"
     began = time.perf_counter()
     peaks = peak.measure(effort)
     _describe(results, peaks)
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="show the parts and end")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file to merge into; a .md is beside it")
     parser.add_argument("--plots", type=Path, help="folder for the plots of scaling")
+    parser.add_argument("--busy", action="store_true", help="count processor time, where others use the machine too")
     parser.add_argument("--seconds", type=float, help="after which a comparison begins no further round")
     parser.add_argument("--least", type=int, default=5, help="rounds of a comparison, with --seconds")
     return parser
@@ -86,7 +90,7 @@ def _describe(results: Results, peaks: list[peak.Peak]) -> None:
     rates = {f"{x.title}, {x.engine}": f"{2e-9 * x.rate:.0f}" for x in peaks}
     load = os.getloadavg()[0]
     results.machine = {**peak.describe(), "load when it began": round(load, 1), "matmul, GFLOP/s": rates}
-    results.machine["commit"] = _commit()
+    results.machine |= {"commit": _commit(), "clock": "processor time" if os.environ.get(BUSY) else "elapsed time"}
     results.write()
     print(f"matmul, GFLOP/s: {rates}; load {load:.1f}", flush=True)
 
@@ -104,7 +108,10 @@ def _carry_out(part: Part, settings: Settings, results: Results, number: int, pa
         for row in part.rows(settings):
             results.add(row)
             goal = "" if row.goal is None else f" (goal {row.goal:.3g}{'' if row.met else ': MISSED'})"
-            print(f"    {row.work}: {row.theirs:g} / {row.ours:g} {row.unit} = {row.ratio:.2f}{goal}", flush=True)
+            print(
+                f"    {row.work}, against {row.against}: {row.theirs:g} / {row.ours:g} {row.unit} = {row.ratio:.2f}{goal}",
+                flush=True,
+            )
     except Exception as error:
         logging.exception("%s failed", part.name)
         failure = f"{type(error).__name__}: {error}"
