@@ -107,11 +107,7 @@ def _carry_out(part: Part, settings: Settings, results: Results, number: int, pa
     try:
         for row in part.rows(settings):
             results.add(row)
-            goal = "" if row.goal is None else f" (goal {row.goal:.3g}{'' if row.met else ': MISSED'})"
-            print(
-                f"    {row.work}, against {row.against}: {row.theirs:g} / {row.ours:g} {row.unit} = {row.ratio:.2f}{goal}",
-                flush=True,
-            )
+            print(f"    {row}", flush=True)
     except Exception as error:
         logging.exception("%s failed", part.name)
         failure = f"{type(error).__name__}: {error}"

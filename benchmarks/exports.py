@@ -22,6 +22,7 @@ from benchmarks.nets import Net, build_ours, build_theirs, raw_call, with_weight
 
 CALIBRATION_IMAGES = 4  # ranges decide on accuracy, not on speed
 SAVED_MODEL, FLOAT, INTEGER = "saved_model", "fp32.tflite", "int8.tflite"
+ALL = (SAVED_MODEL, FLOAT, INTEGER)
 _SOURCES = ("spinenet_tf/**/*.py", "export/*.py", "benchmarks/nets.py", "benchmarks/exports.py")
 
 
@@ -30,7 +31,7 @@ def folder_of(net: Net, side: str) -> Path:
     return HOME / _digest() / f"{net.name}-{net.side}{'-backbone' if net.backbone else ''}-{side}"
 
 
-def export(net: Net, names: Iterable[str] = (SAVED_MODEL, FLOAT, INTEGER)) -> dict[str, Path]:
+def export(net: Net, names: Iterable[str] = ALL) -> dict[str, Path]:
     """Write what is missing of both sides, at the same time, and return the two folders.
 
     Raises:

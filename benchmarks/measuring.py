@@ -5,20 +5,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long a comparison may go on."""
 
-    seconds: float = 8.0  # after which no further round begins
+    seconds: float = 5.0  # after which no further round begins
     least: int = 5  # rounds that are made in any case
     most: int = 40
 
-    def once(self) -> Effort:
-        """Return the effort for what takes minutes."""
-        return Effort(self.seconds, least=1, most=self.most)
+    def at_least(self, rounds: int) -> Effort:
+        """Return the effort for what takes long in each round."""
+        return replace(self, least=min(rounds, self.least))
 
 
 def alternate(turns: Mapping[str, Callable[[], float]], effort: Effort, warm_ups: int = 1) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,9 +169,9 @@ def ground_truth(net: Net, batch: int = 1, boxes: int = BOXES) -> tuple[np.ndarr
     return np.concatenate([corners, corners + sides], -1).astype("float32"), random.integers(1, CLASSES, (batch, boxes))
 
 
-def multiply_adds(nets: Iterable[Net]) -> dict[Net, int]:
-    """Return the multiply-adds of one pass of our nets over one image."""
+def multiply_adds(net: Net) -> int:
+    """Return the multiply-adds of one pass of our network over one image."""
     from spinenet_tf.summary import multiply_adds as count
     from spinenet_tf.summary import without_values
 
-    return {net: count(without_values(lambda net=net: build_ours(net))) for net in nets}
+    return count(without_values(lambda: build_ours(net)))

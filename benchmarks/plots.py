@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results import Row
+from benchmarks.results import Row, picture
 
 COLOURS = {"theirs": "#888888", "ours": "#1f77b4"}
 
@@ -36,6 +36,6 @@ def _draw(title: str, quantities: dict[str, list[Row]], folder: Path) -> Path:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    path = folder / f"scaling-{title.partition(',')[0].replace(' ', '-')}.png"
+    path = folder / picture(rows[0])
     figure.savefig(path, dpi=80)
     return path

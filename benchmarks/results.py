@@ -43,6 +43,10 @@ class Row:
         """What a later measurement of the same replaces."""
         return self.work, self.model, self.against
 
+    def __str__(self) -> str:
+        goal = "" if self.goal is None else f" (goal {self.goal:.3g}{'' if self.met else ', missed'})"
+        return f"{self.work}, {self.against}: {self.theirs:g} / {self.ours:g} {self.unit} = {self.ratio:.2f}{goal}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self) | {"met": self.met}
@@ -126,7 +130,8 @@ def markdown(results: Results) -> str:
         lines += ["Missed:", ""]
         lines += [f"- {row.work}, {row.model}: {row.ratio:.2f} of {row.goal:g}" for row in missed] + [""]
     for work in dict.fromkeys(row.work.partition("/")[0] for row in results.rows):
-        lines += [f"## {work.capitalize()}", "", *_table(row for row in results.rows if _work(row) == work), ""]
+        rows = [row for row in results.rows if _work(row) == work]
+        lines += [f"## {work.capitalize()}", "", *_pictures(rows), *_table(rows), ""]
     if results.failures:
         lines += ["## Failed", "", *(f"- `{part}`: {why}" for part, why in results.failures.items()), ""]
     return "\n".join(lines)
@@ -143,6 +148,16 @@ def _preface(results: Results) -> list[str]:
         "",
         f"The machine: {machine}.",
     ]
+
+
+def picture(row: Row) -> str:
+    """Return the name of the picture of a point: "scaling/batch, time" is in scaling-batch.png."""
+    return row.work.partition(",")[0].replace("/", "-").replace(" ", "-") + ".png"
+
+
+def _pictures(rows: Iterable[Row]) -> list[str]:
+    names = dict.fromkeys(picture(row) for row in rows if row.x is not None)
+    return [line for name in names for line in (f"![{name.removesuffix('.png')}](../docs/images/{name})", "")]
 
 
 def _table(rows: Iterable[Row]) -> list[str]:

@@ -19,7 +19,7 @@ from benchmarks.results import Row, compare
 from benchmarks.work import Part, Settings
 
 NET = Net("spinenet_49s", 256)
-SIDES = (256, 384, 640, 896, 1280)
+SIDES = (256, 512, 896, 1280)
 BATCHES = (1, 2, 4, 8, 16)
 BOXES = (1, 10, 50, 100, 200, 500)
 CLASSES = (1, 10, 80, 300, 1000)
