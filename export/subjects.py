@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spinenet_tf.data.dataset import DetectionDataset
@@ -19,11 +19,10 @@ from spinenet_tf.export.engines import (
     load,
     metadata_of,
 )
-from spinenet_tf.export.run import default_path, export_detector
+from spinenet_tf.export.progress import Track
+from spinenet_tf.export.run import default_path, export_model
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.run import Run
-
-Track = Callable[[Iterable, int, str], Iterable]  # yields the items and shows how far they are
 
 
 class Subject:
@@ -107,7 +106,7 @@ class Subject:
         folder.mkdir()
         exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
         fresh = [
-            export_detector(*self._run, default_path(folder, *form), *form).path
+            export_model(*self._run, default_path(folder, *form), *form).path
             for form in track(exports, len(exports), f"Exporting {self.path.name}")
         ]
         return {path: f"{self.path}: {path.name}, fresh" for path in fresh}
