@@ -158,12 +158,13 @@ def calibration_batches(
 
     random = np.random.default_rng(config.seed if seed is None else seed)
     chosen = random.permutation(len(dataset))[:count]
-    sample = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))
-    size: Any = {"image_size": config.model.image_size, "batch_size": 8}
-    if isinstance(sample, ClassificationDataset):
-        centre = _centre(config)
-        batches = classification.evaluation_batches(sample, **size, **({} if centre is None else {"centre": centre}))
+    sample: Any = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))  # type: ignore[arg-type]
+    size = config.model.image_size
+    if isinstance(dataset, DetectionDataset):
+        batches = pipeline.evaluation_batches(sample, size, batch_size=8)
     else:
-        batches = pipeline.evaluation_batches(sample, **size)
+        centre = _centre(config)
+        options: dict[str, Any] = {} if centre is None else {"centre": centre}
+        batches = classification.evaluation_batches(sample, size, batch_size=8, **options)
     for images, _ in batches.as_numpy_iterator():
         yield images
