@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf.export.signatures import INPUT
+from spinenet_tf.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
-
-# The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
-# range of 1e-38 would give a scale that XNNPACK refuses (2^8 and more after a conv) and LiteRT 2.3 dies of. After BN
-# an activation that lives ranges over some units.
-MIN_RANGE = 0.05
 
 
 def quantize(

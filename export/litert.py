@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.calibration import CALIBRATED, to_pixels
 from spinenet_tf.export.conversion import convert, convert_partly, converter
 from spinenet_tf.export.forms import OUTPUT_NAMES, append_form, read_form
+from spinenet_tf.export.guard import check_images
 from spinenet_tf.export.joining import join
 from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form
 from spinenet_tf.export.provenance import Provenance
@@ -106,6 +108,9 @@ def tflite(
 class TFLiteModel:
     """A .tflite of this package, run on the CPU by LiteRT.
 
+    Threads may share it. An interpreter runs one image at a time, so a lock lets them take turns; each image has
+    `num_threads` cores. Where it is better to run several images at once, each thread loads the file for itself.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file was not written by `tflite`.
@@ -118,7 +123,8 @@ class TFLiteModel:
         self.metadata = read_metadata(Path(path))
         with native_output.hidden():  # it tells of its delegate
             interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
-            self._run = interpreter.get_signature_runner(DEFAULT)
+            self._signature = interpreter.get_signature_runner(DEFAULT)
+        self._turn = Lock()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -134,11 +140,11 @@ class TFLiteModel:
         """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
 
         Raises:
-            ValueError: the images have another shape, or the file's outputs are not raw.
+            ValueError: see `guard.check_images`; or the file's outputs are not raw.
         """
         if self.metadata.form != "raw":
             raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
-        outputs = [self._run(**{INPUT: image}) for image in self._single(images)]
+        outputs = [self._run(image) for image in self._single(images)]
         return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
     def predict(self, images: np.ndarray) -> Any:
@@ -148,22 +154,24 @@ class TFLiteModel:
         padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
 
         Raises:
-            ValueError: the images have another shape.
+            ValueError: see `guard.check_images`.
         """
         if self.metadata.task != "detection":
             return self.raw(images)
-        found = [self._read(self._run(**{INPUT: image})) for image in self._single(images)]
+        found = [self._read(self._run(image)) for image in self._single(images)]
         return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
 
     def _single(self, images: np.ndarray) -> list[np.ndarray]:
         """Cut a batch into batches of one, which is what the file takes."""
-        images = np.asarray(images, np.float32)
-        if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or not len(images):
-            shape = ("batch", *self.image_size, 3)
-            raise ValueError(f"Images have the shape {shape}. Received: shape={images.shape}")
+        images = check_images(images, self.image_size)
         if self.metadata.input["dtype"] == "uint8":
             images = to_pixels(images).astype(np.uint8)
         return [image[None] for image in images]
+
+    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Return copies of the outputs by name."""
+        with self._turn:
+            return self._signature(**{INPUT: image})
 
     @cached_property
     def _read(self) -> Callable:

@@ -44,13 +44,18 @@ def layer_errors(model: bytes, provenance: Provenance, images: np.ndarray) -> li
     interpreter.allocate_tensors()
     operations, tensors = interpreter._get_ops_details(), {x["index"]: x for x in interpreter.get_tensor_details()}
     makers = {int(x["outputs"][0]): x["op_name"] for x in operations if len(x["outputs"])}
-    checks = [_Check(*map(int, x["inputs"][:2]), int(x["outputs"][0])) for x in operations if x["op_name"] == CHECK]
+    checks = [_check(x) for x in operations if x["op_name"] == CHECK]
     found = defaultdict(list)
     for check, means in zip(checks, _mean_squares(interpreter, checks, images), strict=True):
         tensor = tensors[check.integer]
         layers = provenance.layers_of(tensor["name"]) or [tensor["name"]]
         found[layers[-1]].append((makers[check.integer], *tensor["quantization"], *means))
     return [_layer_error(layer, rows) for layer, rows in found.items()]
+
+
+def _check(operation: Any) -> _Check:
+    integer, signal = map(int, operation["inputs"][:2])
+    return _Check(integer, signal, int(operation["outputs"][0]))
 
 
 def _mean_squares(interpreter: Any, checks: Sequence[_Check], images: np.ndarray) -> list[np.ndarray]:

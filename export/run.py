@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from spinenet_tf.classification import Classifier
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
 from spinenet_tf.export.onnxmodel import onnx
@@ -120,9 +121,12 @@ def _load(folder: str | Path) -> tuple[RetinaNet | Classifier, TrainConfig]:
     return run.load_classifier() if run.config().task == "classification" else run.load()
 
 
-def _own_data(config: TrainConfig, split: str) -> Data:
-    source = config.own_images() if config.task == "classification" else config.own_data()
-    return getattr(source, split).read(split)
+def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:
+    """Read a run's data; of a detector's training images without those that training left out too."""
+    if config.task == "classification":
+        return config.own_images().read(split)
+    data = config.own_data()
+    return data.read(split, BadImages(data.max_bad_images) if split == "train" else None)
 
 
 def _centre(config: TrainConfig) -> float | None:
@@ -154,12 +158,13 @@ def calibration_batches(
 
     random = np.random.default_rng(config.seed if seed is None else seed)
     chosen = random.permutation(len(dataset))[:count]
-    sample = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))
-    size: Any = {"image_size": config.model.image_size, "batch_size": 8}
-    if isinstance(sample, ClassificationDataset):
-        centre = _centre(config)
-        batches = classification.evaluation_batches(sample, **size, **({} if centre is None else {"centre": centre}))
+    sample: Any = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))  # type: ignore[arg-type]
+    size = config.model.image_size
+    if isinstance(dataset, DetectionDataset):
+        batches = pipeline.evaluation_batches(sample, size, batch_size=8)
     else:
-        batches = pipeline.evaluation_batches(sample, **size)
+        centre = _centre(config)
+        options: dict[str, Any] = {} if centre is None else {"centre": centre}
+        batches = classification.evaluation_batches(sample, size, batch_size=8, **options)
     for images, _ in batches.as_numpy_iterator():
         yield images

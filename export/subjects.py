@@ -72,7 +72,7 @@ class Subject:
         Raises:
             ConfigError: the run has none.
         """
-        return self._run[1].own_data().val.read("val") if self._run else None
+        return self._run[1].own_data().read("val") if self._run else None
 
     def average_precision(self, form: Form, dataset: DetectionDataset) -> float | None:
         """Return COCO AP of a form; None of what does not detect in one image at a time, or does not name its classes.

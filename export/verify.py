@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
 
 if TYPE_CHECKING:
-    from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
     from spinenet_tf.evaluation.inference import Predict
 
 # The field of `Report` with the measure of a task.
@@ -135,7 +135,7 @@ def check(
         )
     if verify_on is None:
         return difference, None
-    if task_of(model) == "detection":
+    if isinstance(verify_on, DetectionDataset):
         accuracy = ap_difference(model, runner, verify_on, class_names)
     else:
         accuracy = top1_difference(model, runner, verify_on, class_names, centre)
@@ -157,8 +157,6 @@ def check_verifiable(
     """
     if verify_on is None:
         return
-    from spinenet_tf.data.dataset import ClassificationDataset
-
     task = "classification" if isinstance(verify_on, ClassificationDataset) else "detection"
     if task_of(model) != task:
         raise ValueError(

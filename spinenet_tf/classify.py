@@ -12,6 +12,7 @@ import numpy as np
 
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import Accuracy, Classify, classify_dataset
+from spinenet_tf.writing import made, write_whole
 
 TOP = 5  # classes that are told of each file
 
@@ -84,8 +85,8 @@ def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Pat
     from spinenet_tf.data.images import read_image
 
     found = {file.name: _likeliest(predictor.scores(read_image(file)), predictor.class_names) for file in files}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "classes.json").write_text(json.dumps(found, indent=1))
+    with made(output):
+        write_whole(output / "classes.json", json.dumps(found, indent=1))
     return found
 
 

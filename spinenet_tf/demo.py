@@ -15,6 +15,7 @@ from rich.table import Table
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.predictor import Predictor, load_predictor
 from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.writing import write_whole
 
 DRAWN_SCENES = 12
 
@@ -55,10 +56,10 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         | {name: report.size for name, report in reports.items()},
         "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
-        "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
+        "picture": str(_draw(int8_form, config.own_data().read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2))
     console.print(_table(summary))
     return summary
 

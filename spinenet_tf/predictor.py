@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.inference import Predict, in_file
+from spinenet_tf.writing import made, staged
 
 
 @dataclass(frozen=True)
 class Predictor:
     """What `predict` needs to know beside the network."""
 
-    predict: Predict  # normalised images [B, H, W, 3] to detections
+    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `export.guard.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
 
     def detect(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes."""
+        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
+
+        Raises:
+            ValueError: it is anything else, or has no pixels.
+        """
         from spinenet_tf.data.images import preprocess
 
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"An image has uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
         pixels, scale = preprocess(image, *self.image_size)
         return in_file(self.predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
 
@@ -37,7 +47,7 @@ class Predictor:
 
 
 def load_predictor(path: str | Path) -> Predictor:
-    """Load a run's folder (its best weights) or a .tflite file.
+    """Load a run's folder (its best weights) or a .tflite file; threads may share what is returned, and take turns.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -47,16 +57,28 @@ def load_predictor(path: str | Path) -> Predictor:
     if not path.exists():
         raise FileNotFoundError(f"There is no model {path}.")
     if path.is_dir():
-        from spinenet_tf.training.run import Run
-
-        detector, config = Run(path).load()
-        return Predictor(detector.predict_on_batch, config.model.image_size, config.class_names or ())
+        return _run_predictor(path)
     if path.suffix != ".tflite":
         raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
     from spinenet_tf.export import TFLiteModel
 
     model = TFLiteModel(path)
     return Predictor(model.predict, model.image_size, tuple(model.class_names))
+
+
+def _run_predictor(path: Path) -> Predictor:
+    from spinenet_tf.export.guard import check_images
+    from spinenet_tf.training.run import Run
+
+    detector, config = Run(path).load()
+    size, turn = config.model.image_size, Lock()
+
+    def predict(images: np.ndarray) -> Mapping[str, Any]:
+        images = check_images(images, size)
+        with turn:  # of several first calls at once, Keras would build a graph each
+            return detector.predict_on_batch(images)
+
+    return Predictor(predict, size, config.class_names or ())
 
 
 def image_files(source: Path) -> list[Path]:
@@ -81,27 +103,26 @@ def image_files(source: Path) -> list[Path]:
 def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, threshold: float) -> Iterator[Path]:
     """Detect in each image, write its picture to `output` and yield its path; write `detections.json` at the end.
 
-    All images are decoded once before the first picture is written, so that one that does not decode leaves nothing
-    behind. The JSON maps a file's name to its size and all its detections, boxes yxyx in pixels, also those under the
-    `threshold` of what is drawn.
+    All of it appears together, at the end, or nothing. All images are decoded once before the first detection, so that
+    one that does not decode is told at once. The JSON maps a file's name to its size and all its detections, boxes yxyx
+    in pixels, also those under the `threshold` of what is drawn.
 
     Raises:
         DataError: an image does not decode.
     """
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.visualize import save_png
 
     for file in files:
         read_image(file)
-    output.mkdir(parents=True, exist_ok=True)
     found = {}
-    for file in files:
-        image = read_image(file)
-        detections = predictor.detect(image)
-        found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
-        save_png(output / f"{file.name}.png", predictor.draw(image, detections, threshold))
-        yield file
-    (output / "detections.json").write_text(json.dumps(found, indent=1))
+    with made(output), staged(output / "detections.json") as part:
+        for file in files:
+            image = read_image(file)
+            detections = predictor.detect(image)
+            found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
+            Image.fromarray(predictor.draw(image, detections, threshold)).save(part.with_name(f"{file.name}.png"))
+            yield file
+        part.write_text(json.dumps(found, indent=1))
 
 
 def _rows(detections: dict[str, np.ndarray], class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -126,7 +126,7 @@ class Detection(Task[Predictor, DetectionDataset]):
     def own_data(self, path: Path) -> DetectionDataset:
         if not path.is_dir():
             raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
-        return Run(path).config().own_data().val.read("val")
+        return Run(path).config().own_data().read("val")
 
     def evaluate(self, model: Predictor, dataset: DetectionDataset, console: Console) -> Outcome:
         found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
@@ -165,7 +165,7 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
     def own_data(self, path: Path) -> ClassificationDataset:
         if not path.is_dir():
             raise ValueError("A .tflite file has no data of its own: give --images, a folder of class folders.")
-        return Run(path).config().own_images().val.read("val")
+        return Run(path).config().own_images().read("val")
 
     def evaluate(self, model: ClassPredictor, dataset: ClassificationDataset, console: Console) -> Outcome:
         with console.status("Classifying"):

@@ -10,6 +10,7 @@ import typer
 
 from spinenet_tf.cli.options import Images, JsonFile, check_parent
 from spinenet_tf.cli.terminal import show_whole, with_progress
+from spinenet_tf.writing import write_whole
 
 
 def benchmark(
@@ -45,6 +46,6 @@ def benchmark(
     found = measure(models, threads, repeats, raw, memory, ap, track=with_progress, **options)
     show_whole(benchmark_table(found))
     if output:
-        output.write_text(json.dumps(found.to_dict(), indent=2))
+        write_whole(output, json.dumps(found.to_dict(), indent=2))
     if plot:
-        plot.write_bytes(draw_tradeoff(found.measurements))
+        write_whole(plot, draw_tradeoff(found.measurements))

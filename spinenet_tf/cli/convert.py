@@ -27,8 +27,8 @@ def convert(
 
     Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
     """
-    from spinenet_tf.base import SUFFIX
     from spinenet_tf.checkpoints import convert as conversion
+    from spinenet_tf.weights import SUFFIX
 
     if model is None:
         conversion.convert_run(source, target)

@@ -10,6 +10,7 @@ import typer
 
 from spinenet_tf.cli.options import Images, JsonFile, ModelPath, Overwrite, check_parent
 from spinenet_tf.cli.terminal import console
+from spinenet_tf.writing import write_whole
 
 
 def evaluate(
@@ -36,7 +37,7 @@ def evaluate(
     outcome = task.evaluate(loaded, dataset, console)
     console.print(outcome.table)
     if output:
-        output.write_text(json.dumps(outcome.numbers.to_dict(), indent=2))
+        write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))
     if report:
         page = outcome.write_report(report, model=str(model), threshold=threshold, overwrite=overwrite)
         console.print(f"The report is {page}.", soft_wrap=True)

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
@@ -22,6 +23,7 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
+from spinenet_tf.writing import write_whole
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -79,13 +81,25 @@ class DetectionImages(keras.callbacks.Callback):
 
     def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
-        image, real = read_image(example.path), example.trainable
+        image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
         truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
         return truth, predictor.draw(image, predictor.detect(image))
 
 
+class CountBadImages(keras.callbacks.Callback):
+    """Add `bad_images` to the logs, where there are any: how many were left out until now."""
+
+    def __init__(self, bad: BadImages):
+        super().__init__()
+        self.bad = bad
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None and len(self.bad):
+            logs["bad_images"] = len(self.bad)
+
+
 class JsonLog(keras.callbacks.Callback):
-    """Append one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
+    """Add one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
 
     def __init__(self, path: Path, clock: Clock):
         super().__init__()
@@ -95,8 +109,8 @@ class JsonLog(keras.callbacks.Callback):
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.clock.step}
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        rows = self.path.read_text() if self.path.exists() else ""
+        write_whole(self.path, rows + json.dumps(row) + "\n")  # whole, so that a full disk leaves no half line
 
 
 class SaveBest(keras.callbacks.Callback):

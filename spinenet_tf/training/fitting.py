@@ -50,7 +50,7 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
         state.restore()
     first = course.batches(clock.step)  # before anything is written: the data may be at fault
     if resume:
-        run.rewind_log(clock.epoch)
+        run.rewind(clock.epoch)
     else:
         run.create(config, overwrite=overwrite)
     early = EarlyStopping(course.monitor, config.early_stopping, run.read_log())

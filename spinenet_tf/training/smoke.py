@@ -46,6 +46,7 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
             "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
             "data": digits(config, folder),
             "weights": None,  # they are of a wider net
+            "quantization": None,  # it begins with trained weights
             "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH * STEPS,
