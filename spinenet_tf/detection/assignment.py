@@ -10,7 +10,7 @@ from spinenet_tf.base import runs_op_by_op
 from spinenet_tf.detection.boxes import Tensor, iou, log_form, pick, relative
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
-OVERLAPS = 2**18  # of boxes and anchors, computed at once for an image
+OVERLAPS = 2**19  # of boxes and anchors, computed at once
 
 
 class Assignment(NamedTuple):
@@ -64,8 +64,9 @@ def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
 
 def _best_matches_in_chunks(boxes: Tensor, anchors: Tensor) -> _Matches:
     """Do the same where all anchors at once would be a dozen tensors of B * M * N: chunks of them stay in the cache."""
-    count, rows = ops.shape(anchors)[0], ops.shape(boxes)[1]
-    size = max(OVERLAPS // rows, 1024) if isinstance(rows, int) else 4096
+    count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # with one anchor
+    boxes = boxes[:, : _used_rows(boxes)]
+    size = max(OVERLAPS // pairs, 1024) if isinstance(pairs, int) else 4096
     starts = ops.arange(0, count, size, dtype="int32")
 
     def match(start: Tensor) -> _Matches:
@@ -80,6 +81,12 @@ def _best_matches_in_chunks(boxes: Tensor, anchors: Tensor) -> _Matches:
     flat = (ops.shape(boxes)[0], -1)
     box, anchor_iou = (ops.reshape(ops.swapaxes(x, 0, 1), flat)[:, :count] for x in (chunks.box, chunks.anchor_iou))
     return _Matches(anchor, box_iou, box, anchor_iou)
+
+
+def _used_rows(boxes: Tensor) -> Tensor:
+    """Return how many rows of `[B, M, 4]` there are up to the last that is not padding in all images, at least 1."""
+    is_used = ops.any(boxes != 0, axis=(0, 2))
+    return ops.max(ops.where(is_used, ops.arange(ops.shape(boxes)[1], dtype="int32"), 0)) + 1
 
 
 def _first_largest(overlap: Tensor) -> tuple[Tensor, Tensor]:
