@@ -5,7 +5,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty where there is none; a shim that cannot start one counts as none.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons parity lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness bench bench-quick lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -19,6 +19,25 @@ test-models: .venv/installed-test
 test-tools: .venv/installed-test
 	$(BIN)/python -m pytest $(TOOLS)
 
+# A part of test-models.
+test-robustness: .venv/installed-test
+	$(BIN)/python -m pytest tests/robustness
+
+# 2,000 steps watched, 50 kills: a quarter of an hour alone on two cores. Nothing else runs these.
+test-soak: .venv/installed-test
+	$(BIN)/python -m pytest -m soak tests/robustness
+
+# Writes docs/robustness.md anew from what the tests of test-robustness tried; SOAK=1: those of test-soak too.
+robustness: .venv/installed-test
+	mkdir -p build && rm -f build/robustness.*
+	-ROBUSTNESS_TABLE=build/robustness.jsonl $(BIN)/python -m pytest --junitxml build/robustness.xml $(if $(SOAK),-m '') tests/robustness
+	$(BIN)/python docs/write_robustness.py build/robustness.jsonl build/robustness.xml docs/robustness.md
+
+# Each dependency at the lower bound that setup.cfg gives, which older ones warn of: -W default.
+LOWEST := tests/test_models.py tests/test_predictor.py
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest -W default -m 'not slow and not soak' $(LOWEST)
+
 # TF Model Garden pins its TensorFlow, so it gets an environment of its own. It warns by itself: -W default.
 test-garden: .venv-garden/installed
 	.venv-garden/bin/python -m pytest -W default tests/garden
@@ -28,6 +47,12 @@ parity: .venv-garden/installed
 	mkdir -p build && rm -f build/parity.jsonl
 	PARITY_TABLE=build/parity.jsonl SPINENET_TF_GRAPHS=30 .venv-garden/bin/python -m pytest -W default tests/garden
 	.venv-garden/bin/python docs/write_parity.py build/parity.jsonl docs/parity.md
+
+# Side by side with Model Garden, on a quiet machine: half an hour, or five minutes. Writes benchmarks/results.md and results.json.
+bench: .venv-garden/installed
+	.venv-garden/bin/python -m benchmarks --plots docs/images
+bench-quick: .venv-garden/installed
+	.venv-garden/bin/python -m benchmarks --quick --results build/bench-quick.json
 
 # tensorflow-addons ended with TensorFlow 2.15, which needs Python 3.11: its own process, which the tests ask for numbers.
 test-addons: .venv/installed-test .venv-addons/installed
@@ -54,6 +79,14 @@ clean:
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
 	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' hypothesis keras-hub pytest
+	touch $@
+
+# The bounds become constraints, not a wish to a resolver: if two do not fit each other, pip says so. NumPy's needs Python 3.11 or 3.12.
+.venv-lowest/installed: setup.cfg pyproject.toml
+	@echo "Installing the oldest dependencies into .venv-lowest (a minute or two the first time)"
+	$(or $(PYTHON311),$(PYTHON)) -m venv .venv-lowest
+	sed -nE 's/^ +([A-Za-z0-9-]+)>=([0-9.]+)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python $(INSTALL) --constraint .venv-lowest/lowest.txt --editable '.[test]'
 	touch $@
 
 .venv-addons/installed: tests/addons/requirements.txt

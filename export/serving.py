@@ -9,6 +9,7 @@ import keras
 
 from spinenet_tf.detection.anchors import anchors, concatenate
 from spinenet_tf.detection.boxes import decode
+from spinenet_tf.export.guard import decode_capped, nonempty
 from spinenet_tf.export.signatures import INPUT, image_shape, nest
 from spinenet_tf.retinanet import RetinaNet
 
@@ -55,7 +56,7 @@ def image_function(serve: Any) -> Any:
 
     @tf.function(input_signature=[tf.TensorSpec((shape[0], None, None, 3), tf.uint8, name=INPUT)], autograph=False)
     def serve_image(images):
-        return _in_images(serve, lambda image: image, images)
+        return _in_images(serve, lambda image: image, nonempty(images, (shape[0], None, None, 3)))
 
     return serve_image
 
@@ -63,20 +64,16 @@ def image_function(serve: Any) -> Any:
 def bytes_function(serve: Any) -> Any:
     """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
 
-    Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made.
+    Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made. Anything else, and what
+    claims more pixels than `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
     """
     import tensorflow as tf
-
-    def decode_image(encoded):
-        # It decodes PNG too, and by this method gives the pixels that Pillow gives.
-        image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-        return tf.ensure_shape(image, (None, None, 3))
 
     shape = serve.input_signature[0].shape
 
     @tf.function(input_signature=[tf.TensorSpec(shape[:1], tf.string, name=INPUT)], autograph=False)
     def serve_bytes(images):
-        return _in_images(serve, decode_image, images)
+        return _in_images(serve, decode_capped, nonempty(images, shape[:1]))
 
     return serve_bytes
 

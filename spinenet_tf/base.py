@@ -49,10 +49,8 @@ class SpineNetModel(keras.Model):
 
     def compile(self, *args, jit_compile="auto", **kwargs) -> None:
         """Compile as Keras does, but on TensorFlow's CPU without XLA, which makes convs slower there, unless asked."""
-        # Asked on TensorFlow only: JAX raises for a kind of device that it does not have.
-        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
-            has_accelerator = any(keras.distribution.list_devices(kind) for kind in ("gpu", "tpu"))
-            jit_compile = "auto" if has_accelerator else False
+        if jit_compile == "auto" and runs_op_by_op():
+            jit_compile = False
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, *args, shuffle: bool | None = None, **kwargs):
@@ -146,3 +144,9 @@ class SpineNetModel(keras.Model):
             yield
         finally:
             object.__setattr__(self, "optimizer", optimizer)
+
+
+def runs_op_by_op() -> bool:
+    """Return whether nothing fuses elementwise operations unless asked: on TensorFlow's CPU."""
+    # Devices are asked for on TensorFlow only: JAX raises for a kind that it does not have.
+    return keras.backend.backend() == "tensorflow" and not any(map(keras.distribution.list_devices, ("gpu", "tpu")))

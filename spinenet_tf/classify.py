@@ -1,4 +1,4 @@
-"""A trained classifier from its run's folder: how often it is right, and what it says about files."""
+"""A trained classifier from its run's folder or a .tflite file: how often it is right, and what it says about files."""
 
 from __future__ import annotations
 
@@ -51,13 +51,29 @@ class ClassPredictor:
 
 
 def load_classifier(path: Path) -> ClassPredictor:
-    """Load a classification run's best weights; raises as `Run.load_classifier` does."""
+    """Load a classification run's best weights, or a classifier's .tflite file.
+
+    Raises:
+        RunError: as `Run.load_classifier` does.
+        FileNotFoundError, ValueError: as `TFLiteModel` does, or the file is not a classifier's.
+    """
+    if path.suffix == ".tflite":
+        return _load_file(path)
     from spinenet_tf.data.classification import CENTRE
     from spinenet_tf.training.run import Run
 
     model, config = Run(path).load_classifier()
     centre = config.own_images().centre if config.data else CENTRE
     return ClassPredictor(model.predict_on_batch, config.model.image_size, centre, config.class_names or ())
+
+
+def _load_file(path: Path) -> ClassPredictor:
+    from spinenet_tf.export import TFLiteModel
+
+    model = TFLiteModel(path)
+    if model.metadata.task != "classification":
+        raise ValueError(f"{path} is not a classifier's. Received: task={model.metadata.task!r}")
+    return ClassPredictor(model.predict, model.image_size, model.metadata.centre, tuple(model.class_names))
 
 
 def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Path) -> dict[str, list[dict[str, Any]]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,21 @@ from spinenet_tf.writing import made, staged
 class Predictor:
     """What `predict` needs to know beside the network."""
 
-    predict: Predict  # normalised images [B, H, W, 3] to detections
+    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `export.guard.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
 
     def detect(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes."""
+        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
+
+        Raises:
+            ValueError: it is anything else, or has no pixels.
+        """
         from spinenet_tf.data.images import preprocess
 
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"An image has uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
         pixels, scale = preprocess(image, *self.image_size)
         return in_file(self.predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
 
@@ -39,7 +47,7 @@ class Predictor:
 
 
 def load_predictor(path: str | Path) -> Predictor:
-    """Load a run's folder (its best weights) or a .tflite file.
+    """Load a run's folder (its best weights) or a .tflite file; threads may share what is returned, and take turns.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -49,16 +57,28 @@ def load_predictor(path: str | Path) -> Predictor:
     if not path.exists():
         raise FileNotFoundError(f"There is no model {path}.")
     if path.is_dir():
-        from spinenet_tf.training.run import Run
-
-        detector, config = Run(path).load()
-        return Predictor(detector.predict_on_batch, config.model.image_size, config.class_names or ())
+        return _run_predictor(path)
     if path.suffix != ".tflite":
         raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
     from spinenet_tf.export import TFLiteModel
 
     model = TFLiteModel(path)
     return Predictor(model.predict, model.image_size, tuple(model.class_names))
+
+
+def _run_predictor(path: Path) -> Predictor:
+    from spinenet_tf.export.guard import check_images
+    from spinenet_tf.training.run import Run
+
+    detector, config = Run(path).load()
+    size, turn = config.model.image_size, Lock()
+
+    def predict(images: np.ndarray) -> Mapping[str, Any]:
+        images = check_images(images, size)
+        with turn:  # of several first calls at once, Keras would build a graph each
+            return detector.predict_on_batch(images)
+
+    return Predictor(predict, size, config.class_names or ())
 
 
 def image_files(source: Path) -> list[Path]:

@@ -126,7 +126,7 @@ class Detection(Task[Predictor, DetectionDataset]):
     def own_data(self, path: Path) -> DetectionDataset:
         if not path.is_dir():
             raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
-        return Run(path).config().own_data().val.read("val")
+        return Run(path).config().own_data().read("val")
 
     def evaluate(self, model: Predictor, dataset: DetectionDataset, console: Console) -> Outcome:
         found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
@@ -147,7 +147,7 @@ class Detection(Task[Predictor, DetectionDataset]):
 
 
 class Classification(Task[ClassPredictor, ClassificationDataset]):
-    """The class of a whole image. A model is the folder of a run."""
+    """The class of a whole image. A model is the folder of a run or a .tflite file."""
 
     def train(self, config: TrainConfig, folder: Path, **options: bool) -> Classifier:
         from spinenet_tf.training.classification import train_classifier
@@ -163,7 +163,9 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
         return read_image_folder(images) if images else None
 
     def own_data(self, path: Path) -> ClassificationDataset:
-        return Run(path).config().own_images().val.read("val")
+        if not path.is_dir():
+            raise ValueError("A .tflite file has no data of its own: give --images, a folder of class folders.")
+        return Run(path).config().own_images().read("val")
 
     def evaluate(self, model: ClassPredictor, dataset: ClassificationDataset, console: Console) -> Outcome:
         with console.status("Classifying"):
@@ -184,6 +186,19 @@ TASKS: dict[str, Task[Any, Any]] = {"detection": Detection(), "classification": 
 
 
 def task_of(path: Path) -> Task[Any, Any]:
-    """Return the task of the model at `path`: of a run what its config says, of anything else detection."""
+    """Return the task of the model at `path`: what a run's config or a file says; of anything else detection.
+
+    Raises:
+        ValueError: it is a .tflite file of another origin, or of a model without a task.
+    """
     run = Run(path)
-    return TASKS[run.config().task if run.config_path.is_file() else "detection"]
+    if run.config_path.is_file():
+        return TASKS[run.config().task]
+    if path.suffix == ".tflite" and path.is_file():
+        from spinenet_tf.export.metadata import read_metadata
+
+        task = read_metadata(path).task
+        if task not in TASKS:
+            raise ValueError(f"{path} neither detects nor classifies. Received: task={task!r}")
+        return TASKS[task]
+    return TASKS["detection"]

@@ -182,6 +182,14 @@ def tiny_tflite(tmp_path_factory, succeed, tiny_run) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
+    """Return the SavedModel of `tiny_run`, exported once; read only."""
+    path = tmp_path_factory.mktemp("saved") / "tiny"
+    succeed("export", tiny_run, "--format", "saved_model", "--output", path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def contents() -> Callable:
     """Return `contents(folder)`: the bytes of every file under it by its path, to see that nothing changed."""
 

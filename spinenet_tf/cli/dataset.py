@@ -14,6 +14,7 @@ from rich.progress import track
 
 from spinenet_tf.cli.options import AsJson, Overwrite
 from spinenet_tf.cli.terminal import console
+from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS
 
 app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
 
@@ -39,6 +40,9 @@ def check(
     model: Annotated[str, typer.Option(help="Whose anchors are compared with the boxes.")] = "spinenet_49",
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers alone, much faster.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(help="Of an image; more is a problem.", min=1, max=PILLOW_MAX_PIXELS)
+    ] = MAX_PIXELS,
     as_json: AsJson = False,
 ) -> None:
     """Print statistics, and every problem with its file and id.
@@ -51,7 +55,7 @@ def check(
     from spinenet_tf.tables import statistics_table
 
     progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
-    report = carry_out(source, images, split, model, image_size, not headers, progress)
+    report = carry_out(source, images, split, model, image_size, not headers, progress, max_pixels)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
@@ -80,9 +81,21 @@ class DetectionImages(keras.callbacks.Callback):
 
     def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
-        image, real = read_image(example.path), example.trainable
+        image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
         truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
         return truth, predictor.draw(image, predictor.detect(image))
+
+
+class CountBadImages(keras.callbacks.Callback):
+    """Add `bad_images` to the logs, where there are any: how many were left out until now."""
+
+    def __init__(self, bad: BadImages):
+        super().__init__()
+        self.bad = bad
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None and len(self.bad):
+            logs["bad_images"] = len(self.bad)
 
 
 class JsonLog(keras.callbacks.Callback):

@@ -10,9 +10,10 @@ import keras
 from keras import ops
 
 from spinenet_tf.classification import Classifier
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
-from spinenet_tf.training.callbacks import Evaluation
+from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.recipe import check_classes, prepare
@@ -33,14 +34,15 @@ def train_classifier(
         raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
-    training, validation = _read_data(config)
+    bad = BadImages(config.own_images().max_bad_images)
+    training, validation = _read_data(config, bad)
     config = config.model_copy(update={"class_names": training.class_names})
     data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
     classifier = prepare(config, build_classifier, steps)
     compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
-    options = (config.seed, data.flip, data.area, data.colours(), data.cache)
-    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
-    measures = [ClassificationEvaluation(validation, config)]
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, config.seed, bad=bad)
+    batches = partial(batches, **data.options())
+    measures = [CountBadImages(bad), ClassificationEvaluation(validation, config)]
     course = Course(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
     with data_errors():
         fit(course, run, config, resume=resume, overwrite=overwrite)
@@ -93,13 +95,13 @@ class ClassificationEvaluation(Evaluation):
         return {"val_top1": measured.top1, "val_top5": measured.top5}
 
 
-def _read_data(config: TrainConfig) -> tuple[ClassificationDataset, ClassificationDataset]:
-    """Return training and validation data that fit each other, the config and their image files."""
+def _read_data(config: TrainConfig, bad: BadImages) -> tuple[ClassificationDataset, ClassificationDataset]:
+    """Return training and validation data that fit each other, the config and their image files; as `recipe` does."""
     from spinenet_tf.data.classification import check_images
 
     data = config.own_images()
-    training, validation = data.train.read("train"), data.val.read("val")
+    training, validation = data.read("train"), data.read("val")
     check_classes(config, training.class_names, validation.class_names)
-    check_images(training)
+    check_images(training, bad)
     check_images(validation)
     return training, validation

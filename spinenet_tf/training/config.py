@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -9,7 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
+from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
+from spinenet_tf.data.problems import Problems
 from spinenet_tf.family import variant
 from spinenet_tf.training.document import DEEPEST, DocumentError, parse_yaml, read_yaml
 from spinenet_tf.training.overrides import Overrides
@@ -57,10 +61,16 @@ class _Variation(Strict):
     rand_augment: Natural = 0  # operations of RandAugment per image, those that change colours
     magnitude: Fraction = 0.5  # of these operations
     cache: bool = False  # keep the decoded images in memory
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # of an image: larger ones are bad
+    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # share that training leaves out before it stops
 
     def colours(self) -> Colours:
         """Return how colours vary."""
         return Colours(self.color_jitter, self.rand_augment, self.magnitude)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `training_batches` that are set here."""
+        return {"flip": self.flip, "cache": self.cache, "colours": self.colours()}
 
 
 class DataConfig(_Variation):
@@ -72,6 +82,13 @@ class DataConfig(_Variation):
     mosaic: Fraction = 0.0  # share of inputs that are made of four images
     max_boxes: Count = 100
 
+    def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> DetectionDataset:
+        """Read the data set of a split, without its bad images if there is a place to note them."""
+        return getattr(self, split).read(split, Problems(max_pixels=self.max_pixels, bad_images=bad))
+
+    def options(self) -> dict[str, Any]:
+        return super().options() | {"scale": self.scale, "mosaics": self.mosaic, "max_boxes": self.max_boxes}
+
 
 class ImageDataConfig(_Variation):
     """Where the images of a classifier come from, and how they and their labels are varied in training."""
@@ -81,6 +98,13 @@ class ImageDataConfig(_Variation):
     area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
     centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
     label_smoothing: Below1 = 0.0
+
+    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
+        """Read the data set of a split."""
+        return replace(getattr(self, split).read(split), max_pixels=self.max_pixels)
+
+    def options(self) -> dict[str, Any]:
+        return super().options() | {"area": self.area}
 
 
 def _task_of(data: Any) -> str:

@@ -30,13 +30,6 @@ def forms(tiny_run, tiny_tflite, tiny_saved_model) -> list[Form]:
 
 
 @pytest.fixture(scope="module")
-def tiny_saved_model(tiny_run, succeed, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("saved") / "tiny"
-    succeed("export", tiny_run, "--format", "saved_model", "--output", path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def foreign(tmp_path_factory) -> dict[str, Path]:
     """A TFLite file and a SavedModel that do not come from here: bytes in, their mean colour out."""
 

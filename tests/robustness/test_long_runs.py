@@ -1,0 +1,149 @@
+"""Long runs: memory and open files stay where they are, and kills at any moment change nothing."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partialmethod
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf.family import Variant
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training import fitting, recipe
+from spinenet_tf.training.config import read_config
+from spinenet_tf.training.run import Run
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+SHORT = ["data.train.scenes=10", "data.val.scenes=2", "batch_size=2", "log_images=0"]
+# Dropped branches, averages, momenta, accumulated gradients, warm-up and shuffling: all that has a memory.
+WITH_MEMORY = [
+    *SHORT,
+    "model.overrides={max_level: 5, score_threshold: 0.001, stochastic_depth: 0.3}",
+    "model.image_size=[32, 32]",
+    "optimizer={name: adam, learning_rate: 0.64, warmup_steps: 2, ema: 0.9, accumulate: 2}",
+    "checkpoint_every=2",
+]
+
+
+class Gauges(keras.callbacks.Callback):
+    """Reads this process's resident memory in bytes and its open files after every fifth step."""
+
+    def __init__(self):
+        super().__init__()
+        self.step, self.readings, self.began = 0, [], 0.0
+
+    def on_train_begin(self, logs=None):
+        self.began = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % 5 == 0:
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+            self.readings.append((self.step, resident, len(os.listdir("/proc/self/fd"))))
+
+
+@pytest.fixture
+def gauges(monkeypatch) -> Gauges:
+    """Return gauges that every training of this test carries."""
+    fit, added = fitting._fit, Gauges()
+    monkeypatch.setattr(fitting, "_fit", lambda *given: fit(*given[:-1], [*given[-1], added]))
+    return added
+
+
+# Tracing, the first evaluation and TensorFlow's pools allocate in the first steps; 2,000 then tell a leak from noise.
+@pytest.mark.parametrize(
+    ("epochs", "steps", "warm", "most"),
+    [
+        pytest.param(3, 20, 25, 1_000_000, id="60-steps"),
+        pytest.param(20, 100, 500, 10_000, id="2000-steps", marks=pytest.mark.soak),
+    ],
+)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and files are read from /proc")
+def test_memory_and_files_stay_flat(
+    epochs, steps, warm, most, gauges, tmp_path, tiny_model, write_config, promise, capsys
+) -> None:
+    """Train, and evaluate and save after each epoch; `most` is the growth in bytes a step that is still noise."""
+    overrides = [*SHORT, f"epochs={epochs}", f"steps_per_epoch={steps}", f"checkpoint_every={steps}"]
+    recipe.train(read_config(write_config(tmp_path), overrides), tmp_path / "run")
+    step, memory, files = np.array([reading for reading in gauges.readings if reading[0] > warm]).T
+    slope = np.polyfit(step, memory, 1)[0]
+    line = f"{epochs * steps} steps: {memory[0] / 1e6:.0f} MB after {step[0]}, {memory[-1] / 1e6:.0f} MB at the end"
+    with capsys.disabled():
+        print(f"\n{line}, slope {slope / 1e3:.2f} kB a step; {files.min()} to {files.max()} open files")
+    assert slope < most
+    assert files.max() - files.min() <= 2, "one may be open for a moment"
+    promise("Long runs: memory and open files stay flat, steps trained", cases=epochs * steps)
+
+
+CHILD = """
+import pickle, sys
+from functools import partialmethod
+from pathlib import Path
+from spinenet_tf.family import VARIANTS
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.training import recipe
+from spinenet_tf.training.config import read_config
+
+VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[1]))
+config, folder = read_config(sys.argv[2], sys.argv[4:]), Path(sys.argv[3])
+# Tracing a graph takes ten times as long as these steps.
+RetinaNet.compile = partialmethod(RetinaNet.compile, run_eagerly=True)
+print("ready", flush=True)
+recipe.train(config, folder, resume=(folder / "config.yaml").exists())
+"""
+
+
+def train_and_kill(moment: float, config_path: Path, folder: Path, row: Variant, overrides: list[str]) -> int:
+    """Train in another process, or go on in `folder`; kill it so many seconds after its imports, and return its end."""
+    given = [pickle.dumps(row).hex(), str(config_path), str(folder), *overrides]
+    errors = folder.with_suffix(".errors")
+    with errors.open("w") as file:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, *given], stdout=subprocess.PIPE, stderr=file, text=True)
+    assert child.stdout.readline() == "ready\n", errors.read_text()[-2000:]
+    try:
+        child.communicate(timeout=moment)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    assert child.returncode in (0, -signal.SIGKILL), errors.read_text()[-2000:]
+    return child.returncode
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs", "steps"),
+    [pytest.param(2, 2, 8, id="2-kills"), pytest.param(50, 20, 30, id="50-kills", marks=pytest.mark.soak)],
+)
+def test_kills_at_random_moments_change_nothing(
+    kills, epochs, steps, gauges, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
+) -> None:
+    """Kill again and again, while the net is built, restored, trained, evaluated or saved, and resume after each."""
+    # Tracing a graph takes ten times as long as these steps.
+    monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
+    path = write_config(tmp_path)
+    config = read_config(path, overrides := [*WITH_MEMORY, f"epochs={epochs}", f"steps_per_epoch={steps}"])
+    whole, killed, start = Run(tmp_path / "whole"), Run(tmp_path / "killed"), time.monotonic()
+    expected = recipe.train(config, whole.folder).get_weights()
+    # All together get no further than one that is left alone.
+    longest = (gauges.began - start) + (time.monotonic() - gauges.began) / kills
+
+    moments = [random.SystemRandom().uniform(0, longest) for _ in range(kills)]
+    ends = [train_and_kill(moment, path, killed.folder, tiny_row, overrides) for moment in moments]
+    done = ends.count(-signal.SIGKILL)
+    assert done > kills / 2, "there was nothing left to kill: the machine has become much faster"
+    reached = max((state.name[:26] for state in killed.states_folder.glob("epoch-*")), default="no state")
+    with capsys.disabled():
+        print(f"\n{done} kills, 0 to {longest:.1f} s after the start, left {reached} of {epochs} x {steps} steps")
+    resumed = recipe.train(config, killed.folder, resume=killed.config_path.exists()).get_weights()
+    for mine, other in zip(resumed, expected, strict=True):
+        np.testing.assert_array_equal(mine, other, err_msg=f"killed after {moments} s")
+    assert [row["val_AP"] for row in killed.read_log()] == [row["val_AP"] for row in whole.read_log()]
+    promise("Long runs: kills at random moments change nothing", cases=done)
