@@ -19,7 +19,7 @@ from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.weights import SUFFIX
-from spinenet_tf.writing import made, staged
+from spinenet_tf.writing import staged
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
 COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
@@ -132,7 +132,8 @@ def _keep(model: Network, stem: str) -> None:
 
 def _download(path: str, target: Path) -> None:
     url = f"{HOME}/{path}"
-    with made(target.parent), staged(target) as part:
+    target.parent.mkdir(parents=True, exist_ok=True)  # stays, also after an error, for a download by hand
+    with staged(target) as part:
         folder = part.parent
         try:
             keras.utils.get_file(target.name, url, cache_dir=folder.parent, cache_subdir=folder.name)
