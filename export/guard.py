@@ -73,7 +73,7 @@ def decode_capped(encoded: Any) -> Any:
     size = _claimed_size(encoded)
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))
     fits = (pixels > 0) & (pixels <= MAX_PIXELS)
-    encoded = _provided(fits, f"An image has some pixels, and at most {MAX_PIXELS:,}.", size, encoded)
+    encoded = _provided(fits, f"An image has at most {MAX_PIXELS:,} pixels, and some.", size, encoded)
     # It decodes PNG too, and by this method gives the pixels that Pillow gives.
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (None, None, 3))
