@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.contender import HOME, OURS, THEIRS, Contender, contest
 from benchmarks.nets import Net, build_ours, build_theirs, raw_call, with_weights
+from spinenet_tf.writing import staged, write_whole
 
 CALIBRATION_IMAGES = 4  # ranges decide on accuracy, not on speed
 SAVED_MODEL, FLOAT, INTEGER = "saved_model", "fp32.tflite", "int8.tflite"
@@ -81,9 +82,7 @@ def _turns_of_theirs(net: Net, folder: Path, names: Iterable[str]) -> Mapping[st
         content = convert_tflite_model(
             str(folder / SAVED_MODEL), quant_type=kind, params=params, task=task, calibration_steps=CALIBRATION_IMAGES
         )
-        part = folder / f".{name}"
-        part.write_bytes(content)
-        os.replace(part, folder / name)
+        write_whole(folder / name, content)
     return {}
 
 
@@ -96,10 +95,8 @@ def _write_their_saved_model(model: Any, net: Net, path: Path) -> None:
     module.serve = tf.function(
         lambda images: call(images), input_signature=[tf.TensorSpec((1, net.side, net.side, 3), tf.float32, "images")]
     )
-    part = path.with_name(f".{path.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    tf.saved_model.save(module, str(part), signatures={"serving_default": module.serve})
-    os.replace(part, path)
+    with staged(path) as part:
+        tf.saved_model.save(module, str(part), signatures={"serving_default": module.serve})
 
 
 class _Anything(SimpleNamespace):

@@ -29,6 +29,7 @@ from spinenet_tf.export.run import calibration_batches
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
+from spinenet_tf.writing import write_whole
 
 GOALS = {"fp16": 0.001, "dynamic": 0.005}  # the most that AP may fall
 INT8_GOALS = {"trained for int8": 0.005, "lite": 0.01, "other": 0.02}
@@ -48,7 +49,7 @@ def main() -> None:
         rows = measure(folder, arguments.keep, before) if not rows else rows + measure(folder, arguments.keep, before)
     Console(width=120).print(table(rows))
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        write_whole(arguments.json, json.dumps(rows, indent=1))
 
 
 def measure(folder: Path, keep: Sequence[str], before: float | None) -> list[dict[str, Any]]:

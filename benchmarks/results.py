@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import median, spread
+from spinenet_tf.writing import write_whole
 
 GARDEN = "TF Model Garden"
 HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met", "of the limit", "spread", "rounds")
@@ -116,8 +116,8 @@ class Results:
             "failures": self.failures,
             "seconds": self.seconds,
         }
-        _replace(self.path, json.dumps(content, indent=1) + "\n")
-        _replace(self._report, markdown(self))
+        write_whole(self.path, json.dumps(content, indent=1) + "\n")
+        write_whole(self._report, markdown(self))
 
 
 def markdown(results: Results) -> str:
@@ -183,9 +183,3 @@ def _row(content: Mapping[str, Any]) -> Row:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -10,6 +10,7 @@ import typer
 
 from spinenet_tf.cli.options import Images, Overwrite, check_parent
 from spinenet_tf.cli.terminal import console, show_whole, with_progress
+from spinenet_tf.writing import write_whole
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 Target = Literal["cpu", "gpu", "npu", "mediapipe"]
@@ -74,4 +75,4 @@ def _debug(run: Path, form: str, quantization: str, data: Any, options: dict[str
     for table in sensitivity_tables(found):
         show_whole(table)
     if numbers:
-        numbers.write_text(json.dumps(found.to_dict(), indent=2))
+        write_whole(numbers, json.dumps(found.to_dict(), indent=2))
