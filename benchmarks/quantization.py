@@ -2,9 +2,10 @@
 
     python benchmarks/quantization.py runs/lite runs/swish --keep box_predictor --keep "box_*"
 
-Of each run the table has Keras, every TFLite form, and int8 once more for each `--keep`, with those layers
-in float. A run that was trained for int8 (`quantization: int8`) is held against the AP of the run before it, which is
-the one that it was fine-tuned from. Milliseconds are for the network alone, one thread, all forms of a run by turns.
+Of each run the table has Keras, every TFLite form, and int8 once more for each `--keep`, with those layers in float.
+Each is held against the AP of the run's own weights in Keras; the goal of int8 depends on the net, and on whether the
+run was trained for it (`quantization: int8`). Milliseconds are for the network alone, one thread, all forms of a run by
+turns.
 """
 
 from __future__ import annotations
@@ -43,43 +44,34 @@ def main() -> None:
     parser.add_argument("--keep", action="append", default=[], help="layers that one more int8 file keeps in float")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for folder in arguments.runs:
-        before = rows[0]["AP"] if rows else None
-        rows = measure(folder, arguments.keep, before) if not rows else rows + measure(folder, arguments.keep, before)
+    rows = [row for folder in arguments.runs for row in measure(folder, arguments.keep)]
     Console(width=120).print(table(rows))
     if arguments.json:
         write_whole(arguments.json, json.dumps(rows, indent=1))
 
 
-def measure(folder: Path, keep: Sequence[str], before: float | None) -> list[dict[str, Any]]:
-    """Return the rows of a run: its forms with AP, the AP lost, the goal, size and latency.
-
-    `before` is Keras's AP of the run that it was fine-tuned from, which is what a run that was trained for int8 is held
-    against; None: its own.
-    """
+def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a run: its forms with AP, what they lose against Keras, the goal, size and latency."""
     detector, config = Run(folder).load()
-    validation = config.own_data().val.read("val")
-    precision = partial(precision_of, dataset=validation, config=config)
+    precision = partial(precision_of, dataset=config.own_data().val.read("val"), config=config)
     own = precision(detector.predict_on_batch)
-    reference = before if before is not None and trained_for_int8(config) else own
-    rows = [{"run": folder.name, "form": "Keras", "AP": own, "lost": reference - own, "goal": None}]
+    rows: list[dict[str, Any]] = [{"run": folder.name, "form": "Keras", "AP": own, "lost": 0.0, "goal": None}]
+    calls = {}
     with tempfile.TemporaryDirectory() as name:
-        models = {}
-        for number, (quantization, pattern) in enumerate(
-            [(x, None) for x in QUANTIZATIONS] + [("int8", p) for p in keep]
-        ):
+        for quantization, pattern in [*((x, None) for x in QUANTIZATIONS), *(("int8", x) for x in keep)]:
             title = f"{quantization}, {pattern} in float" if pattern else quantization
-            path = Path(name, f"{number}.tflite")
-            report = write(detector, config, path, quantization, [pattern] if pattern else [])
+            path = Path(name, f"{len(rows)}.tflite")
+            try:
+                report = write(detector, config, path, quantization, [pattern] if pattern else [])
+            except ValueError as error:  # int16x8 with squeeze-and-excitation
+                print(f"{folder.name}, {title}: {error}")
+                continue
             ap = precision(TFLiteModel(path).predict)
-            goal = goal_of(quantization, config)
-            rows.append({"run": folder.name, "form": title, "AP": ap, "lost": reference - ap, "goal": goal})
-            rows[-1]["bytes"] = report.size
-            models[title] = TFLiteModel(path, num_threads=1)
-        image = np.zeros((1, *config.model.image_size, 3), "float32")
-        times = time_calls({title: partial(model.raw, image) for title, model in models.items()}, REPEATS)
-    return [row | ({"ms": float(np.median(times[row["form"]]))} if row["form"] in times else {}) for row in rows]
+            numbers = {"AP": ap, "lost": own - ap, "goal": goal_of(quantization, config), "bytes": report.size}
+            rows.append({"run": folder.name, "form": title, **numbers})
+            calls[title] = partial(TFLiteModel(path, num_threads=1).raw, np.zeros((1, *config.model.image_size, 3)))
+        times = time_calls(calls, REPEATS)
+    return [row | {"ms": float(np.median(times[row["form"]]))} if row["form"] in times else row for row in rows]
 
 
 def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str]):
@@ -97,7 +89,7 @@ def precision_of(predict, dataset: DetectionDataset, config: TrainConfig) -> flo
 
 def trained_for_int8(config: TrainConfig) -> bool:
     """Tell whether integers were imitated in training."""
-    return getattr(config, "quantization", None) == "int8"
+    return config.quantization == "int8"
 
 
 def goal_of(quantization: str, config: TrainConfig) -> float | None:

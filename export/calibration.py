@@ -13,6 +13,7 @@ from spinenet_tf.export.signatures import INPUT
 from spinenet_tf.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
+MIN_SCALE = 1e-12  # of 16-bit activations: less is a range of nothing
 
 
 def quantize(
@@ -93,7 +94,22 @@ def _with_16_bits(content: bytes, batches: Iterable[np.ndarray], shape: tuple[in
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
         images = lambda: _images(batches, shape, pixels=False)  # noqa: E731
-        return bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
+        quantized = bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
+    _refuse_dead(flatbuffer_utils.convert_bytearray_to_object(quantized))
+    return quantized
+
+
+def _refuse_dead(model: Any) -> None:
+    """Raise ValueError if an activation's scale is no number to compute with: this quantizer's ranges are its own."""
+    scales = {
+        x.name.decode(): x.quantization.scale for graph in model.subgraphs for x in graph.tensors if x.quantization
+    }
+    dead = [name for name, scale in scales.items() if scale is not None and len(scale) == 1 and scale[0] < MIN_SCALE]
+    if dead:
+        raise ValueError(
+            "int16x8 cannot hold activations that are 0 on all calibration images, as squeeze-and-excitation often is: "
+            f"take int8. Received: {dead[0].split(';')[0]}"
+        )
 
 
 def _unshare_biases(model: Any) -> None:
