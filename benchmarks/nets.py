@@ -120,6 +120,8 @@ def _value(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return random.uniform(*GAMMA, shape)
     if name.endswith("moving_variance"):
         return random.uniform(0.5, 1.5, shape)
+    if "squeeze_excitation" in name and len(shape) == 1:
+        return random.normal(1.0, 0.1, shape)  # dead ones get a scale from Model Garden's int8 that LiteRT 2.3 dies of
     if len(shape) == 1:
         return np.full(shape, CLASS_BIAS) if "/scores/" in name else random.normal(0.0, 0.1, shape)
     gain = next((gain for part, gain in GAINS.items() if part in name), math.sqrt(2.0))

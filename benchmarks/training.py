@@ -152,7 +152,7 @@ def their_labeler(net: Net) -> Callable:
     all_anchors, labeler = generator((net.side, net.side)), anchor.AnchorLabeler(0.5, 0.5)
 
     def label(boxes, classes):
-        classes = tf.cast(classes, tf.float32)[:, None]
+        classes = tf.cast(classes, tf.int32)[:, None]
         found = labeler.label_anchors(all_anchors, boxes, classes)
         return {"cls_targets": found[0], "box_targets": found[1], "cls_weights": found[3], "box_weights": found[4]}
 
