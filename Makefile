@@ -5,7 +5,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty where there is none; a shim that cannot start one counts as none.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness bench bench-quick lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -47,6 +47,12 @@ parity: .venv-garden/installed
 	mkdir -p build && rm -f build/parity.jsonl
 	PARITY_TABLE=build/parity.jsonl SPINENET_TF_GRAPHS=30 .venv-garden/bin/python -m pytest -W default tests/garden
 	.venv-garden/bin/python docs/write_parity.py build/parity.jsonl docs/parity.md
+
+# Side by side with Model Garden, on a quiet machine: half an hour, or five minutes. Writes benchmarks/results.md and results.json.
+bench: .venv-garden/installed
+	.venv-garden/bin/python -m benchmarks --plots docs/images
+bench-quick: .venv-garden/installed
+	.venv-garden/bin/python -m benchmarks --quick --results build/bench-quick.json
 
 # tensorflow-addons ended with TensorFlow 2.15, which needs Python 3.11: its own process, which the tests ask for numbers.
 test-addons: .venv/installed-test .venv-addons/installed

@@ -1,74 +1,105 @@
-"""Count the images per second that feed a detector's training on one core, beside TF Model Garden's parser.
+"""The input pipeline on one core: uint8 JPEG files to float32 training batches, beside Model Garden's parser.
 
-    python benchmarks/input_pipeline.py
-
-Same JPEG files, same input size, flip and scale jitter, one core, uint8 files to float32 batches; the best of several
-rounds by turns. Model Garden's parser also assigns targets to anchors, which here is a part of the training step: it is
-measured with that and without. Without tf-models-official (extra `garden`) only our own rate is printed.
+Same JPEG files, input size, flip and scale jitter. Model Garden's parser also assigns targets to anchors, which here is
+a part of the training step: it is measured with that and without.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.data.digits import read_digits
-from spinenet_tf.data.pipeline import training_batches
+from benchmarks.contender import HOME, Fresh, sides
+from benchmarks.measuring import alternate
+from benchmarks.results import Row, compare
+from benchmarks.work import Part, Settings
 
 SCALE = (0.5, 2.0)  # of protocols B and C
-BATCH = 8
+SIDE, BATCH, BATCHES, WARM_UPS = 640, 8, 4, 2
+IMAGES = 32
+GOAL = 1.3
 
 
-def main() -> None:
-    """Print the rates and their ratios, as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=640, help="of the network's input, px")
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+def parts(quick: bool) -> list[Part]:
+    """Return the only part."""
+    return [Part("input pipeline/one core", one_core)]
+
+
+def one_core(settings: Settings) -> Iterator[Row]:
+    """Compare the time for an image; the processes share one core and take turns on it."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=HOME))
+    try:
+        with sides(partial(_their_turns, folder / "theirs"), partial(_our_turns, folder / "ours"), cores=1) as pair:
+            turns = {name: pair["theirs"].turn(name) for name in ("with targets", "without targets")}
+            times = alternate(turns | {"ours": pair["ours"].turn("ours")}, settings.effort)
+    finally:
+        shutil.rmtree(folder)
+    images = {name: [seconds / (BATCHES * BATCH) for seconds in series] for name, series in times.items()}
+    for name, goal in (("with targets", GOAL), ("without targets", None)):
+        title = f"input pipeline/an image, JPEG to batch, theirs {name}"
+        yield compare(title, f"@{SIDE}", images[name], images["ours"], goal=goal)
+
+
+def _our_turns(folder: Path) -> Mapping[str, Fresh]:
+    from spinenet_tf.data.pipeline import training_batches
+
+    _use_one_thread()
+    dataset = _scenes(folder)
+    return {"ours": _drawing(lambda: training_batches(dataset, (SIDE, SIDE), BATCH, seed=0, scale=SCALE))}
+
+
+def _their_turns(folder: Path) -> Mapping[str, Fresh]:
+    _use_one_thread()
+    records = write_records(_scenes(folder), folder / "scenes.tfrecord")
+    kinds = {"with targets": True, "without targets": False}
+    return {name: _drawing(garden_batches(records, targets)) for name, targets in kinds.items()}
+
+
+def _use_one_thread() -> None:
+    import tensorflow as tf
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = read_digits(folder, "train", arguments.images, size=(480, 640))
-        pipelines = {"ours": ours(dataset, arguments.size)}
-        try:
-            records = write_records(dataset, Path(folder) / "scenes.tfrecord")
-            pipelines["garden, no targets"] = garden(records, arguments.size, targets=False)
-            pipelines["garden"] = garden(records, arguments.size, targets=True)
-        except ImportError as error:
-            print(f"Model Garden is left out: {error}")
-        rates = {name: 0.0 for name in pipelines}
-        for _ in range(arguments.rounds):
-            for name, batches in pipelines.items():
-                rates[name] = max(rates[name], rate(batches, arguments.images // BATCH))
-    ratios = {f"ours / {name}": round(rates["ours"] / value, 2) for name, value in rates.items() if name != "ours"}
-    print(json.dumps({"images per second": {k: round(v, 1) for k, v in rates.items()}, **ratios}, indent=1))
 
 
-def ours(dataset: DetectionDataset, size: int) -> Callable[[], tf.data.Dataset]:
-    """Return what makes our own batches."""
-    return lambda: training_batches(dataset, (size, size), BATCH, seed=0, scale=SCALE)
+def _scenes(folder: Path) -> Any:
+    from spinenet_tf.data.digits import read_digits
+
+    folder.mkdir(parents=True)
+    return read_digits(folder, "train", IMAGES, size=(480, 640))
 
 
-def garden(records: Path, size: int, targets: bool) -> Callable[[], tf.data.Dataset]:
+def _drawing(batches: Callable[[], Any]) -> Fresh:
+    """Return a turn that draws batches from a stream of its own, which ends with it and so prefetches no further."""
+
+    def make():
+        stream = iter(batches())
+        for _ in range(WARM_UPS):
+            next(stream)
+        return stream
+
+    def run(stream) -> None:
+        for _ in range(BATCHES):
+            next(stream)
+
+    return Fresh(make, run)
+
+
+def garden_batches(records: Path, targets: bool) -> Callable[[], Any]:
     """Return what makes Model Garden's batches of the same images."""
+    import tensorflow as tf
     from official.vision.dataloaders import retinanet_input, tf_example_decoder
 
     decoder = tf_example_decoder.TfExampleDecoder()
     parser = retinanet_input.Parser(
-        output_size=[size, size],
+        output_size=[SIDE, SIDE],
         min_level=3,
         max_level=7,
         num_scales=3,
@@ -81,10 +112,10 @@ def garden(records: Path, size: int, targets: bool) -> Callable[[], tf.data.Data
     )
     options = {} if targets else {"anchor_labeler": _NoTargets()}
 
-    def parse(record: tf.Tensor):
+    def parse(record):
         return parser._parse_train_data(decoder.decode(record), **options)
 
-    def batches() -> tf.data.Dataset:
+    def batches():
         examples = tf.data.TFRecordDataset(str(records)).repeat().map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         return examples.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
@@ -95,11 +126,15 @@ class _NoTargets:
     """Stands in for the assignment of targets to anchors."""
 
     def label_anchors(self, anchor_boxes, boxes, classes, attributes):
+        import tensorflow as tf
+
         return {}, {}, {}, tf.zeros([]), tf.zeros([])
 
 
-def write_records(dataset: DetectionDataset, path: Path) -> Path:
+def write_records(dataset: Any, path: Path) -> Path:
     """Write the images' bytes and boxes as Model Garden's decoder reads them."""
+    import tensorflow as tf
+
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in dataset:
             sides = (example.boxes / np.tile([example.height, example.width], 2)).T
@@ -113,28 +148,19 @@ def write_records(dataset: DetectionDataset, path: Path) -> Path:
     return path
 
 
-def _floats(values) -> tf.train.Feature:
+def _floats(values) -> Any:
+    import tensorflow as tf
+
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def _integers(values) -> tf.train.Feature:
+def _integers(values) -> Any:
+    import tensorflow as tf
+
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _bytes(value: bytes) -> tf.train.Feature:
+def _bytes(value: bytes) -> Any:
+    import tensorflow as tf
+
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def rate(batches: Callable[[], tf.data.Dataset], count: int) -> float:
-    """Return images per second of `count` batches, after two that warm up."""
-    stream = iter(batches())
-    for _ in range(2):
-        next(stream)
-    start = time.perf_counter()
-    for _ in range(count):
-        next(stream)
-    return count * BATCH / (time.perf_counter() - start)
-
-
-if __name__ == "__main__":
-    main()

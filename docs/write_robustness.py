@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 
 HEADER = """# Robustness
 
-What is promised of hostile files, faults and long runs, and what the tests of `tests/robustness` tried (TensorFlow
-{tensorflow}, Keras {keras}, Pillow {pillow}, Python {python}, {machine}). A promise counts the cases that its tests
-went through; a test that failed has a line of its own. [SECURITY.md](../SECURITY.md) tells what is not promised. Written by
-`make robustness`.
+What is promised of hostile files, faults and long runs, and what the tests of `tests/robustness` tried
+(TensorFlow {tensorflow}, Keras {keras}, Pillow {pillow}, Python {python}, {machine}).
+A promise counts the cases that its tests went through; a test that failed has a line of its own.
+[SECURITY.md](../SECURITY.md) tells what is not promised. Written by `make robustness`.
 
 | promise | cases tried | failures |
 |---|---|---|

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from spinenet_tf import writing
 
 # A file that tells a folder of ours, in a SavedModel or a web page, from a user's own.
 _MARKS = ("saved_model.pb", "detector.js")
@@ -15,27 +15,12 @@ _MARKS = ("saved_model.pb", "detector.js")
 
 @contextmanager
 def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
-    """Yield the path at which to write what shall appear at `target`; what is written beside it appears beside it.
+    """Yield the path at which to write what shall appear at `target`, as `writing.staged` does, and raise as it does.
 
-    If the block raises, nothing appears and what stood at `target` still stands.
-
-    Raises:
-        FileExistsError: something is in the way and `overwrite` is False, or it is a folder of something else.
-        FileNotFoundError: there is no folder to write into.
+    With `overwrite`, a folder that an export wrote is replaced.
     """
-    target = Path(target)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {target.parent} to write into.")
-    _refuse_existing(target, overwrite)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
-        yield Path(folder, target.name)
-        written = sorted(Path(folder).iterdir())
-        for path in written:
-            _refuse_existing(target.parent / path.name, overwrite)
-        replaced = Path(folder, ".replaced")
-        replaced.mkdir()
-        for path in written:
-            _move(path, target.parent / path.name, replaced)
+    with writing.staged(target, overwrite=overwrite, replaces=_is_export) as path:
+        yield path
 
 
 def size_of(path: Path) -> int:
@@ -44,15 +29,5 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
-    if path.is_dir() and not any((path / mark).is_file() for mark in _MARKS):
-        raise FileExistsError(f"{path} is a folder that was not written by an export, it is never replaced.")
-
-
-def _move(path: Path, target: Path, replaced: Path) -> None:
-    """Put a file or folder in place of another; where a folder is involved, the old one has to step aside first."""
-    if target.exists() and (target.is_dir() or path.is_dir()):
-        shutil.move(target, replaced / target.name)
-    os.replace(path, target)
+def _is_export(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _MARKS)

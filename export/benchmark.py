@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 from spinenet_tf.export.engines import Form, Runner
 from spinenet_tf.export.litert import QUANTIZATIONS
 from spinenet_tf.export.memory import peak_memory
-from spinenet_tf.export.subjects import Subject, Track
+from spinenet_tf.export.progress import Track, untracked
+from spinenet_tf.export.subjects import Subject
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
@@ -55,11 +56,6 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
-
-
-def untracked(items: Iterable, total: int, title: str) -> Iterable:
-    """Return the items: nobody is shown how far they are."""
-    return items
 
 
 def benchmark(

@@ -68,11 +68,12 @@ def decode_capped(encoded: Any) -> Any:
     """
     import tensorflow as tf
 
-    from spinenet_tf.data.images import MAX_PIXELS
+    from spinenet_tf.data.dataset import MAX_PIXELS
 
     size = _claimed_size(encoded)
-    fits = tf.reduce_prod(tf.cast(size, tf.float64)) <= MAX_PIXELS
-    encoded = _provided(fits, f"An image has at most {MAX_PIXELS:,} pixels.", size, encoded)
+    pixels = tf.reduce_prod(tf.cast(size, tf.float64))
+    fits = (pixels > 0) & (pixels <= MAX_PIXELS)
+    encoded = _provided(fits, f"An image has at most {MAX_PIXELS:,} pixels, and some.", size, encoded)
     # It decodes PNG too, and by this method gives the pixels that Pillow gives.
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (None, None, 3))

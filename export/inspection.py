@@ -21,6 +21,7 @@ class Inspection:
     """The graph of a .tflite file; one operation that a phone's delegate does not take can refuse the whole file."""
 
     ops: dict[str, int]  # how many there are of each, the most frequent first
+    float_ops: dict[str, int]  # those that give floats, but for DEQUANTIZE; all of them in a file without integers
     max_rank: int  # of all tensors; phones' GPUs take 4
     xnnpack_partitions: int  # parts that XNNPACK runs whole on this machine; 1 is best
     xnnpack_leaves: dict[str, int]  # the operations outside of them
@@ -53,6 +54,7 @@ def inspect(path: str | os.PathLike) -> Inspection:
     names, inputs, outputs = _names(plain), plain.get_input_details(), plain.get_output_details()
     return Inspection(
         ops=_count(operations),
+        float_ops=_count(operation for operation in operations if _computes_in_float(operation, tensors)),
         max_rank=max(len(tensor["shape"]) for tensor in tensors.values()),
         xnnpack_partitions=len(delegated),
         xnnpack_leaves=_count(operation for operation in operations if operation["index"] not in inside),
@@ -85,6 +87,11 @@ def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
 
 def _count(operations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(Counter(operation["op_name"] for operation in operations).most_common())
+
+
+def _computes_in_float(operation: Mapping[str, Any], tensors: Mapping[int, Any]) -> bool:
+    kinds = {np.dtype(tensors[int(tensor)]["dtype"]).kind for tensor in operation["outputs"]}
+    return "f" in kinds and operation["op_name"] != "DEQUANTIZE"
 
 
 def _inside(part: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> set[int]:

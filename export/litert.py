@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -17,18 +15,20 @@ import numpy as np
 
 from spinenet_tf import native_output
 from spinenet_tf.export.artifact import size_of, staged
-from spinenet_tf.export.calibration import CALIBRATED, quantize, to_pixels
+from spinenet_tf.export.calibration import CALIBRATED, to_pixels
+from spinenet_tf.export.conversion import convert, convert_partly, converter
 from spinenet_tf.export.forms import OUTPUT_NAMES, append_form, read_form
 from spinenet_tf.export.guard import check_images
 from spinenet_tf.export.joining import join
 from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form
-from spinenet_tf.export.savedmodel import DEFAULT, output_specs, write_signatures
-from spinenet_tf.export.signatures import INPUT, nest, pixel_function, raw_function, task_of
+from spinenet_tf.export.provenance import Provenance
+from spinenet_tf.export.savedmodel import DEFAULT, output_specs
+from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
 from spinenet_tf.export.targets import check_graph, find_target
-from spinenet_tf.export.verify import Report, check, check_verifiable
+from spinenet_tf.export.verify import MEASURES, Report, check, check_verifiable
 
 if TYPE_CHECKING:
-    from spinenet_tf.data.dataset import DetectionDataset
+    from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 
 SUFFIX = ".tflite"
 QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
@@ -40,12 +40,14 @@ def tflite(
     quantization: str = "none",
     calibration: Iterable[np.ndarray] | None = None,
     class_names: Sequence[str] | None = None,
-    verify_on: DetectionDataset | None = None,
-    max_ap_loss: float = 0.02,
+    verify_on: DetectionDataset | ClassificationDataset | None = None,
+    max_loss: float = 0.02,
     overwrite: bool = False,
     target: str = "cpu",
     inputs: str | None = None,
     outputs: str | None = None,
+    keep_float: Sequence[str] = (),
+    centre: float | None = None,
 ) -> Report:
     """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
 
@@ -60,27 +62,36 @@ def tflite(
     8-bit weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of
     a conv and per output; "int16x8" has 16-bit activations, which XNNPACK does not run, so it is slow. The last two
     need `calibration`: finitely many batches `[B, H, W, 3]` of real images, preprocessed as for evaluation. Operations
-    are TFLite's own, but for the custom one, none of them TensorFlow's (Flex).
+    are TFLite's own, but for the custom one, none of them TensorFlow's (Flex). Of "int8", the layers whose Keras names
+    match one of the patterns `keep_float` ("box_predictor", "block2_*") compute in float; what lies between them and
+    the others is still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay.
 
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
     before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
-    by its COCO AP. Its operations and ranks are held against what the target runs.
+    by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
+    `data.classification`), which the metadata tell. Its operations and ranks are held against what the target runs.
 
     Raises:
         ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
-            cannot be exported (see `signatures.image_shape`), or class names or `verify_on` that do not fit it.
+            cannot be exported (see `signatures.image_shape`), or class names, `verify_on` or `keep_float` that do not
+            fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
-        ExportError: the file differs from the model, loses more AP than `max_ap_loss`, or is not what the target runs;
-            nothing was written.
+        ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not what the target
+            runs; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
     engine, inputs, outputs = find_target(target, inputs, outputs)
     _check_forms(model, quantization, inputs, outputs)
+    kept = _kept(model, quantization, keep_float)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
-        raw = raw_function(model, 1, upsampling=engine.upsampling)
-        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs)
-        content = _convert(raw, quantization, calibration, inputs)
+        # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
+        raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, centre)
+        if kept and calibration is not None:
+            content = convert_partly(raw, Provenance(model), kept, calibration, inputs)
+        else:
+            content = convert(raw, quantization, calibration, inputs)
         _write(file, content, metadata)
         runner: Any = TFLiteModel(file)
         if outputs != "raw":
@@ -90,8 +101,8 @@ def tflite(
             runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
         metadata.write(file.parent, file.stem)
         check_graph(file, engine, outputs)
-        difference, ap = check(model, runner, quantization, verify_on, max_ap_loss, class_names)
-    return Report(Path(path), size_of(Path(path)), difference, ap)
+        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, centre)
+    return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 
 class TFLiteModel:
@@ -179,6 +190,14 @@ def _check_arguments(path: str | os.PathLike, quantization: str, calibration: An
         )
 
 
+def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        return []
+    if quantization != "int8":
+        raise ValueError(f"keep_float is for int8, what else has no such choice. Received: {quantization=}")
+    return Provenance(model).find(patterns)
+
+
 def _check_forms(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
     if outputs != "raw" and task_of(model) != "detection":
         raise ValueError(f"Only detectors have other outputs than raw ones. Received: outputs={outputs!r}")
@@ -191,23 +210,6 @@ def _write(file: Path, content: bytes, metadata: Metadata) -> None:
     metadata.append_to(file)
 
 
-def _convert(raw: Any, quantization: str, calibration: Iterable[np.ndarray] | None, inputs: str = "float32") -> bytes:
-    """Convert by way of a SavedModel: from a function alone the converter loses the outputs' names."""
-    import tensorflow as tf
-
-    integer, pixels = quantization in CALIBRATED, inputs == "uint8"
-    # The quantizer makes uint8 of a float input by itself.
-    function = pixel_function(raw, "float32" if integer else "uint8") if pixels else raw
-    with _converter(function) as converter:
-        if calibration is not None and integer:
-            return quantize(converter, quantization, calibration, tuple(raw.input_signature[0].shape[1:]), pixels)
-        if quantization != "none":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantization == "fp16":
-            converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
-
-
 def _with_form(form: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
     """Append decoding to a converted file and describe it."""
     import tensorflow as tf
@@ -215,16 +217,7 @@ def _with_form(form: str, raw: bytes, metadata: Metadata, specs: Mapping[str, An
     function = tf.function(append_form(form, metadata), autograph=False).get_concrete_function(
         **{name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
     )
-    with _converter(function) as converter:
-        converter.allow_custom_ops = form == "postprocess"
-        decoding = converter.convert()
+    with converter(function) as conversion:
+        conversion.allow_custom_ops = form == "postprocess"
+        decoding = conversion.convert()
     return join(raw, decoding, OUTPUT_NAMES[form]), with_form(metadata, form, function.structured_outputs)
-
-
-@contextmanager
-def _converter(function: Any) -> Iterator[Any]:
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder, native_output.hidden():
-        write_signatures(Path(folder), {DEFAULT: function})
-        yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])

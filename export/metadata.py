@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,12 @@ class Metadata:
     task: str  # "detection", "classification" or "backbone"
     model: str  # the name of the architecture
     quantization: str  # "none", "fp16", "dynamic", "int8" or "int16x8"
-    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit
+    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, a classifier's centre
     outputs: dict[str, dict[str, Any]]  # by name: shape, dtype, layout
     class_names: list[str]  # by class, empty for a backbone
     anchors: dict[str, Any] | None = None  # of a detector: the fields of `AnchorSpec`, and their order
     decoding: dict[str, Any] | None = None  # of a detector: the fields of `DecodingSpec`
+    float_layers: list[str] = field(default_factory=list)  # of "int8": what computes in float, by Keras's names
     form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT
 
@@ -69,6 +70,11 @@ class Metadata:
         """Height and width of the input in pixels."""
         _, height, width, _ = self.input["shape"]
         return height, width
+
+    @property
+    def centre(self) -> float:
+        """The side of a classifier's central crop, see `data.classification.central_crop`."""
+        return self.input["centre"]
 
     @property
     def anchor_spec(self) -> AnchorSpec:
@@ -104,10 +110,14 @@ def describe(
     quantization: str = "none",
     class_names: Sequence[str] | None = None,
     inputs: str = "float32",
+    float_layers: Sequence[str] = (),
+    centre: float | None = None,
 ) -> Metadata:
     """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
 
     `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
+    `float_layers` are those that a quantized file keeps in float, `centre` is the side of a classifier's central crop
+    where it is not the usual one.
 
     Raises:
         ValueError: there are more or fewer names than classes, or a name has a line break.
@@ -117,11 +127,12 @@ def describe(
         task=task,
         model=backbone_of(model).name,
         quantization=quantization,
-        input=_input((batch_size, *image_shape(model)), inputs),
+        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(centre) if task == "classification" else {}),
         outputs=_outputs("raw", outputs),
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
         anchors=_anchors(model.anchor_spec) if task == "detection" else None,
         decoding=asdict(model.decoding_spec) if task == "detection" else None,
+        float_layers=list(float_layers),
     )
 
 
@@ -174,6 +185,13 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
         "normalization": "none, the file does it" if pixels else "(pixel / 255 - mean) / std",
         "fit": f"scaled as a whole, top left, the bottom and right filled with {padding}",
     }
+
+
+def _crop(centre: float | None) -> dict[str, Any]:
+    from spinenet_tf.data.classification import CENTRE
+
+    fit = "the middle, in the shape of the input and `centre` of the largest such part, resized bilinearly"
+    return {"fit": fit, "centre": CENTRE if centre is None else centre}
 
 
 def _anchors(spec: AnchorSpec) -> dict[str, Any]:

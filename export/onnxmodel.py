@@ -29,12 +29,14 @@ def onnx(
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 1,
     overwrite: bool = False,
+    centre: float | None = None,
 ) -> Report:
     """Write an .onnx for normalised `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
 
     Input and outputs have the names, shapes and layouts of the SavedModel's signature `raw`, BN is folded into the
     convs. The metadata is in the file, as its property `metadata.json`, and beside it, with the labels. The file is
-    compared with the model in ONNX Runtime before it appears.
+    compared with the model in ONNX Runtime before it appears. `centre` is that of
+    `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `signatures.image_shape`), class names that do not fit, or a name
@@ -48,7 +50,7 @@ def onnx(
     tf2onnx = _import_tf2onnx()
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, fold=True)
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
         with native_output.hidden():
             proto, _ = tf2onnx.convert.from_function(
                 raw, raw.input_signature, opset=OPSET, custom_rewriter=[_give_scalars_an_axis]

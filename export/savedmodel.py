@@ -30,6 +30,7 @@ def saved_model(
     batch_size: int | None = None,
     nms: bool = True,
     overwrite: bool = False,
+    centre: float | None = None,
 ) -> Report:
     """Write a SavedModel with named signatures, each of one input `images`, that plain TensorFlow loads and runs.
 
@@ -50,7 +51,8 @@ def saved_model(
     The weights are constants, so the artifact can be served, not trained, and BN is folded into the convs, so it is
     faster than a `tf.function` of the trained model: 1.8 times for SpineNet-Mobile-49XS at 128 px on two x86 cores,
     less the larger the convs are. The folder `assets` has `metadata.json`, `labels.txt` (class names) and `config.json`
-    (the model's Keras config). The artifact is compared with the model before it appears.
+    (the model's Keras config). The artifact is compared with the model before it appears. `centre` is that of
+    `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `signatures.image_shape`), has no NMS to leave out, or class names
@@ -62,7 +64,7 @@ def saved_model(
         raise ValueError(f"Only a detector has NMS to leave out. Received: nms=False, model={type(model).__name__}")
     with staged(path, overwrite) as folder:
         raw = raw_function(model, batch_size, fold=True)
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
         with tempfile.TemporaryDirectory() as assets:
             metadata.write(Path(assets))
             config = json.dumps(keras.saving.serialize_keras_object(model), indent=2)

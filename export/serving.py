@@ -65,7 +65,7 @@ def bytes_function(serve: Any) -> Any:
     """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
 
     Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made. Anything else, and what
-    claims more pixels than `data.images.MAX_PIXELS`, makes the call fail before it is decoded.
+    claims more pixels than `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
     """
     import tensorflow as tf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spinenet_tf.data.dataset import DetectionDataset
@@ -19,11 +19,10 @@ from spinenet_tf.export.engines import (
     load,
     metadata_of,
 )
-from spinenet_tf.export.run import default_path, export_detector
+from spinenet_tf.export.progress import Track
+from spinenet_tf.export.run import default_path, export_model
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.run import Run
-
-Track = Callable[[Iterable, int, str], Iterable]  # yields the items and shows how far they are
 
 
 class Subject:
@@ -73,7 +72,7 @@ class Subject:
         Raises:
             ConfigError: the run has none.
         """
-        return self._run[1].own_data().val.read("val") if self._run else None
+        return self._run[1].own_data().read("val") if self._run else None
 
     def average_precision(self, form: Form, dataset: DetectionDataset) -> float | None:
         """Return COCO AP of a form; None of what does not detect in one image at a time, or does not name its classes.
@@ -107,7 +106,7 @@ class Subject:
         folder.mkdir()
         exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
         fresh = [
-            export_detector(*self._run, default_path(folder, *form), *form).path
+            export_model(*self._run, default_path(folder, *form), *form).path
             for form in track(exports, len(exports), f"Exporting {self.path.name}")
         ]
         return {path: f"{self.path}: {path.name}, fresh" for path in fresh}

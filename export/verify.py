@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
 
 if TYPE_CHECKING:
-    from spinenet_tf.data.dataset import DetectionDataset
     from spinenet_tf.evaluation.inference import Predict
+
+# The field of `Report` with the measure of a task.
+MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
 
 # The largest difference that a form may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
 # adds up over some 60 convs in a row; integer forms have no bound of this kind: they are judged by AP.
@@ -32,7 +35,8 @@ class Report:
     path: Path
     size: int  # bytes
     difference: dict[str, float]  # "max" and "mean", see `float_difference`
-    ap: dict[str, float] | None = None  # see `ap_difference`
+    ap: dict[str, float] | None = None  # of a detector, see `ap_difference`
+    top1: dict[str, float] | None = None  # of a classifier, see `top1_difference`
 
 
 def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
@@ -61,6 +65,26 @@ def ap_difference(
     return ap | {"loss": ap["keras"] - ap["exported"]}
 
 
+def top1_difference(
+    model: keras.Model,
+    runner: Any,
+    dataset: ClassificationDataset,
+    class_names: Sequence[str] | None = None,
+    centre: float | None = None,
+) -> dict[str, float]:
+    """Return top-1 of the classifier, of the artifact's runner, and what was lost, as `ap_difference` does with AP.
+
+    `centre` is the side of the central crop, see `data.classification.central_crop`.
+    """
+    from spinenet_tf.classify import ClassPredictor
+    from spinenet_tf.data.classification import CENTRE
+
+    known = (image_shape(model)[:2], CENTRE if centre is None else centre, tuple(class_names or dataset.class_names))
+    calls = {"keras": model.predict_on_batch, "exported": runner.predict}
+    top1 = {name: ClassPredictor(call, *known).evaluate(dataset).top1 for name, call in calls.items()}
+    return top1 | {"loss": top1["keras"] - top1["exported"]}
+
+
 def average_precision(
     predict: Predict,
     dataset: DetectionDataset,
@@ -84,16 +108,19 @@ def check(
     model: keras.Model,
     runner: Any,
     quantization: str = "none",
-    verify_on: DetectionDataset | None = None,
-    max_ap_loss: float = 0.02,
+    verify_on: DetectionDataset | ClassificationDataset | None = None,
+    max_loss: float = 0.02,
     class_names: Sequence[str] | None = None,
+    centre: float | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Compare an artifact's runner with the model: return `float_difference` on noise and `ap_difference`.
+    """Compare an artifact's runner with the model: return `float_difference` on noise, and what accuracy it loses.
 
-    `runner` has `raw` and, for `verify_on`, `predict`, as `TFLiteModel` has them.
+    That is `ap_difference` or `top1_difference`, by the task. `runner` has `raw` and, for `verify_on`, `predict`, as
+    `TFLiteModel` has them.
 
     Raises:
-        ExportError: an output is not finite, differs by more than `TOLERANCES`, or AP fell by more than `max_ap_loss`.
+        ExportError: an output is not finite, differs by more than `TOLERANCES`, or accuracy fell by more than
+            `max_loss`.
     """
     from spinenet_tf.data.images import normalize
 
@@ -108,24 +135,33 @@ def check(
         )
     if verify_on is None:
         return difference, None
-    ap = ap_difference(model, runner, verify_on, class_names)
-    if not ap["loss"] <= max_ap_loss:
-        raise ExportError(f"The {quantization} artifact loses more AP than {max_ap_loss=}. Received: {ap}")
-    return difference, ap
+    if isinstance(verify_on, DetectionDataset):
+        accuracy = ap_difference(model, runner, verify_on, class_names)
+    else:
+        accuracy = top1_difference(model, runner, verify_on, class_names, centre)
+    if not accuracy["loss"] <= max_loss:
+        measure = MEASURES[task_of(model)]
+        raise ExportError(f"The {quantization} artifact loses more {measure} than {max_loss=}. Received: {accuracy}")
+    return difference, accuracy
 
 
 def check_verifiable(
-    model: keras.Model, verify_on: DetectionDataset | None, class_names: Sequence[str] | None = None
+    model: keras.Model,
+    verify_on: DetectionDataset | ClassificationDataset | None,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Refuse a data set that the model cannot be evaluated on, before the work of exporting.
 
     Raises:
-        ValueError: the model is no detector, or does not know the data's classes.
+        ValueError: the model is a backbone, the data are for another task, or it does not know their classes.
     """
     if verify_on is None:
         return
-    if task_of(model) != "detection":
-        raise ValueError(f"AP is measured on detectors only. Received: verify_on={verify_on.name!r}")
+    task = "classification" if isinstance(verify_on, ClassificationDataset) else "detection"
+    if task_of(model) != task:
+        raise ValueError(
+            f"AP is measured on detectors, top-1 on classifiers. Received: verify_on={verify_on.name!r} for {task}"
+        )
     names = class_names or verify_on.class_names
     if model.num_classes != len(names) or not set(verify_on.class_names) <= set(names):
         raise ValueError(

@@ -40,6 +40,7 @@ def web(
     class_names: Sequence[str] | None = None,
     verify_on: DetectionDataset | None = None,
     overwrite: bool = False,
+    keep_float: Sequence[str] = (),
 ) -> Report:
     """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
 
@@ -58,7 +59,8 @@ def web(
     with staged(path, overwrite) as folder:
         shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
         _vendor(folder / "vendor")
-        report = tflite(model, folder / MODEL, quantization, calibration, class_names, verify_on)
+        checks = (calibration, class_names, verify_on)
+        report = tflite(model, folder / MODEL, quantization, *checks, keep_float=keep_float)
     return Report(Path(path), size_of(Path(path)), report.difference, report.ap)
 
 

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
-import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 
-FINGERPRINT = "spinenet_tf_architecture"
-SUFFIX = ".weights.h5"
+from spinenet_tf.weights import (
+    FINGERPRINT,
+    SUFFIX,
+    ArchitectureError,
+    Shapes,
+    check_hash,
+    differences,
+    read_architecture,
+    read_shapes,
+    seal,
+    shape_table,
+    weights_path,
+)
+from spinenet_tf.writing import staged
 
 
-class ArchitectureError(ValueError):
-    """Weights that belong to another architecture than the model's."""
+class _NamedMemory(io.BytesIO):
+    """A file in memory. Keras asks for its name, which tells the format."""
+
+    def __str__(self) -> str:
+        return f"memory{SUFFIX}"
 
 
 class SpineNetModel(keras.Model):
@@ -33,10 +49,8 @@ class SpineNetModel(keras.Model):
 
     def compile(self, *args, jit_compile="auto", **kwargs) -> None:
         """Compile as Keras does, but on TensorFlow's CPU without XLA, which makes convs slower there, unless asked."""
-        # Asked on TensorFlow only: JAX raises for a kind of device that it does not have.
-        if jit_compile == "auto" and keras.backend.backend() == "tensorflow":
-            has_accelerator = any(keras.distribution.list_devices(kind) for kind in ("gpu", "tpu"))
-            jit_compile = "auto" if has_accelerator else False
+        if jit_compile == "auto" and runs_op_by_op():
+            jit_compile = False
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def fit(self, x=None, y=None, *args, shuffle: bool | None = None, **kwargs):
@@ -49,46 +63,74 @@ class SpineNetModel(keras.Model):
         return super().fit(x, y, *args, shuffle=hasattr(x, "shape") if shuffle is None else shuffle, **kwargs)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
-        """Write a `.weights.h5` file with the architecture in it; the file appears whole or not at all.
+        """Write a `.weights.h5` file with the architecture in it and sealed; it appears whole or not at all.
 
         Keras would write the optimizer's state too, which makes the file two or three times as large.
 
         Raises:
             ValueError: the name does not end in `.weights.h5`.
             FileExistsError: the file exists and `overwrite` is False.
+            WriteError: the disk is full or read only, or the user may not write here.
         """
-        path = _weights_path(filepath)
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
-        part = path.with_name(f".{os.getpid()}.{path.name}")
-        try:
-            with self._without_optimizer():
-                super().save_weights(part, overwrite=True, **kwargs)
-            with h5py.File(part, "a") as file:
-                file.attrs[FINGERPRINT] = json.dumps(self.architecture())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        path = weights_path(filepath)
+        content = self._in_memory(**kwargs).getbuffer()
+        with staged(path, overwrite=overwrite) as part, part.open("wb") as file:
+            file.write(content)
+            file.write(seal(content))
 
-    def load_weights(self, filepath, **kwargs) -> None:
+    def load_weights(self, filepath, *, sha256: str | None = None, **kwargs) -> None:
         """Read a file that `save_weights` wrote for the same architecture; after an error the model is as it was.
+
+        The file is compared with the hash `sha256`, where one is given, and with its own seal. It may hold nothing but
+        numbers of its own, in the shapes of this model: all of that is checked before any of them is read.
 
         Raises:
             FileNotFoundError: there is no such file.
             ArchitectureError: the file belongs to another architecture; the message lists the differences.
-            ValueError: the file is not a weights file of this package, or is damaged.
+            ValueError: the file is not a weights file of this package, or is damaged, or is not the one with that hash.
         """
-        path = _weights_path(filepath)
+        path = weights_path(filepath)
+        if sha256 is not None:
+            check_hash(path, sha256)
         found = differences(read_architecture(path), self.architecture())
+        shapes, reason = read_shapes(path), "other shapes"
+        if not found and self._has_shapes(shapes):
+            try:
+                with self._kept_from_errors(), self._without_optimizer():
+                    super().load_weights(path, **kwargs)
+                return
+            except Exception as error:  # of Keras and HDF5, of any kind
+                reason = str(error)
+            gc.collect()  # closes the file, which Keras leaves open, inside a cycle of references
+        table = shape_table(shapes, read_shapes(self._in_memory()))
         if found:
-            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found]))
-        before = self.get_weights()
+            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found, *table]))
+        raise ValueError("\n  ".join([f"{path} is damaged, nothing was loaded: {reason}", *table]))
+
+    def _in_memory(self, **kwargs) -> io.BytesIO:
+        """Return the file's content; HDF5 itself does not survive a disk that is full."""
+        file = _NamedMemory()
+        with self._without_optimizer():
+            super().save_weights(file, **kwargs)
+        with h5py.File(file, "a") as opened:
+            opened.attrs[FINGERPRINT] = json.dumps(self.architecture())
+        return file
+
+    def _has_shapes(self, shapes: Shapes) -> bool:
+        """Tell, at no cost, whether a file can be of this model: it has as many weights of each shape."""
+        return Counter(stored.shape for stored in shapes.values()) == Counter(tuple(w.shape) for w in self.weights)
+
+    @contextmanager
+    def _kept_from_errors(self) -> Iterator[None]:
+        """Give all variables their values back if the block fails: Keras has overwritten the early layers by then."""
+        variables = [*self.variables, *self.metrics_variables]
+        before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         try:
-            with self._without_optimizer():
-                super().load_weights(path, **kwargs)
-        except Exception as error:
-            self.set_weights(before)
-            raise ValueError(f"{path} is damaged, nothing was loaded: {error}") from error
+            yield
+        except BaseException:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            raise
 
     @contextmanager
     def _without_optimizer(self) -> Iterator[None]:
@@ -104,46 +146,7 @@ class SpineNetModel(keras.Model):
             object.__setattr__(self, "optimizer", optimizer)
 
 
-def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
-    """Return the architecture that a weights file carries.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a weights file of this package.
-    """
-    path = Path(filepath)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file {path}.")
-    try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get(FINGERPRINT)
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
-    if text is None:
-        raise ValueError(f"{path} carries no architecture: it was not written by save_weights of a spinenet_tf model.")
-    return json.loads(text)
-
-
-def _weights_path(filepath) -> Path:
-    path = Path(filepath)
-    if not path.name.endswith(SUFFIX):
-        raise ValueError(f"The name of a weights file ends in {SUFFIX}. Received: filepath={str(filepath)!r}")
-    return path
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, entry in value.items():
-        flat |= _flatten(entry, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
-def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    """Return a line for each value in which the architecture of a weights file and that of a model differ."""
-    theirs, ours = _flatten(theirs), _flatten(json.loads(json.dumps(ours)))
-    keys = [key for key in ours | theirs if theirs.get(key) != ours.get(key)]
-    return [f"{key}: {theirs.get(key, 'absent')} in the file, {ours.get(key, 'absent')} in the model" for key in keys]
+def runs_op_by_op() -> bool:
+    """Return whether nothing fuses elementwise operations unless asked: on TensorFlow's CPU."""
+    # Devices are asked for on TensorFlow only: JAX raises for a kind that it does not have.
+    return keras.backend.backend() == "tensorflow" and not any(map(keras.distribution.list_devices, ("gpu", "tpu")))

@@ -1,4 +1,4 @@
-"""A trained classifier from its run's folder: how often it is right, and what it says about files."""
+"""A trained classifier from its run's folder or a .tflite file: how often it is right, and what it says about files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import Accuracy, Classify, classify_dataset
+from spinenet_tf.writing import made, write_whole
 
 TOP = 5  # classes that are told of each file
 
@@ -49,22 +50,30 @@ class ClassPredictor:
         return classify_dataset(self.classify, known, self.image_size, self.centre)
 
 
-def is_classifier(path: Path) -> bool:
-    """Tell whether this is the folder of a classification run."""
-    from spinenet_tf.training.run import Run
-
-    run = Run(path)
-    return run.config_path.is_file() and run.config().task == "classification"
-
-
 def load_classifier(path: Path) -> ClassPredictor:
-    """Load a classification run's best weights; raises as `Run.load_classifier` does."""
+    """Load a classification run's best weights, or a classifier's .tflite file.
+
+    Raises:
+        RunError: as `Run.load_classifier` does.
+        FileNotFoundError, ValueError: as `TFLiteModel` does, or the file is not a classifier's.
+    """
+    if path.suffix == ".tflite":
+        return _load_file(path)
     from spinenet_tf.data.classification import CENTRE
     from spinenet_tf.training.run import Run
 
     model, config = Run(path).load_classifier()
     centre = config.own_images().centre if config.data else CENTRE
     return ClassPredictor(model.predict_on_batch, config.model.image_size, centre, config.class_names or ())
+
+
+def _load_file(path: Path) -> ClassPredictor:
+    from spinenet_tf.export import TFLiteModel
+
+    model = TFLiteModel(path)
+    if model.metadata.task != "classification":
+        raise ValueError(f"{path} is not a classifier's. Received: task={model.metadata.task!r}")
+    return ClassPredictor(model.predict, model.image_size, model.metadata.centre, tuple(model.class_names))
 
 
 def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Path) -> dict[str, list[dict[str, Any]]]:
@@ -76,8 +85,8 @@ def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Pat
     from spinenet_tf.data.images import read_image
 
     found = {file.name: _likeliest(predictor.scores(read_image(file)), predictor.class_names) for file in files}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "classes.json").write_text(json.dumps(found, indent=1))
+    with made(output):
+        write_whole(output / "classes.json", json.dumps(found, indent=1))
     return found
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.predictor import Predictor, load_predictor
 from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.writing import write_whole
 
 DRAWN_SCENES = 12
 
@@ -25,7 +26,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     Raises:
         RunError: the folder exists and `overwrite` is False.
     """
-    from spinenet_tf.export.run import default_path, export_detector
+    from spinenet_tf.export.run import default_path, export_model
     from spinenet_tf.training.config import find_config, read_config
     from spinenet_tf.training.recipe import train
     from spinenet_tf.training.run import Run
@@ -41,8 +42,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     detector.load_weights(run.weights_path)
     forms = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
     reports = {
-        name: export_detector(detector, run.config(), default_path(folder, *form), *form)
-        for name, form in forms.items()
+        name: export_model(detector, run.config(), default_path(folder, *form), *form) for name, form in forms.items()
     }
     # The check of a quantized export evaluates it and Keras on the run's validation data.
     ap = reports["tflite_int8"].ap or {}
@@ -56,10 +56,10 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         | {name: report.size for name, report in reports.items()},
         "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
-        "picture": str(_draw(int8_form, config.own_data().val.read("val"), folder / "detections.png")),
+        "picture": str(_draw(int8_form, config.own_data().read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2))
     console.print(_table(summary))
     return summary
 

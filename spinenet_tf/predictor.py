@@ -10,9 +10,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.inference import Predict, in_file
+from spinenet_tf.writing import made, staged
 
 
 @dataclass(frozen=True)
@@ -101,27 +103,26 @@ def image_files(source: Path) -> list[Path]:
 def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, threshold: float) -> Iterator[Path]:
     """Detect in each image, write its picture to `output` and yield its path; write `detections.json` at the end.
 
-    All images are decoded once before the first picture is written, so that one that does not decode leaves nothing
-    behind. The JSON maps a file's name to its size and all its detections, boxes yxyx in pixels, also those under the
-    `threshold` of what is drawn.
+    All of it appears together, at the end, or nothing. All images are decoded once before the first detection, so that
+    one that does not decode is told at once. The JSON maps a file's name to its size and all its detections, boxes yxyx
+    in pixels, also those under the `threshold` of what is drawn.
 
     Raises:
         DataError: an image does not decode.
     """
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.visualize import save_png
 
     for file in files:
         read_image(file)
-    output.mkdir(parents=True, exist_ok=True)
     found = {}
-    for file in files:
-        image = read_image(file)
-        detections = predictor.detect(image)
-        found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
-        save_png(output / f"{file.name}.png", predictor.draw(image, detections, threshold))
-        yield file
-    (output / "detections.json").write_text(json.dumps(found, indent=1))
+    with made(output), staged(output / "detections.json") as part:
+        for file in files:
+            image = read_image(file)
+            detections = predictor.detect(image)
+            found[file.name] = {"size": list(image.shape[:2]), "detections": _rows(detections, predictor.class_names)}
+            Image.fromarray(predictor.draw(image, detections, threshold)).save(part.with_name(f"{file.name}.png"))
+            yield file
+        part.write_text(json.dumps(found, indent=1))
 
 
 def _rows(detections: dict[str, np.ndarray], class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -89,12 +89,21 @@ class RetinaNet(SpineNetModel):
             style=backbone.style,
         )
         super().__init__(inputs=images, outputs=raw, name=name)
+        specs = (anchor_spec, loss_spec or LossSpec(), decoding_spec or DecodingSpec())
+        self._equip(backbone, num_classes, (head_depth, head_width), specs)
+
+    def _equip(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        head: tuple[int, int],
+        specs: tuple[AnchorSpec, LossSpec, DecodingSpec],
+    ) -> None:
+        """Take what training and prediction need beside the network; `head` is its depth and width."""
         self.backbone = backbone
         self.num_classes = num_classes
-        self.head_depth, self.head_width = head_depth, head_width
-        self.anchor_spec = anchor_spec
-        self.loss_spec = loss_spec or LossSpec()
-        self.decoding_spec = decoding_spec or DecodingSpec()
+        self.head_depth, self.head_width = head
+        self.anchor_spec, self.loss_spec, self.decoding_spec = specs
         self.class_loss = keras.metrics.Mean("class_loss")
         self.box_loss = keras.metrics.Mean("box_loss")
         # A function, for Keras would save and load a model that it finds on this one, and that one holds this one

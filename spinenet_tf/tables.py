@@ -14,6 +14,7 @@ from spinenet_tf.evaluation.coco import METRICS, Evaluation
 if TYPE_CHECKING:
     from spinenet_tf.export.benchmark import Benchmark
     from spinenet_tf.export.inspection import Inspection
+    from spinenet_tf.export.sensitivity import Sensitivity
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -65,6 +66,8 @@ def inspection_table(found: Inspection) -> Table:
     """Show what `export.inspection.inspect` returned."""
     table = Table(show_header=False)
     table.add_row("operations", _times(found.ops))
+    if found.float_ops != found.ops:
+        table.add_row("of these in float", _times(found.float_ops) or "-")
     table.add_row("largest rank", str(found.max_rank))
     table.add_row("XNNPACK partitions", str(found.xnnpack_partitions))
     table.add_row("not run by XNNPACK", _times(found.xnnpack_leaves) or "-")
@@ -74,6 +77,28 @@ def inspection_table(found: Inspection) -> Table:
         for name, tensor in sorted(tensors.items()):
             table.add_row(f"{end} {name}", f"{tensor['dtype']} {tensor['shape']}")
     return table
+
+
+def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Table]:
+    """Show what `export.sensitivity.find_sensitive` returned: the parts, and the noisiest layers."""
+    parts = Table("kept in float", title="What keeping a part in float gains at the outputs")
+    for column in ("operations", "gain", *(f"error of {name}" for name in found.errors), "ms"):
+        parts.add_column(column, justify="right")
+    kept = ", ".join(found.kept) or "nothing"
+    rows = [(kept, "", "", found.errors, found.milliseconds)]
+    rows += [(p.pattern, str(p.operations), f"{p.gain:.1%}", p.errors, p.milliseconds) for p in found.parts]
+    for name, count, gain, errors, milliseconds in rows:
+        parts.add_row(name, count, gain, *(f"{error:.5f}" for error in errors.values()), f"{milliseconds:.2f}")
+    parts.caption = "Root mean squares of the difference to Keras. Hand a name back: --keep-float NAME"
+    noisy = Table("layer", "operations", title=f"The noisiest of {len(found.layers)} layers")
+    for column in ("range", "error in steps", "noise"):
+        noisy.add_column(column, justify="right")
+    for layer in found.layers[:layers]:
+        low, high = layer.range
+        operations = ", ".join(layer.operations)
+        noisy.add_row(layer.layer, operations, f"{low:.3g} to {high:.3g}", f"{layer.steps:.2f}", f"{layer.noise:.1%}")
+    noisy.caption = "A layer's own error: in steps of its scale (rounding alone: 0.29), and relative to its outputs"
+    return parts, noisy
 
 
 def benchmark_table(found: Benchmark) -> Table:

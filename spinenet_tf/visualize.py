@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import colorsys
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from spinenet_tf.writing import staged
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
 _GOLDEN = 0.618034  # of a turn: neighbouring classes get far-apart hues, however many there are
@@ -93,13 +93,6 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 6) 
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
-    """Write a `[H, W, 3]` uint8 image; the file appears complete or not at all."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(image).save(file, format="PNG")
-        os.chmod(temporary, 0o644)  # mkstemp keeps everyone else out
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    """Write a `[H, W, 3]` uint8 image; the file appears whole or not at all. Raises as `staged` does."""
+    with staged(path) as part:
+        Image.fromarray(image).save(part, format="PNG")

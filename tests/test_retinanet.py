@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import spinenet_tf
-from spinenet_tf.base import ArchitectureError
 from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.weights import ArchitectureError
 
 SIZE = (64, 64, 3)
 SMALL = {"width": 0.25, "head_depth": 1}

@@ -15,7 +15,7 @@ from spinenet_tf.data.coco_classes import COCO_CLASSES
 from spinenet_tf.family import variant
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training.config import ModelConfig, TrainConfig, apply_override
+from spinenet_tf.training.config import apply_override, make_config
 from spinenet_tf.training.run import Run, build_detector
 
 
@@ -48,16 +48,15 @@ def convert_detector(
     names = tuple(class_names or default_class_names(count))
     if len(names) != count:
         raise CheckpointError(f"{checkpoint} has {count} classes, the background first. Received: {len(names)} names")
-    model = ModelConfig(
-        name=name,
-        image_size=image_size or (row.image_size, row.image_size),
-        overrides=source.overrides(is_mobile=row.graph.is_mobile) | (overrides or {}),
-    )
-    config = TrainConfig(model=model, batch_size=256, epochs=1, class_names=names)
+    model = {
+        "name": name,
+        "image_size": image_size or (row.image_size, row.image_size),
+        "overrides": source.overrides(is_mobile=row.graph.is_mobile) | (overrides or {}),
+    }
+    config = make_config({"model": model, "batch_size": 256, "epochs": 1, "class_names": names}, checkpoint)
     detector = build_detector(config)
     source.load(detector, ignore=ignore)
-    run.create(config, overwrite=overwrite)
-    detector.save_weights(run.weights_path)
+    run.create(config, overwrite=overwrite, model=detector)
     return detector
 
 

@@ -16,6 +16,7 @@ from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.names import canonical_names, variables_by_name
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.specs import MOBILE_WIDTHS, STANDARD_WIDTHS
+from spinenet_tf.writing import made, staged
 
 SIDE = 128  # px; below it, and between its multiples, Model Garden's builder makes another network, or fails
 
@@ -64,7 +65,8 @@ def write_checkpoint(model: Backbone | RetinaNet, path: str | os.PathLike) -> No
     garden = build(model)
     copy_weights(model, garden)
     items = {"backbone": garden} if isinstance(model, Backbone) else {"model": garden, **garden.checkpoint_items}
-    tf.train.Checkpoint(**items).write(str(path))
+    with made(Path(path).parent), staged(path, overwrite=False) as part:
+        tf.train.Checkpoint(**items).write(str(part))
 
 
 def _import_official() -> None:

@@ -43,7 +43,9 @@ def read_checkpoint(path: str | os.PathLike, *, averaged: bool = True) -> Checkp
             found = model_garden.read_variables(reader, prefix, averaged=averaged)
             return model_garden.GardenCheckpoint(prefix, found)
         return tf1_zoo.Tf1Checkpoint(prefix, tf1_zoo.read_variables(reader, averaged=averaged))
-    except (tf.errors.OpError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # OpError, RuntimeError, IndexError, DecodeError and others, as the damage is
         raise CheckpointError(f"{prefix} is not a readable checkpoint: {error}") from error
 
 

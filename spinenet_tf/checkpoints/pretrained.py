@@ -13,12 +13,13 @@ from typing import Any
 import keras
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import SUFFIX
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.weights import SUFFIX
+from spinenet_tf.writing import staged
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
 COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
@@ -124,19 +125,20 @@ def _load_coco(model: Network, name: str) -> None:
 
 def _keep(model: Network, stem: str) -> None:
     """Write the converted weights under the hash of their content, so that a damaged file is never taken for them."""
-    part = cache_folder() / f"{stem}.part{SUFFIX}"
-    model.save_weights(part)
-    os.replace(part, cache_folder() / f"{stem}-{_digest(part)}{SUFFIX}")
+    with staged(cache_folder() / f"{stem}{SUFFIX}") as part:
+        model.save_weights(part)
+        part.rename(part.with_name(f"{stem}-{_digest(part)}{SUFFIX}"))
 
 
 def _download(path: str, target: Path) -> None:
     url = f"{HOME}/{path}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        keras.utils.get_file(target.name, url, cache_dir=target.parent.parent, cache_subdir=target.parent.name)
-    except Exception as error:  # get_file raises bare Exception for what its server answers
-        target.unlink(missing_ok=True)
-        raise DownloadError(f"{url} could not be downloaded ({error}). Download it by hand to {target}.") from error
+    target.parent.mkdir(parents=True, exist_ok=True)  # stays, also after an error, for a download by hand
+    with staged(target) as part:
+        folder = part.parent
+        try:
+            keras.utils.get_file(target.name, url, cache_dir=folder.parent, cache_subdir=folder.name)
+        except Exception as error:  # get_file raises bare Exception for what its server answers
+            raise DownloadError(f"{url} could not be downloaded ({error}). Download it by hand to {target}.") from error
 
 
 def _digest(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageFile
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError, ImageFile
 from spinenet_tf.data.problems import Place, Problems
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 Entry = dict[str, Any]
 Track = Callable[[list], Iterable]  # shows how far one is in a list
 
+LARGEST = 2.0**127  # of an area: float32 holds it
 TOLERANCE = 1.0  # px over the image's border that a check leaves to rounding
 
 
@@ -58,16 +59,19 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
     (zero size, or wholly outside) are dropped and counted in one warning. Images themselves are not opened.
 
     Raises:
-        DataError: naming the file and the entry at fault: ids that are not integers, used twice or unknown, names
-            that are not unique, sizes that are not positive, boxes that are not finite or negative, and images that
-            are not found. Where `problems` keep going, they are listed there, and the entries at fault left out.
+        DataError: naming the file and the entry at fault: ids that are not integers of 64 bits, used twice or unknown,
+            names that are not text or not unique, sizes that are not positive, boxes that are not finite or negative.
+        ImageError: likewise: an image that is not found, or has more pixels than `problems` allow.
+
+    Where `problems` keep going, all of these are listed there, and the entries at fault left out; where they have
+    `bad_images`, images at fault are left out.
     """
     problems = problems or Problems()
     names = _categories(read, problems)
     pictures = _pictures(read, problems)
     rows = _objects(read, problems, pictures, {key: label for label, key in enumerate(names)})
     examples = tuple(_example(key, picture, rows[key]) for key, picture in pictures.items() if picture)
-    return DetectionDataset(read.name, tuple(names.values()), tuple(names), examples)
+    return DetectionDataset(read.name, tuple(names.values()), tuple(names), examples, problems.max_pixels)
 
 
 def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
@@ -78,7 +82,7 @@ def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
             key, name = _unique_id(entry, "category", names), entry.get("name")
             taken = name in names.values()
             names[key] = str(name)  # also where it is at fault: its objects are not
-            if not isinstance(name, str) or not name or taken:
+            if not _is_text(name) or taken:
                 raise DataError(f"names must be text, and unique. Received: name={name!r}")
     if not read.categories:
         with problems.at(Place(read.source)):
@@ -94,8 +98,10 @@ def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | Non
             key = _unique_id(entry, "image", pictures)
             pictures[key] = None
             height, width = entry.get("height"), entry.get("width")
-            if not (_is_int(height) and _is_int(width) and height > 0 and width > 0):
+            if not (is_int64(height) and is_int64(width) and height > 0 and width > 0):
                 raise DataError(f"sizes must be positive integers. Received: {height=}, {width=}")
+            if height * width > problems.max_pixels:
+                raise ImageError(f"the image has too many pixels, the limit is {problems.max_pixels:,}")
             pictures[key] = _Picture(read.find_image(entry), height, width)
     return pictures
 
@@ -131,7 +137,7 @@ def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> t
     xywh = entry.get("bbox")
     if not isinstance(xywh, list) or len(xywh) != 4 or not all(_is_finite(v) for v in xywh):
         raise DataError(f"a box is four finite numbers. Received: bbox={xywh}")
-    x, y, w, h = xywh
+    x, y, w, h = map(float, xywh)
     if w < 0 or h < 0:
         raise DataError(f"the box has a negative size. Received: bbox={xywh}")
     box = max(y, 0), max(x, 0), min(y + h, picture.height), min(x + w, picture.width)
@@ -151,7 +157,7 @@ def _crowd(entry: Entry) -> bool:
 
 def _area(entry: Entry, box: tuple[float, float, float, float]) -> float:
     area = entry.get("area", (box[2] - box[0]) * (box[3] - box[1]))
-    if not _is_finite(area) or area < 0:
+    if not _is_finite(area) or not 0 <= area < LARGEST:
         raise DataError(f"the area is a finite number, not negative. Received: area={area!r}")
     return area
 
@@ -170,7 +176,7 @@ def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
 
 def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
     key = entry.get("id")
-    if not _is_int(key):
+    if not is_int64(key):
         raise DataError(f"{noun} ids are integers. Received: id={key!r}")
     if key in seen:
         raise DataError("the id is used twice")
@@ -179,14 +185,25 @@ def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
 
 def _known(entry: Entry, name: str, known: dict) -> int:
     value = entry.get(name)
-    if not _is_int(value) or value not in known:
+    if not is_int64(value) or value not in known:
         raise DataError(f"unknown {name}. Received: {name}={value!r}")
     return value
 
 
-def _is_int(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_int64(value: object) -> TypeGuard[int]:
+    """Tell whether it is an integer of 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Tell whether it can be written to a file: JSON may hold half of a surrogate pair."""
+    return isinstance(value, str) and bool(value) and value.encode(errors="ignore").decode() == value

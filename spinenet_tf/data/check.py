@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spinenet_tf.data.annotations import Track, to_dataset
-from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
+from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataError, DetectionDataset
 from spinenet_tf.data.formats import form_of, load
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
@@ -51,12 +51,13 @@ def check(
     image_size: tuple[int, int] | None = None,
     decode: bool = True,
     track: Track = iter,
+    max_pixels: int = MAX_PIXELS,
 ) -> Report:
     """Read a data set of any format, as `formats.load` does, and every one of its images; list all problems.
 
     Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
     published one. Without `decode`, only the images' headers are read. `track` wraps the list of images, to show
-    progress.
+    progress. An image of more than `max_pixels` is a problem.
 
     Raises:
         DataError: the data set cannot be read at all.
@@ -65,8 +66,8 @@ def check(
     row = variant(model)
     size = image_size or (row.image_size, row.image_size)
     if form_of(source) == "image_folder":
-        return _check_folder(read_image_folder(source), decode, track)
-    problems = Problems(keep_going=True)
+        return _check_folder(replace(read_image_folder(source), max_pixels=max_pixels), decode, track)
+    problems = Problems(keep_going=True, max_pixels=max_pixels)
     dataset = to_dataset(load(source, images, split, problems), problems)
     _check_images(dataset, problems, decode, track)
     _check_duplicates(dataset, problems, Path(source))
@@ -79,7 +80,7 @@ def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, t
         with problems.at(Place(Path(dataset.name))):
             raise DataError("the data set has no images")
     with ThreadPoolExecutor() as threads:
-        checks = [threads.submit(check_image, example, decode) for example in dataset]
+        checks = [threads.submit(check_image, example, decode, dataset.max_pixels) for example in dataset]
         for example, done in zip(track(list(dataset)), checks, strict=True):
             with problems.at(Place(Path(str(example.path)), f"image {example.image_id}")):
                 done.result()
@@ -152,7 +153,7 @@ def _check_folder(dataset: ClassificationDataset, decode: bool, track: Track) ->
     problems = Problems(keep_going=True)
     sizes = []
     with ThreadPoolExecutor() as threads:
-        checks = [threads.submit(_size, example.path, decode) for example in dataset]
+        checks = [threads.submit(_size, example.path, decode, dataset.max_pixels) for example in dataset]
         for example, done in zip(track(list(dataset)), checks, strict=True):
             with problems.at(Place(example.path)):
                 sizes.append(done.result())
@@ -166,5 +167,5 @@ def _check_folder(dataset: ClassificationDataset, decode: bool, track: Track) ->
     return Report(dataset.name, statistics, tuple(problems.found))
 
 
-def _size(path: Path, decode: bool) -> tuple[int, ...]:
-    return read_image(path).shape[:2] if decode else read_size(path)
+def _size(path: Path, decode: bool, max_pixels: int) -> tuple[int, ...]:
+    return read_image(path, max_pixels).shape[:2] if decode else read_size(path, max_pixels)

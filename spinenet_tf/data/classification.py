@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
+from spinenet_tf.data.augmenter import recoloured
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
-from spinenet_tf.data.dataset import ClassificationDataset, DataError
+from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.data.images import normalize, read_image, read_size
-from spinenet_tf.data.pipeline import endless_batches, image_reader, recoloured
+from spinenet_tf.data.pipeline import check_all, endless_batches, ordered_batches
+from spinenet_tf.data.reader import Reader
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
 CENTRE = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
@@ -28,10 +30,11 @@ def training_batches(
     cache: bool = False,
     epochs: int | None = None,
     start_step: int = 0,
+    bad: BadImages | None = None,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalised images and `[B]` int32 labels.
 
-    Order, `cache`, `epochs` and `start_step` are as in `pipeline.training_batches`.
+    Order, `cache`, `epochs`, `start_step` and `bad` are as in `pipeline.training_batches`.
 
     Raises:
         DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
@@ -39,14 +42,15 @@ def training_batches(
         ValueError: an argument out of range.
     """
     _check_arguments(dataset, image_size, batch_size, area)
-    read, labels = _reader(dataset, cache), _labels(dataset)
+    read = _reader(dataset, cache, bad)
 
     def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 3)
-        image = random_resized_crop(recoloured(read(index), colours, seeds[0]), *image_size, area, seeds[1])
+        image, label = read(index)
+        image = random_resized_crop(recoloured(image, colours, seeds[0]), *image_size, area, seeds[1])
         if flip:
             image = tf.image.stateless_random_flip_left_right(image, seeds[2])
-        return image, labels[index]
+        return image, label
 
     return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step)
 
@@ -63,24 +67,22 @@ def evaluation_batches(
     Raises as `training_batches` does.
     """
     _check_arguments(dataset, image_size, batch_size, (centre, 1.0))
-    read, labels = _reader(dataset, cache), _labels(dataset)
+    read = _reader(dataset, cache)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return central_crop(read(index), *image_size, centre), labels[index]
+        image, label = read(index)
+        return central_crop(image, *image_size, centre), label
 
-    indices = tf.data.Dataset.range(len(dataset))
-    examples = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return ordered_batches(example, len(dataset), batch_size)
 
 
-def check_images(dataset: ClassificationDataset) -> None:
+def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -> None:
     """Read every image's header, without decoding.
 
-    Raises DataError naming the first file that is missing, unreadable or too large.
+    Raises DataError naming the first file that is missing, unreadable or too large; `bad` is as in
+    `pipeline.check_images`.
     """
-    with ThreadPoolExecutor() as threads:
-        for _ in threads.map(lambda example: read_size(example.path), dataset):
-            pass
+    check_all(dataset.examples, lambda example: read_size(example.path, dataset.max_pixels), bad)
 
 
 def random_resized_crop(
@@ -120,8 +122,21 @@ def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.ensure_shape(normalize(tf.image.resize(image, [height, width])), [height, width, 3])
 
 
-def _reader(dataset: ClassificationDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    return image_reader(lambda index: read_image(dataset.examples[index].path), len(dataset), cache)
+def _reader(
+    dataset: ClassificationDataset, cache: bool, bad: BadImages | None = None
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return index -> an image and its label, as a graph operation."""
+
+    def decode(example: ClassificationExample) -> np.ndarray:
+        return read_image(example.path, dataset.max_pixels)
+
+    read, labels = Reader(dataset.examples, decode, cache, bad), _labels(dataset)
+
+    def labelled(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, own = read(index)
+        return image, labels[own]
+
+    return labelled
 
 
 def _labels(dataset: ClassificationDataset) -> tf.Tensor:

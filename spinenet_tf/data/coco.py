@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
-from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
+from spinenet_tf.data.annotations import Annotations, Entry, Track, is_int64, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.folders import new_folder
+from spinenet_tf.data.files import find_inside, inside
 from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.writing import new_folder
 
 LISTS = ("images", "annotations", "categories")
+_LIST_OF = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 
-def read_coco(annotations: str | Path, images: str | Path) -> DetectionDataset:
+def read_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> DetectionDataset:
     """Read a COCO annotation file and the folder that holds its images, as `to_dataset` makes a data set of them.
 
     Raises:
@@ -22,7 +25,7 @@ def read_coco(annotations: str | Path, images: str | Path) -> DetectionDataset:
             missing or unreadable file, JSON that is not COCO, and file names that are missing from the image folder
             or lead out of it.
     """
-    return to_dataset(load_coco(annotations, images))
+    return to_dataset(load_coco(annotations, images), problems)
 
 
 def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
@@ -43,9 +46,23 @@ def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
         annotations=content["annotations"],
         categories=content["categories"],
         find_image=lambda entry: find_inside(root, entry.get("file_name")),
-        place=lambda noun, entry: Place(annotations, f"{noun} {entry.get('id')}"),
+        place=_places(annotations, content),
         extra={key: value for key, value in content.items() if key not in LISTS},
     )
+
+
+def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
+    """Return what tells an entry's place: by its id, or where that is none by its position, from 0."""
+
+    @cache
+    def positions(noun: str) -> dict[int, int]:
+        return {id(entry): number for number, entry in enumerate(content[_LIST_OF[noun]])}
+
+    def place(noun: str, entry: Entry) -> Place:
+        key = entry.get("id")
+        return Place(file, f"{noun} {key}" if is_int64(key) else f"{noun} at {positions(noun)[id(entry)]}")
+
+    return place
 
 
 def read_json(path: Path, lists: Iterable[str]) -> Entry:
@@ -62,26 +79,6 @@ def read_json(path: Path, lists: Iterable[str]) -> Entry:
         if not all(isinstance(entry, dict) for entry in content[key]):
             raise DataError(f"{path}: not a COCO file: '{key}' holds something that is not an object")
     return content
-
-
-def find_inside(root: Path, name: object) -> Path:
-    """Return the file `name` of the folder `root`, which is resolved; raises DataError if there is none."""
-    path = inside(root, name)
-    if not path.is_file():
-        raise DataError(f"the image folder has no such file. Received: file_name={name!r}")
-    return path
-
-
-def inside(root: Path, name: object) -> Path:
-    """Return the path of `name` in the folder `root`, refusing every way out of that folder by a DataError."""
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise DataError(f"has no usable file name. Received: file_name={name!r}")
-    # Both flavours, so that a file is refused or accepted alike on every system.
-    flavours = (PurePosixPath(name), PureWindowsPath(name))
-    path = (root / name).resolve()
-    if any(p.anchor or ".." in p.parts for p in flavours) or not path.is_relative_to(root):
-        raise DataError(f"the file name leads out of the image folder. Received: file_name={name!r}")
-    return path
 
 
 def write_coco(read: Annotations, folder: str | Path, track: Track = iter) -> Path:

@@ -10,10 +10,16 @@ from typing import Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+MAX_PIXELS = 64_000_000  # of an image, where nobody says otherwise
+PILLOW_MAX_PIXELS = 89_478_485  # the most there can be: above, Pillow warns, and then refuses
 
 
 class DataError(ValueError):
     """A fault in a user's images or annotations, told in one line that names the file."""
+
+
+class ImageError(DataError):
+    """A fault of one image file, which training can do without."""
 
 
 class ImageFile(Protocol):
@@ -54,6 +60,7 @@ class DetectionDataset:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the file's own ids, in class order
     examples: tuple[Example, ...]
+    max_pixels: int = MAX_PIXELS  # of an image: larger ones are refused by their headers
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -103,6 +110,7 @@ class ClassificationDataset:
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]
+    max_pixels: int = MAX_PIXELS  # as of a detection data set
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -18,7 +18,8 @@ from PIL import Image, ImageEnhance
 
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.folders import new_folder
+from spinenet_tf.data.problems import Problems
+from spinenet_tf.writing import new_folder
 
 Split = Literal["train", "val"]
 
@@ -84,10 +85,11 @@ def read_digits(
     classes: int = 10,
     seed: int = 0,
     size: tuple[int, int] = (128, 160),
+    problems: Problems | None = None,
 ) -> DetectionDataset:
     """Return the digits as a data set, written to `folder` first if need be; raises as `write_digits` does."""
     images, annotations = write_digits(folder, scenes, seed, classes, split, size)
-    return read_coco(annotations, images)
+    return read_coco(annotations, images, problems)
 
 
 def _check_arguments(scenes: int, seed: int, classes: int, split: str, size: tuple[int, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES, ClassificationDataset, ClassificationExample, DataError
+from spinenet_tf.data.files import check_inside, files_in
 
 
 def read_image_folder(folder: str | Path) -> ClassificationDataset:
@@ -14,7 +15,8 @@ def read_image_folder(folder: str | Path) -> ClassificationDataset:
     are not opened.
 
     Raises:
-        DataError: no such folder, no class folders in it, or a class folder without images.
+        DataError: no such folder, no class folders in it, a class folder without images, or a link that leads out
+            of the folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -22,6 +24,8 @@ def read_image_folder(folder: str | Path) -> ClassificationDataset:
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise DataError(f"{folder}: it holds no class folders")
+    for entry in classes:
+        check_inside(entry, folder)
     examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
     return ClassificationDataset(folder.name, tuple(entry.name for entry in classes), tuple(examples))
 
@@ -34,11 +38,5 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder and the folders inside it, in order of their names, without hidden ones."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    """Return the images of a folder and the folders inside it, as `files.files_in` does."""
+    return [path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.ImageFile import ImageFile as OpenedImage
 
-from spinenet_tf.data.dataset import DataError, ImageFile
+from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
-MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
 
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap height and width
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BYTES_PER_PIXEL = 16  # in a file that is no trick: the largest pixel, RGBA of 16 bits, has 8
 
 
 def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode one file to `[H, W, 3]` uint8 RGB, upright by its EXIF tag; alpha is dropped, the first frame taken.
 
-    The header is read first, so that a small file that claims billions of pixels costs nothing.
+    The header is read first, so that a small file that claims billions of pixels costs nothing. A format is known by
+    the content, whatever the file's name says. 16-bit channels are cut to their upper 8 bits.
 
     Raises:
-        DataError: naming the file: missing, not one of `FORMATS`, larger than `max_pixels`, truncated or corrupt.
+        ImageError: naming the file: missing, not one of `FORMATS`, larger than `max_pixels`, truncated or corrupt.
     """
     with _opened(path, max_pixels) as image:
         try:
-            return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+            _check_scans(image)
+            method = _UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image)
+            return np.array(rgb if method is None else rgb.transpose(method))
         except Exception as error:  # Pillow's decoders raise a dozen unrelated types on corrupt data
-            raise DataError(f"{path}: the image does not decode ({error})") from None
+            raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
 
 
 def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -39,35 +56,73 @@ def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tup
     with _opened(path, max_pixels) as image:
         width, height = image.size
         try:
-            rotated = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            rotated = _orientation(image) >= 5
         except Exception as error:  # as above
-            raise DataError(f"{path}: the image does not decode ({error})") from None
+            raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
     return (width, height) if rotated else (height, width)
 
 
-def _opened(path: str | Path | ImageFile, max_pixels: int) -> Image.Image:
+def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
     try:
-        file = path if isinstance(path, str | Path) else io.BytesIO(path.read_bytes())
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(_source(path, max_pixels), formats=FORMATS)
+    except ImageError:
+        raise
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image file") from None
+        raise ImageError(f"{path}: no such image file") from None
+    except PermissionError:
+        raise ImageError(f"{path}: the image file may not be read") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, later limit
-        raise DataError(f"{path}: the image has too many pixels ({error})") from None
+        raise ImageError(f"{path}: the image has too many pixels ({_one_line(error)})") from None
     except Exception:  # as above
-        raise DataError(f"{path}: not a readable image of the formats {', '.join(FORMATS)}") from None
+        raise ImageError(f"{path}: not a readable image of the formats {', '.join(FORMATS)}") from None
     width, height = image.size
-    if width * height > max_pixels:
+    if not 0 < width * height <= max_pixels:
         image.close()
-        raise DataError(f"{path}: the image has too many pixels ({width} x {height}), the limit is {max_pixels:,}")
+        count = "too many" if width * height else "no"
+        raise ImageError(f"{path}: the image has {count} pixels ({width} x {height}), the limit is {max_pixels:,}")
     return image
+
+
+def _source(path: str | Path | ImageFile, max_pixels: int) -> Path | io.BytesIO:
+    """Return what Pillow may open: some of its plugins read a file to its end before its header is seen."""
+    if not isinstance(path, str | Path):
+        return io.BytesIO(path.read_bytes())
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise ImageError(f"{path}: not a file")
+    if found.st_size > max_pixels * _BYTES_PER_PIXEL + 2**20:
+        raise ImageError(f"{path}: the file is too large for {max_pixels:,} pixels. Received: {found.st_size:,} bytes")
+    return Path(path)
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if found in _UPRIGHT else 1
+
+
+def _check_scans(image: OpenedImage) -> None:
+    """Refuse what a decoder would spend minutes on, though it is small."""
+    if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
+        raise ImageError("BMP with run lengths is not supported")
+    if image.format == "JPEG" and "progressive" in image.info and image.fp:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        scans = image.fp.read().count(b"\xff\xda")
+        image.fp.seek(position)
+        if scans > MAX_SCANS:
+            raise ImageError(f"it has {scans} scans, the limit is {MAX_SCANS}")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip instead of scale
-        return Image.fromarray((np.asarray(image, np.int64) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def normalize(image: tf.Tensor) -> tf.Tensor:

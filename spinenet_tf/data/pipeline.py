@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.data.augment import mosaic, pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.augment import pad_boxes
+from spinenet_tf.data.augmenter import Augmenter, Part
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
-from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
-from spinenet_tf.data.images import preprocess, read_image, read_size
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
+from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
+from spinenet_tf.data.reader import Reader, check_size, read_example
 
 logger = logging.getLogger(__name__)
-
-Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
 
 
 def training_batches(
@@ -36,6 +38,7 @@ def training_batches(
     colours: Colours | None = None,
     mosaics: float = 0.0,
     share: tuple[int, int] = (0, 1),
+    bad: BadImages | None = None,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
 
@@ -48,46 +51,18 @@ def training_batches(
     `mosaics` is the share of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
     `cache` decodes every image now and keeps it, 3 bytes per pixel. `share` (number, count) yields only that of `count`
     equal parts of each batch, `[batch_size / count, ...]`: for many processes that train on one batch together.
+    With `bad`, the next image of the data set takes the place of one that is bad, as long as these are not too many.
 
     Raises:
         DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
             from the iteration: see `data_errors`.
         ValueError: an argument out of range.
     """
-    _check_arguments(dataset, image_size, batch_size, scale, max_boxes)
-    if not 0 <= mosaics <= 1:
-        raise ValueError(f"The share of mosaics lies in 0..1. Received: {mosaics=}")
-    read, objects = _reader(dataset, cache), _objects_of(dataset)
+    _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
     _warn_of_cut_boxes(dataset, max_boxes)
-
-    def upright(index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> Part:
-        image, (boxes, classes) = recoloured(read(index), colours, colour_seed), objects(index)
-        if flip:
-            image, boxes = random_flip(image, boxes, flip_seed)
-        return image, boxes, classes
-
-    def four(index: tf.Tensor, seed: tf.Tensor) -> Part:
-        seeds = tf.random.split(seed, 10)
-        others = tf.random.stateless_uniform([3], seeds[8], maxval=len(dataset), dtype=tf.int64)
-        indices = tf.unstack(tf.concat([index[None], others], axis=0))
-        parts = [upright(each, seeds[2 * i], seeds[2 * i + 1]) for i, each in enumerate(indices)]
-        return mosaic(parts, *image_size, *scale, seeds[9])
-
-    def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 5)
-
-        def one() -> Part:
-            return random_scale_crop(*upright(index, seeds[0], seeds[2]), *image_size, *scale, seeds[1])
-
-        if mosaics:
-            joins = tf.random.stateless_uniform([], seeds[3]) < mosaics
-            image, boxes, classes = tf.cond(joins, lambda: four(index, seeds[4]), one)
-        else:
-            image, boxes, classes = one()
-        boxes, classes = pad_boxes(boxes, classes, max_boxes)
-        return image, {"boxes": boxes, "classes": classes}
-
-    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step, share)
+    options = (image_size, seed, flip, scale, max_boxes, colours, mosaics)
+    augmenter = Augmenter(_reader(dataset, cache, bad), len(dataset), *options)
+    return endless_batches(augmenter.example, len(dataset), batch_size, seed, epochs, start_step, share)
 
 
 def endless_batches(
@@ -120,11 +95,10 @@ def endless_batches(
     return batches.apply(tf.data.experimental.assert_cardinality(_steps(count, batch_size, epochs, start_step)))
 
 
-def recoloured(image: tf.Tensor, colours: Colours | None, seed: tf.Tensor) -> tf.Tensor:
-    """Vary the colours of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
-    if not colours:
-        return image
-    return tf.ensure_shape(tf.numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])
+def ordered_batches(example: Callable[[tf.Tensor], tuple], count: int, batch_size: int) -> tf.data.Dataset:
+    """Map the indices 0..count - 1 by `example`, in order and once, and batch."""
+    examples = tf.data.Dataset.range(count).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
@@ -136,46 +110,62 @@ def evaluation_batches(
     (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (boxes divided by it are in pixels
     of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
     """
-    _check_arguments(dataset, image_size, batch_size, scale=(1.0, 1.0), max_boxes=1)
-    read, objects = _reader(dataset, cache), _objects_of(dataset)
+    _check_arguments(dataset, image_size, batch_size)
+    read = _reader(dataset, cache)
     rows = max(1, *(int(example.trainable.sum()) for example in dataset))
     ids = tf.constant([example.image_id for example in dataset], tf.int64)
     sizes = tf.constant([(example.height, example.width) for example in dataset], tf.int32)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        image, scale = preprocess(read(index), *image_size)
-        boxes, classes = objects(index)
+        image, boxes, classes = read(index)
+        image, scale = preprocess(image, *image_size)
         boxes, classes = pad_boxes(boxes * scale, classes, rows)
         targets = {"boxes": boxes, "classes": classes, "image_id": ids[index], "scale": scale, "size": sizes[index]}
         return image, targets
 
-    indices = tf.data.Dataset.range(len(dataset))
-    examples = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return ordered_batches(example, len(dataset), batch_size)
 
 
-def check_images(dataset: DetectionDataset) -> None:
+def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> None:
     """Read every image's header and compare its size with the annotations, without decoding.
 
-    Raises DataError naming the first file that is missing, unreadable, too large, or of another size.
+    Raises DataError naming the first file that is missing, unreadable, too large, or of another size; with `bad`, such
+    files are noted there, and too many are a DataError.
     """
+    check_all(dataset.examples, partial(check_image, max_pixels=dataset.max_pixels), bad)
+
+
+def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadImages | None) -> None:
+    """Call `check` with every example, many at a time; with `bad`, note there the images that it refuses."""
+    if bad is not None:
+        bad.count_among(example.path for example in examples)
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(check_image, dataset):
-            pass
+        checks = [threads.submit(check, example) for example in examples]
+        for example, done in zip(examples, checks, strict=True):
+            try:
+                done.result()
+            except ImageError as error:
+                if bad is None:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+                bad.add(example.path, error)
 
 
-def check_image(example: Example, decode: bool = False) -> None:
+def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PIXELS) -> None:
     """Compare the size of one image with its annotations; raises as `check_images`, or if it does not `decode`."""
-    _check_size(example, read_image(example.path).shape[:2] if decode else read_size(example.path))
+    if decode:
+        read_example(example, max_pixels)
+    else:
+        check_size(example, read_size(example.path, max_pixels))
 
 
 @contextmanager
 def data_errors() -> Iterator[None]:
-    """Raise again as DataError what `read_image` raised inside `tf.data`, which wraps it in its own error and trace."""
+    """Raise again as DataError what was raised inside `tf.data`, which wraps it in its own error and trace."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"^.*DataError: (.*)$", str(error), re.MULTILINE)
+        found = re.search(r"^.*?(?:Data|Image)Error: (.*)$", str(error), re.MULTILINE)
         if found is None:
             raise
         raise DataError(found[1]) from None
@@ -207,27 +197,16 @@ def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> 
     return max(0, count * epochs // batch_size - start_step)
 
 
-def image_reader(decode: Callable[[int], np.ndarray], count: int, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return index -> `[h, w, 3]` uint8 as a graph operation; with `cache`, decode all `count` images now."""
-    if cache:
-        decode = functools.cache(decode)
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(decode, range(count)))
+def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None) -> Callable[[tf.Tensor], Part]:
+    """Return index -> an image, its boxes and classes, as a graph operation."""
+    decode = partial(read_example, max_pixels=dataset.max_pixels)
+    read, objects = Reader(dataset.examples, decode, cache, bad), _objects_of(dataset)
 
-    def read(index: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(decode, [index], tf.uint8), [None, None, 3])
+    def part(index: tf.Tensor) -> Part:
+        image, own = read(index)
+        return image, *objects(own)
 
-    return read
-
-
-def _reader(dataset: DetectionDataset, cache: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    def decode(index: int) -> np.ndarray:
-        example = dataset.examples[index]
-        image = read_image(example.path)
-        _check_size(example, image.shape[:2])
-        return image
-
-    return image_reader(decode, len(dataset), cache)
+    return part
 
 
 def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -244,20 +223,13 @@ def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Ten
     return objects
 
 
-def _check_size(example: Example, size: tuple[int, int]) -> None:
-    if tuple(size) != (example.height, example.width):
-        raise DataError(
-            f"{example.path}: the image is {size[0]} x {size[1]} pixels (height x width, upright), "
-            f"its annotations say {example.height} x {example.width}"
-        )
-
-
 def _check_arguments(
     dataset: DetectionDataset,
     image_size: tuple[int, int],
     batch_size: int,
-    scale: tuple[float, float],
-    max_boxes: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    max_boxes: int = 1,
+    mosaics: float = 0.0,
 ) -> None:
     if not len(dataset):
         raise DataError(f"{dataset.name}: the data set has no images")
@@ -265,6 +237,8 @@ def _check_arguments(
         raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
     if not 0 < scale[0] <= scale[1]:
         raise ValueError(f"The scale range is (smallest, largest), above 0. Received: {scale=}")
+    if not 0 <= mosaics <= 1:
+        raise ValueError(f"The share of mosaics lies in 0..1. Received: {mosaics=}")
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

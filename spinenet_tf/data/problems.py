@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import MAX_PIXELS, DataError, ImageError
+
+LONGEST = 1000  # characters of a message
+
+
+def _in_a_line(text: str, longest: int) -> str:
+    """Make what hostile files put into a message printable, and cut it."""
+    line = " ".join(text.encode(errors="backslashreplace").decode().split())
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 class Place(NamedTuple):
@@ -18,7 +27,7 @@ class Place(NamedTuple):
     entry: str = ""  # "annotation 6", "line 3", "record 12"; empty for the file as a whole
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.entry}" if self.entry else str(self.file)
+        return f"{self.file}: {_in_a_line(self.entry, 100)}" if self.entry else str(self.file)
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,16 @@ class Problem:
 
 
 class Problems:
-    """Decide what a fault does: raise a DataError that names its place, or, to `keep_going`, join the list `found`."""
+    """Decide what a fault does: raise a DataError that names its place, or, to `keep_going`, join the list `found`.
 
-    def __init__(self, keep_going: bool = False) -> None:
-        self.keep_going = keep_going
+    With `bad_images`, faults of image files are noted there, and reading goes on without these images. An image of more
+    than `max_pixels` is a fault.
+    """
+
+    def __init__(
+        self, keep_going: bool = False, max_pixels: int = MAX_PIXELS, bad_images: BadImages | None = None
+    ) -> None:
+        self.keep_going, self.max_pixels, self.bad_images = keep_going, max_pixels, bad_images
         self.found: list[Problem] = []
 
     @contextmanager
@@ -43,10 +58,13 @@ class Problems:
         try:
             yield
         except DataError as error:
-            message = str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: ")
-            if not self.keep_going:
-                raise DataError(f"{place}: {message}") from None
-            self.found.append(Problem(place, message, refused=True))
+            message = _in_a_line(str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: "), LONGEST)
+            if self.keep_going:
+                self.found.append(Problem(place, message, refused=True))
+            elif isinstance(error, ImageError) and self.bad_images is not None:
+                self.bad_images.add(place, ImageError(f"{place}: {message}"))
+            else:
+                raise type(error)(f"{place}: {message}") from None
 
     def note(self, place: Place, message: str) -> None:
         """List what readers cope with."""

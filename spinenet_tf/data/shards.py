@@ -106,24 +106,35 @@ def records(file: Path, problems: Problems) -> Iterator[Record]:
         DataError: the file is corrupt or cannot be read, with the record and its offset. Where `problems` keep going,
             the file ends there.
     """
-    contents = iter(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
-    number, offset = 0, 0
-    while True:
+    number, offset, size = 0, 0, file.stat().st_size
+    contents = iter(_one_by_one(file))
+    while offset != size:
         content = None
         with problems.at(Place(file, f"record {number}")):
-            content = _next(contents, file, offset)
+            content = _next(contents, file, offset, size)
         if content is None:
             return
         yield Record(file, number, offset + _HEADER, content)
         number, offset = number + 1, offset + _HEADER + len(content) + _FOOTER
 
 
-def _next(contents: Iterator[bytes], file: Path, offset: int) -> bytes | None:
+def _one_by_one(file: Path) -> Iterator[bytes]:
+    """Return TensorFlow's reader of a file, which reads no record before it is asked for."""
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return tf.data.TFRecordDataset(str(file)).with_options(options).as_numpy_iterator()
+
+
+def _next(contents: Iterator[bytes], file: Path, offset: int, size: int) -> bytes:
     try:
-        content = next(contents, None)
-    except tf.errors.OpError:
-        content = None
-    # Where less than a header is left, TensorFlow takes it for the end of the file.
-    if content is None and offset != file.stat().st_size:
-        raise DataError(f"the file is corrupt, compressed or no TFRecord file, at byte {offset}")
-    return content
+        with file.open("rb", buffering=0) as opened:
+            opened.seek(offset)
+            length = int.from_bytes(opened.read(8), "little")
+        # TensorFlow allocates what a header asks for, be it more than there is.
+        if offset + _HEADER + length + _FOOTER <= size:
+            return next(contents)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    except (tf.errors.OpError, StopIteration):
+        pass
+    raise DataError(f"the file is corrupt, compressed or no TFRecord file, at byte {offset}")

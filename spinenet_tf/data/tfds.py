@@ -14,10 +14,12 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records
-from spinenet_tf.data.tfrecord import Features
+from spinenet_tf.data.tfrecord import Features, encoded_image
 
 
-def read_tfds(name: str, split: str, data_dir: str | Path | None = None) -> DetectionDataset:
+def read_tfds(
+    name: str, split: str, data_dir: str | Path | None = None, problems: Problems | None = None
+) -> DetectionDataset:
     """Read one split of a TFDS data set such as "coco/2017" or "voc", as `to_dataset` makes a data set of it.
 
     It must have been prepared before (`tfds build`, or `builder.download_and_prepare()`): nothing is downloaded.
@@ -29,7 +31,7 @@ def read_tfds(name: str, split: str, data_dir: str | Path | None = None) -> Dete
         DataError: as `to_dataset` does; the data set is unknown, is not prepared, has no such split, or other features.
         ImportError: tensorflow-datasets is not installed.
     """
-    return to_dataset(load_tfds(name, split, data_dir))
+    return to_dataset(load_tfds(name, split, data_dir, problems), problems)
 
 
 def load_tfds(
@@ -60,7 +62,7 @@ def load_builder(builder: Any, split: str, problems: Problems | None = None) -> 
     annotations: list[Entry] = []
     for record in _records(builder, split, place, problems):
         with problems.at(record.place):
-            image, objects = _entries(record, len(images) + 1)
+            image, objects = _entries(record, len(images) + 1, problems.max_pixels)
             images.append(image)
             annotations += objects
     for number, entry in enumerate(annotations, start=1):
@@ -98,15 +100,13 @@ def _records(builder: Any, split: str, place: Place, problems: Problems) -> Iter
         yield from itertools.islice(records(Path(part.filename), problems), part.skip, stop)
 
 
-def _entries(record: Record, number: int) -> tuple[Entry, list[Entry]]:
+def _entries(record: Record, number: int, max_pixels: int) -> tuple[Entry, list[Entry]]:
     """Return the entries of one image, `number` where it has no id of its own, and of its objects."""
     features = Features(record.content)
-    encoded = b"".join(features.bytes("image"))
-    if not encoded:
-        raise DataError("it has no encoded image")
+    encoded = encoded_image(features, "image")
     name = "".join(features.texts("image/filename")) or f"{number}.jpg"
     file = record.image(encoded, PurePath(name).name)
-    height, width = read_size(file)
+    height, width = read_size(file, max_pixels)
     key = features.ints("image/id")[0] if features.ints("image/id") else number
     image = {"id": key, "file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
     labels = features.ints("objects/label")

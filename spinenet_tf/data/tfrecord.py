@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
+from spinenet_tf.data.annotations import Annotations, Entry, plain, to_dataset
 from spinenet_tf.data.coco import read_json
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.images import read_size
@@ -26,7 +26,9 @@ CROWD, AREA = "image/object/is_crowd", "image/object/area"
 COCO = "image/coco"
 
 
-def read_tfrecord(path: str | Path, categories: str | Path | None = None) -> DetectionDataset:
+def read_tfrecord(
+    path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
+) -> DetectionDataset:
     """Read sharded TFRecord files of TF Model Garden's schema, as `to_dataset` makes a data set of them.
 
     `path` is a file, a folder, a pattern such as `train-*`, or what comes before `-00000-of-00010`. Category ids are
@@ -38,7 +40,7 @@ def read_tfrecord(path: str | Path, categories: str | Path | None = None) -> Det
         DataError: naming the file and the record: as `to_dataset` does, and for missing shards, corrupt records
             (every checksum is verified), and records that are not of the schema.
     """
-    return to_dataset(load_tfrecord(path, categories))
+    return to_dataset(load_tfrecord(path, categories, problems), problems)
 
 
 def load_tfrecord(
@@ -50,7 +52,7 @@ def load_tfrecord(
     objects: list[list[Entry]] = []
     for record in (record for file in files for record in records(file, problems)):
         with problems.at(record.place):
-            image, found = _entries(record)
+            image, found = _entries(record, problems.max_pixels)
             images.append(image)
             objects.append(found)
     annotations = _number(images, objects)
@@ -97,16 +99,22 @@ class Features:
             raise DataError(f"{key} is not UTF-8") from None
 
 
-def _entries(record: Record) -> tuple[Entry, list[Entry]]:
+def encoded_image(features: Features, key: str) -> bytes:
+    """Return the encoded image of a record; raises DataError if there is not one."""
+    values = features.bytes(key)
+    if len(values) != 1 or not values[0]:
+        raise DataError(f"it has no {key}, or several")
+    return values[0]
+
+
+def _entries(record: Record, max_pixels: int) -> tuple[Entry, list[Entry]]:
     """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
     features = Features(record.content)
-    encoded = b"".join(features.bytes("image/encoded"))
-    if not encoded:
-        raise DataError("it has no image/encoded")
+    encoded = encoded_image(features, "image/encoded")
     name = "".join(features.texts("image/filename"))
     file = record.image(encoded, PurePath(name).name)
-    size = features.ints("image/height") + features.ints("image/width")
-    height, width = size if len(size) == 2 else read_size(file)
+    heights, widths = features.ints("image/height"), features.ints("image/width")
+    height, width = (*heights, *widths) if len(heights) == len(widths) == 1 else read_size(file, max_pixels)
     image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
     image["_source"] = "".join(features.texts("image/source_id"))
     objects = _objects(features, height, width)
@@ -139,9 +147,11 @@ def _told(features: Features) -> tuple[Entry, list[Entry]]:
     text = b"".join(features.bytes(COCO))
     try:
         told = json.loads(text) if text else {"image": {}, "annotations": []}
-        return dict(told["image"]), [dict(entry) for entry in told["annotations"]]
+        if all(isinstance(entry, dict) for entry in [told["image"], *told["annotations"]]):
+            return plain(told["image"]), [plain(entry) for entry in told["annotations"]]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise DataError(f"its {COCO} is not what this package writes") from None
+        pass
+    raise DataError(f"its {COCO} is not what this package writes")
 
 
 def _agree(told: list[Entry], objects: list[Entry]) -> bool:
@@ -152,7 +162,7 @@ def _agree(told: list[Entry], objects: list[Entry]) -> bool:
     try:
         boxes = np.array([entry.get("bbox") for entry in told], np.float64).reshape(-1, 4)
         return np.allclose(boxes, [row["bbox"] for row in objects] or boxes, rtol=1e-6, atol=1e-3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

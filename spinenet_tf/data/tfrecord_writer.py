@@ -16,9 +16,9 @@ from PIL import Image
 
 from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.folders import new_folder
 from spinenet_tf.data.pipeline import check_images
 from spinenet_tf.data.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, SIDES, TEXT
+from spinenet_tf.writing import new_folder
 
 _KINDS = {
     int: lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values)),

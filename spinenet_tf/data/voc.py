@@ -7,14 +7,14 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
-from spinenet_tf.data.coco import find_inside
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.files import find_inside, read_text
 from spinenet_tf.data.problems import Place, Problems
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_voc(folder: str | Path, split: str | None = None) -> DetectionDataset:
+def read_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:
     """Read a Pascal VOC data set, as `to_dataset` makes a data set of it.
 
     `folder` holds `Annotations/*.xml` and the images in `JPEGImages` (or `images`), or everything in one folder. With
@@ -30,7 +30,7 @@ def read_voc(folder: str | Path, split: str | None = None) -> DetectionDataset:
         DataError: naming the file and the object: as `to_dataset` does, and for what is missing, is not XML or not
             VOC's, and for a document type: VOC has none, and entities in one can blow up.
     """
-    return to_dataset(load_voc(folder, split))
+    return to_dataset(load_voc(folder, split, problems), problems)
 
 
 def load_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> Annotations:
@@ -78,10 +78,12 @@ def parse_xml(file: Path) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(file.read_bytes(), True)
-    except expat.ExpatError as error:
-        raise DataError(f"not XML ({error})") from None
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two of encodings
+        raise DataError(f"not XML ({error})") from None
     return builder.close()
 
 
@@ -93,7 +95,7 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     if not listing.is_file():
         raise DataError(f"{listing}: there is no such list of images")
     chosen = set()
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(listing).splitlines(), start=1):
         with problems.at(Place(listing, f"line {number}")):
             if line.strip() and line.split()[0] not in stems:
                 raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")

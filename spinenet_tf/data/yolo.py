@@ -10,15 +10,17 @@ import yaml
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.files import check_inside, read_text, resolved
 from spinenet_tf.data.image_folder import images_in
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 
 CLASSES = "classes.txt"  # a name a line, beside the labels or in the folder above
+LONGEST = 1_000_000  # characters of a data.yaml
 LAST_CLASS = 99_999  # without names there is one class for every number up to the largest
 
 
-def read_yolo(path: str | Path, split: str = "train") -> DetectionDataset:
+def read_yolo(path: str | Path, split: str = "train", problems: Problems | None = None) -> DetectionDataset:
     """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's centre, all relative to 1.
 
     `path` is a `data.yaml`, whose key `split` names one or several folders of images (relative to its key `path`, and
@@ -29,9 +31,10 @@ def read_yolo(path: str | Path, split: str = "train") -> DetectionDataset:
     paths.
 
     Raises:
-        DataError: naming the file and the line: as `to_dataset` does, and for what is missing or is not YOLO's.
+        DataError: naming the file and the line: as `to_dataset` does, for what is missing or is not YOLO's, and for
+            links that lead out of the folders of images and labels.
     """
-    return to_dataset(load_yolo(path, split))
+    return to_dataset(load_yolo(path, split, problems), problems)
 
 
 def load_yolo(path: str | Path, split: str = "train", problems: Problems | None = None) -> Annotations:
@@ -77,20 +80,26 @@ def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str]]:
     chosen = content.get(split)
     chosen = [chosen] if isinstance(chosen, str) else chosen
     if not isinstance(chosen, list) or not all(isinstance(folder, str) for folder in chosen):
-        raise DataError(f"{path}: the key {split!r} names no folder of images. Received: {content.get(split)!r}")
+        raise DataError(f"{path}: the key {split!r} names no folder of images. Received: {content.get(split)!r:.200}")
     root = path.parent / str(content.get("path") or "")
     folders = [root / folder for folder in chosen]
     for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"{path}: {split!r} is not a folder of images. Received: {folder}")
+        if not resolved(folder).is_dir():
+            raise DataError(f"{path}: {split!r} is not a folder of images. Received: {str(folder)!r:.200}")
     return folders, _names(path, content)
 
 
 def _yaml(path: Path) -> Entry:
+    text = read_text(path)
+    if len(text) > LONGEST:
+        raise DataError(f"{path}: not a YOLO data set: it has {len(text):,} characters, the limit is {LONGEST:,}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        content = None if has_aliases else yaml.safe_load(text)
+    except Exception as error:  # of a dozen unrelated types, where a tag is false or the nesting deep
+        raise DataError(f"{path}: not YAML ({' '.join(str(error).split())[:200]})") from None
+    if has_aliases:
+        raise DataError(f"{path}: it has aliases (*name), which YOLO does not need and which can blow up")
     if not isinstance(content, dict):
         raise DataError(f"{path}: not a YOLO data set: it holds no keys")
     return content
@@ -99,8 +108,10 @@ def _yaml(path: Path) -> Entry:
 def _names(path: Path, content: Entry) -> dict[int, str]:
     names = content.get("names")
     names = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(names, dict) or not all(isinstance(key, int) and key >= 0 for key in names):
-        raise DataError(f"{path}: 'names' is a list of class names, or a map from numbers. Received: {names!r}")
+    if not isinstance(names, dict) or not all(type(key) is int and 0 <= key <= LAST_CLASS for key in names):
+        raise DataError(f"{path}: 'names' is a list of class names, or a map from numbers. Received: {names!r:.200}")
+    if not all(isinstance(name, str | int | float) for name in names.values()):
+        raise DataError(f"{path}: a class name is text. Received: {names!r:.200}")
     return {key: str(name) for key, name in names.items()}
 
 
@@ -112,13 +123,13 @@ def _found(folder: Path) -> tuple[list[Path], dict[int, str]]:
         return [folder / "images"], _names(folder / "data.yaml", _yaml(folder / "data.yaml"))
     for file in (folder / CLASSES, folder / "labels" / CLASSES):
         if file.is_file():
-            return [folder / "images"], dict(enumerate(file.read_text(encoding="utf-8").splitlines()))
+            return [folder / "images"], dict(enumerate(read_text(file).splitlines()))
     return [folder / "images"], {}
 
 
 def _images(files: list[Path], root: Path, problems: Problems) -> Iterator[Entry]:
     with ThreadPoolExecutor() as threads:
-        sizes = [threads.submit(read_size, file) for file in files]
+        sizes = [threads.submit(read_size, file, problems.max_pixels) for file in files]
         for number, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
             name = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
             place = Place(file)
@@ -132,12 +143,10 @@ def _objects(image: Entry, problems: Problems) -> Iterator[Entry]:
     labels = label_file(image["_file"])
     if not labels.is_file():
         return
-    try:
-        lines = labels.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        lines = []
-        with problems.at(Place(labels)):
-            raise DataError(f"not a text file ({error})") from None
+    lines: list[str] = []
+    with problems.at(Place(labels)):
+        check_inside(labels, next(parent for parent in labels.parents if parent.name == "labels"))
+        lines = read_text(labels).splitlines()
     for number, line in enumerate(lines, start=1):
         place = Place(labels, f"line {number}")
         with problems.at(place):
@@ -153,13 +162,13 @@ def _parsed(line: str) -> tuple[int, tuple[float, float, float, float]]:
     try:
         label, *numbers = (float(word) for word in line.split())
     except ValueError:
-        raise DataError(f"a line is numbers. Received: {line!r}") from None
+        raise DataError(f"a line is numbers. Received: {line!r:.200}") from None
     if (
         not 0 <= label <= LAST_CLASS
         or not label.is_integer()
         or (len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2))
     ):
-        raise DataError(f"a line is a class, x, y, width and height, or a class and a polygon. Received: {line!r}")
+        raise DataError(f"a line is a class, x, y, width and height, or a class and a polygon. Received: {line!r:.200}")
     if len(numbers) == 4:
         x, y, width, height = numbers
         return int(label), (x - width / 2, y - height / 2, width, height)

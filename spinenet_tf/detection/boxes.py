@@ -43,10 +43,26 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
         `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the centre in anchor sides and the log ratio of the sides,
         without variance scaling.
     """
-    y, x, h, w = _centre_and_size(boxes)
-    anchor_y, anchor_x, anchor_h, anchor_w = _centre_and_size(anchors)
-    shift = [(y - anchor_y) / anchor_h, (x - anchor_x) / anchor_w]
-    return ops.stack([*shift, ops.log(h / anchor_h), ops.log(w / anchor_w)], axis=-1)
+    return relative(log_form(boxes), anchors)
+
+
+def log_form(boxes: Tensor) -> Tensor:
+    """Return the centre and the logs of the sides of `boxes [..., 4]`: `[..., 4]` float32 `(y, x, log h, log w)`."""
+    centres, sides = _centres_and_sides(boxes)
+    return ops.concatenate([centres, ops.log(sides)], axis=-1)
+
+
+def relative(forms: Tensor, anchors: Tensor) -> Tensor:
+    """Return what `encode` does, from the log form of the boxes."""
+    centres, sides = _centres_and_sides(anchors)
+    return ops.concatenate([(forms[..., :2] - centres) / sides, forms[..., 2:] - ops.log(sides)], axis=-1)
+
+
+def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `[..., 2]` each: pairs, for on TF stacking four numbers for each box takes longer than computing them."""
+    boxes = ops.cast(boxes, "float32")
+    start, end = boxes[..., :2], boxes[..., 2:]
+    return 0.5 * (start + end), end - start
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
@@ -60,6 +76,13 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     half_h = 0.5 * anchor_h * ops.exp(ops.minimum(th, MAX_LOG_SCALE))
     half_w = 0.5 * anchor_w * ops.exp(ops.minimum(tw, MAX_LOG_SCALE))
     return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
+    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything around it.
+    batch, rows, width = ops.shape(x)
+    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch, dtype="int32")[:, None], axis=0)
 
 
 def _sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor, clip, decode, iou
+from spinenet_tf.detection.boxes import Tensor, clip, decode, iou, pick
+
+BLOCK = 128  # candidates that NMS decides at once
 
 
 class Candidates(NamedTuple):
@@ -56,7 +58,7 @@ def detections(
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
     logits, anchor, classes = _best_pairs(class_logits, pre_nms_top_k, background)
-    boxes = _decoded(_rows(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
+    boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, survivors or _survivors)
 
@@ -85,7 +87,7 @@ def select(
 ) -> dict[str, Tensor]:
     """Return what `detections` does, from what `decoded` returned."""
     best, anchor, classes = _best_pairs(scores, pre_nms_top_k, background)
-    candidates = Candidates(_rows(boxes, anchor), best, classes)
+    candidates = Candidates(pick(boxes, anchor), best, classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, _survivors)
 
 
@@ -121,18 +123,11 @@ def _best_pairs(values: Tensor, top_k: int, background: bool) -> tuple[Tensor, T
     values = values[..., int(background) :]
     # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
     anchor = ops.top_k(ops.cast(ops.max(values, axis=-1), "float32"), _at_most(top_k, ops.shape(values)[1]))[1]
-    values = ops.cast(_rows(values, anchor), "float32")
+    values = ops.cast(pick(values, anchor), "float32")
     batch, num_anchors, num_classes = ops.shape(values)
     pairs = ops.reshape(values, (batch, num_anchors * num_classes))
     best, pair = ops.top_k(pairs, _at_most(top_k, num_anchors * num_classes))
     return best, ops.take_along_axis(anchor, pair // num_classes, axis=1), pair % num_classes + int(background)
-
-
-def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
-    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything else here.
-    batch, rows, width = ops.shape(x)
-    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch)[:, None], axis=0)
 
 
 def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
@@ -141,25 +136,54 @@ def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
 
 def _survivors(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
     """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last."""
-    boxes, scores, classes = candidates
+    # A block of candidates is decided at once: of one at a time, a hundred would be a hundred walks over the pool.
+    scores = candidates.scores
     batch, pool = ops.shape(scores)
-    slot, index = ops.arange(max_detections), ops.arange(pool)
 
-    def some_remain(step: Tensor, remaining: Tensor, kept: Tensor) -> Tensor:
-        return (step < max_detections) & ops.any(remaining)
+    def some_remain(start: Tensor, count: Tensor, kept: Tensor) -> Tensor:
+        best = ops.take(scores, ops.minimum(start, pool - 1), axis=1)  # scores fall: the best that remains
+        return (start < pool) & ops.any((count < max_detections) & (best > 0))
 
-    def keep_best(step: Tensor, remaining: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        best = ops.argmax(remaining, axis=1, keepdims=True)  # [B, 1]: scores fall, so the first that remains
-        is_best = index == best  # [B, K]
-        best_box = ops.sum(ops.where(is_best[..., None], boxes, 0.0), axis=1, keepdims=True)
-        best_class = ops.sum(ops.where(is_best, classes, 0), axis=1, keepdims=True)
-        suppressed = (classes == best_class) & (iou(best_box, boxes)[:, 0] > iou_threshold)
-        kept = ops.where((slot == step) & ops.any(remaining, axis=1, keepdims=True), best, kept)
-        # A box without area does not overlap even itself.
-        return step + 1, remaining & ~(suppressed | is_best), kept
+    def keep_of_block(start: Tensor, count: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        index = start + ops.arange(BLOCK, dtype="int32")
+        block = Candidates(*(ops.take(x, ops.minimum(index, pool - 1), axis=1) for x in candidates))
+        alive = (index < pool) & (block.scores > 0) & ~_any_suppresses(candidates, kept, block, iou_threshold)
+        survives = _greedy(block, alive, iou_threshold)  # [B, T]
+        slot = count[:, None] + ops.cumsum(ops.cast(survives, "int32"), axis=1) - 1
+        is_slot = survives[:, None] & (slot[:, None] == ops.arange(max_detections, dtype="int32")[:, None])  # [B, M, T]
+        kept = ops.maximum(kept, ops.max(ops.where(is_slot, index, -1), axis=2))
+        return start + BLOCK, count + ops.sum(ops.cast(survives, "int32"), axis=1), kept
 
-    none_kept = ops.broadcast_to(-1, (batch, max_detections))
-    return ops.while_loop(some_remain, keep_best, (0, scores > 0, none_kept))[2]
+    none_kept = ops.broadcast_to(ops.cast(-1, "int32"), (batch, max_detections))
+    start, count = ops.cast(0, "int32"), ops.zeros_like(none_kept[:, 0])
+    return ops.while_loop(some_remain, keep_of_block, (start, count, none_kept))[2]
+
+
+def _any_suppresses(candidates: Candidates, kept: Tensor, block: Candidates, iou_threshold: float) -> Tensor:
+    """Return which candidates of a block `[B, T]` a kept one, among `kept [B, M]`, suppresses."""
+    index = ops.maximum(kept, 0)
+    boxes, classes = pick(candidates.boxes, index), pick(candidates.classes[..., None], index)
+    same = (kept >= 0)[..., None] & (classes == block.classes[:, None])
+    return ops.any(same & (iou(boxes, block.boxes) > iou_threshold), axis=1)
+
+
+def _greedy(block: Candidates, alive: Tensor, iou_threshold: float) -> Tensor:
+    """Return which of the candidates `alive [B, T]` of a block greedy NMS keeps.
+
+    One is kept if none that is kept suppresses it. Applied to all at once, again and again, that rule ends where
+    greedy NMS does: after n rounds at the latest the first n are right.
+    """
+    order = ops.arange(BLOCK, dtype="int32")
+    same = block.classes[:, :, None] == block.classes[:, None]
+    suppresses = (order[:, None] < order) & same & (iou(block.boxes, block.boxes) > iou_threshold)  # [B, T, T]
+
+    def changed(before: Tensor, kept: Tensor) -> Tensor:
+        return ops.any(before != kept)
+
+    def again(before: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        return kept, alive & ~ops.any(suppresses & kept[:, :, None], axis=1)
+
+    return ops.while_loop(changed, again, (ops.zeros_like(alive), alive))[1]
 
 
 def _take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:

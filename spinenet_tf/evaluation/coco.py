@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +41,22 @@ class Evaluation:
         return {name: _json(getattr(self, name)) for name in METRICS} | {"per_class": per_class}
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the search for cyclic garbage, which a row for each detection sets off again and again.
+
+    Nothing here makes cycles, and the search takes more than half of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_collector_paused()
 def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evaluation:
     """Measure detections against a data set, crowds and all, as COCO does.
 

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from PIL import Image
 
-from spinenet_tf.data.dataset import Example
+from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, Example
 from spinenet_tf.evaluation.confusion import Matches
 from spinenet_tf.evaluation.page import element, picture
 
@@ -78,7 +78,7 @@ def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.nd
     from spinenet_tf.visualize import MIN_SIDE, draw_detections
 
     example, found = judged.example, judged.detections
-    image = Image.fromarray(read_image(example.path))
+    image = Image.fromarray(read_image(example.path, PILLOW_MAX_PIXELS))  # as evaluation has done
     # Shrunk before it is drawn on, so that labels stay readable.
     scale = min(1.0, MIN_SIDE / min(image.size))
     small = np.asarray(image.resize([max(1, round(side * scale)) for side in image.size]))

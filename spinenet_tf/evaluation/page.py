@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
+
+from spinenet_tf.writing import made, write_whole
 
 STYLE = """
 :root { color-scheme: light; }
@@ -90,9 +90,6 @@ def write_page(folder: Path, title: str, generator: str, body: Iterable[Element]
     head.append(element("meta", name="viewport", content="width=device-width, initial-scale=1"))
     head.extend([element("title", title), element("style", STYLE)])
     page = tostring(element("html", head, element("body", *body), lang="en"), encoding="utf-8", method="html")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workplace:
-        part = Path(workplace, "index.html")
-        part.write_bytes(b"<!DOCTYPE html>\n" + page)
-        folder.mkdir(exist_ok=True)
-        os.replace(part, folder / part.name)
+    with made(folder):
+        write_whole(folder / "index.html", b"<!DOCTYPE html>\n" + page)
     return folder / "index.html"

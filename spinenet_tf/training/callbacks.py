@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
@@ -22,22 +23,39 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
+from spinenet_tf.writing import write_whole
 
 
-class CocoEvaluation(keras.callbacks.Callback):
-    """Add COCO's numbers on a data set to the logs as `val_AP`, ... after every so many epochs, and after the last."""
+class Evaluation(keras.callbacks.Callback):
+    """Add what `measure` returns to the logs after every so many epochs, and after the last."""
 
-    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
+    def __init__(self, every: int):
         super().__init__()
-        self.dataset, self.image_size, self.batch_size, self.every = dataset, image_size, batch_size, every
+        self.every = every
+
+    def measure(self) -> dict[str, float]:
+        """Measure the model as it is; the names begin with `val_`."""
+        raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
+        numbers = self.measure()
+        if logs is not None:
+            logs.update(numbers)
+
+
+class CocoEvaluation(Evaluation):
+    """Log COCO's numbers on a data set as `val_AP`, ..., but for those that are not defined there."""
+
+    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
+        super().__init__(every)
+        self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
+
+    def measure(self) -> dict[str, float]:
         found = detect_in_dataset(self.model.predict_on_batch, self.dataset, self.image_size, self.batch_size)
         numbers = evaluate(self.dataset, found).to_dict()
-        if logs is not None:
-            logs.update({f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None})
+        return {f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None}
 
 
 class DetectionImages(keras.callbacks.Callback):
@@ -63,13 +81,25 @@ class DetectionImages(keras.callbacks.Callback):
 
     def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
         predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
-        image, real = read_image(example.path), example.trainable
+        image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
         truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
         return truth, predictor.draw(image, predictor.detect(image))
 
 
+class CountBadImages(keras.callbacks.Callback):
+    """Add `bad_images` to the logs, where there are any: how many were left out until now."""
+
+    def __init__(self, bad: BadImages):
+        super().__init__()
+        self.bad = bad
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None and len(self.bad):
+            logs["bad_images"] = len(self.bad)
+
+
 class JsonLog(keras.callbacks.Callback):
-    """Append one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
+    """Add one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
 
     def __init__(self, path: Path, clock: Clock):
         super().__init__()
@@ -79,8 +109,8 @@ class JsonLog(keras.callbacks.Callback):
         row: dict[str, Any] = {"epoch": epoch + 1, "step": self.clock.step}
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        rows = self.path.read_text() if self.path.exists() else ""
+        write_whole(self.path, rows + json.dumps(row) + "\n")  # whole, so that a full disk leaves no half line
 
 
 class SaveBest(keras.callbacks.Callback):

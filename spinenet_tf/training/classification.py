@@ -10,10 +10,12 @@ import keras
 from keras import ops
 
 from spinenet_tf.classification import Classifier
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
+from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
-from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.recipe import check_classes, prepare
 from spinenet_tf.training.run import Run, build_classifier
 
@@ -32,17 +34,18 @@ def train_classifier(
         raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
     run = Run(folder)
     run.check(resume=resume, overwrite=overwrite)
-    training, validation = _read_data(config)
+    bad = BadImages(config.own_images().max_bad_images)
+    training, validation = _read_data(config, bad)
     config = config.model_copy(update={"class_names": training.class_names})
     data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
     classifier = prepare(config, build_classifier, steps)
     compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
-    options = (config.seed, data.flip, data.area, data.colours(), data.cache)
-    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
-    measures = [ClassificationEvaluation(validation, config)]
-    task = Task(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, config.seed, bad=bad)
+    batches = partial(batches, **data.options())
+    measures = [CountBadImages(bad), ClassificationEvaluation(validation, config)]
+    course = Course(classifier, lambda step: batches(start_step=step), steps, measures, monitor="val_top1")
     with data_errors():
-        fit(task, run, config, resume=resume, overwrite=overwrite)
+        fit(course, run, config, resume=resume, overwrite=overwrite)
     return classifier
 
 
@@ -79,29 +82,26 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return super().get_config() | {"label_smoothing": self.label_smoothing}
 
 
-class ClassificationEvaluation(keras.callbacks.Callback):
-    """Add `val_top1` and `val_top5` to the logs after every so many epochs, and after the last."""
+class ClassificationEvaluation(Evaluation):
+    """Log `val_top1` and `val_top5` on a data set."""
 
     def __init__(self, dataset: ClassificationDataset, config: TrainConfig):
-        super().__init__()
+        super().__init__(config.evaluate_every)
         self.dataset, self.config = dataset, config
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if (epoch + 1) % self.config.evaluate_every and epoch + 1 != self.params["epochs"]:
-            return
+    def measure(self) -> dict[str, float]:
         options = (self.config.model.image_size, self.config.own_images().centre, self.config.evaluation_batch_size)
         measured = classify_dataset(self.model.predict_on_batch, self.dataset, *options)
-        if logs is not None:
-            logs.update({"val_top1": measured.top1, "val_top5": measured.top5})
+        return {"val_top1": measured.top1, "val_top5": measured.top5}
 
 
-def _read_data(config: TrainConfig) -> tuple[ClassificationDataset, ClassificationDataset]:
-    """Return training and validation data that fit each other, the config and their image files."""
+def _read_data(config: TrainConfig, bad: BadImages) -> tuple[ClassificationDataset, ClassificationDataset]:
+    """Return training and validation data that fit each other, the config and their image files; as `recipe` does."""
     from spinenet_tf.data.classification import check_images
 
     data = config.own_images()
-    training, validation = data.train.read("train"), data.val.read("val")
+    training, validation = data.read("train"), data.read("val")
     check_classes(config, training.class_names, validation.class_names)
-    check_images(training)
+    check_images(training, bad)
     check_images(validation)
     return training, validation

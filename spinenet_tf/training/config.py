@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -9,10 +10,29 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
+from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
+from spinenet_tf.data.problems import Problems
 from spinenet_tf.family import variant
-from spinenet_tf.training.schema import Count, Positive, Share, Side, Strict
+from spinenet_tf.training.document import DEEPEST, DocumentError, parse_yaml, read_yaml
+from spinenet_tf.training.overrides import Overrides
+from spinenet_tf.training.schema import (
+    Below1,
+    Count,
+    Fraction,
+    Natural,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    Side,
+    Strict,
+)
 from spinenet_tf.training.sources import ImageSource, Source
+
+_SHOWN = 20  # faults that an error lists
+_LONGEST_CHAIN = 8  # configs, each the base of the one before
 
 
 class ConfigError(ValueError):
@@ -24,7 +44,7 @@ class ModelConfig(Strict):
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
-    overrides: dict[str, Any] = Field(default_factory=dict)
+    overrides: Overrides = Field(default_factory=dict)  # type: ignore[assignment]
 
     @field_validator("name")
     @classmethod
@@ -37,14 +57,20 @@ class _Variation(Strict):
     """How images are varied in training, whatever the task."""
 
     flip: bool = True
-    color_jitter: float = Field(default=0.0, ge=0, le=1)  # of brightness, contrast, saturation and hue
-    rand_augment: int = Field(default=0, ge=0)  # operations of RandAugment per image, those that change colours
-    magnitude: float = Field(default=0.5, ge=0, le=1)  # of these operations
+    color_jitter: Fraction = 0.0  # of brightness, contrast, saturation and hue
+    rand_augment: Natural = 0  # operations of RandAugment per image, those that change colours
+    magnitude: Fraction = 0.5  # of these operations
     cache: bool = False  # keep the decoded images in memory
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # of an image: larger ones are bad
+    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # share that training leaves out before it stops
 
     def colours(self) -> Colours:
         """Return how colours vary."""
         return Colours(self.color_jitter, self.rand_augment, self.magnitude)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `training_batches` that are set here."""
+        return {"flip": self.flip, "cache": self.cache, "colours": self.colours()}
 
 
 class DataConfig(_Variation):
@@ -53,8 +79,15 @@ class DataConfig(_Variation):
     train: Source
     val: Source
     scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
-    mosaic: float = Field(default=0.0, ge=0, le=1)  # share of inputs that are made of four images
+    mosaic: Fraction = 0.0  # share of inputs that are made of four images
     max_boxes: Count = 100
+
+    def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> DetectionDataset:
+        """Read the data set of a split, without its bad images if there is a place to note them."""
+        return getattr(self, split).read(split, Problems(max_pixels=self.max_pixels, bad_images=bad))
+
+    def options(self) -> dict[str, Any]:
+        return super().options() | {"scale": self.scale, "mosaics": self.mosaic, "max_boxes": self.max_boxes}
 
 
 class ImageDataConfig(_Variation):
@@ -64,7 +97,14 @@ class ImageDataConfig(_Variation):
     val: ImageSource
     area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
     centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: Below1 = 0.0
+
+    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
+        """Read the data set of a split."""
+        return replace(getattr(self, split).read(split), max_pixels=self.max_pixels)
+
+    def options(self) -> dict[str, Any]:
+        return super().options() | {"area": self.area}
 
 
 def _task_of(data: Any) -> str:
@@ -86,13 +126,13 @@ class OptimizerConfig(Strict):
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.28  # at a batch of 256; scaled linearly to the batch
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
+    momentum: Below1 = 0.9  # of sgd
     schedule: Literal["step", "cosine"] = "step"
     decay_epochs: tuple[Count, ...] = (30, 10)  # of "step": x 0.1 for so many last epochs, then again
-    warmup_steps: int = Field(default=2000, ge=0)
-    warmup_from: float = Field(default=0.0067, ge=0)  # first learning rate, also at a batch of 256
+    warmup_steps: Natural = 2000
+    warmup_from: NotNegative = 0.0067  # first learning rate, also at a batch of 256
     clip_global_norm: Positive | None = 10.0
-    ema: float | None = Field(default=None, gt=0, lt=1)  # momentum of the averaged weights
+    ema: Annotated[Positive, Field(lt=1)] | None = None  # momentum of the averaged weights
     accumulate: Count = 1  # batches whose gradients make one update, which the schedule counts
 
 
@@ -112,15 +152,16 @@ class TrainConfig(Strict):
     weights: Path | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
     freeze: tuple[str, ...] = ()  # patterns of layers' names that are not trained; "backbone" is all of it
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    quantization: Literal["int8"] | None = None  # train the weights for an int8 export: see docs/phones.md
     steps_per_epoch: Count | None = None  # default: as many batches as the images fill
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
     early_stopping: Count | None = None  # evaluations in a row without a new best
     checkpoint_every: Count = 1000  # steps; and at the end of each epoch
-    log_images: int = Field(default=4, ge=0)  # shown in TensorBoard, ground truth beside detections
+    log_images: Natural = 4  # shown in TensorBoard, ground truth beside detections
     distribution: Literal["mirrored", "data_parallel"] | None = None  # many devices: see docs/distributed.md
     deterministic: bool = False  # on a GPU: the same numbers in every run, by slower kernels
-    seed: int = 0
+    seed: Seed = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
 
     @model_validator(mode="after")
@@ -129,6 +170,11 @@ class TrainConfig(Strict):
             raise ValueError(f"data.scale is (smallest, largest). Received: {self.data.scale}")
         if isinstance(self.data, ImageDataConfig) and self.data.area[0] > self.data.area[1]:
             raise ValueError(f"data.area is (smallest, largest). Received: {self.data.area}")
+        if self.quantization and (self.weights is None or self.task != "detection" or self.precision != "float32"):
+            raise ValueError(
+                "quantization fine-tunes a detector in float32: give weights. "
+                f"Received: weights={self.weights}, task={self.task}, precision={self.precision}"
+            )
         if self.data and (self.task == "classification") != isinstance(self.data, ImageDataConfig):
             raise ValueError(f"The data are not for this task. Received: task={self.task}. {_SOURCES}")
         return self
@@ -164,9 +210,9 @@ def find_config(name: str) -> Path:
         ConfigError: it is neither; the message lists what is shipped.
     """
     shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("spinenet_tf.configs").iterdir()}
-    if name in shipped and not Path(name).is_file():
+    if name in shipped and not _is_file(Path(name)):
         return Path(str(shipped[name]))
-    if not Path(name).is_file():
+    if not _is_file(Path(name)):
         names = sorted(name for name, entry in shipped.items() if entry.name.endswith(".yaml"))
         raise ConfigError(f"There is no config {name}. Shipped are: {', '.join(names)}.")
     return Path(name)
@@ -185,28 +231,51 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainCo
     values = _read_values(path)
     for override in overrides or []:
         apply_override(values, override)
+    return make_config(values, path)
+
+
+def make_config(values: dict[str, Any], source: object) -> TrainConfig:
+    """Return the config of these values.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong type or out of range: all of them, and where
+            they come from.
+    """
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {'; '.join(map(_fault, error.errors()))}") from error
+        faults = [_fault(fault) for fault in error.errors(include_url=False)]
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise ConfigError(f"{source}: {'; '.join(faults[:_SHOWN] + more)}") from error
 
 
 def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return a file's values over those of its base; `readers` are the files that led here."""
-    if path in readers:
+    if len(readers) == _LONGEST_CHAIN or any(_is_same(path, reader) for reader in readers):
         raise ConfigError(f"{path} is its own base, by way of {', '.join(map(str, readers))}.")
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(f"There is no config {path}." + (f" It is the base of {readers[-1]}." if readers else ""))
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        values = read_yaml(path)
+    except DocumentError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a config: it holds no keys.")
     base = values.pop("base", None)
     if base is None:
         return values
     return _joined(_read_values(path.parent / str(base), (*readers, path)), values)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return _is_file(path) and path.samefile(other)
 
 
 def _joined(base: Any, values: Any) -> Any:
@@ -218,7 +287,7 @@ def _joined(base: Any, values: Any) -> Any:
 def _fault(fault: Any) -> str:
     """Return where a value is wrong, and why, in the config's own terms."""
     place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("("))
-    message = fault["msg"].removeprefix("Value error, ")
+    message = " ".join(fault["msg"].removeprefix("Value error, ").split())[:1000]  # it may repeat the value
     return f"{place}: {message}" if place else message
 
 
@@ -232,11 +301,13 @@ def apply_override(values: Any, override: str) -> None:
     if not equals:
         raise ConfigError(f"An override has the form key=value. Received: {override!r}")
     *parents, last = key.split(".")
+    if len(parents) >= DEEPEST:
+        raise ConfigError(f"A key is at most {DEEPEST} levels deep. Received: {override[:40]!r}")
     for parent in parents:
         values = values.setdefault(parent, {}) if isinstance(values, dict) else None
     if not isinstance(values, dict):
         raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The value of {key} is not YAML. Received: {override!r}") from error
+        values[last] = parse_yaml(text)
+    except DocumentError as error:
+        raise ConfigError(f"The value of {key} is not YAML. Received: {override[:80]!r}") from error

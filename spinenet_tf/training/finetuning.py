@@ -13,11 +13,12 @@ import keras
 import numpy as np
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import SpineNetModel, differences, read_architecture
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError
+from spinenet_tf.weights import differences, read_architecture
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,10 @@ def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> l
     """
     path = weights / "best.weights.h5" if weights.is_dir() else weights
     theirs = read_architecture(path)
-    donor = _rebuild(theirs, (None, None, 3))
+    try:
+        donor = _rebuild(theirs, (None, None, 3))
+    except Exception as error:  # whatever comes of an architecture that is none
+        raise ConfigError(f"weights: {path} describes no model that can be built: {error}") from error
     ours = model.architecture()
     if _graph(donor.architecture()) != _graph(ours):
         raise ConfigError(f"weights: {path} is of another graph, {theirs.get('backbone', theirs)['model']}.")

@@ -20,7 +20,7 @@ from spinenet_tf.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Task:
+class Course:
     """A compiled model and what it is trained on and measured by."""
 
     model: SpineNetModel
@@ -30,7 +30,7 @@ class Task:
     monitor: str  # what they log, and the higher the better: decides on the best weights and on early stopping
 
 
-def fit(task: Task, run: Run, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
+def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
     """Train a model to the end of the config's epochs, or go on with it, and leave its averaged weights in it.
 
     The run gets the config, the log, TensorBoard events, the best and the last weights, and states to resume from.
@@ -41,30 +41,30 @@ def fit(task: Task, run: Run, config: TrainConfig, *, resume: bool = False, over
         Preempted: SIGTERM came; the state was saved.
         RuntimeError: the loss or a weight is not finite; the run keeps the states before.
     """
-    model, clock, preemption = task.model, Clock(task.steps), Preemption()
+    model, clock, preemption = course.model, Clock(course.steps), Preemption()
     momentum, accumulate = config.optimizer.ema, config.optimizer.accumulate
     averages = WeightAverages(model, momentum, clock, accumulate) if momentum is not None else None
     state = TrainingState(run.states_folder, model, clock, averages.variables if averages else [])
     if resume:
         run.check_config(config)
         state.restore()
-    first = task.batches(clock.step)  # before anything is written: the data may be at fault
+    first = course.batches(clock.step)  # before anything is written: the data may be at fault
     if resume:
-        run.rewind_log(clock.epoch)
+        run.rewind(clock.epoch)
     else:
         run.create(config, overwrite=overwrite)
-    early = EarlyStopping(task.monitor, config.early_stopping, run.read_log())
-    best = SaveBest(run.weights_path, run.read_log(), task.monitor)
+    early = EarlyStopping(course.monitor, config.early_stopping, run.read_log())
+    best = SaveBest(run.weights_path, run.read_log(), course.monitor)
     last = keras.callbacks.ModelCheckpoint(run.last_weights_path, save_weights_only=True)
     with_averages = averages.in_model if averages else nullcontext
-    measured = AtEpochEnd([*task.measures, best, last], config.epochs, with_averages, preemption.interrupting)
+    measured = AtEpochEnd([*course.measures, best, last], config.epochs, with_averages, preemption.interrupting)
     board = keras.callbacks.TensorBoard(run.events_folder, write_graph=False)
     callbacks = [clock, *([averages] if averages else []), measured, JsonLog(run.log_path, clock), board, early]
     callbacks.append(SaveState(state, config.checkpoint_every, preemption))
     try:
         with preemption.noted():
             if not early.is_due():
-                _fit(task, first, clock, config.epochs, callbacks)
+                _fit(course, first, clock, config.epochs, callbacks)
     except Preempted:
         state.save()
         raise Preempted(f"Stopped by SIGTERM after step {clock.step}. Go on with --resume.") from None
@@ -72,20 +72,20 @@ def fit(task: Task, run: Run, config: TrainConfig, *, resume: bool = False, over
         averages.put_into_model()
 
 
-def _fit(task: Task, first: Any, clock: Clock, epochs: int, callbacks: list[keras.callbacks.Callback]) -> None:
+def _fit(course: Course, first: Any, clock: Clock, epochs: int, callbacks: list[keras.callbacks.Callback]) -> None:
     """Finish the epoch that the clock is in the middle of, then train all others."""
-    model, epoch, batches = task.model, clock.epoch, first
+    model, epoch, batches = course.model, clock.epoch, first
     model.stop_training = False
     if clock.batch:
-        left = task.steps - clock.batch
+        left = course.steps - clock.batch
         if left:
             model.fit(first, steps_per_epoch=left, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks)
         else:
             _end_epoch(model, epoch, callbacks)
         epoch += 1
-        batches = task.batches(epoch * task.steps)
+        batches = course.batches(epoch * course.steps)
     if epoch < epochs and not model.stop_training:
-        model.fit(batches, steps_per_epoch=task.steps, initial_epoch=epoch, epochs=epochs, callbacks=callbacks)
+        model.fit(batches, steps_per_epoch=course.steps, initial_epoch=epoch, epochs=epochs, callbacks=callbacks)
 
 
 def _end_epoch(model: keras.Model, epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:

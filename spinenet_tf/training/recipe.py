@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import keras
 
 from spinenet_tf.base import SpineNetModel
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training.callbacks import CocoEvaluation, DetectionImages
+from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
-from spinenet_tf.training.fitting import Task, fit
+from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
@@ -34,7 +36,8 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
 
     Raises:
         ConfigError: the model or the class names are not valid.
-        DataError: an annotation file or an image is at fault, or there is nothing to evaluate on.
+        DataError: an annotation file or an image to evaluate on is at fault, more of the images to train on than
+            `data.max_bad_images` are, or there is nothing to evaluate on.
         RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
     Run(folder).check(resume=resume, overwrite=overwrite)
@@ -47,23 +50,24 @@ def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> R
     from spinenet_tf.data.pipeline import data_errors, training_batches
 
     with first_ahead():
-        training, validation = _read_data(config)
+        bad = BadImages(config.own_data().max_bad_images)
+        training, validation = _read_data(config, bad)
     config = config.model_copy(update={"class_names": training.class_names})
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
     detector = prepare(config, build_detector, steps)
-    data = config.own_data()
-    options = (config.seed, data.flip, data.scale, data.max_boxes, data.cache)
-    batches = partial(training_batches, training, config.model.image_size, config.batch_size, *options)
-    batches = partial(batches, colours=data.colours(), mosaics=data.mosaic, share=share())
-    measures = make_measures(run, config, validation)
-    task = Task(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
+    batches = partial(training_batches, training, config.model.image_size, config.batch_size, config.seed, bad=bad)
+    batches = partial(batches, share=share(), **config.own_data().options())
+    measures = [CountBadImages(bad), *make_measures(run, config, validation)]
+    course = Course(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
     with data_errors():
-        fit(task, run, config, resume=resume, overwrite=overwrite)
-    return detector
+        fit(course, run, config, resume=resume, overwrite=overwrite)
+    return detector.detector if isinstance(detector, QuantizationAware) else detector
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
-    """Build and compile the model of a config as its training begins: seed, devices, precision, weights, frozen layers.
+    """Build and compile the model of a config as its training begins.
+
+    Seed, devices, precision, weights, frozen layers and quantization are as the config says.
 
     Raises:
         ConfigError: as `build`, `scope`, `freeze` and `load_what_fits` do.
@@ -84,6 +88,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         if config.weights is not None:
             load_what_fits(model, config.weights, config.class_names)
         freeze(model, config.freeze)
+        model = QuantizationAware(model) if config.quantization else model
         model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
         model.optimizer.build(model.trainable_variables)
     return model
@@ -117,16 +122,19 @@ def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -
     return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
 
 
-def _read_data(config: TrainConfig) -> tuple[DetectionDataset, DetectionDataset]:
-    """Return training and validation data that fit each other, the config and their image files."""
+def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, DetectionDataset]:
+    """Return training and validation data that fit each other, the config and their image files.
+
+    Of the training data, bad images are noted, of the others they are errors.
+    """
     from spinenet_tf.data.pipeline import check_images
 
     data = config.own_data()
-    training, validation = data.train.read("train"), data.val.read("val")
+    training, validation = data.read("train", bad), data.read("val")
     check_classes(config, training.class_names, validation.class_names)
     if not any(example.trainable.any() for example in validation):
         raise DataError(f"{validation.name}: there are no objects to evaluate on.")
-    check_images(training)
+    check_images(training, bad)
     check_images(validation)
     return training, validation
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from spinenet_tf import models
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.writing import made, remove_leftovers, staged, write_whole
 
 
 class RunError(ValueError):
@@ -47,17 +48,20 @@ class Run:
         elif self.folder.exists() and not self._is_ours():
             raise RunError(f"{self.folder} is not a run folder, it is not overwritten.")
 
-    def create(self, config: TrainConfig, *, overwrite: bool = False) -> None:
-        """Make the folder, in place of an earlier run with `overwrite`, and write the resolved config into it.
+    def create(self, config: TrainConfig, *, overwrite: bool = False, model: SpineNetModel | None = None) -> None:
+        """Make the folder, in place of an earlier run with `overwrite`, with the resolved config and `model`'s weights.
 
         Raises:
             RunError: as `check` does.
+            WriteError: the disk is full or read only, or the user may not write here; an earlier run still stands.
         """
         self.check(overwrite=overwrite)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        _write_whole(self.config_path, config.to_yaml())
+        stage = staged(self.folder, overwrite=overwrite, replaces=lambda _: self._is_ours())
+        with made(self.folder.parent), stage as folder:
+            folder.mkdir()
+            (folder / self.config_path.name).write_text(config.to_yaml(), encoding="utf-8")
+            if model is not None:
+                model.save_weights(folder / self.weights_path.name)
 
     def check_config(self, config: TrainConfig) -> None:
         """Tell whether a training with `config` may go on here.
@@ -75,10 +79,15 @@ class Run:
         lines = self.log_path.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may have been cut off
 
-    def rewind_log(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs: training was cut off before the state after others was saved."""
+    def rewind(self, epochs: int) -> None:
+        """Keep the log of the first `epochs` epochs: training was cut off before the state after others was saved.
+
+        What it was writing when it was cut off is removed.
+        """
         rows = [row for row in self.read_log() if row["epoch"] <= epochs]
-        _write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
+        for folder in (self.folder, self.states_folder):
+            remove_leftovers(folder)
 
     def config(self) -> TrainConfig:
         """Read the resolved config.
@@ -120,12 +129,6 @@ class Run:
             return self.folder.is_dir() and (not any(self.folder.iterdir()) or bool(self.config()))
         except ValueError:
             return False
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def build_detector(config: TrainConfig) -> RetinaNet:

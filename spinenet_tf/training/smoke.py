@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.config import DataConfig, ImageDataConfig, TrainConfig
 from spinenet_tf.training.sources import DigitImagesSource, DigitsSource
 
 SIZE = (64, 64)  # px
@@ -16,6 +16,20 @@ NET = {"width": 0.125, "alpha": 0.5, "repeats": 1, "endpoint": 8}
 HEAD = {"head_depth": 1, "head_width": 8, "anchor_size": 3.0}
 
 
+def _scenes(config: TrainConfig, folder: Path) -> DataConfig:
+    scenes = DigitsSource(digits=folder, scenes=BATCH * STEPS, size=SIZE)
+    return config.own_data().model_copy(update={"train": scenes, "val": scenes})
+
+
+def _digit_images(config: TrainConfig, folder: Path) -> ImageDataConfig:
+    images = DigitImagesSource(digit_images=folder, scenes=8)  # of which each class has an image
+    return config.own_images().model_copy(update={"train": images, "val": images})
+
+
+# By task: what is overridden of the model, and the data.
+SMALLEST = {"detection": (NET | HEAD, _scenes), "classification": (NET, _digit_images)}
+
+
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
     """Return the config at a size that runs in seconds, its images digits that are written to `folder`.
 
@@ -25,13 +39,14 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
         ConfigError: the config has no data.
     """
     model, optimizer = config.model, config.optimizer
-    sizes = NET | HEAD if config.task == "detection" else NET
+    sizes, digits = SMALLEST[config.task]
     warmup = min(optimizer.warmup_steps, 1)
     return config.model_copy(
         update={
             "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
-            "data": _digits(config, folder),
+            "data": digits(config, folder),
             "weights": None,  # they are of a wider net
+            "quantization": None,  # it begins with trained weights
             "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH * STEPS,
@@ -40,12 +55,3 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
             "epochs": 1,
         }
     )
-
-
-def _digits(config: TrainConfig, folder: Path):
-    if config.task == "classification":
-        # Of eight scenes each class has an image.
-        images = DigitImagesSource(digit_images=folder, scenes=8)
-        return config.own_images().model_copy(update={"train": images, "val": images})
-    scenes = DigitsSource(digits=folder, scenes=BATCH * STEPS, size=SIZE)
-    return config.own_data().model_copy(update={"train": scenes, "val": scenes})

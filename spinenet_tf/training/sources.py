@@ -1,4 +1,7 @@
-"""Where a config's images come from: one key tells the format, and `read` gives the data set."""
+"""Where a config's images come from: one key tells the format, and `read` gives the data set.
+
+`problems` decide what a fault does; without them it is a DataError.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Tag
 
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.training.schema import Count, Strict
+from spinenet_tf.data.problems import Problems
+from spinenet_tf.training.schema import Count, Seed, Strict
 
 
 class CocoSource(Strict):
@@ -17,11 +21,11 @@ class CocoSource(Strict):
     annotations: Path
     images: Path
 
-    def read(self, split: str) -> DetectionDataset:
+    def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
         from spinenet_tf.data.coco import read_coco
 
-        return read_coco(self.annotations, self.images)
+        return read_coco(self.annotations, self.images, problems)
 
 
 class DigitsSource(Strict):
@@ -30,14 +34,14 @@ class DigitsSource(Strict):
     digits: Path
     scenes: Count
     classes: Literal[1, 10] = 10
-    seed: int = 0
+    seed: Seed = 0
     size: tuple[Count, Count] = (128, 160)  # of a scene in px, about
 
-    def read(self, split: Literal["train", "val"]) -> DetectionDataset:
+    def read(self, split: Literal["train", "val"], problems: Problems | None = None) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
         from spinenet_tf.data.digits import read_digits
 
-        return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size)
+        return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size, problems)
 
 
 class TfrecordSource(Strict):
@@ -46,11 +50,11 @@ class TfrecordSource(Strict):
     tfrecords: Path
     categories: Path | None = None  # JSON with a list "categories"; default: categories.json beside the files
 
-    def read(self, split: str) -> DetectionDataset:
+    def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
         from spinenet_tf.data.tfrecord import read_tfrecord
 
-        return read_tfrecord(self.tfrecords, self.categories)
+        return read_tfrecord(self.tfrecords, self.categories, problems)
 
 
 class YoloSource(Strict):
@@ -59,11 +63,11 @@ class YoloSource(Strict):
     yolo: Path
     split: str | None = None  # a key of data.yaml; default: "train" or "val", as the config uses it
 
-    def read(self, split: str) -> DetectionDataset:
+    def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set."""
         from spinenet_tf.data.yolo import read_yolo
 
-        return read_yolo(self.yolo, self.split or split)
+        return read_yolo(self.yolo, self.split or split, problems)
 
 
 class VocSource(Strict):
@@ -72,11 +76,11 @@ class VocSource(Strict):
     voc: Path
     split: str | None = None  # a list in ImageSets/Main; default: all images
 
-    def read(self, split: str) -> DetectionDataset:
+    def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the field of that name."""
         from spinenet_tf.data.voc import read_voc
 
-        return read_voc(self.voc, self.split)
+        return read_voc(self.voc, self.split, problems)
 
 
 class TfdsSource(Strict):
@@ -86,11 +90,11 @@ class TfdsSource(Strict):
     split: str  # such as "train" or "train[:10%]"
     data_dir: Path | None = None
 
-    def read(self, split: str) -> DetectionDataset:
+    def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the field of that name."""
         from spinenet_tf.data.tfds import read_tfds
 
-        return read_tfds(self.tfds, self.split, self.data_dir)
+        return read_tfds(self.tfds, self.split, self.data_dir, problems)
 
 
 def _kind_of_source(source: Any) -> str:
@@ -127,7 +131,7 @@ class DigitImagesSource(Strict):
 
     digit_images: Path
     scenes: Count  # that the digits are cut out of: three or four of each
-    seed: int = 0
+    seed: Seed = 0
 
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
         """Write the images if needed, and read them as an image folder."""

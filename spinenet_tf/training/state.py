@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from spinenet_tf.training.clock import Clock
+from spinenet_tf.writing import made, staged
 
 logger = logging.getLogger(__name__)
 
 KEPT = 2  # states: a newest one that is damaged leaves the one before
+_Header = tuple[tuple[int, ...], str]  # shape and dtype
 _NAME = re.compile(r"epoch-(\d+)-batch-(\d+)-([0-9a-f]{64})\.npz")
 
 
@@ -45,7 +47,6 @@ class TrainingState:
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
                 raise RuntimeError(f"{variable.path} is not finite after step {self.clock.step}.")
-        self.folder.mkdir(exist_ok=True)
         clock = self.clock
         position = np.array([clock.epoch, clock.batch, clock.steps])
         path = _write(self.folder, f"epoch-{clock.epoch:05}-batch-{clock.batch:08}", arrays | {"position": position})
@@ -70,13 +71,21 @@ class TrainingState:
         return False
 
     def _load(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        epoch, batch, steps = (int(number) for number in arrays.pop("position"))
         variables = self._numbered()
-        shapes = {key: tuple(array.shape) for key, array in arrays.items()}
-        if shapes != {key: tuple(variable.shape) for key, variable in variables.items()}:
-            raise StateError(f"{path} is the state of another model or optimizer.")
+        expected: dict[str, _Header] = {
+            key: (tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype))
+            for key, variable in variables.items()
+        }
+        try:
+            found = _headers(path)
+            position = found.pop("position")
+            if found != expected or position[0] != (3,):
+                raise ValueError("its arrays are of another model or optimizer")
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            epoch, batch, steps = (int(number) for number in arrays.pop("position"))
+        except Exception as error:  # of zipfile and NumPy: the hash in its name is right, yet it is no state of ours
+            raise StateError(f"{path} is not a state of this training: {error}") from error
         if steps != self.clock.steps:
             raise StateError(f"{path} had {steps} steps in an epoch, now there are {self.clock.steps}: other data?")
         for key, variable in variables.items():
@@ -88,6 +97,19 @@ class TrainingState:
         return {f"{index:05}": variable for index, variable in enumerate(self.variables)}
 
 
+def _headers(path: Path) -> dict[str, _Header]:
+    """Return what the arrays of a file are said to be, reading none: a small file may declare a huge one."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            found[name.removesuffix(".npy")] = (shape, dtype.name)
+    return found
+
+
 def _states(folder: Path) -> list[Path]:
     """Return the files, the newest first."""
     found = ((_NAME.fullmatch(path.name), path) for path in folder.glob("*.npz"))
@@ -95,18 +117,10 @@ def _states(folder: Path) -> list[Path]:
 
 
 def _write(folder: Path, stem: str, arrays: dict[str, np.ndarray]) -> Path:
-    part = folder / "state.part"
-    with part.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    path = folder / f"{stem}-{_digest(part)}.npz"
-    os.replace(part, path)
-    if hasattr(os, "O_DIRECTORY"):  # a rename is durable when its folder is
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(handle)
-        os.close(handle)
-    return path
+    with made(folder), staged(folder / f"{stem}.npz") as part:
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+        named = part.rename(part.with_name(f"{stem}-{_digest(part)}.npz"))
+    return folder / named.name
 
 
 def _digest(path: Path) -> str:

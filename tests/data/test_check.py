@@ -109,7 +109,7 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
         (file, "image 9", "the id is used twice", True),
         (file, "image 10", "the image folder has no such file", True),
         (file, "image 12", "sizes must be positive integers", True),
-        (file, "image 13", "image ids are integers", True),
+        (file, "image at 7", "image ids are integers", True),
         (file, "image 14", "the file name leads out", True),
         (file, "annotation 101", "a box is four finite numbers", True),
         (file, "annotation 102", "the box has no area inside its image", False),

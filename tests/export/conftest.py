@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,12 @@ def stir(model: keras.Model) -> keras.Model:
         elif "predictor" in weight.path:
             weight.assign(random.normal(0.0, 0.3, weight.shape))
     return model
+
+
+@pytest.fixture(scope="session")
+def stirred() -> Callable:
+    """Return `stirred(model)`, see `stir`."""
+    return stir
 
 
 @pytest.fixture(scope="session")

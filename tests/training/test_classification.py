@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from spinenet_tf.classify import is_classifier, load_classifier
+from spinenet_tf.classify import load_classifier
 from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.tasks import TASKS, task_of
 from spinenet_tf.training.classification import SmoothedCrossentropy, train_classifier
 from spinenet_tf.training.config import ConfigError, read_config
 from spinenet_tf.training.run import Run
@@ -45,7 +46,7 @@ def test_a_run_holds_what_a_detectors_does(run: Path, tiny_model) -> None:
     rows = Run(run).read_log()
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all({"loss", "top1", "top5", "val_top1", "val_top5"} <= row.keys() for row in rows)
-    assert is_classifier(run)
+    assert task_of(run) is TASKS["classification"]
     assert Run(run).config().class_names == tuple("0123456789")
     best = load_classifier(run).evaluate(Run(run).config().own_images().val.read("val"))
     assert best.top1 == pytest.approx(max(row["val_top1"] for row in rows))

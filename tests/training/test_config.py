@@ -87,6 +87,7 @@ def test_overrides_are_yaml_and_the_last_one_counts(path: Path) -> None:
         ("optimizer.learning_rate=.inf", r"mine.yaml: optimizer.learning_rate: .* finite number$"),
         ("batch_size=0", r"mine.yaml: batch_size: "),
         ("precision=float16", r"mine.yaml: precision: .*'mixed_float16'$"),
+        ("quantization=int8", r"mine.yaml: quantization fine-tunes a detector in float32: give weights. Received: "),
         ("optimizer.accumulate=0", r"mine.yaml: optimizer.accumulate: .* greater than or equal to 1$"),
         ("early_stoping=3", r"mine.yaml: Unknown key 'early_stoping'. Did you mean 'early_stopping'\?"),
         ("epochs", r"An override has the form key=value. Received: 'epochs'$"),

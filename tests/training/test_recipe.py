@@ -85,9 +85,9 @@ def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_bad_override_of_the_model_is_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
-    config = read("model.overrides={max_level: 5, activation: rulu}")
-    refuse(config, tmp_path / "run", ConfigError, "model: .*'rulu'")
+def test_an_override_that_the_graph_cannot_follow_is_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
+    config = read("model.overrides={max_level: 6}")
+    refuse(config, tmp_path / "run", ConfigError, "model: tiny outputs the levels .*max_level=6")
     assert not (tmp_path / "run").exists()
 
 

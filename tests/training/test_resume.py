@@ -55,8 +55,8 @@ class SignalAt(keras.callbacks.Callback):
 def signal_at(patch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
     fit = fitting._fit
 
-    def fit_with_signal(task, first, clock, epochs, callbacks):
-        fit(task, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
+    def fit_with_signal(course, first, clock, epochs, callbacks):
+        fit(course, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
 
     patch.setattr(fitting, "_fit", fit_with_signal)
 
@@ -141,3 +141,25 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
         stored = [one.load(one.folder / name)[0].get_weights() for one in (run, whole)]
         for mine, other in zip(*stored, strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_for_integers_resumes_exactly(
+    tmp_path: Path, tiny_model, tiny_run, write_config, monkeypatch
+) -> None:
+    """The ranges of the activations are part of the state; what comes out are weights of the detector itself."""
+    monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
+    config = read_config(write_config(tmp_path), [*OVERRIDES, f"weights={tiny_run}", "quantization=int8"])
+    run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")
+    expected = recipe.train(config, whole.folder)
+    with monkeypatch.context() as patch:
+        signal_at(patch, STEPS - 1, signal.SIGTERM)
+        with pytest.raises(Preempted):
+            recipe.train(config, run.folder)
+    resumed = recipe.train(config, run.folder, resume=True)
+    assert type(resumed) is RetinaNet
+    for mine, other in zip(resumed.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert rows(run) == rows(whole)
+    begun, tuned = (one.load()[0].get_weights() for one in (Run(tiny_run), run))
+    assert any((before != after).any() for before, after in zip(begun, tuned, strict=True))

@@ -93,7 +93,7 @@ def test_a_run_without_weights_does_not_load(run: Run) -> None:
 
 def test_the_log_is_rewound_to_the_epochs_whose_weights_were_saved(run: Run) -> None:
     run.log_path.write_text("".join(json.dumps({"epoch": epoch, "loss": 0.5}) + "\n" for epoch in (1, 2, 3)))
-    run.rewind_log(2)
+    run.rewind(2)
     assert run.read_log() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.5}]
 
 

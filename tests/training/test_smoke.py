@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
-from spinenet_tf.cli import train_config
 from spinenet_tf.family import VARIANTS
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.run import Run
 from spinenet_tf.training.smoke import smoke
@@ -63,7 +63,7 @@ def train(tmp_path_factory, least_family) -> Callable[[TrainConfig], Run]:
         key = config.to_yaml().replace(f"name: {config.model.name}\n", f"name: {graph}\n")
         if key not in runs:
             runs[key] = Run(tmp_path_factory.mktemp("smoke") / "run")
-            train_config(config, runs[key].folder)
+            TASKS[config.task].train(config, runs[key].folder)
         return runs[key]
 
     return carry_out

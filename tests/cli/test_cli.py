@@ -206,7 +206,9 @@ MISTAKES = {
     "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms',)",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",
     "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
-    "export {run} --no-nms": "The format tflite has the options ('target', 'inputs', 'outputs'). Received: ['nms']",
+    "export {run} --no-nms": (
+        "The format tflite has the options ('target', 'inputs', 'outputs', 'keep_float'). Received: ['nms']"
+    ),
     "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
     "predict images --model {run} --threshold 2": "Invalid value for '--threshold'",
     # What is in the way, or missing.

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spinenet_tf import cli, dataset_cli
+from spinenet_tf import cli
+from spinenet_tf.cli import dataset
 from spinenet_tf.data.digits import write_digits
 
 COMMANDS = ("check", "convert", "show")
@@ -47,7 +48,7 @@ def test_every_command_has_help_with_an_example(command, name: str) -> None:
 
 
 def test_no_command_is_left_out_here() -> None:
-    names = [info.name or info.callback.__name__ for info in dataset_cli.app.registered_commands]
+    names = [info.name or info.callback.__name__ for info in dataset.app.registered_commands]
     assert sorted(COMMANDS) == sorted(names)
 
 

@@ -1,4 +1,4 @@
-"""The commands `spinenet-tf dataset ...`."""
+"""`spinenet-tf dataset ...`: commands for data sets of any format."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from spinenet_tf.cli.options import AsJson, Overwrite
+from spinenet_tf.cli.terminal import console
+from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS
+
 app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
-console = Console()
 
 IMAGES_PER_SHARD = 1000
 
@@ -37,7 +40,10 @@ def check(
     model: Annotated[str, typer.Option(help="Whose anchors are compared with the boxes.")] = "spinenet_49",
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
     headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers alone, much faster.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(help="Of an image; more is a problem.", min=1, max=PILLOW_MAX_PIXELS)
+    ] = MAX_PIXELS,
+    as_json: AsJson = False,
 ) -> None:
     """Print statistics, and every problem with its file and id.
 
@@ -49,7 +55,7 @@ def check(
     from spinenet_tf.tables import statistics_table
 
     progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
-    report = carry_out(source, images, split, model, image_size, not headers, progress)
+    report = carry_out(source, images, split, model, image_size, not headers, progress, max_pixels)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
@@ -105,7 +111,7 @@ def show(
     count: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
     columns: Annotated[int, typer.Option(min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Of which images.", min=0)] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw some of the images with their boxes on one sheet.
 

@@ -1,0 +1,119 @@
+"""Measure speed and memory beside TF Model Garden, and write benchmarks/results.json and results.md.
+
+    python -m benchmarks                        # everything, about half an hour on two quiet cores
+    python -m benchmarks --quick                # a subset, five minutes
+    python -m benchmarks --only training        # one work, or parts: --only "end to end"; results are merged
+    python -m benchmarks --list
+
+Each part is measured by itself; one that fails is named at the end, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+from benchmarks import (
+    assignment,
+    end_to_end,
+    evaluation,
+    inference,
+    input_pipeline,
+    peak,
+    plots,
+    postprocessing,
+    scaling,
+    startup,
+    training,
+)
+from benchmarks.contender import BUSY
+from benchmarks.measuring import Effort
+from benchmarks.results import Results
+from benchmarks.work import Part, Settings
+
+WORKS = (startup, inference, end_to_end, training, postprocessing, assignment, input_pipeline, evaluation, scaling)
+RESULTS = Path("benchmarks/results.json")
+QUICK = Effort(seconds=2.0, least=3, most=20)
+
+
+def main() -> int:
+    """Measure what was asked for; return the exit status."""
+    arguments = _parser().parse_args()
+    parts = [part for work in WORKS for part in work.parts(arguments.quick) if _is_wanted(part, arguments.only)]
+    if arguments.list or not parts:
+        print("\n".join(part.name for part in parts) or f"No part begins so. Received: --only {arguments.only}")
+        return 0 if parts else 2
+    results = Results(arguments.results)
+    effort = QUICK if arguments.quick else Effort()
+    if arguments.seconds is not None:
+        effort = replace(effort, seconds=arguments.seconds, least=arguments.least)
+    if arguments.busy:
+        os.environ[BUSY] = "1"
+    began = time.perf_counter()
+    peaks = peak.measure(effort)
+    _describe(results, peaks)
+    settings = Settings(effort, peaks, arguments.quick)
+    failed = [part.name for number, part in enumerate(parts) if not _carry_out(part, settings, results, number, parts)]
+    if arguments.plots:
+        plots.draw(results.rows, arguments.plots)
+    print(f"{len(parts) - len(failed)} of {len(parts)} parts in {time.perf_counter() - began:.0f} s; {results.path}")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], help="parts whose name begins so; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="a subset, with fewer rounds")
+    parser.add_argument("--list", action="store_true", help="show the parts and end")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file to merge into; a .md is beside it")
+    parser.add_argument("--plots", type=Path, help="folder for the plots of scaling")
+    parser.add_argument("--busy", action="store_true", help="count processor time, where others use the machine too")
+    parser.add_argument("--seconds", type=float, help="after which a comparison begins no further round")
+    parser.add_argument("--least", type=int, default=5, help="rounds of a comparison, with --seconds")
+    return parser
+
+
+def _is_wanted(part: Part, only: list[str]) -> bool:
+    return not only or any(part.name.startswith(name) for name in only)
+
+
+def _describe(results: Results, peaks: list[peak.Peak]) -> None:
+    rates = {f"{x.title}, {x.engine}": f"{2e-9 * x.rate:.0f}" for x in peaks}
+    load = os.getloadavg()[0]
+    results.machine = {**peak.describe(), "load when it began": round(load, 1), "matmul, GFLOP/s": rates}
+    results.machine |= {"commit": _commit(), "clock": "processor time" if os.environ.get(BUSY) else "elapsed time"}
+    results.write()
+    print(f"matmul, GFLOP/s: {rates}; load {load:.1f}", flush=True)
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
+def _carry_out(part: Part, settings: Settings, results: Results, number: int, parts: list[Part]) -> bool:
+    """Measure one part, show its rows as they come, and tell whether it went well."""
+    print(f"[{number + 1}/{len(parts)}] {part.name}", flush=True)
+    start, failure = time.perf_counter(), None
+    try:
+        for row in part.rows(settings):
+            results.add(row)
+            print(f"    {row}", flush=True)
+    except Exception as error:
+        logging.exception("%s failed", part.name)
+        failure = f"{type(error).__name__}: {error}"
+    results.end(part.name, time.perf_counter() - start, failure)
+    return failure is None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

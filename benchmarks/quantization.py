@@ -1,0 +1,119 @@
+"""Measure what quantization costs trained detectors in AP, on their own validation data, and hold it against the goals.
+
+    python benchmarks/quantization.py runs/lite runs/swish --keep box_predictor --keep "box_*"
+
+Of each run the table has Keras, every TFLite form, and int8 once more for each `--keep`, with those layers in float.
+Each is held against the AP of the run's own weights in Keras; the goal of int8 depends on the net, and on whether the
+run was trained for it (`quantization: int8`). Milliseconds are for the network alone, one thread, all forms of a run by
+turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.export import TFLiteModel, tflite
+from spinenet_tf.export.benchmark import time_calls
+from spinenet_tf.export.litert import CALIBRATED, QUANTIZATIONS
+from spinenet_tf.export.run import calibration_batches
+from spinenet_tf.export.verify import average_precision
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.run import Run
+from spinenet_tf.writing import write_whole
+
+GOALS = {"fp16": 0.001, "dynamic": 0.005}  # the most that AP may fall
+INT8_GOALS = {"trained for int8": 0.005, "lite": 0.01, "other": 0.02}
+REPEATS = 50
+
+
+def main() -> None:
+    """Measure the runs and print a table; with `--json` also write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of detectors' runs")
+    parser.add_argument("--keep", action="append", default=[], help="layers that one more int8 file keeps in float")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    arguments = parser.parse_args()
+    rows = [row for folder in arguments.runs for row in measure(folder, arguments.keep)]
+    Console(width=120).print(table(rows))
+    if arguments.json:
+        write_whole(arguments.json, json.dumps(rows, indent=1))
+
+
+def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a run: its forms with AP, what they lose against Keras, the goal, size and latency."""
+    detector, config = Run(folder).load()
+    precision = partial(precision_of, dataset=config.own_data().val.read("val"), config=config)
+    own = precision(detector.predict_on_batch)
+    rows: list[dict[str, Any]] = [{"run": folder.name, "form": "Keras", "AP": own, "lost": 0.0, "goal": None}]
+    calls = {}
+    with tempfile.TemporaryDirectory() as name:
+        for quantization, pattern in [*((x, None) for x in QUANTIZATIONS), *(("int8", x) for x in keep)]:
+            title = f"{quantization}, {pattern} in float" if pattern else quantization
+            path = Path(name, f"{len(rows)}.tflite")
+            try:
+                report = write(detector, config, path, quantization, [pattern] if pattern else [])
+            except ValueError as error:  # int16x8 with squeeze-and-excitation
+                print(f"{folder.name}, {title}: {error}")
+                continue
+            ap = precision(TFLiteModel(path).predict)
+            numbers = {"AP": ap, "lost": own - ap, "goal": goal_of(quantization, config), "bytes": report.size}
+            rows.append({"run": folder.name, "form": title, **numbers})
+            calls[title] = partial(TFLiteModel(path, num_threads=1).raw, np.zeros((1, *config.model.image_size, 3)))
+        times = time_calls(calls, REPEATS)
+    return [row | {"ms": float(np.median(times[row["form"]]))} if row["form"] in times else row for row in rows]
+
+
+def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str]):
+    """Export without the check of AP, which may fail here: it is what is measured."""
+    calibration = None
+    if quantization in CALIBRATED:
+        calibration = calibration_batches(config.own_data().train.read("train"), config)
+    return tflite(detector, path, quantization, calibration, config.class_names, keep_float=keep)
+
+
+def precision_of(predict, dataset: DetectionDataset, config: TrainConfig) -> float:
+    """Return COCO AP of what `predict` finds."""
+    return average_precision(predict, dataset, config.model.image_size, config.class_names or ())
+
+
+def trained_for_int8(config: TrainConfig) -> bool:
+    """Tell whether integers were imitated in training."""
+    return config.quantization == "int8"
+
+
+def goal_of(quantization: str, config: TrainConfig) -> float | None:
+    """Return the AP that a form may lose; 16-bit activations have no goal."""
+    if quantization != "int8":
+        return GOALS.get(quantization)
+    lite = config.model.name.endswith("_lite")
+    return INT8_GOALS["trained for int8" if trained_for_int8(config) else "lite" if lite else "other"]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Show the rows; a goal that is missed is marked."""
+    columns = ("AP", "AP lost", "goal", "", "MB", "ms")
+    shown = Table("run", "form", title="What quantization costs")
+    for column in columns:
+        shown.add_column(column, justify="right")
+    for row in rows:
+        goal = row["goal"]
+        met = "" if goal is None else "met" if row["lost"] <= goal else "missed"
+        size, latency = (f"{row[key] / unit:.2f}" if key in row else "" for key, unit in (("bytes", 1e6), ("ms", 1)))
+        numbers = (f"{row['AP']:.4f}", f"{row['lost']:.4f}", "" if goal is None else f"{goal}")
+        shown.add_row(row["run"], row["form"], *numbers, met, size, latency)
+    return shown
+
+
+if __name__ == "__main__":
+    main()

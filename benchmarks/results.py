@@ -1,0 +1,185 @@
+"""The rows that a run gives, merged into those of earlier runs, and the two files that show them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import median, spread
+from spinenet_tf.writing import write_whole
+
+GARDEN = "TF Model Garden"
+HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met", "of the limit", "spread", "rounds")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison; less is better on both sides, so a ratio above 1 is in our favour."""
+
+    work: str  # "training/step, fp32, batch 8": what comes before the slash is the work that measured it
+    model: str
+    theirs: float
+    ours: float
+    unit: str
+    ratio: float  # theirs / ours
+    goal: float | None = None  # the least ratio to be reached
+    against: str = GARDEN  # who "they" are
+    limit: dict[str, Any] = field(default_factory=dict)  # "peak": which; "theirs", "ours": shares of it
+    spread: float = 0.0  # the larger of both sides' middle half of the figures, as a share of their median
+    rounds: int = 1
+    x: float | None = None  # where the row is a point of a series: how much work
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is reached; None without a goal."""
+        return None if self.goal is None else self.ratio >= self.goal
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a later measurement of the same replaces."""
+        return self.work, self.model, self.against
+
+    def __str__(self) -> str:
+        goal = "" if self.goal is None else f" (goal {self.goal:.3g}{'' if self.met else ', missed'})"
+        return f"{self.work}, {self.against}: {self.theirs:g} / {self.ours:g} {self.unit} = {self.ratio:.2f}{goal}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {"met": self.met}
+
+
+def compare(
+    work: str,
+    model: str,
+    theirs: Sequence[float],
+    ours: Sequence[float],
+    unit: str = "ms",
+    goal: float | None = None,
+    against: str = GARDEN,
+    limit: Mapping[str, Any] | None = None,
+) -> Row:
+    """Return the row of two series of figures, seconds where the unit is "ms"; its ratio is that of their medians."""
+    scale = {"ms": 1e3, "MB": 1e-6}.get(unit, 1.0)
+    their_median, our_median = median(list(theirs)), median(list(ours))
+    return Row(
+        work=work,
+        model=model,
+        theirs=_rounded(scale * their_median),
+        ours=_rounded(scale * our_median),
+        unit=unit,
+        ratio=_rounded(their_median / our_median) if our_median else math.inf,
+        goal=goal,
+        against=against,
+        limit=dict(limit or {}),
+        spread=round(max(spread(list(theirs)), spread(list(ours))), 3),
+        rounds=min(len(theirs), len(ours)),
+    )
+
+
+class Results:
+    """All rows so far: read from `path` where there is such a file, written again after each change."""
+
+    def __init__(self, path: Path, report: Path | None = None):
+        self.path, self._report = path, report or path.with_suffix(".md")
+        content = json.loads(path.read_text()) if path.exists() else {}
+        self.machine: dict[str, Any] = content.get("machine", {})
+        self.rows = [_row(row) for row in content.get("rows", [])]
+        self.failures: dict[str, str] = content.get("failures", {})
+        self.seconds: dict[str, float] = content.get("seconds", {})
+
+    def add(self, row: Row) -> None:
+        """Take a row in the place of the older one of the same comparison."""
+        keys = [old.key for old in self.rows]
+        if row.key in keys:
+            self.rows[keys.index(row.key)] = row
+        else:
+            self.rows.append(row)
+        self.write()
+
+    def end(self, part: str, seconds: float, failure: str | None = None) -> None:
+        """Note how long a part took, and why it failed if it did; its older rows stay."""
+        self.seconds[part] = round(seconds, 1)
+        self.failures.pop(part, None)
+        if failure is not None:
+            self.failures[part] = failure
+        self.write()
+
+    def write(self) -> None:
+        """Write both files, each whole or not at all."""
+        content = {
+            "machine": self.machine,
+            "rows": [row.to_dict() for row in self.rows],
+            "failures": self.failures,
+            "seconds": self.seconds,
+        }
+        write_whole(self.path, json.dumps(content, indent=1) + "\n")
+        write_whole(self._report, markdown(self))
+
+
+def markdown(results: Results) -> str:
+    """Return the results as a page of tables, one for each work."""
+    lines = ["# Measured side by side with TF Model Garden", "", *_preface(results), ""]
+    goals = [row for row in results.rows if row.goal is not None]
+    missed = [row for row in goals if not row.met]
+    lines += [f"**{len(goals) - len(missed)} of {len(goals)} goals are reached.**", ""]
+    if missed:
+        lines += ["Missed:", ""]
+        lines += [f"- {row.work}, {row.model}: {row.ratio:.2f} of {row.goal:g}" for row in missed] + [""]
+    for work in dict.fromkeys(row.work.partition("/")[0] for row in results.rows):
+        rows = [row for row in results.rows if _work(row) == work]
+        lines += [f"## {work.capitalize()}", "", *_pictures(rows), *_table(rows), ""]
+    if results.failures:
+        lines += ["## Failed", "", *(f"- `{part}`: {why}" for part, why in results.failures.items()), ""]
+    return "\n".join(lines)
+
+
+def _preface(results: Results) -> list[str]:
+    machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
+    return [
+        "Written by `make bench`; how it is measured and what was tried is in [NOTES.md](NOTES.md). Medians of turns",
+        "A B A B ...; ratio = theirs / ours, so more than 1 is in our favour. Times of nets are of batch 1 unless a",
+        'batch is named. "Of the limit": the share of the machine\'s measured matmul rate, theirs and ours, at which',
+        "the multiply-adds of our graph are done; both sides are held against the same number of them. Spread: the",
+        "middle half of the figures, as a share of the median.",
+        "",
+        f"The machine: {machine}.",
+    ]
+
+
+def picture(row: Row) -> str:
+    """Return the name of the picture of a point: "scaling/batch, time" is in scaling-batch.png."""
+    return row.work.partition(",")[0].replace("/", "-").replace(" ", "-") + ".png"
+
+
+def _pictures(rows: Iterable[Row]) -> list[str]:
+    names = dict.fromkeys(picture(row) for row in rows if row.x is not None)
+    return [line for name in names for line in (f"![{name.removesuffix('.png')}](../docs/images/{name})", "")]
+
+
+def _table(rows: Iterable[Row]) -> list[str]:
+    lines = [" | ".join(("", "what", *HEADINGS, "")).strip(), "|---" * (len(HEADINGS) + 1) + "|"]
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        met = {None: "", True: "yes", False: "**no**"}[row.met]
+        limit = f"{row.limit['theirs']:.2f} / {row.limit['ours']:.2f} of {row.limit['peak']}" if row.limit else ""
+        what = row.work.partition("/")[2]
+        cells = [what, row.model, row.against, f"{row.theirs:g}", f"{row.ours:g}", row.unit, f"{row.ratio:.2f}"]
+        cells += [goal, met, limit, f"{row.spread:.2f}", str(row.rounds)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _work(row: Row) -> str:
+    return row.work.partition("/")[0]
+
+
+def _row(content: Mapping[str, Any]) -> Row:
+    return Row(**{name: value for name, value in content.items() if name != "met"})
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

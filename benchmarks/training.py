@@ -1,0 +1,159 @@
+"""A training step of the RetinaNet: targets, forward pass, losses, backward pass, update; and the memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contender import OURS, THEIRS, Contender, contest
+from benchmarks.measuring import alternate, median
+from benchmarks.nets import L2, Net, build_ours, build_theirs, garden_config, ground_truth, image, with_weights
+from benchmarks.results import Row, compare
+from benchmarks.work import Part, Settings
+
+SLOTS = 100  # for boxes in our batches, most of them padding, as our input pipeline makes them
+RATE = 1e-4
+MEMORY_GOAL = 1 / 0.95
+FLOAT, HALF = "float32", "mixed_bfloat16"
+CASES = (  # net, batch, whether in bfloat16 too
+    (Net("spinenet_49s", 256), 4, False),
+    (Net("spinenet_49s", 256), 8, False),
+    (Net("spinenet_49s", 256), 16, False),
+    (Net("spinenet_49", 256), 4, True),
+    (Net("spinenet_96", 256), 4, True),
+    (Net("spinenet_mobile_49xs", 256), 8, True),
+    (Net("spinenet_mobile_49", 384), 4, False),
+)
+QUICK = ((Net("spinenet_mobile_49xs", 128), 4, False),)
+
+
+def parts(quick: bool) -> list[Part]:
+    """Return one part for each network and batch."""
+    return [
+        Part(f"training/{net.title}, batch {batch}", partial(steps, net, batch, half))
+        for net, batch, half in (QUICK if quick else CASES)
+    ]
+
+
+def steps(net: Net, batch: int, half: bool, settings: Settings) -> Iterator[Row]:
+    """Compare steps on the same batch; with `half` both sides in bfloat16 too, all four by turns."""
+    precisions = {"": FLOAT} | ({"bf16": HALF} if half else {})
+    starts: dict[str, Callable[[], Contender]] = {}
+    for suffix, precision in precisions.items():
+        for side, prepare, libraries in (("theirs", their_turns, THEIRS), ("ours", our_turns, OURS)):
+            start = partial(Contender, prepare, net, batch, precision, libraries=libraries)
+            starts[side + suffix] = start
+    with contest(**starts) as contenders:
+        turns = {name: contender.turn("step") for name, contender in contenders.items()}
+        times = alternate(turns, settings.effort)
+        memories = {name: [float(contender.memory() or 0)] for name, contender in contenders.items()}
+    for suffix, precision in precisions.items():
+        yield from _rows(net, batch, precision, _pair(times, suffix), _pair(memories, suffix))
+    if half:
+        title = f"training/step in bf16 and in fp32, batch {batch}"
+        pair = {"theirs": times["ours"], "ours": times["oursbf16"]}
+        yield compare(title, net.title, **pair, goal=1.4, against="ours in fp32")
+
+
+def _pair(figures: Mapping[str, list[float]], suffix: str) -> dict[str, list[float]]:
+    return {side: figures[side + suffix] for side in ("theirs", "ours")}
+
+
+def _rows(net: Net, batch: int, precision: str, times: dict, memories: dict) -> Iterator[Row]:
+    name, is_float = ("fp32", True) if precision == FLOAT else ("bf16", False)
+    goal = {True: (1.1, MEMORY_GOAL), False: (None, None)}[is_float]
+    yield compare(f"training/step, {name}, batch {batch}", net.title, **times, goal=goal[0])
+    if all(median(values) for values in memories.values()):
+        title = f"training/peak memory, {name}, batch {batch}"
+        yield compare(title, net.title, **memories, unit="MB", goal=goal[1])
+
+
+def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
+    """Return the step that `fit` makes, on the same batch again and again."""
+    model = our_detector(net, precision)
+    with_weights(model)
+    stream, train = iter(our_batches(net, batch)), model.make_train_function()
+    return {"step": lambda: float(train(stream)["loss"])}
+
+
+def our_detector(net: Net, precision: str = FLOAT) -> Any:
+    """Return our detector, compiled as the published recipe has it."""
+    from spinenet_tf.training.optimizers import SGD
+
+    model = build_ours(net, precision, L2)
+    model.compile(SGD(RATE, momentum=0.9, global_clipnorm=10.0))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def our_batches(net: Net, batch: int) -> Any:
+    """Return an endless `tf.data` stream of one batch, with padded boxes."""
+    import tensorflow as tf
+
+    boxes, classes = ground_truth(net, batch)
+    padding = ((0, 0), (0, SLOTS - boxes.shape[1]))
+    targets = {
+        "boxes": np.pad(boxes, (*padding, (0, 0))),
+        "classes": np.pad(classes, padding, constant_values=-1).astype("int32"),
+    }
+    return tf.data.Dataset.from_tensors((image(net, batch), targets)).cache().repeat()
+
+
+def their_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
+    """Return the step of Model Garden's trainer, and its assignment of targets, a part of its input pipeline."""
+    model = with_weights(build_theirs(net, precision, L2))
+    step, stream = their_step(net, batch, model), iter(their_batches(net, batch))
+    return {"step": lambda: float(step(stream))}
+
+
+def their_batches(net: Net, batch: int) -> Any:
+    """Return an endless `tf.data` stream of one batch, with boxes that are not padded."""
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors((image(net, batch), *ground_truth(net, batch))).cache().repeat()
+
+
+def their_step(net: Net, batch: int, model: Any) -> Callable:
+    """Return a `tf.function` from an iterator to the loss: Model Garden's task, its optimizer, its labeler."""
+    import tensorflow as tf
+    from official.modeling import optimization
+    from official.vision.configs import retinanet
+    from official.vision.tasks.retinanet import RetinaNetTask
+
+    task = RetinaNetTask(retinanet.RetinaNetTask(model=garden_config(net)))
+    options = {
+        "optimizer": {"type": "sgd", "sgd": optimization.SGDConfig(momentum=0.9, global_clipnorm=10.0).as_dict()},
+        "learning_rate": {"type": "constant", "constant": {"learning_rate": RATE}},
+    }
+    optimizer = optimization.OptimizerFactory(optimization.OptimizationConfig(options)).build_optimizer(RATE)
+    metrics, label = task.build_metrics(training=True), their_labeler(net)
+
+    @tf.function
+    def step(stream):
+        images, boxes, classes = next(stream)
+        labels = [label(boxes[index], classes[index]) for index in range(batch)]
+        stacked = tf.nest.map_structure(lambda *values: tf.stack(values), *labels)
+        return task.train_step((images, stacked), model, optimizer, metrics)["total_loss"]
+
+    return step
+
+
+def their_labeler(net: Net) -> Callable:
+    """Return Model Garden's assignment for one image: boxes `[N, 4]` and classes `[N]` to its labels."""
+    import tensorflow as tf
+    from official.vision.ops import anchor
+
+    from spinenet_tf.family import variant
+
+    generator = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], variant(net.name).anchor_size)
+    all_anchors, labeler = generator((net.side, net.side)), anchor.AnchorLabeler(0.5, 0.5)
+
+    def label(boxes, classes):
+        classes = tf.cast(classes, tf.int32)[:, None]
+        found = labeler.label_anchors(all_anchors, boxes, classes)
+        return {"cls_targets": found[0], "box_targets": found[1], "cls_weights": found[3], "box_weights": found[4]}
+
+    return label

@@ -1,0 +1,51 @@
+"""`spinenet-tf benchmark`: speed and accuracy of a detector in all its forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spinenet_tf.cli.options import Images, JsonFile, check_parent
+from spinenet_tf.cli.terminal import show_whole, with_progress
+from spinenet_tf.writing import write_whole
+
+
+def benchmark(
+    models: Annotated[list[Path], typer.Argument(help="Folders of runs or SavedModels, .tflite and .onnx files.")],
+    quantization: Annotated[list[str] | None, typer.Option(help="Export runs anew like this; may be repeated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Up to so many; default: the cores.", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Calls of each.", min=1)] = 50,
+    raw: Annotated[bool, typer.Option("--raw", help="Without decoding and NMS.")] = False,
+    memory: Annotated[bool, typer.Option(help="Also measure memory, each in a process of its own.")] = True,
+    ap: Annotated[bool, typer.Option("--ap", help="Also measure AP, on a run's validation data.")] = False,
+    annotations: Annotated[Path | None, typer.Option(help="COCO JSON for AP in place of a run's data.")] = None,
+    images: Images = None,
+    output: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw AP against latency into this PNG; needs --ap.")] = None,
+) -> None:
+    """Measure latency, memory, file size and AP of a detector in all its forms, side by side.
+
+    Example: spinenet-tf benchmark runs/digits --ap --plot tradeoff.png
+    """
+    for file in (output, plot):
+        check_parent(file)
+    if plot and (not ap or plot.suffix != ".png"):
+        raise ValueError(f"A plot needs --ap and a name that ends in .png. Received: {plot}")
+    if (annotations or images) and not ap:
+        raise ValueError("--annotations and --images are for --ap.")
+    from spinenet_tf.export.benchmark import benchmark as measure
+    from spinenet_tf.export.tradeoff import draw_tradeoff
+    from spinenet_tf.tables import benchmark_table
+    from spinenet_tf.tasks import TASKS
+
+    dataset = TASKS["detection"].given_data(annotations, images)
+    options: dict[str, Any] = {"dataset": dataset, "quantizations": quantization or ()}
+    found = measure(models, threads, repeats, raw, memory, ap, track=with_progress, **options)
+    show_whole(benchmark_table(found))
+    if output:
+        write_whole(output, json.dumps(found.to_dict(), indent=2))
+    if plot:
+        write_whole(plot, draw_tradeoff(found.measurements))

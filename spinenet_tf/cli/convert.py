@@ -1,0 +1,44 @@
+"""`spinenet-tf convert`: checkpoints of TF Model Garden, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spinenet_tf.cli.options import Overwrite
+from spinenet_tf.cli.terminal import console
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of TF Model Garden (its prefix or folder), or a run.")],
+    target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint's prefix.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Of the model: key=value ...")] = None,
+    model: Annotated[str | None, typer.Option(help="What the checkpoint holds, such as spinenet_49.")] = None,
+    class_names: Annotated[Path | None, typer.Option(help="A name a line, the background first.")] = None,
+    image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
+    trained: Annotated[bool, typer.Option("--trained", help="Take the weights as trained, not averaged.")] = False,
+    ignore: Annotated[list[str] | None, typer.Option(help="Leave out variables that begin so.")] = None,
+    classifier: Annotated[bool, typer.Option("--classifier", help="Write all of a classifier.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert a checkpoint of TF Model Garden into a run, or into backbone weights; or a run into a checkpoint.
+
+    Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
+    """
+    from spinenet_tf.checkpoints import convert as conversion
+    from spinenet_tf.weights import SUFFIX
+
+    if model is None:
+        conversion.convert_run(source, target)
+    else:
+        values = conversion.parse_overrides(overrides or [])
+        options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
+        if target.name.endswith(SUFFIX):
+            conversion.convert_weights(source, target, model, as_classifier=classifier, overrides=values, **options)
+        else:
+            names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
+            sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}
+            conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
+    console.print(f"Wrote {target}.", soft_wrap=True)

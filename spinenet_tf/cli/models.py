@@ -1,0 +1,42 @@
+"""`spinenet-tf list` and `spinenet-tf summary`: which models there are, and what they cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from spinenet_tf import family
+from spinenet_tf.cli.options import AsJson
+from spinenet_tf.cli.terminal import console, show_whole
+
+
+def list_models(kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None) -> None:
+    """List the models.
+
+    Example: spinenet-tf list mobile
+    """
+    for name in family.list_models(kind):
+        console.print(name, highlight=False)
+
+
+def summary(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these models.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count parameters and multiply-adds of every model, beside the published figures.
+
+    Example: spinenet-tf summary spinenet_49 spinenet_mobile_49
+    """
+    from spinenet_tf.summary import summarize
+
+    names = names or family.list_models()
+    with console.status("Building the models"):
+        rows = summarize(names)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from spinenet_tf.tables import summary_table
+
+    show_whole(summary_table(rows))

@@ -1,0 +1,32 @@
+"""`spinenet-tf predict`: what a trained model sees in images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spinenet_tf.cli.options import Overwrite
+from spinenet_tf.cli.terminal import console
+
+
+def predict(
+    source: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
+    model: Annotated[Path, typer.Option(help="The folder of a run, or a .tflite file.")],
+    output: Annotated[Path, typer.Option(help="Where pictures and detections.json go.")] = Path("predictions"),
+    threshold: Annotated[float, typer.Option(help="Lowest score that is drawn.", min=0.0, max=1.0)] = 0.3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Detect objects: write a picture with boxes for each image, and all detections as JSON; or classify images.
+
+    Example: spinenet-tf predict photo.jpg --model runs/digits
+    """
+    from spinenet_tf.predictor import image_files
+    from spinenet_tf.tasks import task_of
+
+    files = image_files(source)
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
+    task = task_of(model)
+    task.predict(task.load(model), files, output, threshold, console)

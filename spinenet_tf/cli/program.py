@@ -1,0 +1,63 @@
+"""The program `spinenet-tf`: all commands under one name. A user's mistake ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from spinenet_tf import native_output
+from spinenet_tf.cli.benchmark import benchmark
+from spinenet_tf.cli.convert import convert
+from spinenet_tf.cli.dataset import app as dataset_app
+from spinenet_tf.cli.demo import demo
+from spinenet_tf.cli.evaluate import evaluate
+from spinenet_tf.cli.export import export
+from spinenet_tf.cli.inspect import inspect
+from spinenet_tf.cli.models import list_models, summary
+from spinenet_tf.cli.predict import predict
+from spinenet_tf.cli.terminal import console
+from spinenet_tf.cli.train import train
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="SpineNet for Keras 3: train detectors, evaluate them, and ship them as SavedModel or TFLite.",
+)
+
+
+@app.callback()
+def prepare() -> None:
+    # No docstring: it would stand in place of the help text above.
+    if not {"list", "--help"} & set(sys.argv):
+        native_output.import_tensorflow()
+
+
+# In the order of the help.
+app.command("list")(list_models)
+for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, demo):
+    app.command()(command)
+app.add_typer(dataset_app, name="dataset")
+
+
+def main() -> None:
+    """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
+
+    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that
+    SIGTERM stopped has saved its state: 0.
+    """
+    from spinenet_tf.training.preemption import Preempted
+
+    try:
+        # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
+    except Preempted as stop:
+        console.print(str(stop), soft_wrap=True)
+        sys.exit(0)
+    except (typer.TyperException, ValueError, OSError, RuntimeError, ImportError) as error:
+        if os.environ.get(native_output.DEBUG):
+            raise
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"spinenet-tf: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)

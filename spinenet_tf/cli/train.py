@@ -1,0 +1,40 @@
+"""`spinenet-tf train`: carry out a config, whatever its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from spinenet_tf.cli.options import Overwrite
+from spinenet_tf.cli.terminal import console
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step, exactly.")] = False,
+    overwrite: Overwrite = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
+) -> None:
+    """Train a detector, or a classifier, as a config says.
+
+    Example: spinenet-tf train digits epochs=2 --run runs/short
+    """
+    from spinenet_tf.tasks import TASKS
+    from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.smoke import smoke as shrunk
+
+    path = find_config(config)
+    folder = run or Path("runs") / path.stem
+    resolved = read_config(path, overrides)
+    task = TASKS[resolved.task]
+    if smoke:
+        with TemporaryDirectory() as made_up:
+            task.train(shrunk(resolved, Path(made_up)), folder, resume=resume, overwrite=overwrite)
+    else:
+        task.train(resolved, folder, resume=resume, overwrite=overwrite)
+    console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)

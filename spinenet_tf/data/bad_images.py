@@ -1,0 +1,58 @@
+"""Image files that training leaves out, and how many of them it puts up with."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterable
+
+from spinenet_tf.data.dataset import DataError
+
+logger = logging.getLogger(__name__)
+
+
+class BadImages:
+    """The files of a training set that cannot be used: each is named in the log once, and too many are an error.
+
+    `share` is that of all images which may be bad. All images are told by `count_among`, when the annotations have been
+    read; a file that was left out before counts too. Threads may add at the same time.
+    """
+
+    def __init__(self, share: float = 0.0):
+        if not 0 <= share < 1:
+            raise ValueError(f"The share of bad images lies in 0..1, without 1. Received: {share=}")
+        self.share = share
+        self.found: dict[str, str] = {}  # what is wrong, by the file
+        self._total: int | None = None
+        self._lock = threading.Lock()
+
+    def __contains__(self, file: object) -> bool:
+        return str(file) in self.found
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def add(self, file: object, error: DataError) -> None:
+        """Note that a file is bad; raises DataError as `check` does."""
+        with self._lock:
+            if file in self:
+                return
+            self.found[str(file)] = str(error)
+            count = len(self)
+        logger.warning("Bad image %d, left out of training: %s", count, error)
+        self.check()
+
+    def count_among(self, files: Iterable[object]) -> None:
+        """Tell what files there are, beside those that were left out before; raises DataError as `check` does."""
+        self._total = len({*map(str, files), *self.found})
+        self.check()
+
+    def check(self) -> None:
+        """Raise DataError with the list of all bad files, where they are more than the share of the images."""
+        if self._total is None or len(self) <= math.floor(self.share * self._total):
+            return
+        listed = "; ".join(sorted(self.found.values()))
+        raise DataError(
+            f"{len(self)} of {self._total} images are bad, and max_bad_images={self.share:g} of them may be: {listed}"
+        )

@@ -1,0 +1,70 @@
+"""Reads the images of a data set as operations of a `tf.data` graph, and replaces those that are bad."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import DataError, Example, ImageError
+from spinenet_tf.data.images import read_image
+
+
+def read_example(example: Example, max_pixels: int) -> np.ndarray:
+    """Decode the image of an example to `[H, W, 3]` uint8; raises ImageError, also if its size is another one."""
+    image = read_image(example.path, max_pixels)
+    check_size(example, image.shape[:2])
+    return image
+
+
+def check_size(example: Example, size: tuple[int, ...]) -> None:
+    """Compare the size of an image, height and width, with its annotations; raises ImageError if they differ."""
+    if tuple(size) != (example.height, example.width):
+        raise ImageError(
+            f"{example.path}: the image is {size[0]} x {size[1]} pixels (height x width, upright), "
+            f"its annotations say {example.height} x {example.width}"
+        )
+
+
+class Reader:
+    """Decodes the images of `examples`, by their index; with `cache` all of them now, which it keeps.
+
+    In place of an image that is bad comes the next that is not, so what is read depends on the index and the files
+    alone. Without `bad`, a bad image is an ImageError; with it, too many of them are a DataError.
+    """
+
+    def __init__(
+        self, examples: Sequence[Any], decode: Callable[[Any], np.ndarray], cache: bool, bad: BadImages | None = None
+    ):
+        self._examples, self._bad = examples, bad
+        self._decode = functools.cache(decode) if cache else decode
+        if bad is not None:
+            bad.count_among(example.path for example in examples)
+        if cache:
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(self._whole, range(len(examples))))
+
+    def __call__(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return an image `[h, w, 3]` uint8, and its own index: not `index` where that one is bad."""
+        image, own = tf.numpy_function(self._whole, [index], (tf.uint8, tf.int64))
+        return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(own, [])
+
+    def _whole(self, index: int) -> tuple[np.ndarray, np.int64]:
+        """Return the first image from `index` on that is not bad, and its index."""
+        if self._bad is None:
+            return self._decode(self._examples[index]), np.int64(index)
+        count = len(self._examples)
+        for own in ((index + k) % count for k in range(count)):
+            example = self._examples[own]
+            if example.path in self._bad:
+                continue
+            try:
+                return self._decode(example), np.int64(own)
+            except ImageError as error:
+                self._bad.add(example.path, error)
+        raise DataError("all images are bad")  # which is more than any share

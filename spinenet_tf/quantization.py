@@ -1,0 +1,171 @@
+"""Quantization-aware training: a detector that computes as its int8 export will, over the same weights (Jacob 2018)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import keras
+from keras import ops
+
+from spinenet_tf.normalization import BatchNorm
+from spinenet_tf.resample import NearestUpsample
+from spinenet_tf.retinanet import RetinaNet
+
+# The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
+# range of 1e-38 would give a scale that XNNPACK refuses (2^8 and more after a conv) and LiteRT 2.3 dies of. After BN
+# an activation that lives ranges over some units.
+MIN_RANGE = 0.05
+RANGE_MOMENTUM = 0.99  # of the moving averages that ranges are
+
+_CONVS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+_FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite computes them within the operation before
+# What only picks or repeats values: its output has the scale of its input.
+_SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample)
+
+
+class QuantizationAware(RetinaNet):
+    """A detector as its int8 file computes: kernels and activations rounded to 8 bits, BN as the affine map it ends as.
+
+    It shares the layers of the `detector` that it is made of: training one trains the other. Gradients pass through the
+    rounding, inside its range. Its weights files are the detector's. BN keeps the statistics that it has, so start from
+    trained weights. The ranges of activations are moving averages over the batches of `fit`: nothing can be predicted
+    before.
+    """
+
+    def __init__(self, detector: RetinaNet):
+        rounding = _Rounding()
+        network = keras.models.clone_model(
+            detector, clone_function=lambda layer: layer, call_function=rounding.call, recursive=True
+        )
+        raw = keras.tree.map_structure(rounding.round, network.output)
+        super(RetinaNet, self).__init__(inputs=network.input, outputs=raw, name=f"{detector.name}_int8")
+        self._equip(
+            detector.backbone,
+            detector.num_classes,
+            (detector.head_depth, detector.head_width),
+            (detector.anchor_spec, detector.loss_spec, detector.decoding_spec),
+        )
+        self._detector = lambda: detector  # a function, for Keras would take the detector for a part of this one
+
+    @property
+    def detector(self) -> RetinaNet:
+        """The detector that is trained, as it computes in float."""
+        return self._detector()
+
+    def architecture(self) -> dict[str, Any]:
+        return self.detector.architecture()
+
+    def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
+        """Write the detector's weights, without the ranges: see `SpineNetModel.save_weights`."""
+        self.detector.save_weights(filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath, **kwargs) -> None:
+        """Read the detector's weights: see `SpineNetModel.load_weights`."""
+        self.detector.load_weights(filepath, **kwargs)
+
+
+class Rounded(keras.layers.Layer):
+    """Round `x` to the 256 steps of its range, as an int8 tensor with one scale holds it."""
+
+    def build(self, input_shape) -> None:
+        ends = {"shape": (), "initializer": "zeros", "trainable": False, "dtype": "float32", "aggregation": "mean"}
+        self.low = self.add_weight(name="low", **ends)
+        self.high = self.add_weight(name="high", **ends)
+
+    def call(self, x, training=None):
+        if training:
+            self._follow(x)
+        return keras.quantizers.fake_quant_with_min_max_vars(x, self.low, self.high)
+
+    def _follow(self, x) -> None:
+        """Move the range, which always holds 0, towards that of `x`; the first one is taken as it is."""
+        x = ops.stop_gradient(x)  # on JAX what is read after an assignment still depends on what was assigned
+        low = ops.minimum(ops.min(x), 0.0)
+        high = ops.maximum(ops.max(x), low + MIN_RANGE)
+        momentum = ops.where(self.high > self.low, RANGE_MOMENTUM, 0.0)
+        self.low.assign(momentum * self.low + (1.0 - momentum) * low)
+        self.high.assign(momentum * self.high + (1.0 - momentum) * high)
+
+
+class RoundedConv(keras.layers.Layer):
+    """A conv with its kernels rounded to 8 bits, a scale per output channel.
+
+    BN behind it needs no folding first: it multiplies a channel, and so the channel's scale; the integers stay the
+    same. A separable conv is two operations, with a rounded tensor between them.
+    """
+
+    def __init__(self, conv: keras.layers.Layer, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = conv
+        self.between = Rounded(name="between") if isinstance(conv, keras.layers.SeparableConv2D) else None
+
+    def call(self, x, training=None):
+        conv, options = self.conv, {"strides": self.conv.strides, "padding": self.conv.padding}
+        if self.between is not None:
+            x = ops.depthwise_conv(x, round_kernel(conv.depthwise_kernel, axis=2), **options)
+            x = ops.conv(self.between(x, training=training), round_kernel(conv.pointwise_kernel, axis=3))
+        elif isinstance(conv, keras.layers.DepthwiseConv2D):
+            x = ops.depthwise_conv(x, round_kernel(conv.kernel, axis=2), **options)
+        else:
+            x = ops.conv(x, round_kernel(conv.kernel, axis=3), **options)
+        return x if conv.bias is None else x + conv.bias
+
+
+class FrozenNorm(keras.layers.Layer):
+    """BN with the statistics that it has, also in training: the affine map that an export folds into the conv."""
+
+    def __init__(self, norm: BatchNorm, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = norm
+
+    def call(self, x):
+        return self.norm(x, training=False)
+
+
+def round_kernel(kernel, axis: int):
+    """Round a kernel to the 255 steps of each channel on `axis`, symmetric about 0, as TFLite's int8 convs have it."""
+    kernel = ops.convert_to_tensor(kernel)
+    others = [other for other in range(len(kernel.shape)) if other != axis]
+    limit = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=others), keras.config.epsilon()))
+    return keras.quantizers.fake_quant_with_min_max_vars(kernel, -limit, limit, narrow_range=True, axis=axis)
+
+
+class _Rounding:
+    """Calls the layers of a graph anew, each tensor rounded that an integer operation reads."""
+
+    def __init__(self) -> None:
+        self._rounded: dict[int, tuple] = {}  # id of a tensor -> itself, which keeps the id taken, and what it became
+        self._names: Counter[str] = Counter()
+
+    def call(self, layer, *args, **kwargs):
+        """Call a layer as int8 computes it."""
+        if _reads_floats(layer):
+            return layer(*args, **kwargs)
+        if isinstance(layer, BatchNorm):
+            return FrozenNorm(layer, name=self._name(layer, "frozen"))(*args)
+        if isinstance(layer, _CONVS):
+            return RoundedConv(layer, name=self._name(layer, "rounded"))(self.round(args[0]))
+        outputs = layer(keras.tree.map_structure(self.round, args[0]), **kwargs)
+        if isinstance(layer, _SAME_SCALE):
+            self._rounded[id(outputs)] = (outputs, outputs)
+        return outputs
+
+    def round(self, x):
+        """Return a tensor as int8 holds it; all that read it share its range."""
+        if id(x) not in self._rounded:
+            maker = x._keras_history.operation
+            self._rounded[id(x)] = (x, Rounded(name=self._name(maker, "int8"))(x))
+        return self._rounded[id(x)][1]
+
+    def _name(self, layer, suffix: str) -> str:
+        """Return a name that the graph does not have yet: a head's conv is called once per level."""
+        name = f"{layer.name}_{suffix}"
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+
+
+def _reads_floats(layer) -> bool:
+    """Tell whether a layer works on what is not rounded yet, within an operation; or is a net of layers."""
+    fused = isinstance(layer, keras.layers.Activation) and layer.activation in _FUSED
+    return fused or isinstance(layer, (keras.Model, keras.layers.Dropout))

@@ -1,0 +1,204 @@
+"""What is done with the models of a task, from training to use: one object for each task that a config may name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from spinenet_tf.base import SpineNetModel
+from spinenet_tf.classification import Classifier
+from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
+from spinenet_tf.data.coco import read_coco
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.data.image_folder import read_image_folder
+from spinenet_tf.evaluation import coco, report
+from spinenet_tf.evaluation.classification import Accuracy
+from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+from spinenet_tf.predictor import Predictor, detect_in_files, load_predictor
+from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.tables import accuracy_table, evaluation_table
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.run import Run
+
+Model = TypeVar("Model")  # a trained one, ready for use
+Data = TypeVar("Data")
+
+
+def _refuse_report(*_: object, **__: object) -> NoReturn:
+    raise ValueError("A report is made of a detector. Received: --report with a classifier")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What evaluating a model gives; its report takes what `report.write_report` takes beside the evaluation itself."""
+
+    numbers: coco.Evaluation | Accuracy
+    table: Table
+    write_report: Callable[..., Path] = _refuse_report
+
+
+class Task(ABC, Generic[Model, Data]):
+    """What the commands do with a config or a model, each task in its way; a `console` shows how far they are."""
+
+    @abstractmethod
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> SpineNetModel:
+        """Train a model as its config says and write the run to `folder`: options and errors of `recipe.train`."""
+
+    @abstractmethod
+    def load(self, path: Path) -> Model:
+        """Load a run's best weights, or a file.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no model of this task at `path`.
+        """
+
+    @abstractmethod
+    def given_data(self, annotations: Path | None, images: Path | None) -> Data | None:
+        """Read the data set that a user names by annotations and images; None if neither is given.
+
+        Raises:
+            ValueError: the task does not take the two like this, or the files are at fault.
+        """
+
+    @abstractmethod
+    def own_data(self, path: Path) -> Data:
+        """Read the validation data of the model at `path`.
+
+        Raises:
+            ValueError: it has none, or they are at fault.
+        """
+
+    def data(self, path: Path, annotations: Path | None, images: Path | None) -> Data:
+        """Read what the model at `path` is evaluated on: what is given, or its own; raises as either does."""
+        given = self.given_data(annotations, images)
+        return self.own_data(path) if given is None else given
+
+    @abstractmethod
+    def evaluate(self, model: Model, dataset: Data, console: Console) -> Outcome:
+        """Measure a model.
+
+        Raises:
+            ValueError: the data set has a class that the model does not know.
+        """
+
+    def check_report(self, folder: Path, overwrite: bool) -> None:
+        """Tell, before any work is done, whether a report of an evaluation may be written to `folder`.
+
+        Raises:
+            ValueError: there are no reports of this task.
+            FileExistsError, FileNotFoundError: as `report.check_report_folder` does.
+        """
+        _refuse_report()
+
+    @abstractmethod
+    def predict(self, model: Model, files: Sequence[Path], output: Path, threshold: float, console: Console) -> None:
+        """Write what a model sees in image files to the folder `output`, and say so on the console.
+
+        Raises:
+            DataError: an image does not decode; nothing is written then.
+        """
+
+
+class Detection(Task[Predictor, DetectionDataset]):
+    """Objects and their boxes. A model is the folder of a run or a .tflite file."""
+
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> RetinaNet:
+        from spinenet_tf.training.recipe import train
+
+        return train(config, folder, **options)
+
+    def load(self, path: Path) -> Predictor:
+        return load_predictor(path)
+
+    def given_data(self, annotations: Path | None, images: Path | None) -> DetectionDataset | None:
+        if (annotations is None) != (images is None):
+            raise ValueError("--annotations and --images go together.")
+        return None if annotations is None or images is None else read_coco(annotations, images)
+
+    def own_data(self, path: Path) -> DetectionDataset:
+        if not path.is_dir():
+            raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
+        return Run(path).config().own_data().read("val")
+
+    def evaluate(self, model: Predictor, dataset: DetectionDataset, console: Console) -> Outcome:
+        found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
+        detections = list(track(found, "Detecting", len(dataset), console=console))
+        numbers = coco.evaluate(dataset, detections)
+        write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
+        return Outcome(numbers, evaluation_table(numbers), write_report)
+
+    def check_report(self, folder: Path, overwrite: bool) -> None:
+        report.check_report_folder(folder, overwrite)
+
+    def predict(
+        self, model: Predictor, files: Sequence[Path], output: Path, threshold: float, console: Console
+    ) -> None:
+        detected = detect_in_files(model, files, output, threshold)
+        count = sum(1 for _ in track(detected, "Detecting", len(files), console=console))
+        console.print(f"{count} pictures and detections.json are in {output}.", soft_wrap=True)
+
+
+class Classification(Task[ClassPredictor, ClassificationDataset]):
+    """The class of a whole image. A model is the folder of a run or a .tflite file."""
+
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> Classifier:
+        from spinenet_tf.training.classification import train_classifier
+
+        return train_classifier(config, folder, **options)
+
+    def load(self, path: Path) -> ClassPredictor:
+        return load_classifier(path)
+
+    def given_data(self, annotations: Path | None, images: Path | None) -> ClassificationDataset | None:
+        if annotations:
+            raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
+        return read_image_folder(images) if images else None
+
+    def own_data(self, path: Path) -> ClassificationDataset:
+        if not path.is_dir():
+            raise ValueError("A .tflite file has no data of its own: give --images, a folder of class folders.")
+        return Run(path).config().own_images().read("val")
+
+    def evaluate(self, model: ClassPredictor, dataset: ClassificationDataset, console: Console) -> Outcome:
+        with console.status("Classifying"):
+            numbers = model.evaluate(dataset)
+        return Outcome(numbers, accuracy_table(numbers))
+
+    def predict(
+        self, model: ClassPredictor, files: Sequence[Path], output: Path, threshold: float, console: Console
+    ) -> None:
+        found = classify_files(model, files, output)
+        for name, classes in found.items():
+            likeliest = f"{classes[0]['class']} ({classes[0]['score']:.3f})"
+            console.print(f"{name}: {likeliest}", soft_wrap=True, highlight=False)
+        console.print(f"{len(found)} images are classified in {output / 'classes.json'}.", soft_wrap=True)
+
+
+TASKS: dict[str, Task[Any, Any]] = {"detection": Detection(), "classification": Classification()}
+
+
+def task_of(path: Path) -> Task[Any, Any]:
+    """Return the task of the model at `path`: what a run's config or a file says; of anything else detection.
+
+    Raises:
+        ValueError: it is a .tflite file of another origin, or of a model without a task.
+    """
+    run = Run(path)
+    if run.config_path.is_file():
+        return TASKS[run.config().task]
+    if path.suffix == ".tflite" and path.is_file():
+        from spinenet_tf.export.metadata import read_metadata
+
+        task = read_metadata(path).task
+        if task not in TASKS:
+            raise ValueError(f"{path} neither detects nor classifies. Received: task={task!r}")
+        return TASKS[task]
+    return TASKS["detection"]

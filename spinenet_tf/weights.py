@@ -1,0 +1,193 @@
+"""Weights files: the architecture they carry, the seal over their bytes, and what is refused before anything is read.
+
+A file is HDF5 as Keras writes it, with the architecture as an attribute, and at its end, where HDF5 does not look, a
+line with the SHA-256 of all before it. The seal finds damage; it does not say who wrote the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+
+FINGERPRINT = "spinenet_tf_architecture"
+SUFFIX = ".weights.h5"
+
+_SEAL = b"\nspinenet_tf sha256 "
+_SEAL_SIZE = len(_SEAL) + 64 + 1
+_SHOWN = 12  # rows of a table of shapes
+_OWN_FILTERS = range(1, 7)  # HDF5's own compression; others load code from wherever a plug-in lies
+
+
+class Stored(NamedTuple):
+    """A weight in a file."""
+
+    shape: tuple[int, ...] | str
+    title: str  # its layer's name and its number there: Keras's paths number layers by their class
+
+
+Shapes = dict[str, Stored]
+
+
+class ArchitectureError(ValueError):
+    """Weights that belong to another architecture than the model's."""
+
+
+def weights_path(filepath: str | os.PathLike) -> Path:
+    """Return the path of a weights file.
+
+    Raises:
+        ValueError: the name does not end in `.weights.h5`.
+    """
+    path = Path(filepath)
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"The name of a weights file ends in {SUFFIX}. Received: filepath={str(filepath)!r}")
+    return path
+
+
+def seal(content: bytes | memoryview) -> bytes:
+    """Return the line that goes to the end of a file with this content."""
+    return _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def check_hash(path: Path, sha256: str) -> None:
+    """Compare a file with the SHA-256 that its user knows.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise ValueError(f"{path} is another file: its SHA-256 is {found}. Received: sha256={sha256!r}")
+
+
+def _check_seal(path: Path) -> None:
+    """Compare a file with its seal, before HDF5 sees it, which may hang on bytes that are damaged."""
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - _SEAL_SIZE)
+        file.seek(start)
+        found = file.read()
+        if not found.startswith(_SEAL):
+            raise ValueError(
+                f"{path} has no seal: it is cut, or was not written by save_weights of a spinenet_tf model."
+            )
+        if found[len(_SEAL) : -1] != _digest_until(file, start):
+            raise ValueError(f"{path} is damaged, nothing was loaded: its bytes are not those that were written.")
+
+
+def _digest_until(file: io.BufferedReader, end: int) -> bytes:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while end and (chunk := file.read(min(end, 1 << 20))):
+        digest.update(chunk)
+        end -= len(chunk)
+    return digest.hexdigest().encode()
+
+
+def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
+    """Return the architecture that a weights file carries.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a weights file of this package, or is damaged.
+    """
+    path = Path(filepath)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file {path}.")
+    _check_seal(path)
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get(FINGERPRINT)
+    except Exception as error:  # whatever HDF5 finds: OSError, RuntimeError, KeyError, UnicodeDecodeError, ...
+        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+    if text is None:
+        raise ValueError(f"{path} carries no architecture: it was not written by save_weights of a spinenet_tf model.")
+    try:
+        architecture = json.loads(text)
+        _flatten(architecture)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} carries a damaged architecture: {error}") from error
+    if not isinstance(architecture, dict):
+        raise ValueError(f"{path} carries a damaged architecture. Received: {type(architecture).__name__}")
+    return architecture
+
+
+def read_shapes(source: str | os.PathLike | io.BytesIO) -> Shapes:
+    """Return the shape of every weight by its path in an HDF5 file, reading none of them.
+
+    Raises:
+        ValueError: the file is damaged, or holds what is none of its own numbers: links, references, parts that lie in
+            other files or are computed from them, and compression by a plug-in.
+    """
+    try:
+        with h5py.File(source, "r") as file:
+            return dict(_walk(file, "", set()))
+    except Exception as error:  # as in `read_architecture`
+        raise ValueError(f"{source} is damaged, nothing was loaded: {error}") from error
+
+
+def _walk(group: h5py.Group, path: str, seen: set[Any]) -> Iterator[tuple[str, Stored]]:
+    layer = group.attrs.get("name")
+    for name in group:
+        place = f"{path}{name}"
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{place} is a link, which is not followed")
+        item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:  # a group inside itself would have no end
+            raise ValueError(f"{place} is there under two names")
+        seen.add(address)
+        if isinstance(item, h5py.Group):
+            yield from _walk(item, f"{place}/", seen)
+        else:
+            _check_dataset(item, place)
+            yield place, Stored(tuple(item.shape), f"{layer}/{name}" if isinstance(layer, str) else place)
+
+
+def _check_dataset(item: Any, place: str) -> None:
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biufV" or item.dtype.names or item.shape is None:
+        raise ValueError(f"{place} is not an array of numbers")
+    if item.external or item.is_virtual:
+        raise ValueError(f"{place} lies in another file, which is not read")
+    plist = item.id.get_create_plist()
+    if any(plist.get_filter(index)[0] not in _OWN_FILTERS for index in range(plist.get_nfilters())):
+        raise ValueError(f"{place} is compressed by a plug-in, which is not run")
+
+
+def shape_table(theirs: Shapes, ours: Shapes) -> list[str]:
+    """Return the lines of a table of the weights whose shapes differ: in the file and in the model."""
+    absent = Stored("absent", "")
+    pairs = {path: (theirs.get(path, absent), ours.get(path, absent)) for path in ours | theirs}
+    differing = [(own.title or there.title, there, own) for there, own in pairs.values() if there.shape != own.shape]
+    if not differing:
+        return []
+    rows = [("weight", "in the file", "in the model")]
+    rows += [(title, str(there.shape), str(own.shape)) for title, there, own in differing[:_SHOWN]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return lines + ([f"and {len(differing) - _SHOWN} more"] if len(differing) > _SHOWN else [])
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        flat |= _flatten(entry, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Return a line for each value in which the architecture of a weights file and that of a model differ."""
+    theirs, ours = _flatten(theirs), _flatten(json.loads(json.dumps(ours)))
+    keys = [key for key in ours | theirs if theirs.get(key) != ours.get(key)]
+    return [f"{key}: {theirs.get(key, 'absent')} in the file, {ours.get(key, 'absent')} in the model" for key in keys]

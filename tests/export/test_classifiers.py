@@ -1,0 +1,126 @@
+"""A classifier's run is exported, checked and used as a detector's is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from spinenet_tf import export
+from spinenet_tf.classify import load_classifier
+from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.export.metadata import read_metadata
+from spinenet_tf.export.run import calibration_batches, export_run
+from spinenet_tf.export.verify import check, check_verifiable, top1_difference
+from spinenet_tf.tasks import task_of
+from spinenet_tf.training.config import read_config
+from spinenet_tf.training.run import Run, build_classifier
+
+CENTRE = 0.8  # not the usual one, so that a form that does not carry it shows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_row, randomize) -> Path:
+    """Return the folder of a run whose weights are random. Load it in tests that have `tiny_model`; read only."""
+    from spinenet_tf.family import VARIANTS
+
+    folder = tmp_path_factory.mktemp("classifier")
+    source = {"digit_images": str(folder / "data"), "scenes": 40}  # of about four digits each
+    config = {
+        "task": "classification",
+        "model": {"name": "tiny", "image_size": [64, 64], "overrides": {"max_level": 5}},
+        "data": {"train": source, "val": source, "centre": CENTRE},
+        "class_names": list("0123456789"),
+        "optimizer": {"name": "adam", "learning_rate": 0.32},
+        "batch_size": 8,
+        "epochs": 1,
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "tiny", tiny_row)
+        resolved = read_config(folder / "config.yaml")
+        Run(folder / "run").create(resolved)
+        randomize(build_classifier(resolved)).save_weights(Run(folder / "run").weights_path)
+    return folder / "run"
+
+
+@pytest.fixture
+def validation(run: Path, tiny_model) -> ClassificationDataset:
+    return Run(run).config().own_images().val.read("val")
+
+
+BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
+
+
+@pytest.mark.parametrize("quantization", BOUNDS)
+def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation, quantization, tmp_path) -> None:
+    path = tmp_path / "model.tflite"
+    report = export_run(run, "tflite", quantization, path)
+    predictor, original = load_classifier(path), load_classifier(run)
+    assert predictor.centre == CENTRE
+    (images,) = calibration_batches(validation, Run(run).config(), count=4)
+    logits = original.classify(images)
+    assert np.abs(predictor.classify(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
+    assert report.ap is None
+    if quantization == "none":
+        assert report.top1 is None
+    else:
+        assert report.top1["keras"] == original.evaluate(validation).top1
+        assert report.top1["exported"] == predictor.evaluate(validation).top1
+
+
+@pytest.mark.parametrize("form", ["saved_model", "onnx"])
+def test_other_forms_tell_what_their_images_are(run: Path, tiny_model, form, tmp_path) -> None:
+    if form == "onnx":
+        pytest.importorskip("tf2onnx")
+    report = export_run(run, form, path=tmp_path / ("model.onnx" if form == "onnx" else "model"))
+    assert report.difference["max"] < 1e-4
+    beside = tmp_path / "model.metadata.json" if form == "onnx" else report.path / "assets" / "metadata.json"
+    metadata = json.loads(beside.read_text())
+    assert (metadata["task"], metadata["input"]["centre"]) == ("classification", CENTRE)
+    assert metadata["class_names"] == list("0123456789")
+
+
+def test_the_commands_take_a_classifiers_file(run: Path, succeed, tmp_path, capsys) -> None:
+    path = tmp_path / "model.tflite"
+    succeed("export", run, "--quantization", "int8", "--inputs", "uint8", "--keep-float", "head_*", "--output", path)
+    assert "Top-1" in capsys.readouterr().out
+    assert read_metadata(path).float_layers[-1] == "head_logits"
+    digits = next(run.parent.glob("data/digit-images-val-*"))
+    succeed("predict", digits / "3", "--model", path, "--output", tmp_path / "found")
+    assert json.loads((tmp_path / "found" / "classes.json").read_text()).keys() == {x.name for x in digits.glob("3/*")}
+    succeed("evaluate", path, "--images", digits, "--json", tmp_path / "numbers.json")
+    assert json.loads((tmp_path / "numbers.json").read_text())["images"] == 144
+    capsys.readouterr()
+    succeed("export", run, "--quantization", "int8", "--debug")
+    assert "head_logits" in capsys.readouterr().out
+
+
+def test_more_lost_than_allowed_fails_and_writes_nothing(run: Path, tiny_model, validation, tmp_path) -> None:
+    model, _ = Run(run).load_classifier()
+
+    class Silent:
+        raw = staticmethod(lambda images: np.asarray(model(images)))
+        predict = staticmethod(lambda images: np.full((len(images), 10), np.nan))
+
+    lost = top1_difference(model, Silent, validation, centre=CENTRE)
+    assert lost["exported"] == 0 < lost["keras"] == lost["loss"]
+    with pytest.raises(export.ExportError, match=r"int8 artifact loses more top1 than max_loss=0\.02"):
+        check(model, Silent, "int8", validation, centre=CENTRE)
+
+
+def test_data_of_another_task_are_refused(run: Path, tiny_model, detector, validation) -> None:
+    with pytest.raises(ValueError, match="AP is measured on detectors, top-1 on classifiers"):
+        check_verifiable(detector, validation)
+    with pytest.raises(ValueError, match=r"has the classes .* Received: num_classes=10"):
+        check_verifiable(Run(run).load_classifier()[0], validation, class_names=list("abc"))
+
+
+def test_a_detectors_file_does_not_classify(exported, tmp_path) -> None:
+    path = exported("none").path
+    assert type(task_of(path)).__name__ == "Detection"
+    with pytest.raises(ValueError, match=r"is not a classifier's. Received: task='detection'"):
+        load_classifier(path)

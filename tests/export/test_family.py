@@ -1,0 +1,136 @@
+"""Every model of the family is exported, and the nets for phones in every quantization, in one piece.
+
+Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
+is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile and its lite form, and
+`test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import spinenet_tf
+from spinenet_tf import export
+from spinenet_tf.export.conversion import convert
+from spinenet_tf.export.inspection import inspect
+from spinenet_tf.export.litert import QUANTIZATIONS
+from spinenet_tf.export.signatures import flatten, nest, raw_function
+from spinenet_tf.family import variant
+
+SIDE = 128
+SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}
+GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite")
+ACTIVATIONS = [("spinenet_49", "relu6"), ("spinenet_49", "swish"), *((GRAPHS[1], name) for name in ("relu", "relu6"))]
+# As measured on these nets, with room: the largest difference to Keras, relative to the largest output.
+BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.1}
+
+
+@pytest.fixture(scope="module")
+def build(stirred) -> Callable:
+    """Return `build(name)`: a small detector, made once."""
+    made = {}
+
+    def get(name: str):
+        if name not in made:
+            options = {"repeats": min(2, variant(name).repeats), "score_threshold": 0.2, "max_detections": 20}
+            made[name] = stirred(spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, **options))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((2, SIDE, SIDE, 3), "float32")
+
+
+def assert_same_detections(found, expected) -> None:
+    """Compare the scores, and the boxes and classes of those whose place no rounding can have changed."""
+    scores, others = np.asarray(expected["scores"]), np.asarray(found["scores"])
+    assert (scores > 0).any(axis=1).all()
+    np.testing.assert_allclose(others, scores, atol=1e-4)
+    gaps = np.abs(scores[:, :, None] - scores[:, None]) + np.eye(scores.shape[1])
+    clear = (gaps.min(axis=2) > 2 * np.abs(others - scores).max()) & (scores > 0)
+    assert clear.any()
+    np.testing.assert_allclose(np.asarray(found["boxes"])[clear], np.asarray(expected["boxes"])[clear], atol=0.05)
+    np.testing.assert_array_equal(np.asarray(found["classes"])[clear], np.asarray(expected["classes"])[clear])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", spinenet_tf.list_models())
+def test_every_model_detects_as_keras_does(build, pictures, name, tmp_path) -> None:
+    """The .tflite is one for phones' GPUs: an operation or a rank that these refuse would fail the export."""
+    detector = build(name)
+    raw = detector(pictures, training=False)
+    expected = detector.detect(pictures, raw)
+    report = export.tflite(detector, tmp_path / "model.tflite", target="gpu")
+    assert report.difference["max"] < 1e-4
+    found = export.TFLiteModel(report.path).raw(pictures)
+    assert_same_detections(detector.detect(pictures, found), expected)
+    assert export.saved_model(detector, tmp_path / "saved").difference["max"] < 1e-4
+    serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve"]
+    assert_same_detections(serve(images=tf.constant(pictures)), expected)
+
+
+@pytest.fixture(scope="module")
+def quantized(build, pictures, tmp_path_factory) -> Callable:
+    """Return `quantized(name, quantization)`: the path of a raw file for CPUs, converted once."""
+    folder, functions, paths = tmp_path_factory.mktemp("quantized"), {}, {}
+
+    def get(name: str, quantization: str):
+        upsampling = "resize" if quantization == "int16x8" else "concat"
+        if (name, upsampling) not in functions:
+            functions[name, upsampling] = raw_function(build(name), 1, upsampling=upsampling)
+        if (name, quantization) not in paths:
+            paths[name, quantization] = folder / f"{name}-{quantization}.tflite"
+            paths[name, quantization].write_bytes(convert(functions[name, upsampling], quantization, [pictures]))
+        return paths[name, quantization]
+
+    return get
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_quantization_is_near_keras(build, quantized, pictures, name, quantization) -> None:
+    expected = flatten(build(name)(pictures[:1], training=False))
+    found = flatten(run(quantized(name, quantization), pictures[:1]))
+    largest = max(np.abs(x).max() for x in expected.values())
+    assert max(np.abs(found[key] - x).max() for key, x in expected.items()) < BOUNDS[quantization] * largest
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_cpus_run_all_of_it_in_one_part(quantized, name, quantization) -> None:
+    found = inspect(quantized(name, quantization))
+    assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
+    assert found.max_rank == 4
+
+
+@pytest.mark.parametrize(("name", "activation"), ACTIVATIONS)
+def test_so_they_do_with_other_activations(pictures, name, activation, tmp_path) -> None:
+    detector = spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, activation=activation)
+    raw = raw_function(detector, 1, upsampling="concat")
+    for quantization in ("none", "int8"):
+        path = tmp_path / f"{quantization}.tflite"
+        path.write_bytes(convert(raw, quantization, [pictures]))
+        assert (inspect(path).xnnpack_partitions, inspect(path).xnnpack_leaves) == (1, {})
+
+
+@pytest.mark.parametrize("size", ["49s", "49"])
+@pytest.mark.parametrize("suffix", ["", "_lite"])
+def test_sizes_of_a_mobile_net_have_one_graph(size, suffix) -> None:
+    """They differ in width, which is in no operation's choice."""
+    name, smallest = variant(f"spinenet_mobile_{size}{suffix}"), variant(f"spinenet_mobile_49xs{suffix}")
+    assert name.graph is smallest.graph
+    for field in ("alpha", "repeats", "head_depth", "activation", "se_ratio"):
+        assert getattr(name, field) == getattr(smallest, field)
+
+
+def run(path, images: np.ndarray):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return nest(Interpreter(model_path=str(path), num_threads=1).get_signature_runner()(images=images))

@@ -1,0 +1,129 @@
+"""No file name and no link leads out of the folder of the images."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from hostile import COCO, VOC, framed, write_images, xml
+from PIL import Image
+
+from spinenet_tf.data.coco import load_coco, read_coco, write_coco
+from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.image_folder import read_image_folder
+from spinenet_tf.data.tfrecord import load_tfrecord
+from spinenet_tf.data.tfrecord_writer import write_tfrecord
+from spinenet_tf.data.voc import read_voc
+from spinenet_tf.data.yolo import read_yolo
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "data" / "images")
+
+
+# Ways out of the image folder, which lies at data/images; outside.png lies beside data.
+ESCAPES = (
+    "{outside}", "../../outside.png", "./../../outside.png", "a/../../../outside.png", "../images/../../outside.png",
+    "..", "..\\..\\outside.png", "a\\..\\..\\..\\outside.png", "C:\\outside.png", "C:outside.png", "\\outside.png",
+    "\\\\host\\outside.png", "//host/outside.png", "link.png", "far.png", "folder/outside.png", "circle.png",
+    "circle.png/0.png",
+)  # fmt: skip
+
+
+@pytest.fixture
+def outside(images: Path, tmp_path: Path) -> Path:
+    """Return an image outside, to which links lead."""
+    Image.new("RGB", (12, 9)).save(outside := tmp_path / "outside.png")
+    (images / "link.png").symlink_to(outside)
+    (images / "far.png").symlink_to(images / "link.png")
+    (images / "folder").symlink_to(tmp_path)
+    (images / "circle.png").symlink_to(images / "circle.png")
+    return outside
+
+
+LEADS_OUT = "leads out of the image folder|no usable path|no such file"
+
+
+def test_coco_paths_stay_inside(images: Path, outside: Path, promise) -> None:
+    file = images.parent / "annotations.json"
+    for name in ESCAPES:
+        content = copy.deepcopy(COCO)
+        content["images"][0]["file_name"] = name.format(outside=outside)
+        file.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=rf"json: image 5: .*({LEADS_OUT})"):
+            read_coco(file, images)
+    promise("Paths: no image outside of the image folder is read, by COCO", cases=len(ESCAPES))
+
+
+def test_voc_paths_stay_inside(images: Path, outside: Path, promise) -> None:
+    file = images.parent / "Annotations" / "0.xml"
+    file.parent.mkdir()
+    for name in ESCAPES:
+        tree = copy.deepcopy(VOC)
+        tree[1][0][1] = name.format(outside=outside)
+        file.write_text(xml(tree))
+        with pytest.raises(DataError, match=rf"0\.xml: .*({LEADS_OUT})"):
+            read_voc(images.parent)
+    promise("Paths: no image outside of the image folder is read, by Pascal VOC", cases=len(ESCAPES))
+
+
+def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path, tmp_path: Path, promise) -> None:
+    """Images lie in the records: their names matter where they are written as files."""
+    source = images.parent / "source.json"
+    source.write_text(json.dumps(COCO))
+    (file,) = write_tfrecord(load_coco(source, images), images.parent / "records")
+    record = tf.train.Example.FromString(next(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()))
+    before = outside.read_bytes()
+    names = [name for name in ESCAPES if not name.startswith(("link", "folder", "circle", "far"))]
+    for number, name in enumerate(names):
+        record.features.feature["image/filename"].bytes_list.value[:] = [name.format(outside=outside).encode()]
+        file.write_bytes(framed(record.SerializeToString()))
+        target = tmp_path / "written" / str(number)
+        with pytest.raises(DataError, match=rf"{file}: record 0, image 5: .*{LEADS_OUT}"):
+            write_coco(load_tfrecord(file), target)
+        assert not target.exists()
+    assert outside.read_bytes() == before
+    promise("Paths: no image outside of the new folder is written, from TFRecord", cases=len(names))
+
+
+def test_yolo_and_class_folders_follow_no_link_outside(images: Path, outside: Path, tmp_path: Path, promise) -> None:
+    (tmp_path / "yolo" / "labels").mkdir(parents=True)
+    (tmp_path / "yolo" / "labels" / "0.txt").write_text("0 0.5 0.5 0.5 0.5")
+    cases = 0
+    for read, folder in ((read_yolo, tmp_path / "yolo" / "images"), (read_image_folder, tmp_path / "classes" / "cat")):
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes((images / "0.png").read_bytes())
+        (folder / "beside.png").symlink_to(folder / "0.png")
+        assert len(read(folder.parent)) == 2, "a link inside is fine"
+        link = folder / "out.png"
+        for target in (outside, os.path.relpath(outside, folder), images / "link.png", images / "0.png", link):
+            link.symlink_to(target)
+            with pytest.raises(
+                DataError, match=r"out\.png.*(the link leads out of the folder)|no usable path.*out\.png"
+            ):
+                read(folder.parent)
+            link.unlink()
+            cases += 1
+    promise("Paths: no image outside of the image folder is read, by YOLO and class folders", cases=cases)
+
+
+def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, tmp_path: Path, promise) -> None:
+    (tmp_path / "secret.txt").write_text("a secret")
+    (images.parent / "labels").mkdir()
+    (images.parent / "labels" / "0.txt").symlink_to(tmp_path / "secret.txt")
+    for link in ("link.png", "far.png", "circle.png", "folder"):
+        (images / link).unlink()
+    with pytest.raises(DataError, match=r"labels/0\.txt: the link leads out of the folder") as caught:
+        read_yolo(images.parent)
+    assert "a secret" not in str(caught.value)
+    (tmp_path / "classes" / "cat").mkdir(parents=True)
+    (tmp_path / "classes" / "cat" / "0.png").write_bytes((images / "0.png").read_bytes())
+    (tmp_path / "classes" / "dog").symlink_to(images)
+    with pytest.raises(DataError, match="dog: the link leads out of the folder"):
+        read_image_folder(tmp_path / "classes")
+    promise("Paths: no labels outside of their folder are read, and no class folder", cases=2)
