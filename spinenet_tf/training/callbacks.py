@@ -42,7 +42,7 @@ class Evaluation(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         numbers = self.measure()
-        # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python would not see for long.
+        # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python sees late.
         gc.collect()
         if logs is not None:
             logs.update(numbers)
