@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,8 @@ class Evaluation(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         numbers = self.measure()
+        # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python sees late.
+        gc.collect()
         if logs is not None:
             logs.update(numbers)
 

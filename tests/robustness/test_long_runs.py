@@ -89,9 +89,16 @@ from functools import partialmethod
 from pathlib import Path
 from spinenet_tf.family import VARIANTS
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.training import recipe
+from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.config import read_config
 
+fit = fitting._fit
+
+def told(*given):
+    print("training", flush=True)
+    fit(*given)
+
+fitting._fit = told
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[1]))
 config, folder = read_config(sys.argv[2], sys.argv[4:]), Path(sys.argv[3])
 # Tracing a graph takes ten times as long as these steps.
@@ -101,15 +108,15 @@ recipe.train(config, folder, resume=(folder / "config.yaml").exists())
 """
 
 
-def train_and_kill(moment: float, at_most: tuple[int, int], folder: Path, arguments: list[str]) -> None:
-    """Train in another process, or go on in `folder`, and kill it so many seconds after its imports.
+def train_and_kill(word: str, moment: float, at_most: tuple[int, int], folder: Path, arguments: list[str]) -> None:
+    """Train in another process, or go on in `folder`, and kill it so many seconds after it said a word.
 
     It is killed before, when a state of the epoch and batch `at_most` is there: however fast it is, it does not end.
     """
     errors = folder.with_suffix(".errors")
     with errors.open("w") as file:
         child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, stderr=file)
-    assert child.stdout.readline() == b"ready\n", errors.read_text()[-2000:]
+    assert f"{word}\n".encode() in iter(child.stdout.readline, b""), errors.read_text()[-2000:]
     end = time.monotonic() + moment
     while time.monotonic() < end and newest_state(folder) < at_most and child.poll() is None:
         time.sleep(0.01)
@@ -131,26 +138,25 @@ def newest_state(folder: Path) -> tuple[int, int]:
 def test_kills_at_random_moments_change_nothing(
     kills, epochs, steps, gauges, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
 ) -> None:
-    """Kill again and again, while the net is built, restored, trained, evaluated or saved, and resume after each."""
+    """Kill by turns while the net is built and restored, and while it is trained, evaluated and saved; resume."""
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)
     config = read_config(path, overrides := [*WITH_MEMORY, f"epochs={epochs}", f"steps_per_epoch={steps}"])
     whole, killed, start = Run(tmp_path / "whole"), Run(tmp_path / "killed"), time.monotonic()
     expected = recipe.train(config, whole.folder).get_weights()
-    longest = (gauges.began - start) + 2 * (time.monotonic() - gauges.began) / kills
+    spans = {"ready": gauges.began - start, "training": 2 * (time.monotonic() - gauges.began) / kills}
 
-    moments = [random.SystemRandom().uniform(0, longest) for _ in range(kills)]
     arguments = [pickle.dumps(tiny_row).hex(), str(path), str(killed.folder), *overrides]
+    moments = [(word, random.SystemRandom().uniform(0, spans[word])) for word in list(spans) * (kills // 2)]
     for number, moment in enumerate(moments):
-        train_and_kill(moment, divmod((epochs * steps - 4) * (number + 1) // kills, steps), killed.folder, arguments)
+        at_most = divmod((epochs * steps - 4) * (number + 1) // kills, steps)
+        train_and_kill(*moment, at_most, killed.folder, arguments)
     with capsys.disabled():
         reached = newest_state(killed.folder)
-        print(
-            f"\n{kills} kills, 0 to {longest:.1f} s after the start, left epoch and batch {reached} of {epochs, steps}"
-        )
+        print(f"\n{kills} kills left epoch and batch {reached} of {epochs, steps}; at most seconds after: {spans}")
     resumed = recipe.train(config, killed.folder, resume=killed.config_path.exists()).get_weights()
     for mine, other in zip(resumed, expected, strict=True):
-        np.testing.assert_array_equal(mine, other, err_msg=f"killed after {moments} s")
+        np.testing.assert_array_equal(mine, other, err_msg=f"killed after {moments}")
     assert [row["val_AP"] for row in killed.read_log()] == [row["val_AP"] for row in whole.read_log()]
     promise("Long runs: kills at random moments change nothing", cases=kills)
