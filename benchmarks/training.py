@@ -75,8 +75,9 @@ def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
     """Return the step that `fit` makes, on the same batch again and again."""
     model = our_detector(net, precision)
     with_weights(model)
-    stream, train = iter(our_batches(net, batch)), model.make_train_function()
-    return {"step": lambda: float(train(stream)["loss"])}
+    model.make_train_function()
+    stream = iter(our_batches(net, batch))
+    return {"step": lambda: float(model.train_function(stream)["loss"])}
 
 
 def our_detector(net: Net, precision: str = FLOAT) -> Any:
