@@ -61,6 +61,16 @@ def test_assignment_follows_the_rule(name: str) -> None:
     assert not targets.box_targets[0][~hit].any()
 
 
+@pytest.mark.parametrize("name", ["crowded", "tiny"])
+def test_anchors_matched_in_chunks_are_matched_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes, classes = (x[None] for x in SCENES[name])
+    expected = assigned(boxes, classes)
+    # Gives the least chunk, of 1,024 anchors: there are two.
+    monkeypatch.setattr("spinenet_tf.detection.assignment.OVERLAPS", 1)
+    for got, target in zip(assigned(boxes, classes), expected, strict=True):
+        np.testing.assert_array_equal(got, target)
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_without_ground_truth_every_anchor_is_background(count: int) -> None:
     targets = assigned(np.full((2, count, 4), -1.0, "float32"), np.full((2, count), -1, "int32"))
