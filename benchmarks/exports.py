@@ -8,8 +8,7 @@ detectors also decodes, which would not be the same work.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,14 +117,12 @@ def _calibration_task(net: Net) -> Any:
 def calibration_images(net: Net) -> Iterator[np.ndarray]:
     """Yield scenes with digits, preprocessed as for evaluation: `[side, side, 3]`."""
     from spinenet_tf.data.digits import read_digits
-    from spinenet_tf.export.run import calibration_batches
+    from spinenet_tf.data.pipeline import evaluation_batches
 
-    dataset = read_digits(HOME / f"digits-{os.getpid()}", "train", CALIBRATION_IMAGES, size=(480, 640))
-    try:
-        for batch in calibration_batches(dataset, (net.side, net.side), seed=0):
-            yield from batch
-    finally:
-        shutil.rmtree(HOME / f"digits-{os.getpid()}", ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        dataset = read_digits(folder, "train", CALIBRATION_IMAGES, size=(480, 640))
+        for images, _ in evaluation_batches(dataset, (net.side, net.side), CALIBRATION_IMAGES).as_numpy_iterator():
+            yield from images
 
 
 def load_saved_model(folder: Path, images: np.ndarray) -> Callable[[], dict[str, Any]]:
