@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.export.rewriting import rewrite
 from spinenet_tf.export.signatures import INPUT
 from spinenet_tf.quantization import MIN_RANGE
 
@@ -17,22 +18,33 @@ MIN_SCALE = 1e-12  # of 16-bit activations: less is a range of nothing
 
 
 def quantize(
-    converter: Any, quantization: str, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False
+    converter: Any,
+    quantization: str,
+    batches: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    pixels: bool = False,
+    xnnpack: bool = False,
 ) -> bytes:
     """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
 
     `batches` are finitely many normalised `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
-    0..255, and the file as uint8.
+    0..255, and the file as uint8. With `xnnpack` "int8" is rewritten for it (see `rewriting`).
 
     Raises:
         ValueError: the images have another shape, or there are none.
     """
     if quantization == "int8":
-        return to_integers(calibrate(converter, batches, shape, pixels), pixels=pixels)
+        return to_integers(calibrate(converter, batches, shape, pixels, xnnpack), pixels=pixels)
     return _with_16_bits(converter.convert(), batches, shape)
 
 
-def calibrate(converter: Any, batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool = False) -> Any:
+def calibrate(
+    converter: Any,
+    batches: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    pixels: bool = False,
+    xnnpack: bool = False,
+) -> Any:
     """Return the float model, as TensorFlow's object of a .tflite, with the range of every activation on the images.
 
     The arguments are those of `quantize`, and so is what is raised. This and `to_integers` do in two steps what the
@@ -57,6 +69,8 @@ def calibrate(converter: Any, batches: Iterable[np.ndarray], shape: tuple[int, .
     if pixels:
         ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
         ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
+    if xnnpack:
+        rewrite(calibrated, integer=True)
     return calibrated
 
 

@@ -89,9 +89,9 @@ def tflite(
         raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
         metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, centre)
         if kept and calibration is not None:
-            content = convert_partly(raw, Provenance(model), kept, calibration, inputs)
+            content = convert_partly(raw, Provenance(model), kept, calibration, inputs, engine.xnnpack)
         else:
-            content = convert(raw, quantization, calibration, inputs)
+            content = convert(raw, quantization, calibration, inputs, engine.xnnpack)
         _write(file, content, metadata)
         runner: Any = TFLiteModel(file)
         if outputs != "raw":

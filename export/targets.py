@@ -35,6 +35,11 @@ class Target:
     outputs: tuple[str, ...]  # those of `OUTPUTS` that it runs, the default first
     ops: frozenset[str] | None = None  # all that it runs; None: whatever LiteRT's CPU kernels do
 
+    @property
+    def xnnpack(self) -> bool:
+        """Whether XNNPACK runs it, for which graphs are rewritten: see `rewriting`."""
+        return self.upsampling == "concat"
+
     def takes(self, outputs: str, ops: set[str]) -> list[str]:
         """Return the operations among `ops` that it does not take in a file with these outputs."""
         if self.ops is not None:

@@ -1,0 +1,125 @@
+"""The graph of a .tflite to be rewritten: who makes and who reads its tensors, and new tensors and operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+
+class Graph:
+    """The one graph of a .tflite as TensorFlow's object, and who makes and who reads its tensors."""
+
+    def __init__(self, model: Any):
+        self._model, self._tensors = model, model.subgraphs[0].tensors
+        self.operators = model.subgraphs[0].operators
+        self.makers = {int(x.outputs[0]): x for x in self.operators}
+        ends = model.subgraphs[0].outputs
+        self.readers = Counter(int(x) for numbers in (*(x.inputs for x in self.operators), ends) for x in numbers)
+
+    def is_a(self, operator: Any, name: str) -> bool:
+        """Whether an operator is of TFLite's kind `name`."""
+        return self._model.operatorCodes[operator.opcodeIndex].builtinCode == _code(name)
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Return a tensor's shape."""
+        sides = self._tensors[tensor].shape
+        return () if sides is None else tuple(int(side) for side in sides)
+
+    def is_constant(self, tensor: int) -> bool:
+        """Whether the file has a tensor's values."""
+        return self._model.buffers[self._tensors[tensor].buffer].data is not None
+
+    def values(self, tensor: int) -> np.ndarray:
+        """Return the values of a float constant."""
+        data = np.asarray(self._model.buffers[self._tensors[tensor].buffer].data, np.uint8)
+        return data.view(np.float32).reshape(self.shape(tensor))
+
+    def like(self, tensor: int, shape: tuple[int, ...], owner: int | None = None) -> int:
+        """Add a tensor with the type and the range of another one, named after that one, or after its `owner`."""
+        new = copy(self._tensors[tensor])
+        new.name, new.buffer = self._tensors[tensor if owner is None else owner].name + b"/rewritten", 0
+        self._tensors.append(new)
+        self.resize(len(self._tensors) - 1, shape)
+        return len(self._tensors) - 1
+
+    def constant(self, values: np.ndarray, tensor: int) -> int:
+        """Add a constant in place of another one."""
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        number = self.like(tensor, values.shape)
+        buffer = schema.BufferT()
+        buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
+        self._tensors[number].buffer = len(self._model.buffers)
+        self._model.buffers.append(buffer)
+        return number
+
+    def resize(self, tensor: int, shape: tuple[int, ...]) -> None:
+        """Give a tensor another shape."""
+        self._tensors[tensor].shape, self._tensors[tensor].shapeSignature = np.array(shape, np.int32), None
+
+    def reshape(self, source: int, target: int) -> Any:
+        """Return an operator from a tensor to another one of the same size; its place in the graph is the caller's."""
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(self.shape(target), np.int32)
+        sides = self.constant(options.newShape, source)
+        self._tensors[sides].type, self._tensors[sides].quantization = schema.TensorType.INT32, None
+        return self._operator("RESHAPE", [source, sides], target, options)
+
+    def concatenate(self, sources: list[int], target: int) -> Any:
+        """Return an operator that puts the channels of maps side by side."""
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        options = schema.ConcatenationOptionsT()
+        options.axis = 3
+        return self._operator("CONCATENATION", sources, target, options)
+
+    def prune(self) -> None:
+        """Drop the tensors that no operator has, and the values that no tensor has."""
+        graph = self._model.subgraphs[0]
+        ends = [x for signature in self._model.signatureDefs for x in (*signature.inputs, *signature.outputs)]
+        known = {int(x) for operator in self.operators for x in (*operator.inputs, *operator.outputs)}
+        kept = sorted((known | {int(x) for x in (*graph.inputs, *graph.outputs)}) - {-1})  # -1: left out
+        numbers = {-1: -1} | {old: new for new, old in enumerate(kept)}
+        for operator in self.operators:
+            operator.inputs = [numbers[int(x)] for x in operator.inputs]
+            operator.outputs = [numbers[int(x)] for x in operator.outputs]
+        for end in ends:
+            end.tensorIndex = numbers[end.tensorIndex]
+        graph.inputs, graph.outputs = ([numbers[int(x)] for x in side] for side in (graph.inputs, graph.outputs))
+        self._tensors[:] = [self._tensors[x] for x in kept]
+        used = {tensor.buffer for tensor in self._tensors} | {x.buffer for x in self._model.metadata or ()}
+        for number, buffer in enumerate(self._model.buffers):
+            if number not in used:
+                buffer.data = None
+
+    def _operator(self, name: str, inputs: list[int], output: int, options: Any) -> Any:
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._opcode(_code(name))
+        operator.inputs, operator.outputs, operator.builtinOptions = inputs, [output], options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        return operator
+
+    def _opcode(self, code: int) -> int:
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        codes = self._model.operatorCodes
+        for number, known in enumerate(codes):
+            if known.builtinCode == code:
+                return number
+        new = schema.OperatorCodeT()
+        new.builtinCode = new.deprecatedBuiltinCode = code
+        codes.append(new)
+        return len(codes) - 1
+
+
+def _code(name: str) -> int:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    return getattr(schema.BuiltinOperator, name)
