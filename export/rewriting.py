@@ -88,9 +88,11 @@ def _widen_gates(graph: Graph) -> None:
     Else XNNPACK multiplies pixel by pixel, a call for each.
     """
     for scale in [x for x in graph.operators if graph.is_a(x, "MUL")]:
-        gate = graph.makers.get(int(scale.inputs[1]))
-        (_, height, width, channels), other = graph.shape(scale.outputs[0]), graph.shape(scale.inputs[1])
-        if gate is None or not graph.is_a(gate, "MUL") or tuple(other) != (1, 1, 1, channels) or height * width == 1:
+        gate, sides = graph.makers.get(int(scale.inputs[1])), graph.shape(scale.outputs[0])
+        if gate is None or not graph.is_a(gate, "MUL") or len(sides) != 4:
+            continue
+        _, height, width, channels = sides
+        if graph.shape(scale.inputs[1]) != (1, 1, 1, channels) or height * width == 1:
             continue
         factor = int(gate.inputs[1])
         if graph.is_constant(factor) and graph.values(factor).size == 1 and graph.readers[gate.outputs[0]] == 1:
