@@ -71,7 +71,10 @@ def _rows(net: Net, batch: int, precision: str, times: dict, memories: dict) -> 
 
 
 def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
-    """Return the step that `fit` makes, on the same batch again and again."""
+    """Return the step that `fit` makes, on the same batch again and again, in a process as `spinenet-tf train` has it."""
+    from spinenet_tf.training.memory import share_one_pool
+
+    share_one_pool()
     model = our_detector(net, precision)
     with_weights(model)
     model.make_train_function()

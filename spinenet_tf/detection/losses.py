@@ -22,23 +22,22 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
     @ops.custom_gradient
     def loss(logits: Tensor) -> tuple[Tensor, Callable]:
         # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
-        # at the moment when the activations of the whole network are kept too.
-        targets = ops.one_hot(class_targets, logits.shape[-1], dtype="float32")  # -1 has no hot entry
-        sign = 2.0 * targets - 1.0
-        margin = ops.cast(logits, "float32") * sign  # positive where the prediction is right
-        cross_entropy = ops.softplus(-margin)
-        # (1 - p)**gamma through log(1 - p) = -softplus(margin), which stays finite where p rounds to 1.
-        focus = ops.exp(-gamma * (margin + cross_entropy))
-        weighted = ((1.0 - alpha) + (2.0 * alpha - 1.0) * targets) * focus
+        # at the moment when the activations of the whole network are kept too. So there are as few as possible.
+        hot = class_targets[..., None] == ops.arange(logits.shape[-1], dtype="int32")  # -1 has no hot entry
+        logits = ops.cast(logits, "float32")
+        wrong = ops.where(hot, -logits, logits)  # positive where the prediction is wrong
+        cross_entropy = ops.softplus(wrong)
+        # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
+        weight = ops.where(hot, alpha, 1.0 - alpha) * ops.exp(gamma * (wrong - cross_entropy))
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
-            p = ops.sigmoid(margin)
-            slope = weighted * sign * (p - 1.0 - gamma * p * cross_entropy)
-            return ops.cast(upstream[..., None] * slope, logits.dtype)
+            slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
+            return ops.cast(ops.where(hot, -slope, slope) * upstream[..., None], dtype)
 
-        return ops.sum(weighted * cross_entropy, axis=-1), gradient
+        return ops.sum(weight * cross_entropy, axis=-1), gradient
 
+    dtype = logits.dtype
     return loss(logits)
 
 
