@@ -59,7 +59,7 @@ def build_ours(net: Net, precision: str = "float32", l2: float = 0.0) -> Any:
     return spinenet_tf.detector(net.name, CLASSES, shape, background=True, l2=l2)
 
 
-def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str = "v2") -> Any:
+def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str = "v2", sync_bn: bool = False) -> Any:
     """Build Model Garden's network by its own factory, as its trainer does."""
     import tf_keras
     from official.modeling import performance
@@ -67,7 +67,7 @@ def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str
     from official.vision.modeling.backbones import factory as backbone_factory
 
     performance.set_mixed_precision_policy({"float32": "float32", "mixed_bfloat16": "bfloat16"}[precision])
-    config = garden_config(net, nms)
+    config = garden_config(net, nms, sync_bn)
     images = tf_keras.layers.InputSpec(shape=[None, net.side, net.side, 3])
     regularizer = tf_keras.regularizers.l2(l2 / 2) if l2 else None
     if net.backbone:
@@ -77,7 +77,7 @@ def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str
     return model
 
 
-def garden_config(net: Net, nms: str = "v2") -> Any:
+def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     """Return Model Garden's config of the RetinaNet."""
     from official.vision.configs import backbones, common, decoders, retinanet
 
@@ -94,7 +94,7 @@ def garden_config(net: Net, nms: str = "v2") -> Any:
     config.anchor.anchor_size = row.anchor_size
     config.head.num_filters, config.head.use_separable_conv = row.head_width, net.is_mobile
     config.norm_activation = common.NormActivation(
-        activation=row.activation, norm_momentum=0.99, norm_epsilon=1e-3, use_sync_bn=False
+        activation=row.activation, norm_momentum=0.99, norm_epsilon=1e-3, use_sync_bn=sync_bn
     )
     config.detection_generator.nms_version = nms
     return config

@@ -11,12 +11,13 @@ import numpy as np
 from benchmarks.contender import OURS, THEIRS, Contender, contest
 from benchmarks.measuring import alternate, median
 from benchmarks.nets import L2, Net, build_ours, build_theirs, garden_config, ground_truth, image, with_weights
-from benchmarks.results import Row, compare
+from benchmarks.results import GARDEN, Row, compare
 from benchmarks.work import Part, Settings
 
 SLOTS = 100  # for boxes in our batches, most of them padding, as our input pipeline makes them
 RATE = 1e-4
 MEMORY_GOAL = 1 / 0.95
+RECIPE = f"{GARDEN}'s recipe: synchronised BN"
 FLOAT, HALF = "float32", "mixed_bfloat16"
 CASES = (  # net, batch, whether in bfloat16 too
     (Net("spinenet_49s", 256), 4, False),
@@ -38,40 +39,53 @@ def parts(quick: bool) -> list[Part]:
 
 
 def steps(net: Net, batch: int, half: bool, settings: Settings) -> Iterator[Row]:
-    """Compare steps on the same batch; with `half` both sides in bfloat16 too, all four by turns."""
-    precisions = {"": FLOAT} | ({"bf16": HALF} if half else {})
-    starts: dict[str, Callable[[], Contender]] = {}
-    for suffix, precision in precisions.items():
-        for side, prepare, libraries in (("theirs", their_turns, THEIRS), ("ours", our_turns, OURS)):
-            start = partial(Contender, prepare, net, batch, precision, libraries=libraries)
-            starts[side + suffix] = start
+    """Compare steps on the same batch; with `half` both sides in bfloat16 too, all by turns."""
+    starts = {
+        "theirs": partial(Contender, their_turns, net, batch, FLOAT, libraries=THEIRS),
+        "recipe": partial(Contender, their_turns, net, batch, FLOAT, True, libraries=THEIRS),
+        "ours": partial(Contender, our_turns, net, batch, FLOAT, libraries=OURS),
+    }
+    if half:
+        starts["theirs, bf16"] = partial(Contender, their_turns, net, batch, HALF, libraries=THEIRS)
+        starts["ours, bf16"] = partial(Contender, our_turns, net, batch, HALF, libraries=OURS)
     with contest(**starts) as contenders:
         turns = {name: contender.turn("step") for name, contender in contenders.items()}
         times = alternate(turns, settings.effort)
         memories = {name: [float(contender.memory() or 0)] for name, contender in contenders.items()}
-    for suffix, precision in precisions.items():
-        yield from _rows(net, batch, precision, _pair(times, suffix), _pair(memories, suffix))
+    goals = (1.1, MEMORY_GOAL)
+    yield from _rows(net, f"fp32, batch {batch}", _pair(times), _pair(memories), goals)
+    yield from _rows(net, f"fp32, batch {batch}", _pair(times, "recipe"), _pair(memories, "recipe"), goals, RECIPE)
     if half:
+        pair = ("theirs, bf16", "ours, bf16")
+        yield from _rows(net, f"bf16, batch {batch}", _pair(times, *pair), _pair(memories, *pair))
         title = f"training/step in bf16 and in fp32, batch {batch}"
-        pair = {"theirs": times["ours"], "ours": times["oursbf16"]}
-        yield compare(title, net.title, **pair, goal=1.4, against="ours in fp32")
+        yield compare(title, net.title, **_pair(times, "ours", "ours, bf16"), goal=1.4, against="ours in fp32")
 
 
-def _pair(figures: Mapping[str, list[float]], suffix: str) -> dict[str, list[float]]:
-    return {side: figures[side + suffix] for side in ("theirs", "ours")}
+def _pair(figures: Mapping[str, list[float]], theirs: str = "theirs", ours: str = "ours") -> dict[str, list[float]]:
+    return {"theirs": figures[theirs], "ours": figures[ours]}
 
 
-def _rows(net: Net, batch: int, precision: str, times: dict, memories: dict) -> Iterator[Row]:
-    name, is_float = ("fp32", True) if precision == FLOAT else ("bf16", False)
-    goal = {True: (1.1, MEMORY_GOAL), False: (None, None)}[is_float]
-    yield compare(f"training/step, {name}, batch {batch}", net.title, **times, goal=goal[0])
+def _rows(
+    net: Net,
+    title: str,
+    times: Mapping[str, list[float]],
+    memories: Mapping[str, list[float]],
+    goals: tuple[float | None, float | None] = (None, None),
+    against: str = GARDEN,
+) -> Iterator[Row]:
+    """Return the rows of time and, where it is known, of memory of two contenders."""
+    yield compare(f"training/step, {title}", net.title, **times, goal=goals[0], against=against)
     if all(median(values) for values in memories.values()):
-        title = f"training/peak memory, {name}, batch {batch}"
-        yield compare(title, net.title, **memories, unit="MB", goal=goal[1])
+        title = f"training/peak memory, {title}"
+        yield compare(title, net.title, **memories, unit="MB", goal=goals[1], against=against)
 
 
 def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
-    """Return the step that `fit` makes, on the same batch again and again."""
+    """Return the step that `fit` makes, on the same batch again and again, in a process like that of `train`."""
+    from spinenet_tf.training.memory import share_one_pool
+
+    share_one_pool()
     model = our_detector(net, precision)
     with_weights(model)
     model.make_train_function()
@@ -102,9 +116,9 @@ def our_batches(net: Net, batch: int) -> Any:
     return tf.data.Dataset.from_tensors((image(net, batch), targets)).cache().repeat()
 
 
-def their_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
+def their_turns(net: Net, batch: int, precision: str, sync_bn: bool = False) -> Mapping[str, Callable]:
     """Return the step of Model Garden's trainer, and its assignment of targets, a part of its input pipeline."""
-    model = with_weights(build_theirs(net, precision, L2))
+    model = with_weights(build_theirs(net, precision, L2, sync_bn=sync_bn))
     step, stream = their_step(net, batch, model), iter(their_batches(net, batch))
     return {"step": lambda: float(step(stream))}
 

@@ -26,8 +26,10 @@ def train(
     """
     from spinenet_tf.tasks import TASKS
     from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.memory import share_one_pool
     from spinenet_tf.training.smoke import smoke as shrunk
 
+    share_one_pool()
     path = find_config(config)
     folder = run or Path("runs") / path.stem
     resolved = read_config(path, overrides)

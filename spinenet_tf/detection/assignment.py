@@ -10,7 +10,7 @@ from spinenet_tf.base import runs_op_by_op
 from spinenet_tf.detection.boxes import Tensor, iou, log_form, pick, relative
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
-OVERLAPS = 2**19  # of boxes and anchors, computed at once
+OVERLAPS = 2**20  # of boxes and anchors, computed at once: 4 MB for each operation on them
 
 
 class Assignment(NamedTuple):
@@ -64,9 +64,10 @@ def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
 
 def _best_matches_in_chunks(boxes: Tensor, anchors: Tensor) -> _Matches:
     """Do the same where all anchors at once would be a dozen tensors of B * M * N: chunks of them stay in the cache."""
-    count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # with one anchor
     boxes = boxes[:, : _used_rows(boxes)]
-    size = max(OVERLAPS // pairs, 1024) if isinstance(pairs, int) else 4096
+    count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # with one anchor
+    chunks = -(-count // ops.maximum(OVERLAPS // pairs, 1))
+    size = -(-count // chunks)  # alike for all: a last one that is nearly empty would cost as much as a full one
     starts = ops.arange(0, count, size, dtype="int32")
 
     def match(start: Tensor) -> _Matches:

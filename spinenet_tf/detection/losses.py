@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import ops
 
 from spinenet_tf.detection.assignment import Assignment
@@ -16,14 +18,27 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
     `class_targets [B, N]` are classes 0..C-1; -1, the background, is a negative of every class. `alpha` weighs
     positives and `1 - alpha` negatives; `gamma` mutes what is already right.
     """
-    logits = ops.cast(logits, "float32")
-    targets = ops.one_hot(class_targets, logits.shape[-1], dtype="float32")  # -1 has no hot entry
-    margin = logits * (2.0 * targets - 1.0)  # positive where the prediction is right
-    cross_entropy = ops.softplus(-margin)
-    # (1 - p)**gamma through log(1 - p) = -softplus(margin): its gradient stays finite where p rounds to 1.
-    focus = ops.exp(-gamma * (margin + cross_entropy))
-    weight = (1.0 - alpha) + (2.0 * alpha - 1.0) * targets
-    return ops.sum(weight * focus * cross_entropy, axis=-1)
+
+    @ops.custom_gradient
+    def loss(logits: Tensor) -> tuple[Tensor, Callable]:
+        # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
+        # at the moment when the activations of the whole network are kept too. So there are as few as possible.
+        hot = class_targets[..., None] == ops.arange(logits.shape[-1], dtype="int32")  # -1 has no hot entry
+        logits = ops.cast(logits, "float32")
+        wrong = ops.where(hot, -logits, logits)  # positive where the prediction is wrong
+        cross_entropy = ops.softplus(wrong)
+        # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
+        weight = ops.where(hot, alpha, 1.0 - alpha) * ops.exp(gamma * (wrong - cross_entropy))
+
+        def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
+            (upstream,) = given or (upstream,)
+            slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
+            return ops.cast(ops.where(hot, -slope, slope) * upstream[..., None], dtype)
+
+        return ops.sum(weight * cross_entropy, axis=-1), gradient
+
+    dtype = logits.dtype
+    return loss(logits)
 
 
 def huber_loss(deltas: Tensor, targets: Tensor, delta: float = 0.1) -> Tensor:

@@ -1,0 +1,45 @@
+"""Threads of a process that trains share one pool of the C library's memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# Each of four threads, all alive at once, allocates; glibc then lists its pools, "heaps", as XML.
+CHILD = """
+import ctypes, sys, threading
+from spinenet_tf.training.memory import share_one_pool
+
+if sys.argv[1] == "shared":
+    share_one_pool()
+libc, barrier = ctypes.CDLL("libc.so.6"), threading.Barrier(4)
+libc.malloc.restype = ctypes.c_void_p
+
+def allocate():
+    barrier.wait()
+    assert libc.malloc(1000)
+    barrier.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, file)
+libc.fflush(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the pools are glibc's")
+def test_threads_share_one_pool() -> None:
+    pools = {}
+    for how in ("shared", "apart"):
+        done = subprocess.run([sys.executable, "-c", CHILD, how], capture_output=True, text=True, check=True)
+        pools[how] = done.stdout.count("<heap nr=")
+    assert pools["shared"] == 1
+    assert pools["apart"] > 1
