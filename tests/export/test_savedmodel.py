@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from spinenet_tf import export
 from spinenet_tf.data.images import preprocess, read_image
@@ -18,6 +21,7 @@ from spinenet_tf.detection.boxes import decode
 from spinenet_tf.evaluation.inference import in_file
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
+from spinenet_tf.export.weights import LARGE
 from spinenet_tf.retinanet import RetinaNet
 
 # Loads and runs every signature where spinenet_tf cannot be imported, and hands the outputs back.
@@ -164,6 +168,29 @@ def test_the_config_rebuilds_the_model(saved, detector) -> None:
 
 def test_the_weights_are_stored_once(saved, detector) -> None:
     assert saved.size < 1.5 * 4 * detector.count_params()
+
+
+def test_the_large_weights_are_no_constants(saved, detector) -> None:
+    """Loaded and run, a constant of a graph takes a dozen times its size in memory."""
+    import tensorflow as tf
+
+    stored = tf.train.load_checkpoint(str(saved.path / "variables" / "variables")).get_variable_to_shape_map()
+    sizes = [math.prod(shape) for name, shape in stored.items() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    large = [math.prod(weight.shape) for weight in detector.weights if math.prod(weight.shape) >= LARGE]
+    assert sorted(sizes) == sorted(large) != []
+    content = saved_model_pb2.SavedModel.FromString((saved.path / "saved_model.pb").read_bytes())
+    functions = content.meta_graphs[0].graph_def.library.function
+    shapes = [x.attr["value"].tensor.tensor_shape.dim for f in functions for x in f.node_def if x.op == "Const"]
+    assert 1000 < max(math.prod(side.size for side in shape) for shape in shapes) < LARGE
+
+
+def test_a_signature_keeps_its_weights(saved, images) -> None:
+    """As they would not if the loaded model owned them alone."""
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(saved.path)).signatures["raw"]
+    gc.collect()
+    assert all(np.isfinite(x).all() for x in signature(images=tf.constant(images)).values())
 
 
 def test_an_existing_path_is_refused_before_any_work(saved, detector, monkeypatch) -> None:
