@@ -84,7 +84,7 @@ def output_specs(raw: Any) -> Mapping[str, Any]:
     return raw.get_concrete_function().structured_outputs
 
 
-def write_signatures(folder: Path, signatures: Mapping[str, Callable], assets: Sequence[Path] = ()) -> None:
+def write_signatures(folder: Path, signatures: Mapping[str, Any], assets: Sequence[Path] = ()) -> None:
     """Write `tf.function`s as the signatures of a SavedModel, with their variables, and copies of files in `assets`."""
     import tensorflow as tf
 

@@ -41,11 +41,11 @@ def _join(graph: FrozenGraph, node: Any, biases: list[Any], convs: list[Any]) ->
     kernel = np.concatenate([graph.array(conv.input[1]) for conv in convs], axis=2)
     if kernel.shape[2] > kernel.shape[3]:
         return
-    axis = graph.constant(f"{node.name}/axis", np.int32(3))
+    axis = graph.constant(f"{node.name}/axis", np.array(3, np.int32))
     inputs = [*(conv.input[0] for conv in convs), axis]
     joined = graph.add(f"{node.name}/joined", "ConcatV2", inputs, T=tf.float32, Tidx=tf.int32)
     joined.attr["N"].i = len(convs)
     conv = graph.add(f"{node.name}/conv", "Conv2D", [joined.name, graph.constant(f"{node.name}/kernel", kernel)])
     for name, attribute in convs[0].attr.items():
         conv.attr[name].CopyFrom(attribute)
-    graph.become_bias(node, biases[0], conv, sum(graph.values(bias.input[1]) for bias in biases))
+    graph.become_bias(node, biases[0], conv, np.sum([graph.values(bias.input[1]) for bias in biases], axis=0))
