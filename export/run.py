@@ -29,7 +29,7 @@ CALIBRATION_IMAGES = 200
 FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
 OPTIONS = {
     "tflite": ("target", "inputs", "outputs", "keep_float"),
-    "saved_model": ("nms",),
+    "saved_model": ("nms", "variables"),
     "onnx": (),
     "web": ("keep_float",),
 }

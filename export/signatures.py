@@ -11,6 +11,9 @@ import numpy as np
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
 from spinenet_tf.export.folding import fold_batch_norms
+from spinenet_tf.export.graphs import FrozenGraph
+from spinenet_tf.export.summing import sum_in_convs
+from spinenet_tf.export.weights import take_out_weights
 from spinenet_tf.resample import UPSAMPLING
 from spinenet_tf.retinanet import RetinaNet
 
@@ -80,12 +83,21 @@ def nest(flat: Mapping[str, Any]) -> Any:
     return nested
 
 
-def raw_function(model: keras.Model, batch_size: int | None, *, upsampling: str = "resize", fold: bool = False) -> Any:
+def raw_function(
+    model: keras.Model,
+    batch_size: int | None,
+    *,
+    upsampling: str = "resize",
+    fold: bool = False,
+    variables: bool = False,
+) -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
-    The weights are constants of its graph: the TFLite converter would keep variables as operations. Sizes are static,
-    and so is the batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. With `fold`,
-    BN is folded into the convs (see `folding`), which TFLite's converter does by itself.
+    The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
+    the large ones are variables, of which the function has its own (see `weights`). Sizes are static, and so is the
+    batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. With `fold`, BN is folded
+    into the convs (see `folding`), which TFLite's converter does by itself, and sums of convs are one conv (see
+    `summing`).
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -105,15 +117,24 @@ def raw_function(model: keras.Model, batch_size: int | None, *, upsampling: str 
             UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
-    graph = fold_batch_norms(graph, names) if fold else graph
+    graph = _folded(graph, names) if fold else graph
+    weights = take_out_weights(graph) if variables else {}
     structure = traced.get_concrete_function().structured_outputs
 
     @tf.function(input_signature=[spec], autograph=False)
     def raw(images):
-        outputs = tf.graph_util.import_graph_def(graph, {source: images}, names, name="")
+        given = {source: images} | {name: weight.value() for name, weight in weights.items()}
+        outputs = tf.graph_util.import_graph_def(graph, given, names, name="")
         return tf.nest.pack_sequence_as(structure, outputs)
 
     return raw
+
+
+def _folded(graph: Any, names: list[str]) -> Any:
+    rewritten = FrozenGraph(graph)
+    fold_batch_norms(rewritten)
+    sum_in_convs(rewritten)
+    return rewritten.needed(names)
 
 
 def pixel_function(raw: Any, dtype: str) -> Any:

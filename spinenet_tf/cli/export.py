@@ -37,6 +37,7 @@ def export(
     ] = False,
     numbers: Annotated[Path | None, typer.Option("--json", help="With --debug: also write all of it here.")] = None,
     nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every anchor.")] = None,
+    variables: Annotated[bool | None, typer.Option(help="Of SavedModel: far less memory, a bit slower.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and check the artifact against Keras.
@@ -47,8 +48,8 @@ def export(
     from spinenet_tf.tasks import task_of
 
     check_parent(numbers)
-    options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs, "nms": nms}
-    options["keep_float"] = keep_float or None
+    options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
+    options |= {"nms": nms, "variables": variables, "keep_float": keep_float or None}
     data = task_of(run).given_data(annotations, images)
     if debug:
         _debug(run, form, quantization, data, options, numbers)

@@ -203,7 +203,7 @@ MISTAKES = {
     "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
-    "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms',)",
+    "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms', 'variables')",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",
     "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
     "export {run} --no-nms": (

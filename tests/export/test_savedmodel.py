@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from spinenet_tf import export
 from spinenet_tf.data.images import preprocess, read_image
@@ -18,6 +22,7 @@ from spinenet_tf.detection.boxes import decode
 from spinenet_tf.evaluation.inference import in_file
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
+from spinenet_tf.export.weights import LARGE
 from spinenet_tf.retinanet import RetinaNet
 
 # Loads and runs every signature where spinenet_tf cannot be imported, and hands the outputs back.
@@ -166,6 +171,32 @@ def test_the_weights_are_stored_once(saved, detector) -> None:
     assert saved.size < 1.5 * 4 * detector.count_params()
 
 
+@pytest.fixture(scope="module")
+def lean(detector, tmp_path_factory):
+    return export.saved_model(detector, tmp_path_factory.mktemp("lean") / "model", nms=False, variables=True)
+
+
+def test_large_variables_are_stored_once_and_are_no_constants(lean, detector) -> None:
+    """Loaded and run, a constant of a graph takes many times its size in memory."""
+    stored = tf.train.load_checkpoint(str(lean.path / "variables" / "variables")).get_variable_to_shape_map()
+    sizes = [math.prod(shape) for name, shape in stored.items() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    large = [math.prod(weight.shape) for weight in detector.weights if math.prod(weight.shape) >= LARGE]
+    assert sorted(sizes) == sorted(large) != []
+    content = saved_model_pb2.SavedModel.FromString((lean.path / "saved_model.pb").read_bytes())
+    functions = content.meta_graphs[0].graph_def.library.function
+    shapes = [x.attr["value"].tensor.tensor_shape.dim for f in functions for x in f.node_def if x.op == "Const"]
+    assert 1000 < max(math.prod(side.size for side in shape) for shape in shapes) < LARGE
+
+
+def test_a_signature_keeps_its_variables(lean, detector, images) -> None:
+    """As it would not if the loaded model owned them alone."""
+    signature = tf.saved_model.load(str(lean.path)).signatures["raw"]
+    gc.collect()
+    found = signature(images=tf.constant(images))
+    for name, x in flatten(detector(images, training=False)).items():
+        np.testing.assert_allclose(found[name], x, atol=1e-4)
+
+
 def test_an_existing_path_is_refused_before_any_work(saved, detector, monkeypatch) -> None:
     monkeypatch.setattr("spinenet_tf.export.savedmodel.raw_function", None)
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -173,8 +204,6 @@ def test_an_existing_path_is_refused_before_any_work(saved, detector, monkeypatc
 
 
 def test_a_classifier_serves_logits_for_its_batch(classifier, images, tmp_path) -> None:
-    import tensorflow as tf
-
     export.saved_model(classifier, tmp_path / "classifier", batch_size=2)
     signatures = tf.saved_model.load(str(tmp_path / "classifier")).signatures
     assert set(signatures) == {"serve", "raw", "serving_default"}

@@ -1,0 +1,113 @@
+"""A frozen graph while it is rewritten: its nodes, who reads them, and the constants behind them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+CONVS = ("Conv2D", "DepthwiseConv2dNative")
+_SAME_VALUES = ("Identity", "Reshape", "Squeeze")  # what Keras puts between a parameter and its use
+
+
+class FrozenGraph:
+    """A copy of a `GraphDef` of constants, whose nodes may be changed in place; inputs are names of tensors."""
+
+    def __init__(self, graph: Any):
+        import tensorflow as tf
+
+        self._graph = tf.compat.v1.GraphDef()
+        self._graph.CopyFrom(graph)
+        for node in self._graph.node:
+            # Constants have no order to keep, and these edges would keep the kernels that are replaced.
+            data = [name for name in node.input if not name.startswith("^")]
+            node.input[:] = data
+        self._nodes = {node.name: node for node in self._graph.node}
+        self._readers = Counter(node_of(name) for node in self._graph.node for name in node.input)
+        self._kernels = Counter(self.source(node.input[1]).name for node in self._graph.node if node.op in CONVS)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the nodes as they are now, whatever is added meanwhile."""
+        return iter(list(self._graph.node))
+
+    def node(self, name: str) -> Any:
+        """Return the node that an input comes from."""
+        return self._nodes[node_of(name)]
+
+    def source(self, name: str) -> Any:
+        """Return the node whose values arrive at an input, whatever their shape there."""
+        node = self.node(name)
+        return self.source(node.input[0]) if node.op in _SAME_VALUES else node
+
+    def array(self, name: str) -> np.ndarray:
+        """Return the constant behind an input, in float64."""
+        import tensorflow as tf
+
+        return tf.make_ndarray(self.source(name).attr["value"].tensor).astype(np.float64)
+
+    def values(self, name: str) -> np.ndarray:
+        """Return the constant behind an input as one row."""
+        return self.array(name).ravel()
+
+    def is_read_once(self, *nodes: Any) -> bool:
+        """Tell whether nothing but one other node reads each of the nodes."""
+        return all(self._readers[node.name] == 1 for node in nodes)
+
+    def shares_kernel(self, conv: Any) -> bool:
+        """Tell whether another conv has the same kernel."""
+        return self._kernels[self.source(conv.input[1]).name] > 1
+
+    def add(self, name: str, op: str, inputs: Iterable[str] = (), **types: Any) -> Any:
+        """Add a node, with attributes that are types, and return it."""
+        node = self._graph.node.add(name=name, op=op, input=inputs)
+        for attribute, dtype in types.items():
+            node.attr[attribute].type = dtype.as_datatype_enum
+        self._nodes[name] = node
+        self._readers.update(node_of(source) for source in inputs)
+        return node
+
+    def become_bias(self, node: Any, like: Any, conv: Any, values: np.ndarray) -> None:
+        """Turn a node into the bias of a conv, under its own name, which the nodes behind it read.
+
+        Type and layout are those of the node `like`.
+        """
+        import tensorflow as tf
+
+        constant = self.constant(f"{node.name}/folded_bias", values)
+        bias = tf.compat.v1.NodeDef(name=node.name, op="BiasAdd", input=[conv.name, constant])
+        for attribute in ("T", "data_format"):
+            bias.attr[attribute].CopyFrom(like.attr[attribute])
+        self._readers.subtract(node_of(name) for name in node.input)
+        self._readers.update(bias.input)
+        node.CopyFrom(bias)
+
+    def constant(self, name: str, values: np.ndarray) -> str:
+        """Add a constant, floats in float32, and return its name."""
+        import tensorflow as tf
+
+        values = values.astype(np.float32) if values.dtype.kind == "f" else values
+        node = self.add(name, "Const", dtype=tf.as_dtype(values.dtype))
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
+        return name
+
+    def needed(self, outputs: Iterable[str]) -> Any:
+        """Return as a `GraphDef` what the tensors `outputs` need, and the inputs."""
+        import tensorflow as tf
+
+        found = {node.name for node in self._graph.node if node.op == "Placeholder"}
+        stack = [node_of(name) for name in outputs]
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found.add(name)
+                stack += [node_of(source) for source in self._nodes[name].input]
+        part = tf.compat.v1.GraphDef(versions=self._graph.versions, library=self._graph.library)
+        part.node.extend(node for node in self._graph.node if node.name in found)
+        return part
+
+
+def node_of(name: str) -> str:
+    """Return the name of the node that a tensor comes from."""
+    return name.partition(":")[0]
