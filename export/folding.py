@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.export.graphs import CONVS, FrozenGraph
+from spinenet_tf.export.frozen_graph import CONVS, FrozenGraph
 
 
 def fold_batch_norms(graph: FrozenGraph) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.export.graph import Graph
+from spinenet_tf.export.flat_graph import FlatGraph
 
 LANES = 16  # output channels that XNNPACK's integer kernels compute at once on x86; the rest of a tile is thrown away
 
@@ -22,7 +22,7 @@ def rewrite(model: Any, integer: bool) -> None:
     Outputs stay what they are up to the order of sums in float, and to the last bit in integers. Ranges of calibration
     stay those of the same values.
     """
-    graph = Graph(model)
+    graph = FlatGraph(model)
     _pack_stem(graph, integer)
     _widen_gates(graph)
     if not integer:
@@ -30,7 +30,7 @@ def rewrite(model: Any, integer: bool) -> None:
     graph.prune()
 
 
-def _pack_stem(graph: Graph, integer: bool) -> None:
+def _pack_stem(graph: FlatGraph, integer: bool) -> None:
     """Let the image's conv of stride 2 see neighbouring pixels as channels of one, and make several outputs at once.
 
     A kernel's inner loop runs over input channels, in integers over eight at least, and there are three. In memory,
@@ -54,7 +54,7 @@ def _pack_stem(graph: Graph, integer: bool) -> None:
     graph.operators[place : place + 1] = [before, stem, after] if outputs > 1 else [before, stem]
 
 
-def _packed_outputs(graph: Graph, stem: Any, integer: bool) -> int:
+def _packed_outputs(graph: FlatGraph, stem: Any, integer: bool) -> int:
     """Return how many neighbouring outputs pay, 0 for none: in float only kernels with many taps gain."""
     options, size = stem.builtinOptions, graph.shape(stem.inputs[1])[2]
     plain = (options.strideW, options.padding, options.dilationWFactor, len(stem.inputs)) == (2, 0, 1, 3) and size > 2
@@ -82,7 +82,7 @@ def _packed_kernel(kernel: np.ndarray, outputs: int) -> np.ndarray:
     return packed.reshape(outputs * filters, height, -1, pixels * channels)
 
 
-def _widen_gates(graph: Graph) -> None:
+def _widen_gates(graph: FlatGraph) -> None:
     """Repeat the gates of squeeze-and-excitation along a row of the map, in the multiplication that ends them.
 
     Else XNNPACK multiplies pixel by pixel, a call for each.
@@ -101,11 +101,12 @@ def _widen_gates(graph: Graph) -> None:
             graph.resize(gate.outputs[0], (1, 1, width, channels))
 
 
-def _merge_sums(graph: Graph) -> None:
+def _merge_sums(graph: FlatGraph) -> None:
     """Write the sum of two 1x1 convs as one conv of both inputs side by side, where these are narrower than the sum.
 
-    The sum is never written to memory but as the result, and its activation, which XNNPACK does not fuse into
-    additions, is the conv's. In integers both inputs would need the same scale, which costs accuracy.
+    `summing` does the same to the graph of a SavedModel. The sum is never written to memory but as the result, and its
+    activation, which XNNPACK does not fuse into additions, is the conv's. In integers both inputs would need the same
+    scale, which costs accuracy.
     """
     for total in [x for x in graph.operators if graph.is_a(x, "ADD")]:
         convs = [graph.makers.get(int(x)) for x in total.inputs]
@@ -113,7 +114,7 @@ def _merge_sums(graph: Graph) -> None:
             _merge(graph, total, convs)
 
 
-def _is_summand(graph: Graph, conv: Any) -> bool:
+def _is_summand(graph: FlatGraph, conv: Any) -> bool:
     if conv is None or not graph.is_a(conv, "CONV_2D") or len(conv.inputs) != 3:
         return False
     options = conv.builtinOptions
@@ -122,11 +123,11 @@ def _is_summand(graph: Graph, conv: Any) -> bool:
     return plain and tuple(kernel[1:3]) == (1, 1) and graph.readers[conv.outputs[0]] == 1
 
 
-def _width(graph: Graph, convs: list[Any]) -> int:
+def _width(graph: FlatGraph, convs: list[Any]) -> int:
     return sum(graph.shape(conv.inputs[0])[3] for conv in convs)
 
 
-def _merge(graph: Graph, total: Any, convs: list[Any]) -> None:
+def _merge(graph: FlatGraph, total: Any, convs: list[Any]) -> None:
     first, second = convs
     sources = [int(conv.inputs[0]) for conv in convs]
     joined = graph.like(sources[0], (*graph.shape(sources[0])[:3], _width(graph, convs)))

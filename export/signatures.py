@@ -11,7 +11,7 @@ import numpy as np
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
 from spinenet_tf.export.folding import fold_batch_norms
-from spinenet_tf.export.graphs import FrozenGraph
+from spinenet_tf.export.frozen_graph import FrozenGraph
 from spinenet_tf.export.summing import sum_in_convs
 from spinenet_tf.export.weights import take_out_weights
 from spinenet_tf.resample import UPSAMPLING

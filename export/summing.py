@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.export.graphs import FrozenGraph
+from spinenet_tf.export.frozen_graph import FrozenGraph
 
 
 def sum_in_convs(graph: FrozenGraph) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.export.graphs import FrozenGraph
+from spinenet_tf.export.frozen_graph import FrozenGraph
 from spinenet_tf.export.summing import sum_in_convs
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 6, 4, 3), "float32")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-class Graph:
+class FlatGraph:
     """The one graph of a .tflite as TensorFlow's object, and who makes and who reads its tensors."""
 
     def __init__(self, model: Any):
