@@ -33,7 +33,7 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
             slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
-            return ops.cast(ops.where(hot, -slope, slope) * upstream[..., None], dtype)
+            return ops.cast(slope * ops.where(hot, -1.0, 1.0) * upstream[..., None], dtype)
 
         return ops.sum(weight * cross_entropy, axis=-1), gradient
 
