@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import ops
 
 from spinenet_tf.base import runs_op_by_op
@@ -24,8 +25,9 @@ class BatchNorm(keras.layers.BatchNormalization):
             return ops.cast(self.call(ops.cast(inputs, "float32"), training), inputs.dtype)
         if not (training and self.trainable):
             return self._fused(inputs, self.moving_mean, self.moving_variance, is_training=False)[0]
-        outputs, mean, variance = self._fused(inputs, ops.zeros(0), ops.zeros(0), is_training=True)
-        count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), variance.dtype)
+        unused = ops.convert_to_tensor(np.zeros(0, "float32"))  # one constant, where `ops.zeros` adds three operations
+        outputs, mean, variance = self._fused(inputs, unused, unused, is_training=True)
+        count = ops.cast(ops.size(inputs) // inputs.shape[-1], variance.dtype)  # of each channel
         # The kernel hands out the unbiased variance: (N - 1) / N makes it the one that it normalised with.
         biased = variance * ((count - 1.0) / count)
         self._update(self.moving_mean, mean)

@@ -20,8 +20,15 @@ class _ClipsTogether:
 
     def _clip_gradients(self, gradients):
         replicas = replica_count()
-        clipped = super()._clip_gradients(sum_over_replicas(list(gradients)))  # type: ignore[misc]
+        clipped = self._clip_whole(sum_over_replicas(list(gradients)))
         return [gradient / replicas for gradient in clipped] if replicas > 1 else clipped
+
+    def _clip_whole(self, gradients):
+        if not _fuses() or not self.global_clipnorm:
+            return super()._clip_gradients(gradients)  # type: ignore[misc]
+        import tensorflow as tf
+
+        return tf.clip_by_global_norm(gradients, self.global_clipnorm)[0]
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
