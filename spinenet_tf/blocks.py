@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from spinenet_tf.normalization import BatchNorm
+from spinenet_tf.regularization import L2
 
 ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish", "gelu")
 SE_GATES = ("hard_sigmoid", "sigmoid")
@@ -55,7 +56,7 @@ class Style:
     @property
     def regularizer(self) -> keras.Regularizer | None:
         """L2 for a conv kernel; BN parameters and biases never have any."""
-        return keras.regularizers.L2(self.l2 / 2) if self.l2 else None
+        return L2(self.l2 / 2) if self.l2 else None
 
     def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
         """Apply a SAME conv, initialised by fan-in as published."""

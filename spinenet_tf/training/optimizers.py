@@ -18,6 +18,8 @@ def _fuses() -> bool:
 class _ClipsTogether:
     """Clip the gradient of the whole batch, where Keras clips the part of each replica before it sums them."""
 
+    global_clipnorm: float | None
+
     def _clip_gradients(self, gradients):
         replicas = replica_count()
         clipped = self._clip_whole(sum_over_replicas(list(gradients)))
