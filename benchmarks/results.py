@@ -128,7 +128,7 @@ def markdown(results: Results) -> str:
     lines += [f"**{len(goals) - len(missed)} of {len(goals)} goals are reached.**", ""]
     if missed:
         lines += ["Missed:", ""]
-        lines += [f"- {row.work}, {row.model}: {row.ratio:.2f} of {row.goal:g}" for row in missed] + [""]
+        lines += [f"- {row.work}, {row.model}, {row.against}: {row.ratio:.2f} of {row.goal:g}" for row in missed] + [""]
     for work in dict.fromkeys(row.work.partition("/")[0] for row in results.rows):
         rows = [row for row in results.rows if _work(row) == work]
         lines += [f"## {work.capitalize()}", "", *_pictures(rows), *_table(rows), ""]
