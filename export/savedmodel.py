@@ -74,7 +74,8 @@ def saved_model(
             metadata.write(Path(assets))
             config = json.dumps(keras.saving.serialize_keras_object(model), indent=2)
             Path(assets, CONFIG).write_text(config, encoding="utf-8")
-            write_signatures(folder, _signatures(model, guarded(raw), nms), sorted(Path(assets).iterdir()))
+            signatures, weights = _signatures(model, guarded(raw), nms), raw.get_concrete_function().variables
+            write_signatures(folder, signatures, sorted(Path(assets).iterdir()), weights)
         difference, _ = check(model, _Runner(folder, batch_size))
     return Report(Path(path), size_of(Path(path)), difference)
 
@@ -84,13 +85,17 @@ def output_specs(raw: Any) -> Mapping[str, Any]:
     return raw.get_concrete_function().structured_outputs
 
 
-def write_signatures(folder: Path, signatures: Mapping[str, Any], assets: Sequence[Path] = ()) -> None:
-    """Write `tf.function`s as the signatures of a SavedModel, with their variables, and copies of files in `assets`."""
+def write_signatures(
+    folder: Path, signatures: Mapping[str, Any], assets: Sequence[Path] = (), weights: Sequence[Any] = ()
+) -> None:
+    """Write functions of TensorFlow as the signatures of a SavedModel, with the variables that they read.
+
+    Copies of the files `assets` are in its folder of that name.
+    """
     import tensorflow as tf
 
     module = tf.Module()
-    weights = (weight for signature in signatures.values() for weight in signature.get_concrete_function().variables)
-    module.weights = list({id(weight): weight for weight in weights}.values())
+    module.weights = list(weights)
     module.files = [tf.saved_model.Asset(str(path)) for path in assets]
     tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 
