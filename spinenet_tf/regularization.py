@@ -19,4 +19,4 @@ class L2(keras.regularizers.L2):
             return super().__call__(x)
         import tensorflow as tf
 
-        return 2.0 * self.l2 * tf.nn.l2_loss(ops.convert_to_tensor(x))
+        return ops.multiply(2.0 * self.l2, tf.nn.l2_loss(ops.convert_to_tensor(x)))

@@ -32,3 +32,7 @@ def test_it_survives_its_config():
     copy = keras.regularizers.deserialize(keras.regularizers.serialize(L2(0.3)))
     assert type(copy) is L2
     assert copy.l2 == pytest.approx(0.3)
+
+
+def test_it_penalises_kernels_of_any_type():
+    np.testing.assert_allclose(L2(0.3)(KERNEL.astype("float64")), keras.regularizers.L2(0.3)(KERNEL), rtol=1e-6)

@@ -28,17 +28,22 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
         wrong = ops.where(hot, -logits, logits)  # positive where the prediction is wrong
         cross_entropy = ops.softplus(wrong)
         # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
-        weight = ops.where(hot, alpha, 1.0 - alpha) * ops.exp(gamma * (wrong - cross_entropy))
+        weight = _choose(hot, alpha, 1.0 - alpha) * ops.exp(gamma * (wrong - cross_entropy))
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
             slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
-            return ops.cast(slope * ops.where(hot, -1.0, 1.0) * upstream[..., None], dtype)
+            return ops.cast(slope * _choose(hot, -1.0, 1.0) * upstream[..., None], dtype)
 
         return ops.sum(weight * cross_entropy, axis=-1), gradient
 
     dtype = logits.dtype
     return loss(logits)
+
+
+def _choose(condition: Tensor, yes: float, no: float) -> Tensor:
+    """Return one of two numbers in float32, whatever Keras's own float type is."""
+    return ops.cast(ops.where(condition, yes, no), "float32")
 
 
 def huber_loss(deltas: Tensor, targets: Tensor, delta: float = 0.1) -> Tensor:
