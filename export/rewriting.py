@@ -58,8 +58,7 @@ def _packed_outputs(graph: FlatGraph, stem: Any, integer: bool) -> int:
     """Return how many neighbouring outputs pay, 0 for none: in float only kernels with many taps gain."""
     options, size = stem.builtinOptions, graph.shape(stem.inputs[1])[2]
     plain = (options.strideW, options.padding, options.dilationWFactor, len(stem.inputs)) == (2, 0, 1, 3) and size > 2
-    outputs = LANES // graph.shape(stem.outputs[0])[3] if integer else int(size > 3)
-    outputs = max(outputs, int(integer))
+    outputs = max(LANES // graph.shape(stem.outputs[0])[3], 1) if integer else int(size > 3)
     while outputs and graph.shape(stem.inputs[0])[2] % (2 * outputs):
         outputs //= 2
     return outputs if plain else 0

@@ -86,7 +86,7 @@ def output_specs(raw: Any) -> Mapping[str, Any]:
 
 
 def write_signatures(
-    folder: Path, signatures: Mapping[str, Any], assets: Sequence[Path] = (), weights: Sequence[Any] = ()
+    folder: Path, signatures: Mapping[str, Callable], assets: Sequence[Path] = (), weights: Sequence[Any] = ()
 ) -> None:
     """Write functions of TensorFlow as the signatures of a SavedModel, with the variables that they read.
 

@@ -24,7 +24,6 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
         # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
         # at the moment when the activations of the whole network are kept too. So there are as few as possible.
         hot = class_targets[..., None] == ops.arange(logits.shape[-1], dtype="int32")  # -1 has no hot entry
-        logits = ops.cast(logits, "float32")
         wrong = ops.where(hot, -logits, logits)  # positive where the prediction is wrong
         cross_entropy = ops.softplus(wrong)
         # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
@@ -33,12 +32,11 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
             slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
-            return ops.cast(slope * _choose(hot, -1.0, 1.0) * upstream[..., None], dtype)
+            return slope * _choose(hot, -1.0, 1.0) * upstream[..., None]
 
         return ops.sum(weight * cross_entropy, axis=-1), gradient
 
-    dtype = logits.dtype
-    return loss(logits)
+    return loss(ops.cast(logits, "float32"))
 
 
 def _choose(condition: Tensor, yes: float, no: float) -> Tensor:

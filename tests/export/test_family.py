@@ -87,8 +87,7 @@ def quantized(build, pictures, tmp_path_factory) -> Callable:
             functions[name, upsampling] = raw_function(build(name), 1, upsampling=upsampling)
         if (name, quantization) not in paths:
             paths[name, quantization] = folder / f"{name}-{quantization}.tflite"
-            rewritten = {"xnnpack": upsampling == "concat"}
-            content = convert(functions[name, upsampling], quantization, [pictures], **rewritten)
+            content = convert(functions[name, upsampling], quantization, [pictures], xnnpack=upsampling == "concat")
             paths[name, quantization].write_bytes(content)
         return paths[name, quantization]
 
