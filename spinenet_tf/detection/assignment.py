@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keras import ops
 
 from spinenet_tf.base import runs_op_by_op
-from spinenet_tf.detection.boxes import Tensor, iou, log_form, pick, relative
+from spinenet_tf.detection.boxes import Tensor, encode, iou, pick
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
 OVERLAPS = 2**20  # of boxes and anchors, computed at once: 4 MB for each operation on them
@@ -30,72 +30,86 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     without area match nothing, whatever their coordinates are, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
-    best = _best_matches(boxes, anchors)
-    claims = _claims(best.anchor, best.box_iou > 0, ops.shape(anchors)[0])
-    claimed = claims >= 0
-    positive = claimed | (best.anchor_iou >= POSITIVE_IOU)  # [B, N]
-    match = ops.where(claimed, claims, best.box)
-    # A log for each box, not for each anchor. That of a box without area is not finite, but such a box matches nothing.
-    box_targets = relative(pick(log_form(boxes), match), anchors)  # [B, N, 4]
-    box_targets = ops.where(positive[..., None], box_targets, 0.0)
-    class_targets = ops.where(positive, pick(classes[..., None], match)[..., 0], -1)
-    return Assignment(*(ops.stop_gradient(target) for target in (class_targets, box_targets, positive)))
+    op_by_op = runs_op_by_op()
+    if op_by_op:
+        boxes, classes = _without_unused_rows(boxes, classes)
+    largest = (_largest_by_chunks if op_by_op else _largest)(boxes, anchors)
+    claims = _claims(largest.anchor, largest.box_iou > 0, ops.shape(anchors)[0])
+    positive = (claims >= 0) | (largest.anchor_iou >= POSITIVE_IOU)  # [B, N]
+    targets = (_targets_of_positives if op_by_op else _targets_of_all)(anchors, boxes, classes, claims, positive)
+    return Assignment(*(ops.stop_gradient(target) for target in (*targets, positive)))
 
 
-class _Matches(NamedTuple):
-    """Hold what overlaps most; of equals the first."""
+class _Largest(NamedTuple):
+    """Hold the largest overlaps; of equals the first."""
 
     anchor: Tensor  # [B, M] int32, of each box
     box_iou: Tensor  # [B, M] float32, of each box with its anchor
-    box: Tensor  # [B, N] int32, of each anchor
     anchor_iou: Tensor  # [B, N] float32, of each anchor with its box
 
 
-def _best_matches(boxes: Tensor, anchors: Tensor) -> _Matches:
-    """Match `boxes [B, M, 4]` and `anchors [N, 4]` with each other, M >= 1."""
-    if runs_op_by_op():
-        return _best_matches_in_chunks(boxes, anchors)
+def _largest(boxes: Tensor, anchors: Tensor) -> _Largest:
+    """Hold `boxes [B, M, 4]` against `anchors [N, 4]`, M >= 1."""
     overlap = iou(boxes, anchors)  # [B, M, N]
-    rank = _bits(overlap)
-    return _Matches(
-        ops.argmax(rank, axis=2), ops.max(overlap, axis=2), ops.argmax(rank, axis=1), ops.max(overlap, axis=1)
-    )
+    return _Largest(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), ops.max(overlap, axis=1))
 
 
-def _best_matches_in_chunks(boxes: Tensor, anchors: Tensor) -> _Matches:
+def _largest_by_chunks(boxes: Tensor, anchors: Tensor) -> _Largest:
     """Do the same where all anchors at once would be a dozen tensors of B * M * N: chunks of them stay in the cache."""
-    boxes = boxes[:, : _used_rows(boxes)]
     count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # with one anchor
     chunks = -(-count // ops.maximum(OVERLAPS // pairs, 1))
     size = -(-count // chunks)  # alike for all: a last one that is nearly empty would cost as much as a full one
     starts = ops.arange(0, count, size, dtype="int32")
 
-    def match(start: Tensor) -> _Matches:
+    def in_chunk(start: Tensor) -> _Largest:
         index = ops.minimum(start + ops.arange(size, dtype="int32"), count - 1)  # what repeats the last is cut off
-        overlap = iou(boxes, ops.take(anchors, index, axis=0))
-        box, anchor_iou = _first_largest(overlap)
-        return _Matches(start + ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), box, anchor_iou)
+        largest = _largest(boxes, ops.take(anchors, index, axis=0))
+        return largest._replace(anchor=start + largest.anchor)
 
-    chunks = ops.map(match, starts)  # each with a leading dimension
+    chunks = ops.map(in_chunk, starts)  # each with a leading dimension
     best = ops.argmax(_bits(chunks.box_iou), axis=0)[None]
     anchor, box_iou = (ops.take_along_axis(x, best, axis=0)[0] for x in (chunks.anchor, chunks.box_iou))
-    flat = (ops.shape(boxes)[0], -1)
-    box, anchor_iou = (ops.reshape(ops.swapaxes(x, 0, 1), flat)[:, :count] for x in (chunks.box, chunks.anchor_iou))
-    return _Matches(anchor, box_iou, box, anchor_iou)
+    anchor_iou = ops.reshape(ops.swapaxes(chunks.anchor_iou, 0, 1), (ops.shape(boxes)[0], -1))[:, :count]
+    return _Largest(anchor, box_iou, anchor_iou)
 
 
-def _used_rows(boxes: Tensor) -> Tensor:
-    """Return how many rows of `[B, M, 4]` there are up to the last that is not padding in all images, at least 1."""
+def _targets_of_all(
+    anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor, positive: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Compute targets for every anchor: shapes that a compiler knows."""
+    class_targets, box_targets = _targets(anchors, boxes, classes, claims)
+    return ops.where(positive, class_targets, -1), ops.where(positive[..., None], box_targets, 0.0)
+
+
+def _targets_of_positives(
+    anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor, positive: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do the same for the positive ones alone, a hundredth, where each pass over all pairs or all anchors costs."""
+    image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
+    claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
+    # Each is an image of its own, with one anchor.
+    anchors, claims = ops.take(anchors, anchor, axis=0)[:, None], claim[:, None]
+    boxes, classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
+    class_targets, box_targets = _targets(anchors, boxes, classes, claims)  # [P, 1], [P, 1, 4]
+    place, shape = ops.stack([image, anchor], axis=-1), ops.shape(positive)
+    background = -1  # where nothing is scattered to
+    return (
+        ops.scatter(place, class_targets[:, 0] - background, shape) + background,
+        ops.scatter(place, box_targets[:, 0], (*shape, 4)),
+    )
+
+
+def _targets(anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor) -> tuple[Tensor, Tensor]:
+    """Return class targets `[B, N]` and box targets `[B, N, 4]` of `anchors [..., N, 4]`, all taken to be positive."""
+    match = ops.where(claims >= 0, claims, ops.argmax(_bits(iou(boxes, anchors)), axis=1))
+    return pick(classes[..., None], match)[..., 0], encode(pick(boxes, match), anchors)
+
+
+def _without_unused_rows(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut off the rows of `[B, M, 4]` behind the last that is not padding in all images; at least one stays."""
     is_used = ops.any(boxes != 0, axis=(0, 2))
-    return ops.max(ops.where(is_used, ops.arange(ops.shape(boxes)[1], dtype="int32"), 0)) + 1
-
-
-def _first_largest(overlap: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first row of the largest of each column of `[B, M, N]`, and the largest; TF's argmax takes longer."""
-    largest = ops.max(overlap, axis=1)
-    last = ops.shape(overlap)[1] - 1
-    rows_behind = last - ops.arange(last + 1, dtype="int32")[:, None]
-    return last - ops.max(ops.cast(overlap == largest[:, None], "int32") * rows_behind, axis=1), largest
+    rows = ops.max(ops.where(is_used, ops.arange(ops.shape(boxes)[1], dtype="int32"), 0)) + 1
+    return boxes[:, :rows], classes[:, :rows]
 
 
 def _with_background_row(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,19 +43,10 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
         `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the centre in anchor sides and the log ratio of the sides,
         without variance scaling.
     """
-    return relative(log_form(boxes), anchors)
-
-
-def log_form(boxes: Tensor) -> Tensor:
-    """Return the centre and the logs of the sides of `boxes [..., 4]`: `[..., 4]` float32 `(y, x, log h, log w)`."""
     centres, sides = _centres_and_sides(boxes)
-    return ops.concatenate([centres, ops.log(sides)], axis=-1)
-
-
-def relative(forms: Tensor, anchors: Tensor) -> Tensor:
-    """Return what `encode` does, from the log form of the boxes."""
-    centres, sides = _centres_and_sides(anchors)
-    return ops.concatenate([(forms[..., :2] - centres) / sides, forms[..., 2:] - ops.log(sides)], axis=-1)
+    anchor_centres, anchor_sides = _centres_and_sides(anchors)
+    shift = (centres - anchor_centres) / anchor_sides
+    return ops.concatenate([shift, ops.log(sides) - ops.log(anchor_sides)], axis=-1)
 
 
 def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,8 +65,8 @@ def test_assignment_follows_the_rule(name: str) -> None:
 def test_anchors_matched_in_chunks_are_matched_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, classes = (x[None] for x in SCENES[name])
     expected = assigned(boxes, classes)
-    # Gives the least chunk, of 1,024 anchors: there are two.
-    monkeypatch.setattr("spinenet_tf.detection.assignment.OVERLAPS", 1)
+    overlaps = 100 * (1 + len(boxes[0]))  # a hundred anchors in a chunk, or a few less
+    monkeypatch.setattr("spinenet_tf.detection.assignment.OVERLAPS", overlaps)
     for got, target in zip(assigned(boxes, classes), expected, strict=True):
         np.testing.assert_array_equal(got, target)
 
