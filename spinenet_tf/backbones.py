@@ -11,6 +11,7 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.blocks import Style, block_channels, chain
 from spinenet_tf.resample import resample, resample_mobile, upsample
 from spinenet_tf.specs import ArchitectureSpec
+from spinenet_tf.variables import named_alike
 
 MIN_SIDE = 32
 STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
@@ -57,7 +58,8 @@ class Backbone(SpineNetModel):
         _check_levels(spec, min_level, max_level)
         image = keras.Input(tuple(input_shape), name="images")
         walk = _FpnWalk if spec.is_fpn else _Walk
-        pyramid = walk(spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
+        with named_alike():
+            pyramid = walk(spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
         outputs = {f"P{level}": pyramid[level] for level in range(min_level, max_level + 1)}
         super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec

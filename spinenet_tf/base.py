@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import keras
 
+from spinenet_tf.variables import named_alike
 from spinenet_tf.weights import (
     FINGERPRINT,
     SUFFIX,
@@ -59,7 +60,8 @@ class SpineNetModel(keras.Model):
         # trace the step twice, and lift each variable's initial value out of the graph: most of the time to the first
         # step.
         if self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+            with named_alike():
+                self.optimizer.build(self.trainable_variables)
         return super().fit(x, y, *args, shuffle=hasattr(x, "shape") if shuffle is None else shuffle, **kwargs)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:

@@ -9,10 +9,12 @@ import keras
 
 from spinenet_tf.blocks import Style
 from spinenet_tf.resample import upsample
+from spinenet_tf.variables import named_alike
 
 PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 
 
+@named_alike()
 def classification_head(features: Mapping, image, num_classes: int, style: Style):
     """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer.
 
@@ -28,6 +30,7 @@ def classification_head(features: Mapping, image, num_classes: int, style: Style
     return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
 
 
+@named_alike()
 def retinanet_head(
     features: Mapping,
     num_classes: int,

@@ -84,7 +84,7 @@ def _targets_of_all(
 def _targets_of_positives(
     anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor, positive: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Do the same for the positive ones alone, a hundredth, where each pass over all pairs or all anchors costs."""
+    """Do the same for the positive ones alone, a few in a thousand, where each pass over all anchors costs."""
     image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
     claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
     # Each is an image of its own, with one anchor.
