@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
+from spinenet_tf.convolution import Conv2D
 from spinenet_tf.normalization import BatchNorm
 from spinenet_tf.regularization import L2
 
@@ -61,7 +62,7 @@ class Style:
     def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
         """Apply a SAME conv, initialised by fan-in as published."""
         x, padding = self._pad(x, kernel_size, strides, name)
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             kernel_size,
             strides,
