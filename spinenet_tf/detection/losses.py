@@ -7,7 +7,7 @@ from collections.abc import Callable
 from keras import ops
 
 from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.boxes import Tensor, decode
+from spinenet_tf.detection.boxes import Tensor, decode, pick
 
 BOX_LOSSES = ("huber", "giou")
 
@@ -19,24 +19,42 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
     positives and `1 - alpha` negatives; `gamma` mutes what is already right.
     """
 
+    logits = ops.cast(logits, "float32")
+    rows, targets = ops.reshape(logits, (-1, logits.shape[-1])), ops.reshape(class_targets, (-1,))
+    return ops.reshape(_focal_loss_of_rows(rows, targets, alpha, gamma), ops.shape(class_targets))
+
+
+def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Return what `focal_loss` does, `[R]`, of `logits [R, C]` and `targets [R]`."""
+    is_hot, column = targets >= 0, ops.maximum(ops.cast(targets, "int32"), 0)
+    place = ops.stack([ops.arange(ops.size(column), dtype="int32"), column], axis=1)
+
     @ops.custom_gradient
     def loss(logits: Tensor) -> tuple[Tensor, Callable]:
         # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
-        # at the moment when the activations of the whole network are kept too. So there are as few as possible.
-        hot = class_targets[..., None] == ops.arange(logits.shape[-1], dtype="int32")  # -1 has no hot entry
-        wrong = ops.where(hot, -logits, logits)  # positive where the prediction is wrong
-        cross_entropy = ops.softplus(wrong)
-        # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
-        weight = _choose(hot, alpha, 1.0 - alpha) * ops.exp(gamma * (wrong - cross_entropy))
+        # at the moment when the activations of the whole network are kept too. Here the slopes alone are. All entries
+        # are taken for negatives, which they are but for one of some rows: that one is put right.
+        losses, slopes = _focal_terms(logits, gamma)
+        sign = _choose(is_hot, -1.0, 1.0)
+        one_loss, one_slope = _focal_terms(sign * pick(logits[..., None], column[:, None])[:, 0, 0], gamma)
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
-            slope = weight * (1.0 - ops.sigmoid(-wrong) * (1.0 - gamma * cross_entropy))
-            return slope * _choose(hot, -1.0, 1.0) * upstream[..., None]
+            one = sign * _choose(is_hot, alpha, 1.0 - alpha) * one_slope * upstream
+            return ops.scatter_update(slopes * ((1.0 - alpha) * upstream)[:, None], place, one)
 
-        return ops.sum(weight * cross_entropy, axis=-1), gradient
+        negatives = ops.scatter_update(losses, place, ops.where(is_hot, 0.0, one_loss))
+        return (1.0 - alpha) * ops.sum(negatives, axis=1) + alpha * ops.where(is_hot, one_loss, 0.0), gradient
 
-    return loss(ops.cast(logits, "float32"))
+    return loss(logits)
+
+
+def _focal_terms(wrong: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return the loss without alpha of logits that should be far below 0, and its derivative."""
+    cross_entropy = ops.softplus(wrong)
+    # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
+    focus = ops.exp(gamma * (wrong - cross_entropy))
+    return focus * cross_entropy, focus * (1.0 - ops.exp(-cross_entropy) * (1.0 - gamma * cross_entropy))
 
 
 def _choose(condition: Tensor, yes: float, no: float) -> Tensor:
