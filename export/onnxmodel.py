@@ -16,7 +16,7 @@ from spinenet_tf import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.metadata import METADATA, describe
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.signatures import INPUT, nest, raw_function
+from spinenet_tf.export.signatures import FOLDED, INPUT, nest, raw_function
 from spinenet_tf.export.verify import Report, check
 
 SUFFIX = ".onnx"
@@ -49,7 +49,7 @@ def onnx(
         raise ValueError(f"The name of an ONNX file ends in {SUFFIX}. Received: path={str(path)!r}")
     tf2onnx = _import_tf2onnx()
     with staged(path, overwrite) as file:
-        raw = raw_function(model, batch_size, fold=True)
+        raw = raw_function(model, batch_size, rewrites=FOLDED)
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
         with native_output.hidden():
             proto, _ = tf2onnx.convert.from_function(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,8 @@ from spinenet_tf.retinanet import RetinaNet
 
 INPUT = "images"
 LOGITS = "logits"
+Rewrite = Callable[[FrozenGraph], None]
+FOLDED: tuple[Rewrite, ...] = (fold_batch_norms, sum_in_convs)  # BN into the convs before it, sums of convs as one
 TASKS = {RetinaNet: "detection", Classifier: "classification", Backbone: "backbone"}
 
 
@@ -88,16 +90,15 @@ def raw_function(
     batch_size: int | None,
     *,
     upsampling: str = "resize",
-    fold: bool = False,
+    rewrites: Sequence[Rewrite] = (),
     variables: bool = False,
 ) -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
     The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
     the large ones are variables, of which the function has its own (see `weights`). Sizes are static, and so is the
-    batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. With `fold`, BN is folded
-    into the convs (see `folding`), which TFLite's converter does by itself, and sums of convs are one conv (see
-    `summing`).
+    batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. The graph is
+    rewritten by `rewrites`, in this order: `FOLDED` is what TFLite's converter does by itself, and more.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -117,7 +118,7 @@ def raw_function(
             UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
-    graph = _folded(graph, names) if fold else graph
+    graph = _rewritten(graph, names, rewrites) if rewrites else graph
     weights = take_out_weights(graph) if variables else {}
     structure = traced.get_concrete_function().structured_outputs
 
@@ -130,10 +131,10 @@ def raw_function(
     return raw
 
 
-def _folded(graph: Any, names: list[str]) -> Any:
+def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any:
     rewritten = FrozenGraph(graph)
-    fold_batch_norms(rewritten)
-    sum_in_convs(rewritten)
+    for rewrite in rewrites:
+        rewrite(rewritten)
     return rewritten.needed(names)
 
 

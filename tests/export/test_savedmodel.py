@@ -215,3 +215,14 @@ def test_only_a_detector_has_nms_to_leave_out(classifier, tmp_path) -> None:
     with pytest.raises(ValueError, match="Only a detector has NMS"):
         export.saved_model(classifier, tmp_path / "classifier", nms=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_sum_is_fused_with_a_conv_for_threads_share_the_model(tiny_saved_model) -> None:
+    content = (tiny_saved_model / "saved_model.pb").read_bytes()
+    (graph,) = (meta.graph_def for meta in saved_model_pb2.SavedModel.FromString(content).meta_graphs)
+    fused = []
+    for function in graph.library.function:
+        operations = {node.name: node.op for node in function.node_def}
+        sums = (node for node in function.node_def if node.op in ("Add", "AddV2", "AddN"))
+        fused += [node.name for node in sums if "BiasAdd" in {operations.get(x.split(":")[0]) for x in node.input}]
+    assert not fused

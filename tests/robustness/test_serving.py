@@ -240,7 +240,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("form", ["serve", "serve_image", "serve_bytes", "tflite", "run"])
 def test_sixteen_threads_get_the_answers_of_one(form, served, tiny_run, tiny_tflite, tiny_model, promise) -> None:
     """Also a predictor's first calls, which build what is built late, come all at once."""
-    random, threads, calls = np.random.default_rng(2), 16, 2
+    random, threads, calls = np.random.default_rng(2), 16, 20
     if form in ("serve", "tflite", "run"):
         given = list(random.standard_normal((threads, 1, SIDE, SIDE, 3), "float32"))
     else:

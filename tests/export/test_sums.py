@@ -1,4 +1,4 @@
-"""A sum of two pointwise convs becomes one conv where that pays, and only there."""
+"""Sums with convs: two pointwise ones become one where that pays, and where threads share a net none is fused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from spinenet_tf.export.frozen_graph import FrozenGraph
+from spinenet_tf.export.subtracting import subtract_convs
 from spinenet_tf.export.summing import sum_in_convs
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 6, 4, 3), "float32")
@@ -21,12 +22,12 @@ def conv(x, channels: int = 8, side: int = 1, stride: int = 1):
     return tf.nn.bias_add(tf.nn.conv2d(x, kernel, stride, "SAME"), RANDOM.standard_normal(channels, "float32"))
 
 
-def rewritten(function: Callable) -> tuple[Counter, list]:
-    """Return the operations of a function of images after `sum_in_convs`, and its outputs then and before."""
+def rewritten(function: Callable, rewrite: Callable = sum_in_convs) -> tuple[Counter, list]:
+    """Return the operations of a function of images after a rewrite, and its outputs then and before."""
     before = tf.function(function).get_concrete_function(tf.TensorSpec(IMAGES.shape, name="images"))
     outputs = [output.name for output in before.outputs]
     graph = FrozenGraph(before.graph.as_graph_def())
-    sum_in_convs(graph)
+    rewrite(graph)
     part = graph.needed(outputs)
 
     @tf.function
@@ -59,6 +60,11 @@ def read_twice(x):
     return first + conv(x), first
 
 
+def kept(x):
+    first = conv(x, 3)
+    return x + first, first
+
+
 def of_one_kernel(x):
     kernel, bias = tf.ones((1, 1, 3, 8)), tf.ones(8)
     first, second = (tf.nn.bias_add(tf.nn.conv2d(y, kernel, 1, "SAME"), bias) for y in (x, tf.abs(x)))
@@ -81,4 +87,24 @@ def test_other_sums_stay(function) -> None:
     operations, outputs = rewritten(function)
     assert operations["AddV2"] == 1
     assert operations["ConcatV2"] == 0
+    assert_same(outputs)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: conv(x, 3) + x, lambda x: x + conv(x, 3, side=3), lambda x: conv(x) + conv(tf.abs(x))]
+)
+def test_a_conv_is_subtracted_where_its_sum_would_be_fused(function) -> None:
+    operations, (after, before) = rewritten(function, subtract_convs)
+    assert (operations["Sub"], operations["AddV2"]) == (1, 0)
+    np.testing.assert_array_equal(after[0], before[0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: conv(x) + 3.0, lambda x: tf.nn.relu(conv(x, 3)) + x, kept, lambda x: tf.abs(x) + x],
+    ids=["a constant", "an activation between", "read twice", "no conv"],
+)
+def test_a_sum_that_would_not_be_fused_stays(function) -> None:
+    operations, outputs = rewritten(function, subtract_convs)
+    assert operations["AddV2"] >= 1
     assert_same(outputs)
