@@ -30,14 +30,42 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     without area match nothing, whatever their coordinates are, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
-    op_by_op = runs_op_by_op()
-    if op_by_op:
-        boxes, classes = _without_unused_rows(boxes, classes)
-    largest = (_largest_by_chunks if op_by_op else _largest)(boxes, anchors)
-    claims = _claims(largest.anchor, largest.box_iou > 0, ops.shape(anchors)[0])
-    positive = (claims >= 0) | (largest.anchor_iou >= POSITIVE_IOU)  # [B, N]
-    targets = (_targets_of_positives if op_by_op else _targets_of_all)(anchors, boxes, classes, claims, positive)
-    return Assignment(*(ops.stop_gradient(target) for target in (*targets, positive)))
+    targets = (_assign_positives if runs_op_by_op() else _assign_all)(anchors, boxes, classes)
+    return Assignment(*(ops.stop_gradient(target) for target in targets))
+
+
+def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+    """Compute targets for every anchor: shapes that a compiler knows. There is a box, M >= 1."""
+    claims, positive = _claims_and_positives(_largest(boxes, anchors))
+    class_targets, box_targets = _targets(anchors, boxes, classes, claims)
+    return Assignment(
+        ops.where(positive, class_targets, -1), ops.where(positive[..., None], box_targets, 0.0), positive
+    )
+
+
+def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+    """Do the same for positive anchors alone, a few in a thousand, where each pass over all of them costs."""
+    boxes, classes = _without_unused_rows(boxes, classes)
+    claims, positive = _claims_and_positives(_largest_by_chunks(boxes, anchors))
+    image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
+    claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
+    # Each is an image of its own, with one anchor.
+    anchors, claims = ops.take(anchors, anchor, axis=0)[:, None], claim[:, None]
+    boxes, classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
+    class_targets, box_targets = _targets(anchors, boxes, classes, claims)  # [P, 1], [P, 1, 4]
+    place, shape = ops.stack([image, anchor], axis=-1), ops.shape(positive)
+    background = -1  # where nothing is scattered to
+    return Assignment(
+        ops.scatter(place, class_targets[:, 0] - background, shape) + background,
+        ops.scatter(place, box_targets[:, 0], (*shape, 4)),
+        positive,
+    )
+
+
+def _targets(anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor) -> tuple[Tensor, Tensor]:
+    """Return class targets `[B, N]` and box targets `[B, N, 4]` of `anchors [..., N, 4]`, all taken to be positive."""
+    match = ops.where(claims >= 0, claims, ops.argmax(_bits(iou(boxes, anchors)), axis=1))
+    return pick(classes[..., None], match)[..., 0], encode(pick(boxes, match), anchors)
 
 
 class _Largest(NamedTuple):
@@ -49,7 +77,7 @@ class _Largest(NamedTuple):
 
 
 def _largest(boxes: Tensor, anchors: Tensor) -> _Largest:
-    """Hold `boxes [B, M, 4]` against `anchors [N, 4]`, M >= 1."""
+    """Hold `boxes [B, M, 4]` against `anchors [N, 4]`."""
     overlap = iou(boxes, anchors)  # [B, M, N]
     return _Largest(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), ops.max(overlap, axis=1))
 
@@ -73,38 +101,6 @@ def _largest_by_chunks(boxes: Tensor, anchors: Tensor) -> _Largest:
     return _Largest(anchor, box_iou, anchor_iou)
 
 
-def _targets_of_all(
-    anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor, positive: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Compute targets for every anchor: shapes that a compiler knows."""
-    class_targets, box_targets = _targets(anchors, boxes, classes, claims)
-    return ops.where(positive, class_targets, -1), ops.where(positive[..., None], box_targets, 0.0)
-
-
-def _targets_of_positives(
-    anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor, positive: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Do the same for the positive ones alone, a few in a thousand, where each pass over all anchors costs."""
-    image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
-    claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
-    # Each is an image of its own, with one anchor.
-    anchors, claims = ops.take(anchors, anchor, axis=0)[:, None], claim[:, None]
-    boxes, classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
-    class_targets, box_targets = _targets(anchors, boxes, classes, claims)  # [P, 1], [P, 1, 4]
-    place, shape = ops.stack([image, anchor], axis=-1), ops.shape(positive)
-    background = -1  # where nothing is scattered to
-    return (
-        ops.scatter(place, class_targets[:, 0] - background, shape) + background,
-        ops.scatter(place, box_targets[:, 0], (*shape, 4)),
-    )
-
-
-def _targets(anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor) -> tuple[Tensor, Tensor]:
-    """Return class targets `[B, N]` and box targets `[B, N, 4]` of `anchors [..., N, 4]`, all taken to be positive."""
-    match = ops.where(claims >= 0, claims, ops.argmax(_bits(iou(boxes, anchors)), axis=1))
-    return pick(classes[..., None], match)[..., 0], encode(pick(boxes, match), anchors)
-
-
 def _without_unused_rows(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     """Cut off the rows of `[B, M, 4]` behind the last that is not padding in all images; at least one stays."""
     is_used = ops.any(boxes != 0, axis=(0, 2))
@@ -124,6 +120,12 @@ def _bits(overlap: Tensor) -> Tensor:
     # On TF, Keras guards the argmax of floats by passes that take 5 x its own time. `ops.view` needs a static last
     # dimension.
     return ops.squeeze(ops.view(ops.expand_dims(overlap, -1), "int32"), -1)
+
+
+def _claims_and_positives(largest: _Largest) -> tuple[Tensor, Tensor]:
+    """Return the first box that claims each anchor, `[B, N]` int32, -1 = none, and which are positive, `[B, N]`."""
+    claims = _claims(largest.anchor, largest.box_iou > 0, ops.shape(largest.anchor_iou)[1])
+    return claims, (claims >= 0) | (largest.anchor_iou >= POSITIVE_IOU)
 
 
 def _claims(best_anchor: Tensor, valid: Tensor, num_anchors: int | Tensor) -> Tensor:
