@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 CONVS = ("Conv2D", "DepthwiseConv2dNative")
+SUMS = ("Add", "AddV2")
 _SAME_VALUES = ("Identity", "Reshape", "Squeeze")  # what Keras puts between a parameter and its use
 
 
@@ -54,6 +55,13 @@ class FrozenGraph:
     def is_read_once(self, *nodes: Any) -> bool:
         """Tell whether nothing but one other node reads each of the nodes."""
         return all(self._readers[node.name] == 1 for node in nodes)
+
+    def ends_conv(self, node: Any) -> bool:
+        """Tell whether a node is the bias of a conv that nothing else reads, itself read once."""
+        if node.op != "BiasAdd":
+            return False
+        conv = self.node(node.input[0])
+        return conv.op == "Conv2D" and self.is_read_once(node, conv)
 
     def shares_kernel(self, conv: Any) -> bool:
         """Tell whether another conv has the same kernel."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spinenet_tf.export.frozen_graph import FrozenGraph
+from spinenet_tf.export.frozen_graph import SUMS, FrozenGraph
 
 
 def subtract_convs(graph: FrozenGraph) -> None:
@@ -15,20 +15,12 @@ def subtract_convs(graph: FrozenGraph) -> None:
     same for all calls: calls from several threads gave wrong detections or ended the process (TensorFlow 2.20, 2.21).
     """
     for node in graph:
-        if node.op in ("Add", "AddV2"):
+        if node.op in SUMS:
             for conv, other in (node.input, reversed(node.input)):
-                if _is_fused(graph, graph.node(conv)) and graph.source(other).op != "Const":
+                if graph.ends_conv(graph.node(conv)) and graph.source(other).op != "Const":
                     _negate(graph, graph.node(conv))
                     node.op, node.input[:] = "Sub", (other, conv)
                     break
-
-
-def _is_fused(graph: FrozenGraph, bias: Any) -> bool:
-    """Tell whether TensorFlow would make one operation of a sum and this term of it."""
-    if bias.op != "BiasAdd":
-        return False
-    conv = graph.node(bias.input[0])
-    return conv.op == "Conv2D" and graph.is_read_once(conv, bias)
 
 
 def _negate(graph: FrozenGraph, bias: Any) -> None:

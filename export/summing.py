@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.export.frozen_graph import FrozenGraph
+from spinenet_tf.export.frozen_graph import SUMS, FrozenGraph
 
 
 def sum_in_convs(graph: FrozenGraph) -> None:
@@ -18,18 +18,18 @@ def sum_in_convs(graph: FrozenGraph) -> None:
     bias.
     """
     for node in graph:
-        if node.op in ("Add", "AddV2"):
+        if node.op in SUMS:
             biases = [graph.node(name) for name in node.input]
-            if all(_ends_conv(graph, bias) for bias in biases):
+            if all(_ends_pointwise_conv(graph, bias) for bias in biases):
                 _join(graph, node, biases, [graph.node(bias.input[0]) for bias in biases])
 
 
-def _ends_conv(graph: FrozenGraph, bias: Any) -> bool:
-    """Tell whether a node is the bias of a pointwise conv that nothing else reads."""
-    if bias.op != "BiasAdd":
+def _ends_pointwise_conv(graph: FrozenGraph, bias: Any) -> bool:
+    """Tell whether a node is the bias of a pointwise conv that nothing else reads, with a kernel of its own."""
+    if not graph.ends_conv(bias):
         return False
     conv = graph.node(bias.input[0])
-    if conv.op != "Conv2D" or not graph.is_read_once(bias, conv) or graph.shares_kernel(conv):
+    if graph.shares_kernel(conv):
         return False
     return graph.array(conv.input[1]).shape[:2] == (1, 1) and set(conv.attr["strides"].list.i) == {1}
 
