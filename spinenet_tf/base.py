@@ -60,9 +60,13 @@ class SpineNetModel(keras.Model):
         # trace the step twice, and lift each variable's initial value out of the graph: most of the time to the first
         # step.
         if self.optimizer is not None and not self.optimizer.built:
-            with named_alike():
-                self.optimizer.build(self.trainable_variables)
+            self.build_optimizer()
         return super().fit(x, y, *args, shuffle=hasattr(x, "shape") if shuffle is None else shuffle, **kwargs)
+
+    def build_optimizer(self) -> None:
+        """Make the variables of the optimizer of a compiled model, so that a state can be read into them."""
+        with named_alike():
+            self.optimizer.build(self.trainable_variables)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Write a `.weights.h5` file with the architecture in it and sealed; it appears whole or not at all.

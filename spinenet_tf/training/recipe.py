@@ -23,7 +23,6 @@ from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import Warmup, step_decay
-from spinenet_tf.variables import named_alike
 
 PUBLISHED_BATCH = 256  # learning rates are given for it
 Model = TypeVar("Model", bound=SpineNetModel)
@@ -91,8 +90,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         freeze(model, config.freeze)
         model = QuantizationAware(model) if config.quantization else model
         model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
-        with named_alike():
-            model.optimizer.build(model.trainable_variables)
+        model.build_optimizer()
     return model
 
 
