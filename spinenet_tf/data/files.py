@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from spinenet_tf.data.dataset import DataError, ImageError
 
 
-def find_inside(root: Path, name: object) -> Path:
-    """Return the file `name` of the folder `root`, which is resolved.
+def find_inside(root: Path, *names: object) -> Path:
+    """Return the first of `names` that is a file of the folder `root`, which is resolved.
+
+    A name also stands for the file whose name is the same in another Unicode normalization: archives made on a Mac hold
+    decomposed letters.
 
     Raises:
-        DataError: the name leads out of the folder, or can be no file's.
+        DataError: a name leads out of the folder, or cannot be a file's.
         ImageError: there is no such file.
     """
-    path = inside(root, name)
-    if not path.is_file():
-        raise ImageError(f"the image folder has no such file. Received: file_name={name!r}")
-    return path
+    for name in names:
+        path = inside(root, name)
+        if not path.is_file():
+            path = _as_stored(root, path)
+        if path.is_file():
+            return path
+    raise ImageError(f"the image folder has no such file. Received: file_name={names[0]!r}")
 
 
 def inside(root: Path, name: object) -> Path:
@@ -40,6 +47,22 @@ def resolved(path: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"no usable path ({error!r:.100}). Received: {str(path)!r:.200}") from None
     return path
+
+
+def _as_stored(root: Path, path: Path) -> Path:
+    """Return the path in `root` whose parts are those of `path` in another Unicode normalization, or `path` itself."""
+    parts = path.relative_to(root).parts
+    if all(part.isascii() for part in parts):
+        return path
+    stored = root
+    for part in parts:
+        entries = stored.iterdir() if stored.is_dir() else ()
+        wanted = unicodedata.normalize("NFC", part)
+        found = next((entry for entry in entries if unicodedata.normalize("NFC", entry.name) == wanted), None)
+        if found is None:
+            return path
+        stored = found
+    return inside(root, stored.relative_to(root).as_posix())  # what was found may be a link
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -64,10 +87,19 @@ def check_inside(path: Path, folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a text file; raises DataError naming it where it cannot be read, or is not UTF-8."""
+    """Return the content of a text file without its byte-order mark.
+
+    Raises:
+        DataError: naming the file: it cannot be read, or is not UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error})") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, stripped, without blank lines at the end; raises as `read_text` does."""
+    return [line.strip() for line in read_text(path).rstrip().splitlines()]
