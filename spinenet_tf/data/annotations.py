@@ -77,12 +77,14 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
 def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
     """Return id -> name in ascending id order."""
     names: dict[int, str] = {}
+    taken: set[str] = set()
     for entry in read.categories:
         with problems.at(read.place("category", entry)):
             key, name = _unique_id(entry, "category", names), entry.get("name")
-            taken = name in names.values()
             names[key] = str(name)  # also where it is at fault: its objects are not
-            if not _is_text(name) or taken:
+            is_new = names[key] not in taken
+            taken.add(names[key])
+            if not _is_text(name) or not is_new:
                 raise DataError(f"names must be text, and unique. Received: name={name!r}")
     if not read.categories:
         with problems.at(Place(read.source)):

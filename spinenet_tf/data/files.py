@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from spinenet_tf.data.dataset import DataError, ImageError
@@ -56,13 +57,17 @@ def _as_stored(root: Path, path: Path) -> Path:
         return path
     stored = root
     for part in parts:
-        entries = stored.iterdir() if stored.is_dir() else ()
-        wanted = unicodedata.normalize("NFC", part)
-        found = next((entry for entry in entries if unicodedata.normalize("NFC", entry.name) == wanted), None)
-        if found is None:
+        found = _names(stored, stored.stat().st_mtime_ns) if stored.is_dir() else {}
+        if (name := found.get(unicodedata.normalize("NFC", part))) is None:
             return path
-        stored = found
-    return inside(root, stored.relative_to(root).as_posix())  # what was found may be a link
+        stored = inside(root, (stored / name).relative_to(root).as_posix())  # what was found may be a link
+    return stored
+
+
+@lru_cache(maxsize=64)
+def _names(folder: Path, changed: int) -> dict[str, str]:
+    """Return the names in a folder by their composed form; when it was `changed` makes a new list after a change."""
+    return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}
 
 
 def files_in(folder: Path) -> Iterator[Path]:

@@ -67,5 +67,6 @@ class Problems:
                 raise type(error)(f"{place}: {message}") from None
 
     def note(self, place: Place, message: str) -> None:
-        """List what readers cope with."""
-        self.found.append(Problem(place, message, refused=False))
+        """List what readers cope with, where somebody reads the list: to `keep_going`."""
+        if self.keep_going:
+            self.found.append(Problem(place, _in_a_line(message, LONGEST), refused=False))

@@ -39,12 +39,41 @@ def test_the_first_name_that_exists_is_taken(root: Path) -> None:
         find_inside(root, "x.jpg", "y.jpg")
 
 
+def test_many_names_in_another_normalization_read_their_folder_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"Übung{number}.jpg" for number in range(50)]
+    for name in names:
+        _write(root / "Bücher" / unicodedata.normalize("NFD", name))
+    asked = []
+    whole = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: asked.append(folder) or whole(folder))
+    for name in names:
+        assert find_inside(root, f"Bücher/{name}").name == unicodedata.normalize("NFD", name)
+    assert asked == [root, root / "Bücher"]
+    _write(root / unicodedata.normalize("NFD", "später.jpg"))
+    assert find_inside(root, "später.jpg").is_file(), "a file that came later is found too"
+
+
 def test_a_normalized_name_does_not_lead_out_by_a_link(root: Path) -> None:
     folder = root / "inside"
     folder.mkdir()
     (folder / DECOMPOSED.replace("/", "-")).symlink_to(_write(root / "secret.jpg"))
     with pytest.raises(DataError, match="leads out"):
         find_inside(folder, COMPOSED.replace("/", "-"))
+
+
+def test_no_folder_outside_is_listed_for_a_normalized_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = root / "inside"
+    folder.mkdir()
+    (root / "secret").mkdir()
+    (folder / unicodedata.normalize("NFD", "Bücher")).symlink_to(root / "secret")
+    asked = []
+    whole = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: asked.append(path) or whole(path))
+    with pytest.raises(DataError, match="leads out"):
+        find_inside(folder, "Bücher/1.jpg")
+    assert asked == [folder]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:

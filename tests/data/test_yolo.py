@@ -89,7 +89,7 @@ def test_an_image_that_is_none_is_named_once(yolo_folder: Path) -> None:
 def test_labels_without_an_image_are_noted(yolo_folder: Path) -> None:
     (yolo_folder / "images" / "train" / "000001.jpg").unlink()
     (yolo_folder / "labels" / "classes.txt").write_text("\n".join("abcdefghij"))
-    problems = Problems()
+    problems = Problems(keep_going=True)
     load_yolo(yolo_folder, problems=problems)
     assert [(problem.place.file, problem.refused) for problem in problems.found] == [(_labels(yolo_folder), False)]
 
