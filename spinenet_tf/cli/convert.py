@@ -28,6 +28,7 @@ def convert(
     Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
     """
     from spinenet_tf.checkpoints import convert as conversion
+    from spinenet_tf.data.files import read_lines
     from spinenet_tf.weights import SUFFIX
 
     if model is None:
@@ -38,7 +39,7 @@ def convert(
         if target.name.endswith(SUFFIX):
             conversion.convert_weights(source, target, model, as_classifier=classifier, overrides=values, **options)
         else:
-            names = class_names.read_text(encoding="utf-8").splitlines() if class_names else None
+            names = read_lines(class_names) if class_names else None
             sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}
             conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
     console.print(f"Wrote {target}.", soft_wrap=True)

@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.files import find_inside, read_text
+from spinenet_tf.data.files import find_inside, read_lines
 from spinenet_tf.data.problems import Place, Problems
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -95,9 +95,9 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     if not listing.is_file():
         raise DataError(f"{listing}: there is no such list of images")
     chosen = set()
-    for number, line in enumerate(read_text(listing).splitlines(), start=1):
+    for number, line in enumerate(read_lines(listing), start=1):
         with problems.at(Place(listing, f"line {number}")):
-            if line.strip() and line.split()[0] not in stems:
+            if line and line.split()[0] not in stems:
                 raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")
             chosen |= set(line.split()[:1])
     return chosen

@@ -10,7 +10,7 @@ import yaml
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.files import check_inside, read_text, resolved
+from spinenet_tf.data.files import check_inside, read_lines, read_text, resolved
 from spinenet_tf.data.image_folder import images_in
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
@@ -123,7 +123,7 @@ def _found(folder: Path) -> tuple[list[Path], dict[int, str]]:
         return [folder / "images"], _names(folder / "data.yaml", _yaml(folder / "data.yaml"))
     for file in (folder / CLASSES, folder / "labels" / CLASSES):
         if file.is_file():
-            return [folder / "images"], dict(enumerate(read_text(file).splitlines()))
+            return [folder / "images"], dict(enumerate(read_lines(file)))
     return [folder / "images"], {}
 
 
@@ -146,7 +146,7 @@ def _objects(image: Entry, problems: Problems) -> Iterator[Entry]:
     lines: list[str] = []
     with problems.at(Place(labels)):
         check_inside(labels, next(parent for parent in labels.parents if parent.name == "labels"))
-        lines = read_text(labels).splitlines()
+        lines = read_lines(labels)
     for number, line in enumerate(lines, start=1):
         place = Place(labels, f"line {number}")
         with problems.at(place):

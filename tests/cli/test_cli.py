@@ -276,3 +276,13 @@ def test_help_does_not_wait_for_keras() -> None:
     code = "import sys; sys.argv[:] = ['spinenet-tf', '--help']; from spinenet_tf import cli\ntry: cli.main()\n"
     code += "except SystemExit: assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_convert_takes_class_names_as_editors_on_windows_save_them(command, tmp_path: Path, monkeypatch) -> None:
+    taken = {}
+    monkeypatch.setattr("spinenet_tf.checkpoints.convert.convert_detector", lambda *_, **options: taken.update(options))
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfbackground\r\ncar \r\n\r\n")
+    assert command("convert", "ckpt", "run", "--model", "spinenet_49", "--class-names", "names.txt").code == 0
+    assert taken["class_names"] == ["background", "car"]
+    outcome = command("convert", "ckpt", "run", "--model", "spinenet_49", "--class-names", "none.txt")
+    assert (outcome.code, outcome.err) == (2, "spinenet-tf: none.txt: cannot be read (No such file or directory)\n")

@@ -63,6 +63,11 @@ def test_splits_agree_on_classes_and_ids(voc_folder: Path, digits: DetectionData
         read_voc(voc_folder, "test")
 
 
+def test_a_list_is_text_as_editors_on_windows_save_it(voc_folder: Path) -> None:
+    (voc_folder / "ImageSets" / "Main" / "val.txt").write_bytes(b"\xef\xbb\xbf000003 \t\r\n000005\r\n\r\n \r\n")
+    assert [example.image_id for example in read_voc(voc_folder, "val")] == [3, 5]
+
+
 def test_annotations_may_lie_beside_their_images(voc_folder: Path, digits: DetectionDataset) -> None:
     for path in (voc_folder / "JPEGImages").iterdir():
         path.rename(voc_folder / "Annotations" / path.name)

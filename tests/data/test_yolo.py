@@ -38,6 +38,21 @@ def test_names_may_be_a_map_a_file_or_missing(yolo_folder: Path) -> None:
     assert read_yolo(yolo_folder).class_names == tuple("abcdefghij")
 
 
+@pytest.mark.parametrize("place", ["classes.txt", "labels/classes.txt"])
+def test_names_and_labels_are_text_as_editors_on_windows_save_it(yolo_folder: Path, place: str) -> None:
+    plain = read_yolo(yolo_folder)
+    (yolo_folder / "data.yaml").unlink()
+    names = "".join(f"{name} \t\r\n" for name in "abcdefghij") + "\r\n  \r\n"
+    (yolo_folder / place).write_text(names, encoding="utf-8-sig", newline="")
+    labels = _labels(yolo_folder).read_text().replace("\n", " \r\n") + "\r\n"
+    _labels(yolo_folder).write_text(labels, encoding="utf-8-sig", newline="")
+    dataset = read_yolo(yolo_folder)
+    assert dataset.class_names == tuple("abcdefghij")
+    for ours, theirs in zip(dataset, plain, strict=True):
+        np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+        np.testing.assert_array_equal(ours.classes, theirs.classes)
+
+
 def test_an_image_without_labels_has_no_objects_and_a_polygon_its_bounding_box(yolo_folder: Path) -> None:
     _labels(yolo_folder).unlink()
     (yolo_folder / "labels" / "train" / "000002.txt").write_text("3 0.5 0.25 0.75 0.5 0.25 1\n\n")
