@@ -26,7 +26,7 @@ _LAYOUTS = {
         "logits": "[batch, class], softmax gives probabilities",
     },
     "decoded": {
-        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, before NMS",
+        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, clipped to it, before NMS",
         "scores": "[batch, anchor, class]",
     },
     "detections": {

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from spinenet_tf.detection.anchors import anchors, concatenate
-from spinenet_tf.detection.boxes import decode
+from spinenet_tf.detection.decoding import decoded
 from spinenet_tf.export.guard import decode_capped, nonempty
 from spinenet_tf.export.signatures import INPUT, image_shape, nest
 from spinenet_tf.retinanet import RetinaNet
@@ -29,23 +27,22 @@ def detection_function(model: RetinaNet, raw: Any) -> Any:
 
 
 def decoding_function(model: RetinaNet, raw: Any) -> Any:
-    """Return a `tf.function` from the input of `raw` to every anchor's box, not clipped, and scores, without NMS.
+    """Return a `tf.function` from the input of `raw` to every anchor's box, clipped, and scores, without NMS.
 
-    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`.
+    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`, as `detection.decoding.decoded`.
     """
     import tensorflow as tf
 
     height, width, _ = image_shape(model)
-    # As in `detections`: of a model that counts so, boxes end in their last pixel, not behind it.
-    ends = [0.0, 0.0, *(2 * [float(model.decoding_spec.plus_one)])]
+    plus_one = model.decoding_spec.plus_one
 
     @tf.function(input_signature=raw.input_signature, autograph=False)
-    def decoded(images):
-        class_logits, box_deltas = model.flatten(nest(raw(images)))
-        all_anchors = concatenate(anchors(height, width, model.anchor_spec)) + ends
-        return {"boxes": decode(box_deltas, all_anchors) - ends, "scores": keras.ops.sigmoid(class_logits)}
+    def every_anchor(images):
+        all_anchors = concatenate(anchors(height, width, model.anchor_spec))
+        boxes, scores = decoded(*model.flatten(nest(raw(images))), all_anchors, height, width, plus_one)
+        return {"boxes": boxes, "scores": scores}
 
-    return decoded
+    return every_anchor
 
 
 def image_function(serve: Any) -> Any:

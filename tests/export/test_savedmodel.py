@@ -23,7 +23,7 @@ from spinenet_tf.evaluation.inference import in_file
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.weights import LARGE
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.retinanet import DecodingSpec, RetinaNet
 
 # Loads and runs every signature where spinenet_tf cannot be imported, and hands the outputs back.
 PLAIN = """
@@ -140,16 +140,22 @@ def test_serve_bytes_detects_in_jpeg_and_png_of_different_sizes(detector, files,
         assert_finds(outputs, "serve_bytes", row, expected_in(detector, read_image(path)))
 
 
-def test_without_nms_every_anchor_is_decoded(tiny_backbone, tmp_path) -> None:
-    detector = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)
+@pytest.mark.parametrize("plus_one", [False, True])
+def test_without_nms_every_anchor_is_decoded_and_clipped(tiny_backbone, tmp_path, plus_one) -> None:
+    decoding = DecodingSpec(plus_one=plus_one)
+    detector = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8, decoding_spec=decoding)
     images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
     saved = export.saved_model(detector, tmp_path / "model", batch_size=2, nms=False)
     outputs = run_plainly(saved, tmp_path, serve=images)
     assert {name.partition("/")[0] for name in outputs} == {"raw", "decoded", "serving_default"}
     logits, deltas = detector.flatten(detector(images, training=False))
-    every = concatenate(anchors(*images.shape[1:3], detector.anchor_spec))
+    ends = np.array([0, 0, plus_one, plus_one], "float32")
+    every = keras.ops.convert_to_numpy(concatenate(anchors(*images.shape[1:3], detector.anchor_spec)))
+    boxes = np.asarray(decode(deltas, every + ends)) - ends
+    clipped = boxes.clip(0, 64 - int(plus_one))
+    assert (boxes != clipped).any(), "some reach out of the input"
     for signature in ("decoded", "serving_default"):
-        np.testing.assert_allclose(outputs[f"{signature}/boxes"], decode(deltas, every), rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(outputs[f"{signature}/boxes"], clipped, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(outputs[f"{signature}/scores"], keras.ops.sigmoid(logits), atol=1e-4)
 
 
