@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
@@ -22,7 +23,7 @@ from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
-from spinenet_tf.training.schedule import Warmup, step_decay
+from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
 
 PUBLISHED_BATCH = 256  # learning rates are given for it
 Model = TypeVar("Model", bound=SpineNetModel)
@@ -98,17 +99,26 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
     """Make the optimizer; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017).
 
     Where gradients are accumulated, the batch is all that makes one update, and the schedule counts updates.
+
+    Raises:
+        ConfigError: the run is too short for a single update.
     """
     batch_scale = config.accumulate * batch_size / PUBLISHED_BATCH
-    rate, total = config.learning_rate * batch_scale, max(1, steps * epochs // config.accumulate)
+    rate, total = config.learning_rate * batch_scale, steps * epochs // config.accumulate
+    if not total:
+        raise ConfigError(
+            f"optimizer.accumulate needs {config.accumulate} batches for an update, the run has {steps * epochs}. "
+            f"Received: accumulate={config.accumulate}"
+        )
     warmup = min(config.warmup_steps, total // 2)
     if config.schedule == "cosine":
         after = keras.optimizers.schedules.CosineDecay(rate, total)
     else:
         after = step_decay(rate, total, tuple(steps * last // config.accumulate for last in config.decay_epochs))
-    schedule = Warmup(config.warmup_from * batch_scale, warmup, after)
+    schedule: LearningRateSchedule = Warmup(config.warmup_from * batch_scale, warmup, after)
     shared: dict[str, Any] = {"global_clipnorm": config.clip_global_norm}
     if config.accumulate > 1:
+        schedule = PerUpdate(config.accumulate, schedule)
         shared["gradient_accumulation_steps"] = config.accumulate
     if config.name == "adam":
         return Adam(schedule, **shared)

@@ -31,6 +31,25 @@ class Warmup(LearningRateSchedule):
         return cls(**config | {"after": keras.saving.deserialize_keras_object(config["after"])})
 
 
+@keras.saving.register_keras_serializable("spinenet_tf")
+class PerUpdate(LearningRateSchedule):
+    """Follow `after` by updates, each of which takes `batches` steps: Keras counts batches where it accumulates."""
+
+    def __init__(self, batches: int, after: LearningRateSchedule):
+        super().__init__()
+        self.batches, self.after = batches, after
+
+    def __call__(self, step):
+        return self.after(ops.floor_divide(step, self.batches))
+
+    def get_config(self):
+        return {"batches": self.batches, "after": keras.saving.serialize_keras_object(self.after)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config | {"after": keras.saving.deserialize_keras_object(config["after"])})
+
+
 def step_decay(rate: float, total_steps: int, last_steps: tuple[int, ...]) -> LearningRateSchedule:
     """Divide `rate` by ten at each of the points that lie so many steps before the end."""
     boundaries = sorted(max(0, total_steps - last) for last in last_steps)

@@ -47,7 +47,9 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
             "data": digits(config, folder),
             "weights": None,  # they are of a wider net
             "quantization": None,  # it begins with trained weights
-            "optimizer": optimizer.model_copy(update={"warmup_steps": warmup}),
+            "optimizer": optimizer.model_copy(
+                update={"warmup_steps": warmup, "accumulate": min(optimizer.accumulate, STEPS)}
+            ),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH * STEPS,
             "log_images": min(config.log_images, 1),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras.optimizers.schedules import CosineDecay
 
-from spinenet_tf.training.config import OptimizerConfig
+from spinenet_tf.training.config import ConfigError, OptimizerConfig
 from spinenet_tf.training.recipe import make_optimizer
-from spinenet_tf.training.schedule import Warmup, step_decay
+from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
 
 
 def rates(schedule, steps: int) -> np.ndarray:
@@ -37,7 +37,9 @@ def test_a_run_shorter_than_its_steps_begins_at_the_lower_rate() -> None:
     assert rates(step_decay(0.5, 20, (30, 10)), 20)[5] == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("after", [CosineDecay(0.8, 20), step_decay(0.8, 20, (6, 2))])
+@pytest.mark.parametrize(
+    "after", [CosineDecay(0.8, 20), step_decay(0.8, 20, (6, 2)), PerUpdate(4, CosineDecay(0.8, 5))]
+)
 def test_a_schedule_survives_keras_serialisation(after) -> None:
     schedule = Warmup(0.1, 5, after)
     config = keras.saving.serialize_keras_object(schedule)
@@ -59,3 +61,44 @@ def test_rates_are_for_a_batch_of_256_and_scale_with_the_batch() -> None:
 def test_warmup_takes_half_of_a_short_run_at_most() -> None:
     config = OptimizerConfig(schedule="cosine", warmup_steps=2000)
     assert make_optimizer(config, 256, steps=5, epochs=2)._learning_rate.steps == 5
+
+
+def updates(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> np.ndarray:
+    """Return by how much each update of a real training lowers a weight whose gradient is 1: its learning rate."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    model.compile(make_optimizer(config, batch_size, steps, epochs), loss=lambda truth, found: keras.ops.mean(found))
+    weights = [0.0]
+    note = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: weights.append(model.get_weights()[0].item())
+    )
+    ones = np.ones((steps * epochs, 1), "float32")
+    model.fit(ones, ones, batch_size=1, verbose=0, shuffle=False, callbacks=[note])
+    return -np.diff(weights[:: config.accumulate])
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_accumulated_gradients_are_applied_at_the_rates_of_a_run_with_the_whole_batch(schedule: str) -> None:
+    options = {"learning_rate": 0.32, "momentum": 0.0, "schedule": schedule, "clip_global_norm": None}
+    whole = OptimizerConfig(warmup_steps=4, warmup_from=0.16, decay_epochs=(3, 1), **options)
+    parts = whole.model_copy(update={"accumulate": 4})
+    expected, found = updates(whole, 256, steps=5, epochs=5), updates(parts, 64, steps=20, epochs=5)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    after = np.where(np.arange(25) <= 10, 0.32, np.where(np.arange(25) <= 20, 0.032, 0.0032))
+    after = after if schedule == "step" else 0.16 * (1 + np.cos(np.pi * np.arange(25) / 25))
+    rising = 0.16 + (after - 0.16) * np.arange(25) / 4
+    np.testing.assert_allclose(found, np.where(np.arange(25) < 4, rising, after), rtol=1e-3, atol=1e-5)
+
+
+def test_the_rate_that_an_accumulating_optimizer_tells_is_that_of_its_update() -> None:
+    config = OptimizerConfig(schedule="cosine", learning_rate=0.32, warmup_steps=0, accumulate=4)
+    optimizer = make_optimizer(config, 64, steps=100, epochs=1)
+    optimizer.build([keras.Variable([0.0])])
+    for batches, rate in ((0, 0.32), (3, 0.32), (52, 0.16 * (1 + np.cos(np.pi * 13 / 25)))):
+        optimizer._iterations.assign(batches)
+        assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-5)
+
+
+def test_a_run_without_a_single_update_is_refused() -> None:
+    config = OptimizerConfig(accumulate=8)
+    with pytest.raises(ConfigError, match=r"needs 8 batches for an update, the run has 6. Received: accumulate=8"):
+        make_optimizer(config, 4, steps=3, epochs=2)

@@ -91,6 +91,11 @@ def test_the_graph_and_what_varies_the_images_stay_and_sizes_shrink(tmp_path: Pa
     assert not any(tmp_path.iterdir()), "nothing is written before training reads its data"
 
 
+def test_what_accumulates_more_than_the_two_batches_still_makes_an_update(tmp_path: Path) -> None:
+    assert smoke(read_config(find_config("digits"), ["optimizer.accumulate=8"]), tmp_path).optimizer.accumulate == 2
+    assert smoke(read_config(find_config("digits")), tmp_path).optimizer.accumulate == 1
+
+
 def test_a_config_without_data_is_refused(tmp_path: Path) -> None:
     config = read_config(find_config("digits")).model_copy(update={"data": None})
     with pytest.raises(ConfigError, match="has no data"):
