@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -14,10 +15,10 @@ from spinenet_tf.data.files import check_inside, read_lines, read_text, resolved
 from spinenet_tf.data.image_folder import images_in
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.data.yolo_rows import LAST_CLASS, Keypoints, Row, meaning_of_six, read_row
 
 CLASSES = "classes.txt"  # a name a line, beside the labels or in the folder above
 LONGEST = 1_000_000  # characters of a data.yaml
-LAST_CLASS = 99_999  # without names there is one class for every number up to the largest
 
 
 def read_yolo(path: str | Path, split: str = "train", problems: Problems | None = None) -> DetectionDataset:
@@ -25,10 +26,12 @@ def read_yolo(path: str | Path, split: str = "train", problems: Problems | None 
 
     `path` is a `data.yaml`, whose key `split` names one or several folders of images (relative to its key `path`, and
     that to the file), or a folder that holds `images` and `labels`, all of which is read. The labels of
-    `images/a/b.jpg` are in `labels/a/b.txt`; an image without that file has no objects. Of a line with more than two
-    points, a polygon, the bounding box is taken. Names come from `data.yaml`, else from `classes.txt`; without either
-    they are the class numbers. Category ids are the class numbers + 1, image ids count from 1 in order of the images'
-    paths.
+    `images/a/b.jpg` are in `labels/a/b.txt`; an image without that file has no objects. Names come from `data.yaml`,
+    else from `classes.txt`; without either they are the class numbers. Category ids are the class numbers + 1, image
+    ids count from 1 in order of the images' paths.
+
+    Of a polygon the bounding box is taken, of pose labels (`kpt_shape` in `data.yaml`) the box. Six numbers behind a
+    class are three points, or a box with a confidence and the number of a track: the other rows tell which.
 
     Raises:
         DataError: naming the file and the line: as `to_dataset` does, for what is missing or is not YOLO's, and for
@@ -40,12 +43,13 @@ def read_yolo(path: str | Path, split: str = "train", problems: Problems | None 
 def load_yolo(path: str | Path, split: str = "train", problems: Problems | None = None) -> Annotations:
     """Read a YOLO data set, whose entries are not checked yet; raises as `read_yolo` does."""
     path, problems = Path(path), problems or Problems()
-    folders, names = _described(path, split) if path.is_file() else _found(path)
+    folders, names, keypoints = _described(path, split) if path.is_file() else _found(path)
     files = [file for folder in folders for file in images_in(folder)]
     if not files:
         raise DataError(f"{path}: there are no images in {', '.join(map(str, folders))}")
     images = list(_images(files, path if path.is_dir() else path.parent, problems))
-    annotations = [entry for image in images for entry in _objects(image, problems)]
+    rows = [_Object(image, *row) for image in images for row in _rows(image, keypoints, problems)]
+    annotations = list(_entries(rows, problems))
     for number, entry in enumerate(annotations, start=1):
         entry["id"] = number
     names = names or {label: str(label) for label in range(max((e["category_id"] for e in annotations), default=0))}
@@ -74,8 +78,8 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str]]:
-    """Return the image folders and class names that a `data.yaml` tells."""
+def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str], Keypoints | None]:
+    """Return the image folders, the class names and the shape of keypoints that a `data.yaml` tells."""
     content = _yaml(path)
     chosen = content.get(split)
     chosen = [chosen] if isinstance(chosen, str) else chosen
@@ -86,7 +90,7 @@ def _described(path: Path, split: str) -> tuple[list[Path], dict[int, str]]:
     for folder in folders:
         if not resolved(folder).is_dir():
             raise DataError(f"{path}: {split!r} is not a folder of images. Received: {str(folder)!r:.200}")
-    return folders, _names(path, content)
+    return folders, _names(path, content), _keypoints(path, content)
 
 
 def _yaml(path: Path) -> Entry:
@@ -115,16 +119,27 @@ def _names(path: Path, content: Entry) -> dict[int, str]:
     return {key: str(name) for key, name in names.items()}
 
 
-def _found(folder: Path) -> tuple[list[Path], dict[int, str]]:
-    """Return the image folder inside `folder`, and the class names if any file tells them."""
+def _keypoints(path: Path, content: Entry) -> Keypoints | None:
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return None
+    is_shape = isinstance(shape, list) and len(shape) == 2 and all(type(size) is int for size in shape)
+    if not is_shape or shape[0] < 1 or shape[1] not in (2, 3):
+        raise DataError(f"{path}: 'kpt_shape' is [points, 2 or 3]. Received: {shape!r:.200}")
+    return Keypoints(*shape)
+
+
+def _found(folder: Path) -> tuple[list[Path], dict[int, str], Keypoints | None]:
+    """Return the image folder inside `folder`, and what any file there tells as `_described` does."""
     if not (folder / "images").is_dir() or not (folder / "labels").is_dir():
         raise DataError(f"{folder}: a YOLO data set holds the folders images and labels")
     if (folder / "data.yaml").is_file():
-        return [folder / "images"], _names(folder / "data.yaml", _yaml(folder / "data.yaml"))
+        content = _yaml(folder / "data.yaml")
+        return [folder / "images"], _names(folder / "data.yaml", content), _keypoints(folder / "data.yaml", content)
     for file in (folder / CLASSES, folder / "labels" / CLASSES):
         if file.is_file():
-            return [folder / "images"], dict(enumerate(read_lines(file)))
-    return [folder / "images"], {}
+            return [folder / "images"], dict(enumerate(read_lines(file))), None
+    return [folder / "images"], {}, None
 
 
 def _images(files: list[Path], root: Path, problems: Problems) -> Iterator[Entry]:
@@ -139,7 +154,15 @@ def _images(files: list[Path], root: Path, problems: Problems) -> Iterator[Entry
                 yield {"id": number, "file_name": name.as_posix(), "height": height, "width": width} | at
 
 
-def _objects(image: Entry, problems: Problems) -> Iterator[Entry]:
+class _Object(NamedTuple):
+    """A row of the label file of an image."""
+
+    image: Entry
+    place: Place
+    row: Row
+
+
+def _rows(image: Entry, keypoints: Keypoints | None, problems: Problems) -> Iterator[tuple[Place, Row]]:
     labels = label_file(image["_file"])
     if not labels.is_file():
         return
@@ -150,30 +173,26 @@ def _objects(image: Entry, problems: Problems) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=1):
         place = Place(labels, f"line {number}")
         with problems.at(place):
-            if line.strip():
-                label, box = _parsed(line)
-                xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
-                entry = {"image_id": image["id"], "category_id": label + 1, "bbox": xywh, "iscrowd": 0}
-                yield entry | {"_at": place}
+            if line:
+                yield place, read_row(line, keypoints)
 
 
-def _parsed(line: str) -> tuple[int, tuple[float, float, float, float]]:
-    """Return a line's class and its box as relative `(left, top, width, height)`."""
-    try:
-        label, *numbers = (float(word) for word in line.split())
-    except ValueError:
-        raise DataError(f"a line is numbers. Received: {line!r:.200}") from None
-    if (
-        not 0 <= label <= LAST_CLASS
-        or not label.is_integer()
-        or (len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2))
-    ):
-        raise DataError(f"a line is a class, x, y, width and height, or a class and a polygon. Received: {line!r:.200}")
-    if len(numbers) == 4:
-        x, y, width, height = numbers
-        return int(label), (x - width / 2, y - height / 2, width, height)
-    xs, ys = numbers[0::2], numbers[1::2]
-    return int(label), (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+def _entries(objects: list[_Object], problems: Problems) -> Iterator[Entry]:
+    """Yield COCO's entries; rows of six numbers that no other row explains are one fault."""
+    six = meaning_of_six(found.row for found in objects)
+    unclear = [found for found in objects if found.row.kind == "six"] if six is None else []
+    if unclear:
+        with problems.at(unclear[0].place):
+            raise DataError(
+                "six numbers behind a class are a polygon of three points, or a box with a confidence and the number "
+                f"of a track; no line tells which. {len(unclear)} lines have six. Received: {unclear[0].row.numbers}"
+            )
+    for image, place, row in objects:
+        if row.kind == "six" and six is None:
+            continue
+        box = row.box(six or "box")
+        xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
+        yield {"image_id": image["id"], "category_id": row.label + 1, "bbox": xywh, "iscrowd": 0, "_at": place}
 
 
 def _note_orphans(folders: list[Path], files: list[Path], problems: Problems) -> None:

@@ -55,12 +55,72 @@ def test_names_and_labels_are_text_as_editors_on_windows_save_it(yolo_folder: Pa
 
 def test_an_image_without_labels_has_no_objects_and_a_polygon_its_bounding_box(yolo_folder: Path) -> None:
     _labels(yolo_folder).unlink()
-    (yolo_folder / "labels" / "train" / "000002.txt").write_text("3 0.5 0.25 0.75 0.5 0.25 1\n\n")
+    (yolo_folder / "labels" / "train" / "000002.txt").write_text("3 0.5 0.25 0.75 0.5 0.25 1 0.3 0.4\n\n")
     first, second, *_ = read_yolo(yolo_folder)
     assert first.boxes.shape == (0, 4)
     height, width = second.height, second.width
     np.testing.assert_allclose(second.boxes, [[0.25 * height, 0.25 * width, height, 0.75 * width]])
     assert second.classes.tolist() == [3]
+
+
+def _with_rows(folder: Path, *rows: str, described: str = "") -> list[list[float]]:
+    """Write rows as the labels of the first images, one each; return the boxes that are read, relative to the image."""
+    for number, row in enumerate(rows, start=1):
+        (folder / "labels" / "train" / f"{number:06d}.txt").write_text(row + "\n")
+    path = folder / "data.yaml"
+    if described:
+        path.write_text(path.read_text() + described)
+    examples = read_yolo(folder / "data.yaml").examples[: len(rows)]
+    scales = [(example.height, example.width) * 2 for example in examples]
+    return [(example.boxes[0] / scale).round(5).tolist() for example, scale in zip(examples, scales, strict=True)]
+
+
+BOX, BOX_YXYX = "0.5 0.4 0.2 0.6", [0.1, 0.4, 0.7, 0.6]
+
+
+@pytest.mark.parametrize(("points", "dimensions"), [(3, 3), (4, 3), (17, 3), (2, 2), (1, 2), (1, 3)])
+def test_of_pose_labels_the_box_is_taken(yolo_folder: Path, points: int, dimensions: int) -> None:
+    """Their keypoints make a row of as many numbers as a polygon may have, or of an odd number."""
+    keypoints = " ".join(["0.45", "0.3", "2"][:dimensions] * points)
+    rows = (f"1 {BOX} {keypoints}", f"1 {BOX} {keypoints} 0.9", f"1 {BOX} {keypoints} 0.9 12", f"1 {BOX}")
+    boxes = _with_rows(yolo_folder, *rows, described=f"kpt_shape: [{points}, {dimensions}]\n")
+    assert boxes == [BOX_YXYX] * 4
+
+
+def test_other_rows_are_refused_beside_pose_labels(yolo_folder: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"000001\.txt: line 1: .*kpt_shape \[2, 2\].*Received: '1 0.5 0.4 0.2 0.6 0.1 0.1'"
+    ):
+        _with_rows(yolo_folder, f"1 {BOX} 0.1 0.1", described="kpt_shape: [2, 2]\n")
+
+
+@pytest.mark.parametrize("shape", ["17", "[17]", "[0, 3]", "[17, 4]", "[a, 3]", "{a: 1}", "[1.5, 3]", "[-1, 2]"])
+def test_a_shape_of_keypoints_that_is_none_is_refused(yolo_folder: Path, shape: str) -> None:
+    with pytest.raises(DataError, match=r"data\.yaml: 'kpt_shape' is \[points, 2 or 3\]"):
+        _with_rows(yolo_folder, f"1 {BOX}", described=f"kpt_shape: {shape}\n")
+
+
+def test_a_confidence_and_the_number_of_a_track_are_no_points(yolo_folder: Path) -> None:
+    """What a detector and a tracker write: one track above 1 tells what all rows of six numbers are."""
+    assert _with_rows(yolo_folder, f"1 {BOX} 0.93") == [BOX_YXYX]
+    rows = (f"1 {BOX} 0.93 1", f"1 {BOX} 0.5 7", f"1 {BOX} 0.25", f"1 {BOX}")
+    assert _with_rows(yolo_folder, *rows) == [BOX_YXYX] * 4
+
+
+def test_three_points_are_a_polygon_among_polygons(yolo_folder: Path) -> None:
+    rows = ("3 0.5 0.25 0.75 0.5 0.25 1", "3 0.1 0.1 0.3 0.1 0.3 0.5 0.1 0.5")
+    assert _with_rows(yolo_folder, *rows) == [[0.25, 0.25, 1, 0.75], [0.1, 0.1, 0.5, 0.3]]
+
+
+def test_six_numbers_that_nothing_explains_are_refused_once_with_both_readings(yolo_folder: Path) -> None:
+    rows = ("3 0.5 0.25 0.75 0.5 0.25 1", "3 0.5 0.4 0.2 0.6 0.9 1")
+    with pytest.raises(
+        DataError, match=r"000001\.txt: line 1: .*a polygon of three points, or a box with a confidence"
+    ):
+        _with_rows(yolo_folder, *rows)
+    load_yolo(yolo_folder, problems=(problems := Problems(keep_going=True)))
+    assert [(*problem.place, problem.refused) for problem in problems.found] == [(_labels(yolo_folder), "line 1", True)]
+    assert "2 lines" in problems.found[0].message
 
 
 def test_labels_lie_where_images_becomes_labels() -> None:
@@ -74,13 +134,13 @@ def test_labels_lie_where_images_becomes_labels() -> None:
     ("line", "message"),
     [
         ("1 0.5 0.5 0.1", "line 1: a line is a class, x, y, width and height"),
-        ("1 0.5 0.5 0.1 0.1 0.9", "line 1: a line is a class, x, y, width and height"),
         ("cat 0.5 0.5 0.1 0.1", "line 1: a line is numbers"),
         ("1.5 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
         ("nan 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
         ("-1 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
         ("10 0.5 0.5 0.1 0.1", "line 1: the class is not one of the 10. Received: 10"),
         ("1 0.5 nan 0.1 0.1", "line 1: a box is four finite numbers"),
+        ("1 0.1 0.1 0.3 0.1 0.3 nan 0.1 0.5", "line 1: a polygon is finite numbers"),
         ("1 0.5 0.5 -0.1 0.1", "line 1: the box has a negative size"),
         ("\udcff", "not a text file"),
     ],
