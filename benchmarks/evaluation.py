@@ -54,8 +54,8 @@ def _their_turns(images: int) -> Mapping[str, Callable | Fresh]:
     from spinenet_tf.evaluation.coco import _rows
 
     dataset, detections = scenes(images)
-    truth, known = dataset.coco(), {example.image_id for example in dataset}
-    rows = [row for item in detections for row in _rows(item, known, dataset.category_ids)]
+    truth, numbers = dataset.coco(), {example.image_id: example.image_id for example in dataset}
+    rows = [row for item in detections for row in _rows(item, numbers, CLASSES)]
     found: list[float] = []
     evaluate = Fresh(lambda: deepcopy((truth, rows)), lambda made: found.append(_pycocotools(*made)))
     return {"evaluate": evaluate, "AP": found.pop}

@@ -7,12 +7,13 @@ a record written by `tfrecord_writer` also holds its COCO entries as JSON under 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePath
 
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.data.annotations import Annotations, Entry, plain, to_dataset
+from spinenet_tf.data.annotations import Annotations, Entry, is_int64, plain, to_dataset
 from spinenet_tf.data.coco import read_json
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.images import read_size
@@ -24,6 +25,7 @@ SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "
 LABEL, TEXT = "image/object/class/label", "image/object/class/text"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 COCO = "image/coco"
+_INTEGER = re.compile(r"-?[0-9]{1,19}")  # of 64 bits, or a little more
 
 
 def read_tfrecord(
@@ -169,7 +171,7 @@ def _agree(told: list[Entry], objects: list[Entry]) -> bool:
 def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
     """Give images and objects their ids and places; return all objects in one list."""
     sources = [image.pop("_source") for image in images]
-    known = all(source.isascii() and source.isdigit() and len(source) < 19 for source in sources)
+    known = all(_INTEGER.fullmatch(source) and is_int64(int(source)) for source in sources)
     for position, (image, source, found) in enumerate(zip(images, sources, objects, strict=True)):
         image["id"] = int(source) if known else position + 1
         image["file_name"] = image["file_name"] or f"{image['id']}.jpg"

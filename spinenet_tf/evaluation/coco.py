@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,18 +66,18 @@ def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evalua
     of the file; rows of class -1 are padding. Images that do not occur have no detections.
 
     Raises:
-        ValueError: an image id or class that the data set does not have, lengths that differ, or values that are not
-            finite.
+        ValueError: an image id or class that the data set does not have, lengths that differ, values that are not
+            finite, or two images of the data set with one id.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
-    truth = COCO(dataset.coco(), print_function=_quiet)
-    known = {example.image_id for example in dataset}
-    rows = [row for item in detections for row in _rows(item, known, dataset.category_ids)]
+    numbered, numbers_of = _numbered(dataset)
+    truth = COCO(numbered.coco(), print_function=_quiet)
+    rows = [row for item in detections for row in _rows(item, numbers_of, len(dataset.class_names))]
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
     run.run()
     numbers = (_defined(value) for value in run.stats[: len(METRICS)])
-    precision = _precision(run.eval["precision"], run.params.catIds, dataset.category_ids)
+    precision = _precision(run.eval["precision"])
     return Evaluation(
         **dict(zip(METRICS, numbers, strict=True)),
         per_class=dict(zip(dataset.class_names, precision.mean(axis=(0, 1)).tolist(), strict=True)),
@@ -83,13 +85,29 @@ def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evalua
     )
 
 
-def _rows(item: Mapping, known: set[int], category_ids: tuple[int, ...]) -> list[dict]:
-    """Return the detections of one image as COCO result rows."""
-    image_id = int(item["image_id"])
-    boxes, scores = np.asarray(item["boxes"], np.float64).reshape(-1, 4), np.asarray(item["scores"], np.float64)
-    classes = np.asarray(item["classes"], np.int64)
-    if image_id not in known:
+def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, int]]:
+    """Number images and categories 1..N in ascending order of their ids; return also image id -> number.
+
+    The evaluator keeps ids as doubles, so it would take large ones for each other. Among tied scores its result depends
+    on the order of the images, which pycocotools sorts by their ids.
+    """
+    examples = sorted(dataset, key=lambda example: example.image_id)
+    numbers = {example.image_id: number for number, example in enumerate(examples, start=1)}
+    if len(numbers) < len(examples):
+        twice = next(first.image_id for first, second in pairwise(examples) if first.image_id == second.image_id)
+        raise ValueError(f"{dataset.name}: two images have one id. Received: image_id={twice}")
+    renamed = tuple(replace(example, image_id=numbers[example.image_id]) for example in examples)
+    categories = tuple(range(1, len(dataset.class_names) + 1))  # AP is a mean over them: their order is no matter
+    return replace(dataset, examples=renamed, category_ids=categories), numbers
+
+
+def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[dict]:
+    """Return the detections of one image as COCO result rows; `numbers` are what images are called there."""
+    image_id = _whole(item["image_id"])
+    if image_id not in numbers:
         raise ValueError(f"Detections of an image that the data set does not have. Received: {image_id=}")
+    boxes, scores = np.asarray(item["boxes"], np.float64).reshape(-1, 4), np.asarray(item["scores"], np.float64)
+    classes = np.asarray(item["classes"])
     if not len(boxes) == len(scores) == len(classes):
         lengths = f"{len(boxes)}, {len(scores)}, {len(classes)}"
         raise ValueError(f"image {image_id}: boxes, scores and classes differ in length. Received: {lengths}")
@@ -97,21 +115,25 @@ def _rows(item: Mapping, known: set[int], category_ids: tuple[int, ...]) -> list
     boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError(f"image {image_id}: boxes and scores must be finite")
-    if ((classes < 0) | (classes >= len(category_ids))).any():
-        raise ValueError(f"image {image_id}: classes are 0..{len(category_ids) - 1}. Received: {np.unique(classes)}")
+    if not np.isin(classes, np.arange(num_classes)).all():
+        raise ValueError(f"image {image_id}: classes are 0..{num_classes - 1}. Received: {np.unique(classes)}")
     sides = boxes[:, [1, 0, 3, 2]] - boxes[:, [1, 0, 1, 0]] * [0, 0, 1, 1]
-    return [
-        {"image_id": image_id, "category_id": category_ids[label], "bbox": bbox, "score": score}
-        for label, bbox, score in zip(classes, sides.tolist(), scores.tolist(), strict=True)
-    ]
+    rows = zip(classes.astype(int).tolist(), sides.tolist(), scores.tolist(), strict=True)
+    number = numbers[image_id]
+    return [{"image_id": number, "category_id": label + 1, "bbox": bbox, "score": score} for label, bbox, score in rows]
 
 
-def _precision(precision: np.ndarray, columns: Sequence[int], category_ids: Sequence[int]) -> np.ndarray:
-    """Return `[IoU, recall, class]` of `[IoU, recall, category, area range, detections per image]`, COCO's -1 as NaN.
+def _whole(image_id: object) -> int:
+    """Return an integer of whatever type; a float, which may have lost digits, is refused."""
+    try:
+        return operator.index(image_id)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"image ids are integers. Received: {image_id=}") from None
 
-    `columns` are the category ids along the third axis, ascending.
-    """
-    curves = np.asarray(precision)[:, :, np.searchsorted(columns, category_ids), 0, -1]
+
+def _precision(precision: np.ndarray) -> np.ndarray:
+    """Return `[IoU, recall, class]` of `[IoU, recall, class, area range, detections per image]`, NaN for COCO's -1."""
+    curves = np.asarray(precision)[:, :, :, 0, -1]
     return np.where(curves < 0, np.nan, curves)
 
 

@@ -109,6 +109,25 @@ def _set(key: str, kind: str, values: list) -> Callable[[tf.train.Example], None
     return change
 
 
+def test_ids_of_64_bits_come_back_whatever_their_sign(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    """No double holds them."""
+    ids = {391895: 2**63 - 1, 9: -(2**63), 522418: 202601011234567891}
+    content = json.loads(coco[0].read_text())
+    for entry in content["images"]:
+        entry["id"] = ids[entry["id"]]
+    for entry in content["annotations"]:
+        entry["image_id"] = ids[entry["image_id"]]
+    content["categories"][0]["id"] = 2**53 + 1
+    content["annotations"] = [entry for entry in content["annotations"] if entry["category_id"] != 90]
+    coco[0].write_text(json.dumps(content))
+    write_tfrecord(load_coco(*coco), tmp_path / "large")
+    found = read_tfrecord(tmp_path / "large")
+    assert [example.image_id for example in found] == [2**63 - 1, -(2**63), 202601011234567891]
+    assert found.category_ids == (1, 17, 2**53 + 1)
+    back = json.loads(write_coco(load_tfrecord(tmp_path / "large"), tmp_path / "back").read_text())
+    assert back == content
+
+
 def test_records_of_other_tools_have_the_schema_alone(tmp_path: Path, coco, shards: list[Path]) -> None:
     """Without our own feature and file, boxes come from float32 and the category without objects is not known."""
     (tmp_path / "train" / "categories.json").unlink()
