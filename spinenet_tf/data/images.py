@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile as OpenedImage
 
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
+from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep
 
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
@@ -36,7 +37,8 @@ def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np
     """Decode one file to `[H, W, 3]` uint8 RGB, upright by its EXIF tag; alpha is dropped, the first frame taken.
 
     The header is read first, so that a small file that claims billions of pixels costs nothing. A format is known by
-    the content, whatever the file's name says. 16-bit channels are cut to their upper 8 bits.
+    the content, whatever the file's name says. Of 16-bit channels, the upper 8 of the bits in use are kept, see
+    `read_deep`.
 
     Raises:
         ImageError: naming the file: missing, not one of `FORMATS`, larger than `max_pixels`, truncated or corrupt.
@@ -44,8 +46,10 @@ def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np
     with _opened(path, max_pixels) as image:
         try:
             _check_scans(image)
+            deep = is_deep(_head(image))  # before Pillow has read, and closed, the file
             method = _UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image)
+            image.load()
+            rgb = Image.fromarray(read_deep(_bytes(path), str(path))) if deep else _to_rgb(image)
             return np.array(rgb if method is None else rgb.transpose(method))
         except Exception as error:  # Pillow's decoders raise a dozen unrelated types on corrupt data
             raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
@@ -113,12 +117,25 @@ def _check_scans(image: OpenedImage) -> None:
             raise ImageError(f"it has {scans} scans, the limit is {MAX_SCANS}")
 
 
+def _head(image: OpenedImage) -> bytes:
+    """Return a file's first bytes; what Pillow reads next stays."""
+    if image.fp is None:
+        return b""
+    position = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(HEADER)
+    image.fp.seek(position)
+    return head
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip instead of scale
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _bytes(path: str | Path | ImageFile) -> bytes:
+    return Path(path).read_bytes() if isinstance(path, str) else path.read_bytes()
 
 
 def _one_line(error: Exception) -> str:
