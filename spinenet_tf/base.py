@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import io
 import json
 from collections import Counter
@@ -48,25 +49,32 @@ class SpineNetModel(keras.Model):
         """Return all that decides what the weights mean, as plain JSON types."""
         raise NotImplementedError
 
-    def compile(self, *args, jit_compile="auto", **kwargs) -> None:
-        """Compile as Keras does, but on TensorFlow's CPU without XLA, which makes convs slower there, unless asked."""
-        if jit_compile == "auto" and runs_op_by_op():
-            jit_compile = False
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the model in a `.keras` file was; Keras itself refuses to where a class has its own `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.build_optimizer()
 
-    def fit(self, x=None, y=None, *args, shuffle: bool | None = None, **kwargs):
-        """Train as Keras does; `shuffle` defaults to True for arrays only: data sets shuffle themselves."""
+    def fit(self, *args, **kwargs):
+        """Train as Keras does, by the same arguments: see `keras.Model.fit`."""
+        call = inspect.signature(super().fit).bind(*args, **kwargs)
+        self._before_fit(call.arguments)
+        return super().fit(*call.args, **call.kwargs)
+
+    def _before_fit(self, given: dict[str, Any]) -> None:
+        """Make ready for `fit`, and change what it was given, by Keras's names."""
         # Left to Keras, the optimizer's variables are created while TensorFlow traces the first step, which makes it
         # trace the step twice, and lift each variable's initial value out of the graph: most of the time to the first
         # step.
-        if self.optimizer is not None and not self.optimizer.built:
-            self.build_optimizer()
-        return super().fit(x, y, *args, shuffle=hasattr(x, "shape") if shuffle is None else shuffle, **kwargs)
+        self.build_optimizer()
+        if _comes_in_order(given.get("x")):
+            given.setdefault("shuffle", False)  # by default Keras asks for what it then warns that it cannot do
 
     def build_optimizer(self) -> None:
         """Make the variables of the optimizer of a compiled model, so that a state can be read into them."""
-        with named_alike():
-            self.optimizer.build(self.trainable_variables)
+        optimizer = getattr(self, "optimizer", None)  # a model that was not compiled has none
+        if optimizer is not None and not optimizer.built:
+            with named_alike():
+                optimizer.build(self.trainable_variables)
 
     def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
         """Write a `.weights.h5` file with the architecture in it and sealed; it appears whole or not at all.
@@ -150,6 +158,13 @@ class SpineNetModel(keras.Model):
             yield
         finally:
             object.__setattr__(self, "optimizer", optimizer)
+
+
+def _comes_in_order(data: Any) -> bool:
+    """Tell whether Keras cannot shuffle `data`: what is no array, nor a `PyDataset` with an end, does so by itself."""
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches is None
+    return not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data))
 
 
 def runs_op_by_op() -> bool:

@@ -24,6 +24,7 @@ _FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite computes th
 _SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample)
 
 
+@keras.saving.register_keras_serializable("spinenet_tf")
 class QuantizationAware(RetinaNet):
     """A detector as its int8 file computes: kernels and activations rounded to 8 bits, BN as the affine map it ends as.
 
@@ -52,6 +53,13 @@ class QuantizationAware(RetinaNet):
     def detector(self) -> RetinaNet:
         """The detector that is trained, as it computes in float."""
         return self._detector()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"detector": keras.saving.serialize_keras_object(self.detector)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(keras.saving.deserialize_keras_object(config["detector"], custom_objects))
 
     def architecture(self) -> dict[str, Any]:
         return self.detector.architecture()

@@ -148,13 +148,13 @@ class RetinaNet(SpineNetModel):
         predictor.compile()
         return predictor
 
-    def predict(self, x, **kwargs) -> dict[str, Any]:
+    def predict(self, x, *args, **kwargs) -> dict[str, Any]:
         """Detect objects in normalised images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
 
         Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
         `[B, M]` (-1 = padding) and "num_detections" `[B]`.
         """
-        return self._predictor().predict(x, **kwargs)
+        return self._predictor().predict(x, *args, **kwargs)
 
     def predict_on_batch(self, x) -> dict[str, Any]:
         """Detect objects in one batch: `predict` without its loop."""

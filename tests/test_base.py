@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import h5py
 import keras
 import numpy as np
 import pytest
 
 from spinenet_tf import backbone, detector
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.weights import ArchitectureError, read_architecture, seal
 
 
@@ -143,27 +139,3 @@ def test_an_existing_file_is_kept_unless_it_may_be_replaced(fresh, tmp_path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         fresh.save_weights(path, overwrite=False)
     assert path.read_bytes() == content
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the default that is changed is TensorFlow's")
-def test_xla_is_off_on_a_cpu_unless_asked_for(monkeypatch):
-    def compiled(devices, **kwargs):
-        passed = {}
-        monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices.get(kind, []))
-        monkeypatch.setattr(keras.Model, "compile", lambda self, *_, **kwargs: passed.update(kwargs))
-        SpineNetModel(x, y).compile("sgd", "mse", **kwargs)
-        return passed["jit_compile"]
-
-    x = keras.Input((2,))
-    y = keras.layers.Dense(1)(x)
-    assert compiled({}) is False
-    assert compiled({}, jit_compile=True) is True
-    assert compiled({"gpu": ["gpu:0"]}) == compiled({"tpu": ["tpu:0"]}) == "auto"
-
-
-def test_a_fresh_process_loads_a_keras_file_after_import_spinenet_tf(tiny_backbone, tmp_path):
-    tiny_backbone.save(tmp_path / "a.keras")
-    program = "import keras, spinenet_tf, sys; print(keras.models.load_model(sys.argv[1]).count_params())"
-    command = [sys.executable, "-c", program, str(tmp_path / "a.keras")]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert int(printed) == tiny_backbone.count_params()

@@ -45,6 +45,11 @@ def test_predict_gives_detections_inside_the_image(detector, images):
         assert (classes[count:] == -1).all()
 
 
+def test_predict_takes_keras_arguments_in_keras_order(detector, images):
+    found = detector.predict(images(64, 64), 2, 0, 1)  # batch size, verbosity, steps
+    np.testing.assert_array_equal(found["scores"], detector.predict(images(64, 64), verbose=0)["scores"])
+
+
 def test_a_batch_gives_what_its_images_give_alone(detector, images):
     batch = images(64, 64, 3)
     together = detector.predict_on_batch(batch)

@@ -1,0 +1,92 @@
+"""A `.keras` file brings back the training too: what Keras loads evaluates alike, and goes on as if never stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from spinenet_tf import ArchitectureSpec, BlockSpec, classifier, detector
+from spinenet_tf.quantization import QuantizationAware
+from spinenet_tf.training.optimizers import SGD, Adam
+from spinenet_tf.training.schedule import Warmup
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs eagerly, which JAX cannot")
+SPEC = ArchitectureSpec("one block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
+SMALL = {"max_level": 3, "endpoint": 8}
+
+
+def compiled(kind: str) -> keras.Model:
+    """Return a small model, fresh but for its optimizer, whose rate and momenta depend on the step."""
+    keras.utils.set_random_seed(1)
+    rate = Warmup(1e-4, 2, keras.optimizers.schedules.CosineDecay(1e-2, 5))
+    if kind == "classifier":
+        model = classifier(SPEC, 3, (32, 32, 3), **SMALL)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(Adam(rate), loss, metrics=["accuracy"], run_eagerly=True)
+        return model
+    model = detector(SPEC, 3, (32, 32, 3), **SMALL, head_depth=1, head_width=8)
+    model = QuantizationAware(model) if kind == "quantization-aware" else model
+    model.compile(SGD(rate, momentum=0.9, global_clipnorm=1.0), run_eagerly=True)
+    return model
+
+
+def data(kind: str) -> tuple:
+    images = np.random.default_rng(1).normal(size=(4, 32, 32, 3)).astype("float32")
+    if kind == "classifier":
+        return images, np.array([0, 1, 2, 1])
+    boxes = np.array([[[2, 2, 20, 20]], [[8, 4, 30, 24]], [[0, 0, 16, 8]], [[-1, -1, -1, -1]]], "float32")
+    return images, {"boxes": boxes, "classes": np.array([[0], [2], [1], [-1]], "int32")}
+
+
+def train(model: keras.Model, kind: str, first: int, last: int) -> list[float]:
+    """Train from one epoch to another; return the loss of each."""
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    return model.fit(*data(kind), initial_epoch=first, epochs=last, **options).history["loss"]
+
+
+@pytest.mark.parametrize("kind", ["detector", "classifier", "quantization-aware"])
+def test_what_keras_loads_evaluates_alike_and_goes_on_as_if_never_stopped(tmp_path, kind: str) -> None:
+    whole = compiled(kind)
+    expected = train(whole, kind, 0, 4)
+    model = compiled(kind)
+    first = train(model, kind, 0, 2)
+    model.save(tmp_path / "stopped.keras")
+    loaded = keras.saving.load_model(tmp_path / "stopped.keras")
+    assert type(loaded) is type(model)
+    measured = [one.evaluate(*data(kind), verbose=0, return_dict=True) for one in (model, loaded)]
+    assert measured[0] == measured[1]
+    assert int(loaded.optimizer.iterations) == 2
+    np.testing.assert_allclose(first + train(loaded, kind, 2, 4), expected, rtol=1e-6)
+    for ours, theirs in zip(loaded.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+FRESH = """
+import sys, keras, spinenet_tf
+backbone, aware = map(keras.saving.load_model, sys.argv[1:])
+print(backbone.count_params(), aware.optimizer.get_config(), sep="\\n")
+"""
+
+
+def test_a_fresh_process_loads_them_after_import_spinenet_tf(tiny_backbone, tmp_path) -> None:
+    model, paths = compiled("quantization-aware"), [tmp_path / "backbone.keras", tmp_path / "aware.keras"]
+    for saved, path in zip((tiny_backbone, model), paths, strict=True):
+        saved.save(path)
+    run = subprocess.run([sys.executable, "-c", FRESH, *paths], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.splitlines() == [str(tiny_backbone.count_params()), str(model.optimizer.get_config())]
+
+
+def test_xla_is_off_on_a_cpu_unless_asked_for() -> None:
+    """By Keras itself: where nothing but a CPU is there, XLA makes convs slower."""
+    import tensorflow as tf
+
+    model = classifier(SPEC, 3, (32, 32, 3), **SMALL)
+    model.compile("sgd", "mse")
+    assert model.jit_compile is any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
+    model.compile("sgd", "mse", jit_compile=True)
+    assert model.jit_compile is True
