@@ -24,12 +24,12 @@ Source = Annotated[
     str,
     typer.Argument(
         help="A COCO file, a folder with annotations.json and images, TFRecord files (file, folder, pattern, or what "
-        "precedes -00000-of-00010), YOLO's data.yaml or folder, a Pascal VOC folder, tfds:NAME, or a folder of class "
-        "folders."
+        "precedes -00000-of-00010), YOLO's data.yaml, obj.data or folder, a Pascal VOC folder, tfds:NAME, or a "
+        "folder of class folders."
     ),
 ]
 Images = Annotated[Path | None, typer.Option(help="The images of a COCO file; default: images beside it.")]
-Split = Annotated[str | None, typer.Option(help="Of YOLO's data.yaml, Pascal VOC or TFDS.")]
+Split = Annotated[str | None, typer.Option(help="Of YOLO, Pascal VOC or TFDS.")]
 
 
 @app.command()

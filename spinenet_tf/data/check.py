@@ -66,7 +66,9 @@ def check(
     row = variant(model)
     size = image_size or (row.image_size, row.image_size)
     if form_of(source) == "image_folder":
-        return _check_folder(replace(read_image_folder(source), max_pixels=max_pixels), decode, track)
+        problems = Problems(keep_going=True)
+        dataset = replace(read_image_folder(source, problems), max_pixels=max_pixels)
+        return _check_folder(dataset, problems, decode, track)
     problems = Problems(keep_going=True, max_pixels=max_pixels)
     dataset = to_dataset(load(source, images, split, problems), problems)
     _check_images(dataset, problems, decode, track)
@@ -148,9 +150,8 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], spec: AnchorSpec
     }
 
 
-def _check_folder(dataset: ClassificationDataset, decode: bool, track: Track) -> Report:
+def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bool, track: Track) -> Report:
     """Check images of one class each."""
-    problems = Problems(keep_going=True)
     sizes = []
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(_size, example.path, decode, dataset.max_pixels) for example in dataset]

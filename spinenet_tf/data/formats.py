@@ -7,17 +7,16 @@ from typing import Literal
 
 from spinenet_tf.data.annotations import Annotations
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.image_folder import images_in
+from spinenet_tf.data.image_folder import DETECTION_SETS, LOOKED_FOR, images_in
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.data.shards import has_shards
+from spinenet_tf.data.yolo_description import is_described
+from spinenet_tf.data.yolo_labels import has_labels, has_labels_folder
 
 Form = Literal["coco", "tfrecord", "yolo", "voc", "tfds", "image_folder"]
 
 TFDS = "tfds:"
-HINT = (
-    "a COCO file (*.json), a folder with annotations.json and images, TFRecord files, YOLO's data.yaml or folder with "
-    "images and labels, a Pascal VOC folder, tfds:NAME, or a folder of class folders"
-)
+HINT = f"{DETECTION_SETS}, or a folder of class folders"
 
 
 def load(
@@ -46,7 +45,7 @@ def load(
     if form == "yolo":
         from spinenet_tf.data.yolo import load_yolo
 
-        return load_yolo(path, split or "train", problems)
+        return load_yolo(path, split, problems)
     if form == "voc":
         from spinenet_tf.data.voc import load_voc
 
@@ -55,7 +54,7 @@ def load(
         from spinenet_tf.data.tfrecord import load_tfrecord
 
         return load_tfrecord(path, problems=problems)
-    raise DataError(f"{source}: a folder of class folders has no boxes")
+    raise DataError(f"{source}: a folder of class folders has no boxes. {LOOKED_FOR}")
 
 
 def form_of(source: str) -> Form:
@@ -65,12 +64,14 @@ def form_of(source: str) -> Form:
         return "tfds"
     if path.suffix == ".json" or (path / "annotations.json").is_file():
         return "coco"
-    if path.suffix in (".yaml", ".yml") or ((path / "images").is_dir() and (path / "labels").is_dir()):
+    if path.suffix in (".yaml", ".yml", ".data") or has_labels_folder(path) or is_described(path):
         return "yolo"
     if (path / "Annotations").is_dir() or any(path.glob("*.xml")):
         return "voc"
     if has_shards(path):
         return "tfrecord"
+    if path.is_dir() and has_labels(path):
+        return "yolo"
     if path.is_dir() and any(images_in(entry) for entry in path.iterdir() if entry.is_dir()):
         return "image_folder"
     if not path.exists():

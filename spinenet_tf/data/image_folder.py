@@ -6,13 +6,34 @@ from pathlib import Path
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES, ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.data.files import check_inside, files_in
+from spinenet_tf.data.problems import Place, Problems
+
+DETECTION_SETS = (
+    "a COCO file (*.json), a folder with annotations.json and images, TFRecord files, YOLO's data.yaml, obj.data, "
+    "folder with images and labels, or images with labels beside them, a Pascal VOC folder, tfds:NAME"
+)
+LOOKED_FOR = f"A detection data set would be {DETECTION_SETS}"
+# Folders and files beside images that tell of boxes rather than of classes.
+_PARTS = (
+    "images",
+    "labels",
+    "annotations",
+    "jpegimages",
+    "train",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "obj_train_data",
+)
+_LABELS = (".txt", ".xml", ".json")
 
 
-def read_image_folder(folder: str | Path) -> ClassificationDataset:
+def read_image_folder(folder: str | Path, problems: Problems | None = None) -> ClassificationDataset:
     """Read `folder/CLASS/**/IMAGE`: classes are numbered in the order of their folders' names, 0..C-1.
 
     Hidden files and folders, and files that do not end in one of `IMAGE_SUFFIXES`, are passed over. Images themselves
-    are not opened.
+    are not opened. `problems` are told if the folder looks like a detection data set; without them, the log is.
 
     Raises:
         DataError: no such folder, no class folders in it, a class folder without images, or a link that leads out
@@ -27,14 +48,31 @@ def read_image_folder(folder: str | Path) -> ClassificationDataset:
     for entry in classes:
         check_inside(entry, folder)
     examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
+    if reason := _looks_otherwise(classes, {example.path for example in examples}):
+        (problems or Problems()).warn(Place(folder), f"{reason}. {LOOKED_FOR}")
     return ClassificationDataset(folder.name, tuple(entry.name for entry in classes), tuple(examples))
 
 
 def _images_of(folder: Path) -> list[Path]:
     found = images_in(folder)
     if not found:
-        raise DataError(f"{folder}: the class folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise DataError(f"{folder}: the class folder holds no images ({', '.join(IMAGE_SUFFIXES)}). {LOOKED_FOR}")
     return found
+
+
+def _looks_otherwise(classes: list[Path], images: set[Path]) -> str | None:
+    """Return why class folders may be no classes, None if nothing tells so."""
+    named = [entry.name for entry in classes if entry.name.lower() in _PARTS]
+    if named:
+        return f"folders named {', '.join(map(repr, named))} are read as classes"
+    stems = {image.with_suffix("") for image in images}
+    others = (file for entry in classes for file in files_in(entry) if file.suffix.lower() in _LABELS)
+    found = next((file for file in others if file.with_suffix("") in stems or file.name.endswith(".coco.json")), None)
+    return (
+        None
+        if found is None
+        else f"folders are read as classes, though one holds {found.relative_to(found.parents[1])}"
+    )
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import MAX_PIXELS, DataError, ImageError
+
+logger = logging.getLogger(__name__)
 
 LONGEST = 1000  # characters of a message
 
@@ -70,3 +73,9 @@ class Problems:
         """List what readers cope with, where somebody reads the list: to `keep_going`."""
         if self.keep_going:
             self.found.append(Problem(place, _in_a_line(message, LONGEST), refused=False))
+
+    def warn(self, place: Place, message: str) -> None:
+        """Note, or else log, what a reader takes one way, and what may have been meant another way."""
+        self.note(place, message)
+        if not self.keep_going:
+            logger.warning("%s: %s", place, message)

@@ -58,16 +58,17 @@ class TfrecordSource(Strict):
 
 
 class YoloSource(Strict):
-    """YOLO labels: a data.yaml, of which the split is read, or a folder with images and labels."""
+    """YOLO labels: a data.yaml or obj.data, of which a split is read, or a folder: all of it if it has no splits."""
 
     yolo: Path
-    split: str | None = None  # a key of data.yaml; default: "train" or "val", as the config uses it
+    split: str | None = None  # default: "train" or "val", as the config uses it
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set."""
         from spinenet_tf.data.yolo import read_yolo
+        from spinenet_tf.data.yolo_description import has_parts
 
-        return read_yolo(self.yolo, self.split or split, problems)
+        return read_yolo(self.yolo, self.split or (split if has_parts(self.yolo) else None), problems)
 
 
 class VocSource(Strict):

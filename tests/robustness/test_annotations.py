@@ -152,10 +152,32 @@ def yolo_cases(images: Path, count: int) -> Iterator[Case]:
         yield Case(lambda: read_yolo(described), lambda problems: load_yolo(described, problems=problems), at, position)
 
 
+def darknet_cases(images: Path, count: int) -> Iterator[Case]:
+    root = images.parent
+    parts = {"obj.data": "classes = 2\ntrain = data/train.txt\nnames = obj.names\n", "obj.names": "cat\ndog\n"}
+    parts["train.txt"] = "data/images/0.png\nimages/1.png\n"
+    for seed in range(count):
+        rng = random.Random(seed)
+        for name, text in parts.items():
+            (root / name).write_text(text)
+        file = root / rng.choice(list(parts))
+        words = re.split(r"(\s+|/)", file.read_text())
+        for _ in range(rng.choice((1, 1, 2))):
+            words[rng.randrange(len(words))] = str(rng.choice((*TEXTS, "..", "=", "#", "obj.names", "0", "cat")))
+        file.write_bytes("".join(words).encode(errors="surrogatepass"))
+        if rng.random() < 0.2:
+            file.write_bytes(torn(file.read_bytes() or b"a", rng))
+        yield Case(lambda: read_yolo(root), lambda problems: load_yolo(root, problems=problems), root)
+
+
 def test_yolo(images: Path, promise) -> None:
     count, refused = try_all(yolo_cases(images, 600), images)
     assert refused > count / 3
-    promise(FORMAT.format("YOLO"), cases=count)
+    (images.parent / "data.yaml").unlink()
+    (images.parent / "labels").rename(images.parent / "other")
+    lists, refused = try_all(darknet_cases(images, 300), images)
+    assert refused > lists / 3
+    promise(FORMAT.format("YOLO"), cases=count + lists)
 
 
 def changed_xml(node: list, rng: random.Random) -> None:

@@ -112,6 +112,43 @@ def test_yolo_and_class_folders_follow_no_link_outside(images: Path, outside: Pa
     promise("Paths: no image outside of the image folder is read, by YOLO and class folders", cases=cases)
 
 
+def test_lists_of_yolo_name_nothing_outside(images: Path, outside: Path, promise) -> None:
+    """Neither of images, nor of what obj.data names."""
+    root = images.parent
+    (root / "data.yaml").write_text("train: list.txt\nnames: [cat]\n")
+    secret = root.parent / "outside.txt"
+    secret.write_text("a secret")
+    (root / "linked.txt").symlink_to(secret)
+    cases = 0
+    for name in ESCAPES:
+        for line in (name, f"images/{name}"):
+            (root / "list.txt").write_text(line.format(outside=outside) + "\n")
+            with pytest.raises(DataError, match=rf"list\.txt: line 1: .*({LEADS_OUT})"):
+                read_yolo(root / "data.yaml")
+            cases += 1
+    (root / "list.txt").write_text("images/0.png\n")
+    for name in ("../outside.txt", str(secret), "linked.txt", "data/../../outside.txt", "..\\outside.txt"):
+        for text in (f"train = {name}\n", f"train = list.txt\nnames = {name}\n"):
+            (root / "obj.data").write_text(text)
+            with pytest.raises(DataError, match=rf"obj\.data: .*({LEADS_OUT})") as caught:
+                read_yolo(root / "obj.data")
+            assert "a secret" not in str(caught.value)
+            cases += 1
+    (root / "obj.data").unlink()
+    (root / "data.yaml").unlink()
+    (root / "labels").mkdir()
+    for link in ("link.png", "far.png", "circle.png", "folder"):
+        (images / link).unlink()
+    for file in (root / "classes.txt", root / "labels" / "classes.txt", images / "0.txt"):
+        file.symlink_to(secret)
+        with pytest.raises(DataError, match=LEADS_OUT + "|the link leads out") as caught:
+            read_yolo(root)
+        assert "a secret" not in str(caught.value)
+        file.unlink()
+        cases += 1
+    promise("Paths: nothing outside of a YOLO data set is read by its lists, obj.data and links", cases=cases)
+
+
 def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, tmp_path: Path, promise) -> None:
     (tmp_path / "secret.txt").write_text("a secret")
     (images.parent / "labels").mkdir()
