@@ -79,11 +79,8 @@ def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
     from spinenet_tf.data.images import read_image
     from spinenet_tf.visualize import contact_sheet, save_png
 
-    pictures = []
-    for example in dataset.examples[:DRAWN_SCENES]:
-        image = read_image(example.path)
-        pictures.append(predictor.draw(image, predictor.detect(image)))
-    save_png(path, contact_sheet(pictures))
+    images = (read_image(example.path) for example in dataset.examples[:DRAWN_SCENES])
+    save_png(path, contact_sheet(predictor.draw(image, predictor.detect(image)) for image in images))
     return path
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from spinenet_tf.fonts import label, load_font
 from spinenet_tf.writing import staged
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
+LONGEST = 1024  # px; no picture is enlarged beyond, and larger ones are shrunk where many are on one sheet
 _GOLDEN = 0.618034  # of a turn: neighbouring classes get far-apart hues, however many there are
 
 
@@ -27,19 +29,20 @@ def draw_detections(
     """Draw `boxes` `[N, 4]` (yxyx pixels) with their labels on a `[H, W, 3]` uint8 image and return the picture.
 
     Rows of class -1 are padding; with `scores`, those below `threshold` are left out and the best is drawn on top.
-    The picture is larger than the image by a whole factor if that is under `MIN_SIDE` px.
+    The picture is larger than the image by a whole factor if that is under `MIN_SIDE` px and stays within `LONGEST`. A
+    class whose name has letters that the font lacks is drawn as its number.
     """
-    zoom = max(1, math.ceil(MIN_SIDE / min(image.shape[:2])))
     height, width = image.shape[:2]
+    zoom = max(1, min(math.ceil(MIN_SIDE / min(height, width)), LONGEST // max(height, width)))
     picture = Image.fromarray(image).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
     size = max(12, min(picture.size) // 32)
-    font, line = ImageFont.load_default(size), size // 6
+    font, line = load_font(size), size // 6
     for row in _order(np.asarray(classes), scores, threshold):
-        label = int(classes[row])
-        text = class_names[label] if class_names else str(label)
+        number = int(classes[row])
+        text = label(class_names[number], number) if class_names else str(number)
         text += "" if scores is None else f" {float(scores[row]):.2f}"
-        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(label), font, line)
+        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(number), font, line)
     return np.asarray(picture)
 
 
@@ -61,7 +64,7 @@ def _draw_box(
     box: np.ndarray,
     text: str,
     colour: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
     line: int,
 ) -> None:
     """Draw an outline with its label above it, or just inside where there is no room above."""
@@ -76,8 +79,12 @@ def _draw_box(
     pen.text((x + line, y + line), text, fill="black" if bright else "white", font=font)
 
 
-def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 6) -> np.ndarray:
-    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centred in its cell."""
+def contact_sheet(images: Iterable[np.ndarray], columns: int = 4, gap: int = 6) -> np.ndarray:
+    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centred in its cell.
+
+    One of more than `LONGEST` px is shrunk as a whole.
+    """
+    images = [_shrunk(image) for image in images]
     if not images or columns < 1:
         raise ValueError(f"A sheet needs images and columns. Received: {len(images)} images, {columns=}")
     columns = min(columns, len(images))
@@ -90,6 +97,14 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, gap: int = 6) 
         left = gap + column * width + (width - gap - image.shape[1]) // 2
         sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     return sheet
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    if max(image.shape) <= LONGEST:
+        return image
+    shown = Image.fromarray(image)
+    shown.thumbnail((LONGEST, LONGEST))
+    return np.asarray(shown)
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:

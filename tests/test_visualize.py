@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spinenet_tf.visualize import MIN_SIDE, contact_sheet, draw_detections, save_png
+from spinenet_tf.visualize import LONGEST, MIN_SIDE, contact_sheet, draw_detections, save_png
 
 GRAY = np.full((400, 500, 3), 128, np.uint8)
 BOXES = np.array([[50.0, 60.0, 150.0, 200.0], [200.0, 300.0, 380.0, 450.0]])
@@ -56,6 +56,17 @@ def test_small_images_are_enlarged_by_a_whole_factor() -> None:
     assert changed(picture)[10 * zoom, 20 * zoom]
 
 
+@pytest.mark.parametrize("size", [(1, 800), (800, 1), (1, 1), (20, 300), (1, 5000), (2, 1100)])
+def test_a_picture_is_enlarged_to_a_bounded_size(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 128, np.uint8)
+    picture = draw_detections(image, np.array([[0, 0, *size]]), np.array([0]), np.array([0.9]), ("cat",))
+    zoom = picture.shape[0] // size[0]
+    assert picture.shape == (size[0] * zoom, size[1] * zoom, 3)
+    assert zoom == {(1, 800): 1, (800, 1): 1, (1, 1): MIN_SIDE, (20, 300): 3}.get(size, 1)
+    assert max(picture.shape) <= max(*size, LONGEST)
+    assert changed(picture).any()
+
+
 @pytest.mark.parametrize("box", [[0, 0, 400, 500], [0, 480, 5, 500], [399, 499, 400, 500], [10, 10, 10, 10]])
 def test_boxes_at_the_edges_and_without_area_are_drawn(box: list[int]) -> None:
     picture = draw_detections(GRAY, np.array([box]), np.array([0]), np.array([1.0]), ("a long class name",))
@@ -69,6 +80,17 @@ def test_a_sheet_holds_every_image_unchanged() -> None:
     assert sheet.shape == (2 * 28 + 4, 3 * 34 + 4, 3)
     for image in images:
         assert (sheet == image[0, 0]).all(axis=-1).sum() == image.shape[0] * image.shape[1]
+
+
+def test_a_sheet_of_large_images_is_bounded() -> None:
+    """Each is shrunk to at most `LONGEST` px, as a whole."""
+    large = np.full((3000, 1500, 3), 128, np.uint8)
+    large[:1500] = 60
+    sheet = contact_sheet((image for image in [large, GRAY, np.full((2, 5000, 3), 200, np.uint8)]), columns=2, gap=4)
+    assert sheet.shape == (2 * (LONGEST + 4) + 4, 2 * (LONGEST + 4) + 4, 3)
+    cell = sheet[4 : 4 + LONGEST, 4 : 4 + LONGEST]
+    assert [int((cell == value).all(axis=-1).sum()) for value in (60, 128)] == [(LONGEST // 2 - 2) * LONGEST // 2] * 2
+    assert (sheet == 200).all(axis=-1).sum() == LONGEST
 
 
 def test_a_sheet_of_nothing_is_refused() -> None:

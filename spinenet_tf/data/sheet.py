@@ -11,6 +11,7 @@ from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
 from spinenet_tf.data.formats import form_of, load
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
+from spinenet_tf.fonts import labels_with_crowds
 from spinenet_tf.visualize import contact_sheet, draw_detections
 
 
@@ -30,11 +31,11 @@ def draw_sheet(
     if not len(dataset):
         raise DataError(f"{source}: the data set has no images")
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    names = (*dataset.class_names, *(f"{name} (crowd)" for name in dataset.class_names))
-    return contact_sheet([_picture(dataset.examples[index], names) for index in sorted(chosen)], columns)
+    names = labels_with_crowds(dataset.class_names)
+    return contact_sheet((_picture(dataset.examples[index], names) for index in sorted(chosen)), columns)
 
 
-def _picture(example: Example | ClassificationExample, names: tuple[str, ...]) -> np.ndarray:
+def _picture(example: Example | ClassificationExample, names: list[str]) -> np.ndarray:
     """Draw one example; the second half of `names` are those of crowds."""
     image = read_image(example.path)
     if isinstance(example, ClassificationExample):

@@ -45,6 +45,8 @@ def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) ->
     Raises:
         DataError: an image does not decode.
     """
+    from spinenet_tf.fonts import has_glyphs
+
     best, worst = best_and_worst(judged)
     if best:
         yield element("h2", "Best and worst images")
@@ -53,6 +55,9 @@ def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) ->
             "On the left the true boxes, on the right those found. The error is 0 where every object is found by an "
             "exact box and nothing else is found, and 1 where nothing is right (LRP, Oksuz et al. 2018).",
         )
+    numbered = [f"{number} {name}" for number, name in enumerate(names) if not has_glyphs(name)]
+    if best and numbered:
+        yield element("p", f"Numbers in the pictures stand for names that their font lacks: {', '.join(numbered)}.")
     for title, images in (("Best", best), ("Worst", worst)):
         if images:
             yield element("h3", title)
@@ -75,6 +80,7 @@ def _figure(judged: Judged, names: Sequence[str], threshold: float) -> Element:
 def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return two pictures of an image, with its true boxes and with those found."""
     from spinenet_tf.data.images import read_image
+    from spinenet_tf.fonts import labels_with_crowds
     from spinenet_tf.visualize import MIN_SIDE, draw_detections
 
     example, found = judged.example, judged.detections
@@ -82,11 +88,10 @@ def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.nd
     # Shrunk before it is drawn on, so that labels stay readable.
     scale = min(1.0, MIN_SIDE / min(image.size))
     small = np.asarray(image.resize([max(1, round(side * scale)) for side in image.size]))
-    kinds = [*names, *(f"{name} (crowd)" for name in names)]
     true_kinds = example.classes + len(names) * example.crowd
     boxes = np.asarray(found["boxes"], np.float64).reshape(-1, 4) * scale
     return (
-        draw_detections(small, example.boxes * scale, true_kinds, class_names=kinds),
+        draw_detections(small, example.boxes * scale, true_kinds, class_names=labels_with_crowds(names)),
         draw_detections(small, boxes, found["classes"], found["scores"], names, threshold),
     )
 

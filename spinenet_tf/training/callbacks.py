@@ -76,7 +76,7 @@ class DetectionImages(keras.callbacks.Callback):
             return
         import tensorflow as tf
 
-        sheet = contact_sheet([picture for example in self.examples for picture in self._pictures(example)], columns=2)
+        sheet = contact_sheet((picture for example in self.examples for picture in self._pictures(example)), columns=2)
         self.writer = self.writer or tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
         with self.writer.as_default():
             tf.summary.image("ground truth, detections", sheet[None], step=epoch)

@@ -64,6 +64,14 @@ def test_pictures_are_of_a_size_to_look_at(tmp_path: Path, size: tuple[int, int]
     assert "dog found as cat (2 times)" in text
 
 
+def test_numbers_in_pictures_are_explained_where_the_font_lacks_names(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(path := tmp_path / "a.png")
+    texts = ["".join(part.itertext()) for part in gallery([judge(0, 2, 2, path)], ("собака", "猫"), 0.3)]
+    assert "Numbers in the pictures stand for names that their font lacks: 1 猫." in texts
+    assert any("猫 found as собака (2 times)" in text for text in texts)
+    assert not any("stand for" in "".join(part.itertext()) for part in gallery([judge(0, 2, 2, path)], NAMES, 0.3))
+
+
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.jpg"):
         list(gallery([judge(0, 1, 0, tmp_path / "gone.jpg")], NAMES, 0.3))
