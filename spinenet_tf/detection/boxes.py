@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 from keras import ops
 
 Tensor = Any  # whatever the backend computes with
@@ -72,8 +73,19 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
 def pick(x: Tensor, index: Tensor) -> Tensor:
     """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
     # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything around it.
-    batch, rows, width = ops.shape(x)
-    return ops.take(ops.reshape(x, (-1, width)), index + rows * ops.arange(batch, dtype="int32")[:, None], axis=0)
+    (batch, rows, width), wide = ops.shape(x), index_type(x)
+    first = ops.cast(ops.arange(batch, dtype="int32"), wide)[:, None] * ops.cast(rows, wide)
+    return ops.take(ops.reshape(x, (-1, width)), ops.cast(index, wide) + first, axis=0)
+
+
+def index_type(x: Tensor) -> str:
+    """Return the type of indices that reach every element of `x`.
+
+    TensorFlow's kernels count elements in the type of the indices that they are given; logits of 256 images of 896 px
+    are more than an int32 counts. XLA, which all of JAX goes through, widens by itself.
+    """
+    fits = None not in x.shape and math.prod(x.shape) < 2**31
+    return "int32" if fits or keras.backend.backend() == "jax" else "int64"
 
 
 def _sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from keras import ops
 
 from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.boxes import Tensor, decode, pick
+from spinenet_tf.detection.boxes import Tensor, decode, index_type
 
 BOX_LOSSES = ("huber", "giou")
 
@@ -27,7 +27,7 @@ def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma
 def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
     """Return what `focal_loss` does, `[R]`, of `logits [R, C]` and `targets [R]`."""
     is_hot, column = targets >= 0, ops.maximum(ops.cast(targets, "int32"), 0)
-    place = ops.stack([ops.arange(ops.size(column), dtype="int32"), column], axis=1)
+    place = ops.cast(ops.stack([ops.arange(ops.size(column), dtype="int32"), column], axis=1), index_type(logits))
 
     @ops.custom_gradient
     def loss(logits: Tensor) -> tuple[Tensor, Callable]:
@@ -36,7 +36,7 @@ def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: fl
         # are taken for negatives, which they are but for one of some rows: that one is put right.
         losses, slopes = _focal_terms(logits, gamma)
         sign = _choose(is_hot, -1.0, 1.0)
-        one_loss, one_slope = _focal_terms(sign * pick(logits[..., None], column[:, None])[:, 0, 0], gamma)
+        one_loss, one_slope = _focal_terms(sign * ops.take_along_axis(logits, place[:, 1:], axis=1)[:, 0], gamma)
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
