@@ -165,9 +165,3 @@ def _comes_in_order(data: Any) -> bool:
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is None
     return not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data))
-
-
-def runs_op_by_op() -> bool:
-    """Return whether nothing fuses elementwise operations unless asked: on TensorFlow's CPU."""
-    # Devices are asked for on TensorFlow only: JAX raises for a kind that it does not have.
-    return keras.backend.backend() == "tensorflow" and not any(map(keras.distribution.list_devices, ("gpu", "tpu")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from spinenet_tf.base import runs_op_by_op
+from spinenet_tf.compilation import is_on_tensorflow_cpu
 
 
 # Keras names a layer's weights in a file by its class: as `Conv2D` they are where a plain conv has them.
@@ -18,7 +18,7 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs, training=None):
-        if not (training and self._is_product() and runs_op_by_op()):
+        if not (training and self._is_product() and is_on_tensorflow_cpu()):
             return super().call(inputs)
         rows, kernel = ops.reshape(inputs, (-1, inputs.shape[-1])), ops.reshape(self.kernel, (-1, self.filters))
         outputs = ops.reshape(ops.matmul(rows, kernel), (*ops.shape(inputs)[:-1], self.filters))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.base import runs_op_by_op
+from spinenet_tf.compilation import is_on_tensorflow_cpu
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -47,7 +47,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _kernel_is_slow(inputs) -> bool:
         """Tell where oneDNN has no vectors for bfloat16, and takes six times as long as in float32."""
         is_bfloat16 = keras.backend.standardize_dtype(inputs.dtype) == "bfloat16"
-        return is_bfloat16 and inputs.shape[-1] % 16 != 0 and runs_op_by_op()
+        return is_bfloat16 and inputs.shape[-1] % 16 != 0 and is_on_tensorflow_cpu()
 
     def _fused(self, inputs, mean, variance, is_training):
         import tensorflow as tf

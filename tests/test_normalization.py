@@ -113,7 +113,7 @@ def test_bfloat16_is_computed_in_float32_where_onednn_has_no_vectors_for_it(chan
     layer, given = _build(BatchNorm, "mixed_bfloat16", channels), []
     kernel = layer._fused
     monkeypatch.setattr(layer, "_fused", lambda x, *args, **kwargs: given.append(x) or kernel(x, *args, **kwargs))
-    monkeypatch.setattr("spinenet_tf.normalization.runs_op_by_op", lambda: True)
+    monkeypatch.setattr("spinenet_tf.normalization.is_on_tensorflow_cpu", lambda: True)
     outputs = layer(np.ones((2, 4, 4, channels), "float32"), training=True)
     assert [x.dtype.name for x in given] == [dtype]
     assert outputs.dtype.name == "bfloat16"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from spinenet_tf.base import runs_op_by_op
+from spinenet_tf.compilation import is_compiled_by_xla
 from spinenet_tf.detection.boxes import Tensor, encode, iou, pick
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
@@ -30,12 +30,12 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     without area match nothing, whatever their coordinates are, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
-    targets = (_assign_positives if runs_op_by_op() else _assign_all)(anchors, boxes, classes)
+    targets = (_assign_all if is_compiled_by_xla() else _assign_positives)(anchors, boxes, classes)
     return Assignment(*(ops.stop_gradient(target) for target in targets))
 
 
 def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
-    """Compute targets for every anchor: shapes that a compiler knows. There is a box, M >= 1."""
+    """Compute targets for every anchor: shapes that XLA knows, and B * M * N overlaps that it fuses. M >= 1."""
     claims, positive = _claims_and_positives(_largest(boxes, anchors))
     class_targets, box_targets = _targets(anchors, boxes, classes, claims)
     return Assignment(

@@ -141,3 +141,28 @@ def test_unknown_batch_anchors_and_ground_truth_count_change_nothing() -> None:
         traced_targets = traced(*map(tf.constant, (ANCHORS, boxes, classes)))
         for dynamic, eager in zip(traced_targets, assigned(boxes, classes), strict=True):
             np.testing.assert_allclose(dynamic, eager, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles all")
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("devices", [["gpu:0"], []])
+def test_all_anchors_are_computed_on_where_xla_compiles_alone(
+    compiled: bool, devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a GPU but without XLA, as under a strategy or with determinism, nothing fuses B * M * N overlaps either."""
+    import tensorflow as tf
+
+    from spinenet_tf.detection import assignment
+
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices)
+    used = []
+    for name in ("_assign_all", "_assign_positives"):
+        function = getattr(assignment, name)
+        monkeypatch.setattr(assignment, name, lambda *args, of=function, name=name: used.append(name) or of(*args))
+    boxes, classes = (tf.constant(part[None]) for part in SCENES["large"])
+    traced = tf.function(lambda *args: tuple(assign(ANCHORS, *args)), jit_compile=compiled)
+    targets = [ops.convert_to_numpy(target) for target in traced(boxes, classes)]
+    assert used == ["_assign_all" if compiled else "_assign_positives"]
+    expected_classes, match = reference(*SCENES["large"])
+    np.testing.assert_array_equal(targets[0][0], expected_classes)
+    np.testing.assert_array_equal(targets[2][0], match >= 0)

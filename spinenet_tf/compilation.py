@@ -1,0 +1,31 @@
+"""What becomes of operations as they are written down: whether XLA fuses them, and which kernels compute them."""
+
+from __future__ import annotations
+
+import keras
+
+
+def is_compiled_by_xla() -> bool:
+    """Return whether XLA will compile what is traced here: it fuses elementwise operations, and wants to know shapes.
+
+    A GPU alone does not tell: under a strategy and with determinism Keras leaves XLA off. All of JAX is taken for
+    compiled. Torch computes one operation after the other, unless `torch.compile` is at work.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        # Nothing public tells (TensorFlow 2.21).
+        from tensorflow.python.framework.ops import get_default_graph
+        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+        return GraphOrParentsInXlaContext(get_default_graph())
+    if backend == "torch":
+        import torch
+
+        return torch.compiler.is_compiling()
+    return True
+
+
+def is_on_tensorflow_cpu() -> bool:
+    """Return whether oneDNN and Eigen compute, the kernels of TensorFlow's CPU: there is no other device."""
+    # Devices are asked for on TensorFlow only: JAX raises for a kind that it does not have.
+    return keras.backend.backend() == "tensorflow" and not any(map(keras.distribution.list_devices, ("gpu", "tpu")))
