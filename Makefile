@@ -61,12 +61,15 @@ test-addons: .venv/installed-test .venv-addons/installed
 	$(BIN)/python -m pytest tests/addons
 
 # Type checkers do not follow the package_dir of an editable install, so they read an installed copy from outside the root.
+# It is built in a folder of its own: what setuptools left elsewhere could be of an older tree.
 lint: .venv/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build
-	$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --target build/typed .
-	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --package spinenet_tf
+	rm -rf build/lint
+	mkdir -p build/lint
+	printf '[build]\nbuild_base = build/lint/base\n' > build/lint/build.cfg
+	DIST_EXTRA_CONFIG=build/lint/build.cfg $(BIN)/python $(INSTALL) --no-deps --no-build-isolation --target build/lint/typed .
+	cd build/lint/typed && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml --package spinenet_tf
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -8,16 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinenet_tf import writing
+from spinenet_tf.export.metadata import is_metadata
 
-# A file that tells a folder of ours, in a SavedModel or a web page, from a user's own.
-_MARKS = ("saved_model.pb", "detector.js")
+# What a folder of ours holds at its top, a SavedModel or a web page, by the file that tells what it is ...
+_CONTENTS = {
+    "saved_model.pb": {"fingerprint.pb", "variables", "assets", "assets.extra"},
+    "detector.js": {"index.html", "page.js", "style.css", "vendor", "model.tflite", "model.metadata.json"}
+    | {"model.labels.txt"},
+}
+# ... and where its metadata are; the first versions had those of a SavedModel in assets.extra.
+_METADATA = ("assets/metadata.json", "assets.extra/metadata.json", "model.metadata.json")
+_DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # by systems, into folders that were only looked at
 
 
 @contextmanager
 def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     """Yield the path at which to write what shall appear at `target`, as `writing.staged` does, and raise as it does.
 
-    With `overwrite`, a folder that an export wrote is replaced.
+    With `overwrite`, a folder that an export wrote is replaced, if nothing else was put into it.
     """
     with writing.staged(target, overwrite=overwrite, replaces=_is_export) as path:
         yield path
@@ -30,4 +38,16 @@ def size_of(path: Path) -> int:
 
 
 def _is_export(folder: Path) -> bool:
-    return any((folder / mark).is_file() for mark in _MARKS)
+    """Tell whether an export wrote the folder.
+
+    Raises:
+        FileExistsError: it did, but something else was put into it since.
+    """
+    mark = next((mark for mark in _CONTENTS if (folder / mark).is_file()), None)
+    files = [folder / name for name in _METADATA if (folder / name).is_file()]
+    if mark is None or not any(is_metadata(file.read_bytes()) for file in files):
+        return False
+    strangers = {path.name for path in folder.iterdir()} - _CONTENTS[mark] - {mark} - _DROPPED
+    if strangers:
+        raise FileExistsError(f"{folder} holds {min(strangers)}, which no export wrote: move it away first.")
+    return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ FORMAT = 2  # raised when a reader of the older form would misread the newer one
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
+_TASKS = ("detection", "classification", "backbone")
 _LAYOUTS = {
     "raw": {
         "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
@@ -73,7 +76,13 @@ class Metadata:
 
     @property
     def centre(self) -> float:
-        """The side of a classifier's central crop, see `data.classification.central_crop`."""
+        """The side of a classifier's central crop, see `data.classification.central_crop`.
+
+        Raises:
+            ValueError: it is missing: only a classifier's file has it.
+        """
+        if "centre" not in self.input:
+            raise ValueError(f"The metadata say no central crop. Received: task={self.task!r}, model={self.model!r}")
         return self.input["centre"]
 
     @property
@@ -144,29 +153,91 @@ def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Meta
 def read_metadata(path: str | Path) -> Metadata:
     """Return the metadata of a .tflite file or a SavedModel's folder.
 
+    Keys that a later version added are passed over.
+
     Raises:
         FileNotFoundError: there is no such artifact.
-        ValueError: it carries no metadata, or metadata of a newer format.
+        ValueError: it carries no metadata, metadata of a newer format, or damaged ones: the message names the key.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no exported model {path}.")
-    try:
-        fields = json.loads(_metadata_text(path))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise ValueError(f"{path} carries no metadata: it was not written by spinenet_tf.export.") from None
+    fields = _metadata_in(path)
+    if not fields:
+        raise ValueError(f"{path} carries no metadata: it was not written by spinenet_tf.export.")
     if fields.get("format") != FORMAT:
         raise ValueError(
-            f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')}"
+            f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')!r:.100}"
         )
-    return Metadata(**fields)
+    try:
+        return _checked(fields)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} has damaged metadata: {' '.join(str(error).split()):.250}") from None
 
 
-def _metadata_text(path: Path) -> str:
-    if path.is_dir():
-        return (path / ASSETS / METADATA).read_text(encoding="utf-8")
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(METADATA).decode()
+def is_metadata(content: str | bytes) -> bool:
+    """Tell whether a text is what this package writes as an artifact's metadata, in whichever version."""
+    return bool(_as_object(content).keys() >= {"task", "model", "quantization", "input", "outputs"})
+
+
+def _metadata_in(path: Path) -> dict[str, Any]:
+    """Return the JSON object that an artifact carries; an empty one if it carries none."""
+    try:
+        if path.is_dir():
+            return _as_object((path / ASSETS / METADATA).read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            return _as_object(archive.read(METADATA))
+    # What the zip module finds in damaged files: RuntimeError where they seem encrypted.
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, struct.error):
+        return {}
+
+
+def _as_object(content: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _checked(fields: dict[str, Any]) -> Metadata:
+    """Return metadata that can be used; raises ValueError or TypeError that begins with the key at fault."""
+    metadata = _typed(Metadata, fields)
+    for key, valid in (("task", _TASKS), ("form", tuple(_LAYOUTS))):
+        if (value := getattr(metadata, key)) not in valid:
+            raise ValueError(f"{key} is one of {', '.join(valid)}. Received: {value!r:.100}")
+    _check_input(metadata.input)
+    if metadata.task == "detection":
+        for key, part in (("anchors", "anchor_spec"), ("decoding", "decoding_spec")):
+            if not (told := getattr(metadata, key)):
+                raise ValueError(f"{key}: a detector has them")
+            try:
+                _typed(type(getattr(metadata, part)), told)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{key}: {error}") from None
+    return metadata
+
+
+def _typed(kind: type[Any], fields: dict[str, Any]) -> Any:
+    """Return the dataclass of these fields, whose types are checked."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _check_input(given: dict[str, Any]) -> None:
+    shape, dtype, centre = given.get("shape"), given.get("dtype"), given.get("centre", 1.0)
+    sides = shape[1:] if isinstance(shape, list) else []
+    if len(sides) != 3 or not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(f"input.shape is [batch, height, width, 3]. Received: {shape!r:.100}")
+    if dtype not in ("float32", "uint8"):
+        raise ValueError(f"input.dtype is float32 or uint8. Received: {dtype!r:.100}")
+    if not isinstance(centre, int | float):
+        raise ValueError(f"input.centre is a number. Received: {centre!r:.100}")
 
 
 def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def variant(name: str | ArchitectureSpec) -> Variant:
     if isinstance(name, ArchitectureSpec):
         row = VARIANTS["spinenet_mobile_49" if name.is_mobile else "spinenet_49"]
         return replace(row, graph=name, published=Published())
-    if name not in VARIANTS:
-        raise ValueError(f"{unknown('model', [name], VARIANTS)} Received: name={name!r}")
+    if not isinstance(name, str) or name not in VARIANTS:
+        raise ValueError(f"{unknown('model', [str(name)], VARIANTS)} Received: name={name!r}")
     return VARIANTS[name]
 
 

@@ -70,6 +70,20 @@ def test_an_unknown_name_is_answered_by_the_valid_ones(build):
     assert "Did you mean 'spinenet_49'?" in str(error.value)
 
 
+@pytest.mark.parametrize("name", [None, 49, ["spinenet_49"], b"spinenet_49"])
+def test_a_name_that_is_no_text_is_answered_alike(name):
+    with pytest.raises(ValueError, match=r"Unknown model .*Valid are: spinenet_49s, .*Received: name="):
+        detector(name, 2)
+
+
+@pytest.mark.parametrize("build", [backbone, lambda spec, **given: detector(spec, 91, **given)])
+def test_a_graph_of_ones_own_has_no_published_weights(tiny_spec, build):
+    with pytest.raises(ValueError, match=r"COCO weights are published for spinenet_49, .*Received: a spec, 'tiny'"):
+        build(tiny_spec, weights="coco")
+    with pytest.raises(ValueError, match=r"COCO weights are published for .*Received: name='spinenet_190'"):
+        build("spinenet_190", weights="coco")
+
+
 def test_an_unknown_override_is_answered_by_the_valid_ones():
     with pytest.raises(ValueError, match=r"Unknown override 'widht'. Did you mean 'width'\?") as error:
         backbone("spinenet_49", widht=0.5)

@@ -18,6 +18,7 @@ from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.specs import ArchitectureSpec
 from spinenet_tf.weights import SUFFIX
 from spinenet_tf.writing import staged
 
@@ -56,8 +57,9 @@ def published_overrides(weights: str | os.PathLike, name: object) -> dict[str, A
         FileNotFoundError: `weights` are neither "coco" nor a file.
     """
     if weights == "coco":
-        if name not in ARCHIVES:
-            raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: name={name!r}")
+        if not isinstance(name, str) or name not in ARCHIVES:
+            given = f"a spec, {name.name!r}" if isinstance(name, ArchitectureSpec) else f"{name=}"
+            raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: {given}")
         return {"activation": ARCHIVES[name].activation}
     if not Path(weights).is_file():
         raise FileNotFoundError(f'There are no weights {weights}: it is neither a file nor "coco".')

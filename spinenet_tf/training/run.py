@@ -124,11 +124,17 @@ class Run:
         return model, config
 
     def _is_ours(self) -> bool:
-        """Tell whether the folder may be removed: it is empty, or its config is one of a training run."""
+        """Tell whether the folder may be removed: it is empty, or a training wrote it."""
         try:
-            return self.folder.is_dir() and (not any(self.folder.iterdir()) or bool(self.config()))
+            found = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else None
+            return found is not None and (not found or (self._has_traces(found) and bool(self.config())))
         except ValueError:
             return False
+
+    def _has_traces(self, names: set[str]) -> bool:
+        """Tell whether there is more of a run than its config, which may be a copy among somebody's own files."""
+        written = (self.weights_path, self.last_weights_path, self.states_folder, self.log_path, self.events_folder)
+        return names == {self.config_path.name} or not names.isdisjoint(path.name for path in written)
 
 
 def build_detector(config: TrainConfig) -> RetinaNet:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from spinenet_tf.export.artifact import size_of, staged
+
+METADATA = json.dumps({"task": "detection", "model": "tiny", "quantization": "none", "input": {}, "outputs": {}})
 
 
 def write(target: Path, text: str, overwrite: bool = False) -> None:
@@ -17,8 +20,9 @@ def write(target: Path, text: str, overwrite: bool = False) -> None:
 
 def write_folder(target: Path, text: str, overwrite: bool = False) -> None:
     with staged(target, overwrite) as path:
-        path.mkdir()
+        (path / "assets").mkdir(parents=True)
         (path / "saved_model.pb").write_text(text)
+        (path / "assets" / "metadata.json").write_text(METADATA)
 
 
 def fail_midway(target: Path) -> None:
@@ -52,8 +56,9 @@ def test_replacing_needs_overwrite(writer, tmp_path) -> None:
     writer(tmp_path / "a", "old")
     with pytest.raises(FileExistsError, match=r"a exists\. Pass overwrite=True"):
         writer(tmp_path / "a", "new")
+    before = size_of(tmp_path / "a")
     writer(tmp_path / "a", "newer", overwrite=True)
-    assert size_of(tmp_path / "a") == len("newer")
+    assert size_of(tmp_path / "a") == before + len("newer") - len("old")
 
 
 def test_a_file_beside_is_not_replaced_either(tmp_path) -> None:
@@ -71,6 +76,61 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path) -> None:
     with pytest.raises(FileExistsError, match="never replaced"):
         write_folder(folder, "new", overwrite=True)
     assert (folder / "precious.txt").read_text() == "mine"
+
+
+def fill(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+PAGE = {name: "" for name in ("index.html", "page.js", "detector.js", "style.css", "model.tflite", "vendor/core/a.js")}
+OURS = [
+    {"saved_model.pb": "", "fingerprint.pb": "", "variables/variables.index": "", "assets/metadata.json": METADATA},
+    {"saved_model.pb": "", "assets.extra/metadata.json": METADATA},  # as the first versions wrote it
+    PAGE | {"model.metadata.json": METADATA, "model.labels.txt": "cat"},
+    PAGE | {"model.metadata.json": METADATA, ".DS_Store": ""},  # a Mac's, in every folder that was looked at
+]
+
+
+@pytest.mark.parametrize("files", OURS)
+def test_a_folder_that_an_export_wrote_is_replaced(tmp_path: Path, files: dict[str, str]) -> None:
+    folder = fill(tmp_path / "model", files)
+    write_folder(folder, "new", overwrite=True)
+    assert names(folder) == {"saved_model.pb", "assets"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"saved_model.pb": "", "variables/variables.index": ""},  # of another program
+        {"saved_model.pb": "", "assets/metadata.json": "[]"},
+        {"saved_model.pb": "", "assets/metadata.json": '{"task": "detection"}'},
+        {"saved_model.pb": "", "assets/metadata.json": "[" * 100_000},
+        {"detector.js": "// my own", "thesis.tex": ""},
+        PAGE,
+        PAGE | {"model.metadata.json": "{"},
+        {"assets/metadata.json": METADATA},
+        {"model.metadata.json": METADATA},
+    ],
+)
+def test_what_only_looks_like_an_export_is_never_replaced(tmp_path: Path, contents, files: dict[str, str]) -> None:
+    folder = fill(tmp_path / "model", files)
+    before = contents(folder)
+    with pytest.raises(FileExistsError, match="model is a folder of something else, it is never replaced"):
+        write_folder(folder, "new", overwrite=True)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("files", OURS)
+@pytest.mark.parametrize("mine", ["notes.txt", ".git/HEAD", "images/1.jpg"])
+def test_what_somebody_put_into_an_export_is_never_deleted(tmp_path: Path, contents, files, mine: str) -> None:
+    folder = fill(tmp_path / "model", files | {mine: "mine"})
+    before = contents(folder)
+    with pytest.raises(FileExistsError, match=f"model holds {mine.partition('/')[0]}, which no export wrote"):
+        write_folder(folder, "new", overwrite=True)
+    assert contents(folder) == before
 
 
 def test_a_missing_folder_is_named(tmp_path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -91,6 +95,81 @@ def test_a_folder_without_metadata_and_a_missing_file_are_named(tmp_path) -> Non
         read_metadata(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"absent\.tflite"):
         read_metadata(tmp_path / "absent.tflite")
+
+
+def _with_metadata(file: Path, text: str) -> Path:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("metadata.json", text)
+    return file
+
+
+@pytest.mark.parametrize("text", ["[]", "[1, 2]", "null", "3", '"metadata"', "true", "[" * 100_000, "{"])
+def test_json_of_something_else_is_no_metadata(text: str, tmp_path: Path) -> None:
+    file = _with_metadata(tmp_path / "foreign.tflite", text)
+    with pytest.raises(ValueError, match=r"foreign\.tflite carries no metadata") as caught:
+        read_metadata(file)
+    assert len(str(caught.value)) < 300
+
+
+BROKEN = {
+    "task": [None, 3, "segmentation"],
+    "model": [None, ["spinenet_49"]],
+    "form": ["boxes", None],
+    "class_names": [None, "abc", [1, 2], {"0": "cat"}],
+    "float_layers": [None, "all"],
+    "outputs": [[], {"boxes": 1}],
+    "input": [None, [], {}, {"shape": [1, 64, 128, 3]}],
+    "anchors": [None, [], {"sizes": 3}, {"size": "large"}, {"aspect_ratios": 3}, {"num_scales": 0}],
+    "decoding": [None, "fast", {"iou": 0.5}, {"max_detections": "many"}],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BROKEN.items() for value in values])
+def test_damaged_metadata_are_named_by_their_key(detector, tmp_path: Path, key: str, value: object) -> None:
+    fields = asdict(describe(detector, outputs(detector), 1)) | {key: value}
+    file = _with_metadata(tmp_path / "model.tflite", json.dumps(fields))
+    with pytest.raises(ValueError, match=rf"model\.tflite has damaged metadata: .*{key}") as caught:
+        read_metadata(file)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("shape", [None, [], [1, 64, 128], [1, 64, 128, 3, 1], [1, 64, "128", 3], [1, 0, 128, 3], 7])
+def test_damaged_shapes_are_named(detector, tmp_path: Path, shape: object) -> None:
+    fields = asdict(describe(detector, outputs(detector), 1))
+    fields["input"]["shape"] = shape
+    file = _with_metadata(tmp_path / "model.tflite", json.dumps(fields))
+    with pytest.raises(ValueError, match=r"has damaged metadata: input\.shape"):
+        read_metadata(file)
+
+
+@pytest.mark.parametrize("missing", ["task", "model", "input", "outputs", "class_names"])
+def test_missing_keys_are_named(detector, tmp_path: Path, missing: str) -> None:
+    fields = asdict(describe(detector, outputs(detector), 1))
+    del fields[missing]
+    with pytest.raises(ValueError, match=f"has damaged metadata: {missing}"):
+        read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields)))
+
+
+def test_keys_that_later_versions_add_are_passed_over(detector, tmp_path: Path) -> None:
+    metadata = describe(detector, outputs(detector), 1)
+    text = json.dumps(asdict(metadata) | {"licence": "MIT"})
+    assert read_metadata(_with_metadata(tmp_path / "model.tflite", text)) == metadata
+
+
+def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
+    file = tmp_path / "model.tflite"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", json.dumps(asdict(describe(detector, outputs(detector), 1))))
+    whole = file.read_bytes()
+    rng = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(whole))] = rng.randrange(256)
+        file.write_bytes(damaged)
+        with suppress(ValueError):
+            read_metadata(file)
 
 
 def test_another_version_is_refused(tmp_path) -> None:

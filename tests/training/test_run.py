@@ -60,6 +60,25 @@ def test_a_foreign_folder_is_never_deleted(tmp_path: Path, config: TrainConfig, 
     assert list(contents(folder)) == [name]
 
 
+def test_a_project_with_a_copy_of_a_config_is_never_deleted(tmp_path: Path, run: Run, config: TrainConfig) -> None:
+    """`--run .` beside the config of a training would remove the whole project."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "config.yaml").write_bytes(run.config_path.read_bytes())
+    (project / "thesis.tex").write_text("precious")
+    with pytest.raises(RunError, match="project is not a run folder, it is not overwritten"):
+        Run(project).create(config, overwrite=True)
+    assert (project / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["last.weights.h5", "log.jsonl", "states", "events"])
+def test_a_run_of_any_age_may_be_overwritten(run: Run, config: TrainConfig, contents, name: str) -> None:
+    (run.folder / name).mkdir()
+    (run.folder / "model.tflite").write_text("exported")
+    run.create(config, overwrite=True)
+    assert list(contents(run.folder)) == ["config.yaml"]
+
+
 def test_a_file_in_the_way_is_not_deleted(tmp_path: Path, config: TrainConfig) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
