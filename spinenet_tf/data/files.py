@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from spinenet_tf.data.dataset import DataError, ImageError
+from spinenet_tf.data.dataset import IMAGE_SUFFIXES, DataError, ImageError
 
 
 def find_inside(root: Path, *names: object) -> Path:
@@ -33,11 +33,16 @@ def inside(root: Path, name: object) -> Path:
     """Return the path of `name` in the folder `root`, refusing every way out of that folder by a DataError."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"has no usable file name. Received: file_name={name!r}")
-    # Both flavours, so that a file is refused or accepted alike on every system.
-    flavours = (PurePosixPath(name), PureWindowsPath(name))
-    if any(p.anchor or ".." in p.parts for p in flavours) or not (path := resolved(root / name)).is_relative_to(root):
+    if leads_out(name) or not (path := resolved(root / name)).is_relative_to(root):
         raise DataError(f"the file name leads out of the image folder. Received: file_name={name!r}")
     return path
+
+
+def leads_out(name: str) -> bool:
+    """Tell whether a name itself, its links aside, is one of a file outside of the folder that it is relative to."""
+    # Both flavours, so that a file is refused or accepted alike on every system.
+    flavours = (PurePosixPath(name), PureWindowsPath(name))
+    return any(flavour.anchor or ".." in flavour.parts for flavour in flavours)
 
 
 def resolved(path: Path) -> Path:
@@ -68,6 +73,22 @@ def _as_stored(root: Path, path: Path) -> Path:
 def _names(folder: Path, changed: int) -> dict[str, str]:
     """Return the names in a folder by their composed form; when it was `changed` makes a new list after a change."""
     return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}
+
+
+def images_named(folder: Path, stem: str) -> tuple[str, ...]:
+    """Return the names of a folder's images that are `stem` without their suffix, in any Unicode normalization."""
+    return _stems(folder, folder.stat().st_mtime_ns).get(unicodedata.normalize("NFC", stem), ())
+
+
+@lru_cache(maxsize=64)
+def _stems(folder: Path, changed: int) -> dict[str, tuple[str, ...]]:
+    """Return the names of a folder's images by what they are without their suffix; `changed` is as above."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            stem = unicodedata.normalize("NFC", path.stem)
+            found[stem] = (*found.get(stem, ()), path.name)
+    return found
 
 
 def files_in(folder: Path) -> Iterator[Path]:

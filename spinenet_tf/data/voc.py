@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.files import find_inside, read_lines
+from spinenet_tf.data.files import read_lines
+from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.data.voc_images import find_image
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -21,6 +24,9 @@ def read_voc(folder: str | Path, split: str | None = None, problems: Problems | 
     `split`, only what `ImageSets/Main/SPLIT.txt` lists is read. Classes are the names that occur in any of the folder's
     files, so that all splits agree; category ids count from 1 in the order of the names, image ids in that of the
     files, over all splits.
+
+    An image is found by the name in its file, or by what `voc_images.find_image` takes that for; the size of one whose
+    file does not tell it is read from its header.
 
     VOC's corners are pixels counted from 1, both inside the box: (1, 1, W, H) covers the whole image. An object marked
     `difficult` is read as a crowd: like VOC, COCO's evaluation counts it neither as found nor as missed, and it is not
@@ -36,6 +42,7 @@ def read_voc(folder: str | Path, split: str | None = None, problems: Problems | 
 def load_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> Annotations:
     """Read a Pascal VOC data set, whose entries are not checked yet; raises as `read_voc` does."""
     folder, problems = Path(folder), problems or Problems()
+    pictures = next((f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()), folder).resolve()
     told = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
     files = sorted(told.glob("*.xml"))
     if not files:
@@ -49,19 +56,18 @@ def load_voc(folder: str | Path, split: str | None = None, problems: Problems | 
             root = parse_xml(file)
             names |= {name for name in (_text(found, "name") for found in root.iterfind("object")) if name}
             if chosen is None or file.stem in chosen:
-                images.append(_image(root, number, file))
+                images.append(_image(root, number, file, pictures, problems))
                 annotations += _objects(root, number, file, problems)
     numbers = {name: number for number, name in enumerate(sorted(names), start=1)}
     for number, entry in enumerate(annotations, start=1):
         entry |= {"id": number, "category_id": numbers[entry["_name"]]}
-    pictures = next((f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()), folder).resolve()
     return Annotations(
         name=folder.name if split is None else f"{folder.name}-{split}",
         source=folder,
         images=images,
         annotations=annotations,
         categories=[{"id": number, "name": name} for name, number in numbers.items()],
-        find_image=lambda entry: find_inside(pictures, entry["file_name"]),
+        find_image=lambda entry: entry["_file"],
         place=lambda noun, entry: entry.get("_at") or Place(folder, f"{noun} {entry.get('name')}"),
     )
 
@@ -94,23 +100,32 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     listing = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise DataError(f"{listing}: there is no such list of images")
+    known = {unicodedata.normalize("NFC", stem): stem for stem in stems}
     chosen = set()
     for number, line in enumerate(read_lines(listing), start=1):
         with problems.at(Place(listing, f"line {number}")):
-            if line and line.split()[0] not in stems:
+            composed = unicodedata.normalize("NFC", line)
+            names = (composed, composed.rpartition(" ")[0].rstrip(), *composed.split()[:1])  # a flag may follow a name
+            found = next((known[name] for name in names if name in known), None)
+            if line and found is None:
                 raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")
-            chosen |= set(line.split()[:1])
+            chosen |= {found} - {None}
     return chosen
 
 
-def _image(root: Element, number: int, file: Path) -> Entry:
-    return {
-        "id": number,
-        "file_name": _text(root, "filename"),
-        "height": _whole(root, "size/height"),
-        "width": _whole(root, "size/width"),
-        "_at": Place(file),
-    }
+def _image(root: Element, number: int, file: Path, pictures: Path, problems: Problems) -> Entry:
+    told, place = _text(root, "filename"), Place(file)
+    name, path = find_image(pictures, told, file.stem)
+    if name != told:
+        message = f"the file name is not that of an image in its folder, {name} is read. Received: filename={told!r}"
+        problems.note(place, message)
+    height, width = (_whole(root, f"size/{side}") for side in ("height", "width"))
+    if not height or not width:
+        size = read_size(path, problems.max_pixels)
+        height, width = height or size[0], width or size[1]
+        message = f"it does not tell the image's size, which is {size[0]} x {size[1]} (height x width)"
+        problems.note(place, message)
+    return {"id": number, "file_name": name, "height": height, "width": width, "_file": path, "_at": place}
 
 
 def _objects(root: Element, image_id: int, file: Path, problems: Problems) -> list[Entry]:
@@ -121,6 +136,9 @@ def _objects(root: Element, image_id: int, file: Path, problems: Problems) -> li
             name, difficult = _text(found, "name"), _text(found, "difficult") or "0"
             if not name:
                 raise DataError("it has no name")
+            if difficult.lower() == "unspecified":
+                problems.note(place, f"it is read as not difficult. Received: difficult={difficult!r}")
+                difficult = "0"
             if difficult not in ("0", "1"):
                 raise DataError(f"difficult is 0 or 1. Received: difficult={difficult!r}")
             left, top, right, bottom = (_number(found, f"bndbox/{corner}") for corner in _CORNERS)
@@ -141,7 +159,8 @@ def _number(element: Element, path: str) -> float:
 
 
 def _whole(element: Element, path: str) -> int:
-    value = _number(element, path)
+    """Return an integer; 0 where there is none."""
+    value = _number(element, path) if _text(element, path) else 0.0
     if not value.is_integer():  # neither NaN nor infinity is one
         raise DataError(f"{path} is an integer. Received: {_text(element, path)!r}")
     return int(value)

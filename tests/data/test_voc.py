@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.voc import read_voc
+from spinenet_tf.data.annotations import to_dataset
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import DataError, DetectionDataset, ImageError
+from spinenet_tf.data.problems import Place, Problem, Problems
+from spinenet_tf.data.voc import load_voc, read_voc
 
 OBJECT = "<object><name>cat</name><difficult>1</difficult>{}</object>"
 BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
@@ -83,12 +87,12 @@ def test_annotations_may_lie_beside_their_images(voc_folder: Path, digits: Detec
         (OBJECT.format(""), {}, "object 0: bndbox/xmin is a number"),
         (OBJECT.format(BOX).replace("cat", ""), {}, "object 0: it has no name"),
         (OBJECT.format(BOX).replace(">1<", ">yes<"), {}, "object 0: difficult is 0 or 1"),
-        ("", {"width": 0}, "sizes must be positive integers"),
+        ("", {"width": -3}, "sizes must be positive integers"),
         ("", {"width": "1.5"}, "size/width is an integer"),
         ("", {"height": "inf"}, "size/height is an integer"),
-        ("", {"name": "none.jpg"}, "the image folder has no such file"),
         ("", {"name": "../Annotations/000001.xml"}, "the file name leads out"),
-        ("", {"name": ""}, "has no usable file name"),
+        ("", {"name": "C:\\photos\\none.jpg"}, "the file name leads out"),
+        ("", {"name": ".."}, "the file name leads out"),
         ("<object>", {}, "not XML"),
     ],
 )
@@ -98,6 +102,117 @@ def test_a_fault_is_named_with_file_and_object(voc_folder: Path, write, objects,
         read_voc(voc_folder)
     assert f"{path}: {message}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+JPG = "000001.jpg"
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (JPG, "000001"),
+        (JPG, "000001.JPG"),
+        (JPG, "C:\\Users\\me\\photos\\000001.jpg"),
+        (JPG, "photos\\000001.jpg"),
+        (JPG, "/home/me/000001.jpg"),
+        (JPG, "../JPEGImages/000001.jpg"),
+        (JPG, "JPEGImages/000001.jpg"),
+        (JPG, "DSC_77.jpg"),
+        (JPG, ""),
+        ("000001.PNG", "000001.png"),
+        ("000001.JPEG", "DSC_77.jpg"),
+        ("DSC.77.jpg", "DSC.77"),
+    ],
+)
+def test_an_image_is_found_under_the_names_that_programs_write(
+    voc_folder: Path, digits: DetectionDataset, write, stored: str, told: str
+) -> None:
+    images = voc_folder / "JPEGImages"
+    (images / JPG).rename(images / stored)
+    path = write(name=told)
+    problems = Problems(keep_going=True)
+    dataset = to_dataset(load_voc(voc_folder, problems=problems), problems)
+    assert dataset.examples[0].path == (images / stored).resolve()
+    assert len(dataset) == len(digits)
+    message = f"the file name is not that of an image in its folder, {stored} is read. Received: filename={told!r}"
+    assert problems.found == [Problem(Place(path), message, refused=False)]
+    assert load_voc(voc_folder).images[0]["file_name"] == stored, "it can be written to another data set"
+
+
+def test_the_name_as_written_goes_before_its_parts_and_the_files_own(voc_folder: Path, write) -> None:
+    images = voc_folder / "JPEGImages"
+    (images / "far").mkdir()
+    for name in ("far/000002.jpg", "a.png"):
+        (images / name).write_bytes((images / "000002.jpg").read_bytes())
+    for told, expected in (("far/000002.jpg", "far/000002.jpg"), ("x/000002.jpg", "000002.jpg"), ("a.JPG", "a.png")):
+        write(name=told)
+        assert read_voc(voc_folder).examples[0].path == (images / expected).resolve()
+
+
+@pytest.mark.parametrize("told", ["000001.png", "DSC_77.jpg"])
+def test_a_name_that_could_mean_two_images_is_refused(voc_folder: Path, write, told: str) -> None:
+    images = voc_folder / "JPEGImages"
+    (images / JPG).rename(images / "000001.jpeg")
+    (images / "000001.bmp").write_bytes(b"")
+    write(name=told)
+    with pytest.raises(DataError, match=r"000001\.xml: several images could be meant: 000001\.bmp, 000001\.jpeg"):
+        read_voc(voc_folder)
+
+
+def test_a_renamed_image_that_is_not_there_is_an_image_that_training_can_do_without(voc_folder: Path, write) -> None:
+    (voc_folder / "JPEGImages" / JPG).unlink()
+    path = write(name="DSC_77.jpg")
+    with pytest.raises(ImageError, match=r"000001\.xml: the image folder has no such file. Received: .*DSC_77"):
+        read_voc(voc_folder)
+    bad = BadImages(0.5)
+    dataset = read_voc(voc_folder, problems=Problems(bad_images=bad))
+    assert dataset.examples[0].image_id == 2
+    assert list(bad.found) == [str(path)]
+
+
+@pytest.mark.parametrize("size", ["", "<size></size>", "<size><width>0</width><height>0</height></size>"])
+def test_a_size_that_is_not_told_is_that_of_the_image(
+    voc_folder: Path, digits: DetectionDataset, write, size: str
+) -> None:
+    first = digits.examples[0]
+    path = write(OBJECT.format(BOX.format(1, 1, first.width, first.height)))
+    text = path.read_text()
+    begin, end = text.index("<size>"), text.index("</size>") + len("</size>")
+    path.write_text(text[:begin] + size + text[end:])
+    problems = Problems(keep_going=True)
+    example = to_dataset(load_voc(voc_folder, problems=problems), problems).examples[0]
+    assert (example.height, example.width) == (first.height, first.width)
+    assert example.boxes.tolist() == [[0, 0, first.height, first.width]]
+    message = f"it does not tell the image's size, which is {first.height} x {first.width} (height x width)"
+    assert problems.found == [Problem(Place(path), message, refused=False)]
+
+
+def test_a_side_that_is_told_is_not_replaced(voc_folder: Path, write) -> None:
+    """Where it is not the image's, the boxes are not either: checking the images tells so."""
+    write(width=0, height=999)
+    assert read_voc(voc_folder).examples[0].height == 999
+
+
+@pytest.mark.parametrize(("difficult", "crowd"), [("Unspecified", False), ("unspecified", False), ("", False)])
+def test_what_is_not_said_to_be_difficult_is_not(voc_folder: Path, write, difficult: str, crowd: bool) -> None:
+    path = write(OBJECT.format(BOX.format(2, 2, 9, 9)).replace(">1<", f">{difficult}<"))
+    problems = Problems(keep_going=True)
+    assert to_dataset(load_voc(voc_folder, problems=problems), problems).examples[0].crowd.tolist() == [crowd]
+    assert [problem.place for problem in problems.found] == [Place(path, "object 0")] * bool(difficult)
+
+
+def test_names_in_a_list_may_be_composed_otherwise_and_have_blanks(voc_folder: Path) -> None:
+    told, images = voc_folder / "Annotations", voc_folder / "JPEGImages"
+    names = {"000001": unicodedata.normalize("NFD", "Äpfel"), "000002": "my photo 2", "000003": "Äpfel 3"}
+    for old, new in names.items():
+        text = (told / f"{old}.xml").read_text().replace(f"{old}.jpg", f"{unicodedata.normalize('NFC', new)}.jpg")
+        (told / f"{old}.xml").unlink()
+        (told / f"{new}.xml").write_text(text)
+        (images / f"{old}.jpg").rename(images / f"{new}.jpg")
+    listing = voc_folder / "ImageSets" / "Main" / "val.txt"
+    listing.write_text("Äpfel 1\nmy photo 2\nÄpfel 3 -1\n")
+    found = [unicodedata.normalize("NFC", example.path.stem) for example in read_voc(voc_folder, "val")]
+    assert sorted(found) == ["my photo 2", "Äpfel", "Äpfel 3"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from hostile import COCO, VOC, framed, write_images, xml
 from PIL import Image
 
+from spinenet_tf.data import files
 from spinenet_tf.data.coco import load_coco, read_coco, write_coco
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.image_folder import read_image_folder
@@ -70,6 +71,25 @@ def test_voc_paths_stay_inside(images: Path, outside: Path, promise) -> None:
         with pytest.raises(DataError, match=rf"0\.xml: .*({LEADS_OUT})"):
             read_voc(images.parent)
     promise("Paths: no image outside of the image folder is read, by Pascal VOC", cases=len(ESCAPES))
+
+
+def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
+    images: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, promise
+) -> None:
+    """People's files have the paths of another machine; no path outside is even looked at."""
+    file = images.parent / "Annotations" / "0.xml"
+    file.parent.mkdir()
+    looked_at = []
+    whole = files.resolved
+    monkeypatch.setattr(files, "resolved", lambda path: looked_at.append(path) or whole(path))
+    names = ("C:\\photos\\1.png", "..\\1.png", "../1.png", "{outside}/../1.png", "//host/1.png", "C:1.png", "/1.png")
+    for name in names:
+        tree = copy.deepcopy(VOC)
+        tree[1][0][1] = name.format(outside=outside)
+        file.write_text(xml(tree))
+        assert [example.path for example in read_voc(images.parent)] == [images.resolve() / "1.png"]
+    assert set(looked_at) == {images.resolve() / "1.png"}
+    promise("Paths: a name that leads out is looked up inside by its last part, by Pascal VOC", cases=len(names))
 
 
 def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path, tmp_path: Path, promise) -> None:

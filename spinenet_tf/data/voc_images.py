@@ -1,0 +1,38 @@
+"""The image that a Pascal VOC file describes: which one it is, and its size."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path, PurePath, PureWindowsPath
+
+from spinenet_tf.data.dataset import IMAGE_SUFFIXES, DataError, ImageError
+from spinenet_tf.data.files import find_inside, images_named, inside, leads_out
+
+
+def find_image(root: Path, told: str, own: str) -> tuple[str, Path]:
+    """Return the image of an XML file in the folder `root`, which is resolved: its name there, and its path.
+
+    It is the one that the file has `told`: by that name, else by its last part, whatever folders of whichever system
+    stand before it, else by that without its suffix. Else, it was renamed, it is the one with the XML file's `own`
+    name. A name that leads out of the folder stands for its last part alone.
+
+    Raises:
+        DataError: the name leads out, or two images could be meant.
+        ImageError: there is no such image.
+    """
+    last = PureWindowsPath(told).name  # which takes both kinds of slashes
+    if leads_out(told):
+        with suppress(DataError):
+            return last, find_inside(root, last)
+        inside(root, told)  # says so
+    for name in filter(None, dict.fromkeys((told, last))):
+        with suppress(ImageError):
+            return name, find_inside(root, name)
+    stem = PurePath(last).stem if PurePath(last).suffix.lower() in IMAGE_SUFFIXES else last
+    for name in filter(None, dict.fromkeys((stem, own))):
+        found = images_named(root, name)
+        if len(found) > 1:
+            raise DataError(f"several images could be meant: {', '.join(found)}. Received: filename={told!r}")
+        if found:
+            return found[0], find_inside(root, found[0])
+    raise ImageError(f"the image folder has no such file. Received: file_name={told!r}")
