@@ -20,7 +20,7 @@ from spinenet_tf.export.conversion import convert, convert_partly, converter
 from spinenet_tf.export.forms import OUTPUT_NAMES, append_form, read_form
 from spinenet_tf.export.guard import check_images
 from spinenet_tf.export.joining import join
-from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form
+from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form, with_slots
 from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.savedmodel import DEFAULT, output_specs
 from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
@@ -113,14 +113,15 @@ class TFLiteModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file was not written by `tflite`.
+        ValueError: the file was not written by `tflite`, or does its NMS itself, for another number of detections.
     """
 
-    def __init__(self, path: str | os.PathLike, num_threads: int | None = None):
-        """Load the file; `num_threads` is the number of cores unless given."""
+    def __init__(self, path: str | os.PathLike, num_threads: int | None = None, max_detections: int | None = None):
+        """Load the file; `num_threads` is the number of cores unless given, `max_detections` that of the model."""
         from ai_edge_litert.interpreter import Interpreter
 
-        self.metadata = read_metadata(Path(path))
+        metadata = read_metadata(Path(path))
+        self.metadata = metadata if max_detections is None else with_slots(metadata, max_detections)
         with native_output.hidden():  # it tells of its delegate
             interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
             self._signature = interpreter.get_signature_runner(DEFAULT)

@@ -150,6 +150,20 @@ def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Meta
     return replace(metadata, form=form, outputs=_outputs(form, outputs))
 
 
+def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
+    """Return the metadata of a detector that is to be decoded to so many detections.
+
+    Raises:
+        ValueError: the file does its NMS itself, for another number.
+    """
+    given = metadata.decoding_spec.max_detections
+    if metadata.form in ("detections", "postprocess") and max_detections != given:
+        raise ValueError(
+            f"The file gives up to {given} detections of an image, whatever is asked. Received: {max_detections=}"
+        )
+    return replace(metadata, decoding={**(metadata.decoding or {}), "max_detections": max_detections})
+
+
 def read_metadata(path: str | Path) -> Metadata:
     """Return the metadata of a .tflite file or a SavedModel's folder.
 

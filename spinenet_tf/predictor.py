@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,6 +24,7 @@ class Predictor:
     predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `export.guard.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
+    max_detections: int | None = None  # that `predict` gives of an image at most, where that is known
 
     def detect(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
@@ -46,39 +47,45 @@ class Predictor:
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)
 
 
-def load_predictor(path: str | Path) -> Predictor:
+def load_predictor(path: str | Path, max_detections: int | None = None) -> Predictor:
     """Load a run's folder (its best weights) or a .tflite file; threads may share what is returned, and take turns.
+
+    It gives up to `max_detections` of an image, by default as many as the model was made for.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: it is neither a run nor a .tflite file of this package.
+        ValueError: it is neither a run nor a .tflite file of this package, or a file that gives another number of
+            detections, whatever is asked.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no model {path}.")
     if path.is_dir():
-        return _run_predictor(path)
+        return _run_predictor(path, max_detections)
     if path.suffix != ".tflite":
         raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
     from spinenet_tf.export import TFLiteModel
 
-    model = TFLiteModel(path)
-    return Predictor(model.predict, model.image_size, tuple(model.class_names))
+    model = TFLiteModel(path, max_detections=max_detections)
+    slots = model.metadata.decoding_spec.max_detections
+    return Predictor(model.predict, model.image_size, tuple(model.class_names), slots)
 
 
-def _run_predictor(path: Path) -> Predictor:
+def _run_predictor(path: Path, max_detections: int | None) -> Predictor:
     from spinenet_tf.export.guard import check_images
     from spinenet_tf.training.run import Run
 
     detector, config = Run(path).load()
     size, turn = config.model.image_size, Lock()
+    slots = max_detections or detector.decoding_spec.max_detections
+    detector.decoding_spec = replace(detector.decoding_spec, max_detections=slots)
 
     def predict(images: np.ndarray) -> Mapping[str, Any]:
         images = check_images(images, size)
         with turn:  # of several first calls at once, Keras would build a graph each
             return detector.predict_on_batch(images)
 
-    return Predictor(predict, size, config.class_names or ())
+    return Predictor(predict, size, config.class_names or (), slots)
 
 
 def image_files(source: Path) -> list[Path]:

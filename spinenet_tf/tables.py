@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from spinenet_tf.evaluation.classification import Accuracy
-from spinenet_tf.evaluation.coco import METRICS, Evaluation
+from spinenet_tf.evaluation.coco import Evaluation
 
 if TYPE_CHECKING:
     from spinenet_tf.export.benchmark import Benchmark
@@ -50,14 +50,14 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Show COCO's twelve numbers beside the AP of each class."""
+    """Show COCO's twelve numbers beside the AP of each class, and under them what keeps these from 1."""
     numbers = Table(box=None, show_header=False)
-    for name in METRICS:
-        numbers.add_row(name, _defined(getattr(evaluation, name)))
+    for name, label in evaluation.labels.items():
+        numbers.add_row(label, _defined(getattr(evaluation, name)))
     classes = Table(box=None, show_header=False)
     for name, ap in evaluation.per_class.items():
         classes.add_row(name, _defined(ap))
-    table = Table("COCO", "AP by class")
+    table = Table("COCO" if evaluation.is_coco else "not COCO's", "AP by class", caption=" ".join(evaluation.remarks()))
     table.add_row(numbers, classes)
     return table
 

@@ -53,11 +53,11 @@ class Task(ABC, Generic[Model, Data]):
         """Train a model as its config says and write the run to `folder`: options and errors of `recipe.train`."""
 
     @abstractmethod
-    def load(self, path: Path) -> Model:
-        """Load a run's best weights, or a file.
+    def load(self, path: Path, max_detections: int | None = None) -> Model:
+        """Load a run's best weights, or a file; a detector may give up to `max_detections` of an image.
 
         Raises:
-            FileNotFoundError, ValueError: there is no model of this task at `path`.
+            FileNotFoundError, ValueError: there is no model of this task at `path`, or it gives no such number.
         """
 
     @abstractmethod
@@ -82,11 +82,11 @@ class Task(ABC, Generic[Model, Data]):
         return self.own_data(path) if given is None else given
 
     @abstractmethod
-    def evaluate(self, model: Model, dataset: Data, console: Console) -> Outcome:
-        """Measure a model.
+    def evaluate(self, model: Model, dataset: Data, console: Console, max_detections: int | None = None) -> Outcome:
+        """Measure a model; of a detector `max_detections` of each image count, by default as many as COCO counts.
 
         Raises:
-            ValueError: the data set has a class that the model does not know.
+            ValueError: the data set has a class that the model does not know, or `max_detections` are too few.
         """
 
     def check_report(self, folder: Path, overwrite: bool) -> None:
@@ -115,8 +115,8 @@ class Detection(Task[Predictor, DetectionDataset]):
 
         return train(config, folder, **options)
 
-    def load(self, path: Path) -> Predictor:
-        return load_predictor(path)
+    def load(self, path: Path, max_detections: int | None = None) -> Predictor:
+        return load_predictor(path, max_detections)
 
     def given_data(self, annotations: Path | None, images: Path | None) -> DetectionDataset | None:
         if (annotations is None) != (images is None):
@@ -128,10 +128,12 @@ class Detection(Task[Predictor, DetectionDataset]):
             raise ValueError("A .tflite file has no data of its own: give --annotations and --images.")
         return Run(path).config().own_data().read("val")
 
-    def evaluate(self, model: Predictor, dataset: DetectionDataset, console: Console) -> Outcome:
+    def evaluate(
+        self, model: Predictor, dataset: DetectionDataset, console: Console, max_detections: int | None = None
+    ) -> Outcome:
         found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
         detections = list(track(found, "Detecting", len(dataset), console=console))
-        numbers = coco.evaluate(dataset, detections)
+        numbers = coco.evaluate(dataset, detections, max_detections or coco.MAX_DETECTIONS, slots=model.max_detections)
         write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
         return Outcome(numbers, evaluation_table(numbers), write_report)
 
@@ -154,7 +156,9 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
 
         return train_classifier(config, folder, **options)
 
-    def load(self, path: Path) -> ClassPredictor:
+    def load(self, path: Path, max_detections: int | None = None) -> ClassPredictor:
+        if max_detections is not None:
+            raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
         return load_classifier(path)
 
     def given_data(self, annotations: Path | None, images: Path | None) -> ClassificationDataset | None:
@@ -167,7 +171,13 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
             raise ValueError("A .tflite file has no data of its own: give --images, a folder of class folders.")
         return Run(path).config().own_images().read("val")
 
-    def evaluate(self, model: ClassPredictor, dataset: ClassificationDataset, console: Console) -> Outcome:
+    def evaluate(
+        self,
+        model: ClassPredictor,
+        dataset: ClassificationDataset,
+        console: Console,
+        max_detections: int | None = None,
+    ) -> Outcome:
         with console.status("Classifying"):
             numbers = model.evaluate(dataset)
         return Outcome(numbers, accuracy_table(numbers))

@@ -51,6 +51,17 @@ def test_each_form_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_mod
     assert (found["boxes"] <= [50, 90, 50, 90]).all()
 
 
+@pytest.mark.parametrize("form", ["run", "tflite"])
+def test_a_model_gives_as_many_detections_as_one_asks_for(tiny_run, tiny_tflite, tiny_model, form: str) -> None:
+    path = tiny_run if form == "run" else tiny_tflite
+    predictors = load_predictor(path), load_predictor(path, 30)
+    assert [predictor.max_detections for predictor in predictors] == [100, 30]
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    usual, few = (predictor.detect(image)["scores"] for predictor in predictors)
+    assert len(usual) > len(few) == 30
+    np.testing.assert_array_equal(usual[:30], few)
+
+
 def test_a_file_that_takes_pixels_and_detects_needs_nothing_else(succeed, tiny_run, tiny_model, tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     succeed("export", tiny_run, "--inputs", "uint8", "--outputs", "detections", "--output", file)

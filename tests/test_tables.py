@@ -44,6 +44,19 @@ def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
     assert ["ARl", "-"] in printed
 
 
+def test_an_evaluation_that_is_not_cocos_says_so_and_what_bounds_it() -> None:
+    values = dict.fromkeys(METRICS, 0.5) | {"per_class": {"cat": 0.5}, "precision": np.empty((10, 101, 1))}
+    usual, full, other = (
+        [" ".join(line) for line in lines(evaluation_table(Evaluation(**values | options)))]
+        for options in ({}, {"crowded": 3}, {"max_detections": 300, "crowded": 1})
+    )
+    assert not any("objects" in line or "@" in line for line in usual)
+    assert "Images that hold more objects than detections are counted: 3." in " ".join(full)
+    assert any("not COCO's" in line for line in other)
+    assert all(any(name in line for line in other) for name in ("AP@300 0.500", "AR10 0.500", "AR300 0.500"))
+    assert "COCO counts 100 detections, these numbers 300." in " ".join(other)
+
+
 def test_a_benchmark_shows_a_dash_for_what_was_not_measured() -> None:
     full = Measurement("net.tflite", "TFLite", 2, (1, 64, 64, 3), True, 12.34, 56.78, 9_000_000, 1_230_000, 0.4567)
     bare = Measurement("other", "SavedModel", None, (1, 64, 64, 3), False, 1.0, 2.0, None, 4_000_000, None)

@@ -19,6 +19,9 @@ def evaluate(
     images: Images = None,
     output: JsonFile = None,
     report: Annotated[Path | None, typer.Option(help="Also write a page with curves and pictures to a folder.")] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(help="Of an image; COCO's AP counts 100, and so does this by default.", min=11)
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Lowest score of what the report shows.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
@@ -32,9 +35,9 @@ def evaluate(
     task = task_of(model)
     if report:
         task.check_report(report, overwrite)
-    loaded = task.load(model)
+    loaded = task.load(model, max_detections)
     dataset = task.data(model, annotations, images)
-    outcome = task.evaluate(loaded, dataset, console)
+    outcome = task.evaluate(loaded, dataset, console, max_detections)
     console.print(outcome.table)
     if output:
         write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))

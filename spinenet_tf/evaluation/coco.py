@@ -16,11 +16,16 @@ from spinenet_tf.data.dataset import DetectionDataset
 
 # In the order of COCO's own summary.
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+MAX_DETECTIONS = 100  # of a class in an image that COCO counts
+_FEWER = (1, 10)  # that it counts for AR1 and AR10
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """COCO's twelve numbers in 0..1, and AP and curves of each class; NaN where there is no ground truth."""
+    """COCO's twelve numbers in 0..1, and AP and curves of each class; NaN where there is no ground truth.
+
+    COCO's own they are where `max_detections` is `MAX_DETECTIONS`.
+    """
 
     AP: float  # mean over IoU 0.50:0.05:0.95
     AP50: float
@@ -36,11 +41,39 @@ class Evaluation:
     ARl: float
     per_class: dict[str, float]
     precision: np.ndarray = field(repr=False, compare=False)  # [IoU 0.50:0.05:0.95, recall 0:0.01:1, class]
+    max_detections: int = MAX_DETECTIONS  # of a class in an image that were counted, also for "AR100"
+    crowded: int = 0  # images with more objects than detections are counted: see `crowded_images`
+
+    @property
+    def is_coco(self) -> bool:
+        """Tell whether the numbers may stand beside others of COCO."""
+        return self.max_detections == MAX_DETECTIONS
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What each of `METRICS` is called where it is shown: "AP", or "AP@300" where 300 detections count."""
+        if self.is_coco:
+            return dict(zip(METRICS, METRICS, strict=True))
+        same = {"AR1": "AR1", "AR10": "AR10", "AR100": f"AR{self.max_detections}"}
+        return {name: f"{name}@{self.max_detections}" for name in METRICS} | same
+
+    def remarks(self) -> list[str]:
+        """Return the sentences that must stand beside the numbers, where these are not what one takes them for."""
+        told = []
+        if not self.is_coco:
+            told.append(f"COCO counts {MAX_DETECTIONS} detections, these numbers {self.max_detections}.")
+        if self.crowded:
+            told.append(
+                f"Images that hold more objects than detections are counted: {self.crowded}. More of these count with "
+                "evaluate --max-detections."
+            )
+        return told
 
     def to_dict(self) -> dict:
-        """Return the numbers as plain values for JSON, with None for NaN."""
-        per_class = {name: _json(value) for name, value in self.per_class.items()}
-        return {name: _json(getattr(self, name)) for name in METRICS} | {"per_class": per_class}
+        """Return the numbers as plain values for JSON, by their labels, with None for NaN."""
+        numbers = {label: _json(getattr(self, name)) for name, label in self.labels.items()}
+        limit = {} if self.is_coco else {"max_detections": self.max_detections}
+        return numbers | {"per_class": {name: _json(value) for name, value in self.per_class.items()}} | limit
 
 
 @contextmanager
@@ -59,22 +92,31 @@ def _collector_paused() -> Iterator[None]:
 
 
 @_collector_paused()
-def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evaluation:
+def evaluate(
+    dataset: DetectionDataset,
+    detections: Iterable[Mapping],
+    max_detections: int = MAX_DETECTIONS,
+    slots: int | None = None,
+) -> Evaluation:
     """Measure detections against a data set, crowds and all, as COCO does.
 
     Each item is one image: `{"image_id": int, "boxes": [M, 4], "scores": [M], "classes": [M]}`, boxes yxyx in pixels
-    of the file; rows of class -1 are padding. Images that do not occur have no detections.
+    of the file; rows of class -1 are padding. Images that do not occur have no detections. Of each class in an image
+    the best `max_detections` count. `slots` is how many a model gives of an image, where that has a limit.
 
     Raises:
         ValueError: an image id or class that the data set does not have, lengths that differ, values that are not
-            finite, or two images of the data set with one id.
+            finite, two images of the data set with one id, or `max_detections` of 10, which AR10 counts, or less.
     """
+    if max_detections <= _FEWER[-1]:
+        raise ValueError(f"more than {_FEWER[-1]} detections count. Received: {max_detections=}")
     from faster_coco_eval import COCO, COCOeval_faster
 
     numbered, numbers_of = _numbered(dataset)
     truth = COCO(numbered.coco(), print_function=_quiet)
     rows = [row for item in detections for row in _rows(item, numbers_of, len(dataset.class_names))]
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
+    run.params.maxDets = [*_FEWER, max_detections]
     run.run()
     numbers = (_defined(value) for value in run.stats[: len(METRICS)])
     precision = _precision(run.eval["precision"])
@@ -82,6 +124,17 @@ def evaluate(dataset: DetectionDataset, detections: Iterable[Mapping]) -> Evalua
         **dict(zip(METRICS, numbers, strict=True)),
         per_class=dict(zip(dataset.class_names, precision.mean(axis=(0, 1)).tolist(), strict=True)),
         precision=precision,
+        max_detections=max_detections,
+        crowded=crowded_images(dataset, max_detections, slots),
+    )
+
+
+def crowded_images(dataset: DetectionDataset, of_a_class: int, of_an_image: int | None = None) -> int:
+    """Count the images that hold more objects, crowds aside, than these numbers of detections."""
+    labels = (example.classes[example.trainable] for example in dataset)
+    return sum(
+        bool(own.size and np.bincount(own).max() > of_a_class) or (of_an_image is not None and own.size > of_an_image)
+        for own in labels
     )
 
 

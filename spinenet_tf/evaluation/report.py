@@ -13,7 +13,7 @@ import numpy as np
 
 from spinenet_tf import __version__
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.coco import METRICS, Evaluation
+from spinenet_tf.evaluation.coco import Evaluation
 from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
 from spinenet_tf.evaluation.curves import COLOURS, curves, draw_curves
 from spinenet_tf.evaluation.gallery import Judged, gallery
@@ -25,7 +25,7 @@ CONFUSIONS = 12  # in the list of the most frequent ones
 MEANINGS = (
     *("mean over IoU 0.50 to 0.95", "at IoU 0.50", "at IoU 0.75"),
     *("small objects, under 32 x 32 px", "medium objects", "large objects, over 96 x 96 px"),
-    *("recall with 1 detection per image", "with 10", "with 100"),
+    *("recall with 1 detection per image", "with 10", "with {}"),
     *("recall of small objects", "of medium objects", "of large objects"),
 )
 
@@ -108,11 +108,14 @@ def _header(title: str, dataset: DetectionDataset, model: str, threshold: float)
 
 
 def _numbers(numbers: Evaluation) -> Iterator[Element]:
+    meanings = [meaning.format(numbers.max_detections) for meaning in MEANINGS]
     rows = [
-        (name, _number(getattr(numbers, name)), element("td", meaning, class_="means"))
-        for name, meaning in zip(METRICS, MEANINGS, strict=True)
+        (label, _number(getattr(numbers, name)), element("td", meaning, class_="means"))
+        for (name, label), meaning in zip(numbers.labels.items(), meanings, strict=True)
     ]
-    yield element("h2", "COCO's twelve numbers")
+    yield element("h2", "COCO's twelve numbers" if numbers.is_coco else "Twelve numbers that are not COCO's")
+    for remark in numbers.remarks():
+        yield element("p", remark)
     yield element("div", table((), rows[:6]), table((), rows[6:]), class_="columns")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -17,7 +18,7 @@ from keras import ops
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
-from spinenet_tf.evaluation.coco import METRICS, evaluate
+from spinenet_tf.evaluation.coco import MAX_DETECTIONS, METRICS, crowded_images, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
 from spinenet_tf.predictor import Predictor
 from spinenet_tf.training.clock import Clock
@@ -25,6 +26,8 @@ from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
 from spinenet_tf.writing import write_whole
+
+logger = logging.getLogger(__name__)
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -49,11 +52,22 @@ class Evaluation(keras.callbacks.Callback):
 
 
 class CocoEvaluation(Evaluation):
-    """Log COCO's numbers on a data set as `val_AP`, ..., but for those that are not defined there."""
+    """Log COCO's numbers on a data set as `val_AP`, ..., but for those that are not defined there.
 
-    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int):
+    `slots` is how many detections the model gives of an image.
+    """
+
+    def __init__(
+        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int, slots: int = 100
+    ):
         super().__init__(every)
         self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
+        if crowded := crowded_images(dataset, MAX_DETECTIONS, slots):
+            logger.warning(
+                "%s: %d images hold more objects than detections are counted, which bounds val_AP",
+                dataset.name,
+                crowded,
+            )
 
     def measure(self) -> dict[str, float]:
         found = detect_in_dataset(self.model.predict_on_batch, self.dataset, self.image_size, self.batch_size)

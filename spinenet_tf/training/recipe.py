@@ -14,7 +14,7 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.quantization import QuantizationAware
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
@@ -127,8 +127,9 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
 
 def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
     """List what measures a detector at the end of an epoch."""
-    size = config.model.image_size
-    evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every)
+    size, slots = config.model.image_size, DecodingSpec().max_detections
+    slots = config.model.overrides.get("max_detections", slots)
+    evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every, slots)
     return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
 
 

@@ -104,6 +104,16 @@ def test_evaluate_prints_and_writes_the_numbers_of_the_best_weights(command, tin
     assert numbers["AP"] == pytest.approx(best, abs=1e-4)
 
 
+def test_more_than_100_detections_are_labeled_as_not_those_of_coco(command, tiny_run: Path, tmp_path: Path) -> None:
+    code, out, _ = command("evaluate", tiny_run, "--json", tmp_path / "ap.json", "--max-detections", 300)
+    numbers = json.loads((tmp_path / "ap.json").read_text())
+    assert code == 0
+    assert all(text in out for text in ("not COCO's", "AP@300", "AR10 ", "AR300"))
+    assert (numbers["max_detections"], "AP" in numbers) == (300, False)
+    usual = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    assert numbers["AP@300"] >= usual - 1e-4
+
+
 def test_a_tflite_file_is_evaluated_on_data_that_are_given(command, tiny_run: Path, tiny_tflite: Path) -> None:
     annotations, images = val_scenes(tiny_run)
     code, out, _ = command("evaluate", tiny_tflite, "--annotations", annotations, "--images", images)
@@ -219,6 +229,7 @@ MISTAKES = {
     "demo --run two": "two exists.",
     "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
     "export {run} --output nowhere/a.tflite": "There is no folder nowhere to write into.",
+    "evaluate {run} --max-detections 5": "Invalid value for '--max-detections': Input should be greater than or equal to 11",
     "evaluate {run} --json nowhere/a.json": "There is no folder nowhere to write into.",
     "evaluate {run} --report nowhere/report": "There is no folder nowhere to write into.",
     "evaluate {run} --report thesis": "thesis holds something else than a report. Pass --overwrite to write into it.",

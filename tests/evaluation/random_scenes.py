@@ -51,8 +51,13 @@ def random_detections(rng: np.random.Generator, dataset: DetectionDataset) -> li
     return items
 
 
-def by_pycocotools(dataset: DetectionDataset, detections: list[dict], truths: dict | None = None) -> COCOeval:
-    """Return pycocotools' evaluation against `truths`, the content of a COCO file, or against the data set's own."""
+def by_pycocotools(
+    dataset: DetectionDataset, detections: list[dict], truths: dict | None = None, max_detections: int = 100
+) -> COCOeval:
+    """Return pycocotools' evaluation against `truths`, the content of a COCO file, or against the data set's own.
+
+    Its summary knows no other `max_detections` than 100.
+    """
     rows = [
         {
             "image_id": item["image_id"],
@@ -68,9 +73,11 @@ def by_pycocotools(dataset: DetectionDataset, detections: list[dict], truths: di
         truth.dataset = truths or dataset.coco()
         truth.createIndex()
         run = COCOeval(truth, truth.loadRes(rows), "bbox")
+        run.params.maxDets = [1, 10, max_detections]
         run.evaluate()
         run.accumulate()
-        run.summarize()
+        if max_detections == 100:
+            run.summarize()
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detections, write_coco
 
 from spinenet_tf.data.coco import read_coco
-from spinenet_tf.evaluation.coco import METRICS, evaluate
+from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.evaluation.coco import METRICS, crowded_images, evaluate
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -121,3 +123,72 @@ def test_detections_that_cannot_be_are_refused(change: dict, message: str) -> No
     item = {"image_id": 100, "boxes": [[0, 0, 5, 5]], "scores": [0.5], "classes": [0]} | change
     with pytest.raises(ValueError, match=message):
         evaluate(random_dataset(np.random.default_rng(0)), [item])
+
+
+def crowded_dataset(objects: int = 300) -> DetectionDataset:
+    """Return an image full of objects, of class a for the most part, and one with a single object."""
+    top, left = np.divmod(np.arange(objects), 20)
+    boxes = np.stack([top, left, top + 0.9, left + 0.9], axis=1).astype(np.float32) * 12
+    labels = (np.arange(objects) % 10 == 9).astype(np.int32)
+    rows = [(boxes, labels), (boxes[:1], labels[:1])]
+    examples = [
+        Example(
+            key, Path(f"{key}.jpg"), 240, 240, boxes, labels, np.zeros(len(labels), bool), np.full(len(labels), 99.0)
+        )
+        for key, (boxes, labels) in enumerate(rows, start=1)
+    ]
+    return DetectionDataset("full", ("a", "b"), (1, 2), tuple(examples))
+
+
+def perfect(dataset: DetectionDataset) -> list[dict]:
+    return [
+        {"image_id": e.image_id, "boxes": e.boxes, "scores": np.linspace(1, 0.5, len(e.boxes)), "classes": e.classes}
+        for e in dataset
+    ]
+
+
+def test_more_detections_than_100_count_if_one_asks_for_them_and_are_not_called_coco() -> None:
+    dataset = crowded_dataset()
+    by_coco, by_us = (evaluate(dataset, perfect(dataset), *limit) for limit in ((), (300,)))
+    assert (by_coco.crowded, by_us.crowded) == (1, 0)  # 270 objects of class a
+    assert by_coco.per_class == pytest.approx({"a": 38 / 101, "b": 1.0})  # recall stops at 101 of 271
+    assert by_us.per_class == pytest.approx({"a": 1.0, "b": 1.0})
+    expected = by_pycocotools(dataset, perfect(dataset), max_detections=300)
+    np.testing.assert_allclose(by_us.precision, expected.eval["precision"][:, :, :, 0, 2], atol=1e-9)
+    np.testing.assert_allclose(by_us.AR10, expected.eval["recall"][:, :, 0, 1].mean(), atol=1e-9)
+    values = by_us.to_dict()
+    assert list(values) == [
+        *("AP@300", "AP50@300", "AP75@300", "APs@300", "APm@300", "APl@300", "AR1", "AR10", "AR300"),
+        *("ARs@300", "ARm@300", "ARl@300", "per_class", "max_detections"),
+    ]
+    assert (values["AP@300"], values["max_detections"]) == (pytest.approx(1.0), 300)
+    assert list(by_coco.to_dict()) == [*METRICS, "per_class"]
+
+
+@pytest.mark.parametrize("limit", [11, 99])
+def test_fewer_detections_than_100_count_if_one_asks_for_that(limit: int) -> None:
+    dataset = crowded_dataset()
+    result = evaluate(dataset, perfect(dataset), limit)
+    expected = by_pycocotools(dataset, perfect(dataset), max_detections=limit)
+    np.testing.assert_allclose(result.precision, expected.eval["precision"][:, :, :, 0, 2], atol=1e-9)
+    assert list(result.to_dict())[8] == f"AR{limit}"
+
+
+def test_no_more_detections_than_those_of_ar10_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"more than 10 detections count\. Received: max_detections=10$"):
+        evaluate(crowded_dataset(), [], 10)
+
+
+@pytest.mark.parametrize(
+    ("of_a_class", "of_an_image", "count"),
+    [(100, None, 1), (269, None, 1), (270, None, 0), (270, 299, 1), (270, 300, 0), (0, 0, 2)],
+)
+def test_images_are_counted_that_hold_more_objects_than_detections_count(of_a_class, of_an_image, count: int) -> None:
+    """COCO counts so many of each class in an image, and a model gives so many of an image."""
+    assert crowded_images(crowded_dataset(), of_a_class, of_an_image) == count
+
+
+def test_crowds_are_no_objects_to_find() -> None:
+    full, single = crowded_dataset()
+    dataset = replace(crowded_dataset(), examples=(replace(full, crowd=np.ones(300, bool)), single))
+    assert crowded_images(dataset, 100, 100) == 0

@@ -133,6 +133,17 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path, cats) -> None:
     assert f"{names[1]} missed" in page.words
 
 
+def test_numbers_that_are_not_cocos_are_called_by_other_names(tmp_path: Path, cats) -> None:
+    dataset, detections = cats(("cat", "dog"))
+    numbers = replace(evaluate(dataset, detections, 300), crowded=2)
+    write_report(tmp_path / "report", dataset, detections, numbers, model="run", threshold=0.3)
+    page = Page(tmp_path / "report" / "index.html")
+    assert page.words[page.words.index("AP@300") + 1] == page.words[page.words.index("AR300") + 1] == "0.500"
+    assert {"Twelve numbers that are not COCO's", "with 300"} < set(page.words)
+    assert "COCO counts 100 detections, these numbers 300." in page.words
+    assert "Images that hold more objects than detections are counted: 2." in page.text
+
+
 def test_classes_show_what_was_found_of_them(tmp_path: Path, cats) -> None:
     words = Page(write(tmp_path / "report", cats(("cat", "dog", "cow")))).words
     rows = {name: words.index(name, words.index("curves")) for name in ("cat", "dog", "cow")}

@@ -43,6 +43,28 @@ def test_predictions_equal_keras(detector, images, formed, form) -> None:
     same(export.TFLiteModel(formed[form]).predict(images), detector.predict(images, verbose=0))
 
 
+@pytest.mark.parametrize("slots", [3, 40])
+def test_what_is_decoded_here_gives_as_many_detections_as_one_asks_for(
+    detector, images, exported, formed, slots: int
+) -> None:
+    files = [exported("none").path, formed["decoded"]]
+    raw, decoded = (export.TFLiteModel(file, max_detections=slots).predict(images) for file in files)
+    expected = detector.predict(images, verbose=0)  # 20 slots, all of which are full
+    assert (expected["num_detections"] == 20).all()
+    for name, x in expected.items():
+        np.testing.assert_allclose(raw[name], decoded[name], atol=1e-3)
+        if name != "num_detections":
+            assert raw[name].shape[1] == slots
+            np.testing.assert_allclose(raw[name][:, :20], x[:, :slots], atol=1e-3)
+
+
+def test_a_file_with_nms_gives_what_it_gives(formed) -> None:
+    for form in ("detections", "postprocess"):
+        with pytest.raises(ValueError, match=r"gives up to 20 detections of an image.*Received: max_detections=40$"):
+            export.TFLiteModel(formed[form], max_detections=40)
+        assert export.TFLiteModel(formed[form], max_detections=20).metadata.decoding_spec.max_detections == 20
+
+
 def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, formed) -> None:
     logits, deltas = detector.flatten(detector(images[:1], training=False))
     height, width = images.shape[1:3]
