@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path, PurePath, PureWindowsPath
 
@@ -20,7 +21,7 @@ def find_image(root: Path, told: str, own: str) -> tuple[str, Path]:
         DataError: the name leads out, or two images could be meant.
         ImageError: there is no such image.
     """
-    last = PureWindowsPath(told).name  # which takes both kinds of slashes
+    last = PureWindowsPath(re.split(r"[/\\]", told)[-1]).name  # C:1.png is one of Windows too
     if leads_out(told):
         with suppress(DataError):
             return last, find_inside(root, last)
