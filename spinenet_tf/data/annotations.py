@@ -129,9 +129,17 @@ def _objects(
                 problems.note(place, f"the box has no area inside its image. Received: bbox={entry['bbox']}")
             else:
                 rows[image].append((box, label, _crowd(entry), _area(entry, box)))
-    if dropped and not problems.keep_going:
-        logger.warning("%s: dropped %d boxes with no area inside their image", read.source, dropped)
+    _tell_loss(dropped, dropped + sum(map(len, rows.values())), Place(read.source), problems)
     return rows
+
+
+def _tell_loss(dropped: int, total: int, place: Place, problems: Problems) -> None:
+    """Say how many boxes were dropped; a check lists each, and these together only if they are most."""
+    told = f"dropped {dropped} boxes with no area inside their image"
+    if 2 * dropped > total:
+        problems.warn(place, f"{told}: {dropped} of {total}, so they may be in another unit, or of other images")
+    elif dropped and not problems.keep_going:
+        logger.warning("%s: %s", place, told)
 
 
 def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> tuple[float, float, float, float]:

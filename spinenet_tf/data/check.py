@@ -16,7 +16,7 @@ from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataErro
 from spinenet_tf.data.formats import form_of, load
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
-from spinenet_tf.data.pipeline import check_image
+from spinenet_tf.data.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
 from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.detection.assignment import POSITIVE_IOU
@@ -72,6 +72,9 @@ def check(
     problems = Problems(keep_going=True, max_pixels=max_pixels)
     dataset = to_dataset(load(source, images, split, problems), problems)
     _check_images(dataset, problems, decode, track)
+    if len(dataset):
+        with problems.at(Place(Path(source))):
+            check_trainable(dataset)
     _check_duplicates(dataset, problems, Path(source))
     anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, AnchorSpec(size=row.anchor_size))}
     return Report(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))

@@ -54,11 +54,12 @@ def training_batches(
     With `bad`, the next image of the data set takes the place of one that is bad, as long as these are not too many.
 
     Raises:
-        DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
-            from the iteration: see `data_errors`.
+        DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image does not decode.
+            Without `cache` that surfaces from the iteration: see `data_errors`.
         ValueError: an argument out of range.
     """
     _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
+    check_trainable(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
     options = (image_size, seed, flip, scale, max_boxes, colours, mosaics)
     augmenter = Augmenter(_reader(dataset, cache, bad), len(dataset), *options)
@@ -124,6 +125,21 @@ def evaluation_batches(
         return image, targets
 
     return ordered_batches(example, len(dataset), batch_size)
+
+
+def check_trainable(dataset: DetectionDataset) -> None:
+    """Raise DataError if no detector can learn from a data set: it has no objects but crowds, or its boxes are shares.
+
+    So it looks where labels lie in another folder than they are looked for, and where relative boxes stand for pixels.
+    """
+    boxes = [example.boxes[example.trainable] for example in dataset]
+    if not any(map(len, boxes)):
+        raise DataError(f"{dataset.name}: there are no objects to train on")
+    if all((own <= 1).all() for own in boxes):
+        raise DataError(
+            f"{dataset.name}: all boxes lie within the first pixel of their images; they look relative to the image, "
+            "where pixels are expected"
+        )
 
 
 def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> None:

@@ -14,8 +14,8 @@ from spinenet_tf.data.files import read_lines
 from spinenet_tf.data.image_folder import images_in
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
-from spinenet_tf.data.yolo_description import describe
-from spinenet_tf.data.yolo_labels import check_labels, find_labels, orphans
+from spinenet_tf.data.yolo_description import Description, describe
+from spinenet_tf.data.yolo_labels import check_labels, find_labels, label_files, orphans
 from spinenet_tf.data.yolo_rows import Keypoints, Row, meaning_of_six, read_row
 
 
@@ -47,9 +47,7 @@ def load_yolo(path: str | Path, split: str | None = None, problems: Problems | N
     """Read a YOLO data set, whose entries are not checked yet; raises as `read_yolo` does."""
     path, problems = Path(path), problems or Problems()
     told = describe(path, split, problems)
-    files = [*told.files, *(file for folder in told.folders for file in images_in(folder))]
-    if not files:
-        raise DataError(f"{path}: there are no images in {', '.join(map(str, told.folders)) or 'its lists'}")
+    files = _files(told, path, problems)
     images = list(_images(files, problems))
     rows = [_Object(image, *row) for image in images for row in _rows(image, told.keypoints, problems)]
     annotations = list(_entries(rows, problems))
@@ -73,6 +71,19 @@ def load_yolo(path: str | Path, split: str | None = None, problems: Problems | N
         find_image=lambda entry: entry["_file"],
         place=lambda noun, entry: entry.get("_at") or Place(path, f"{noun} {entry.get('name')}"),
     )
+
+
+def _files(told: Description, path: Path, problems: Problems) -> list[Path]:
+    """Return all images, and tell where none has labels."""
+    found = [(path, told.files), *((folder, images_in(folder)) for folder in told.folders)]
+    if not any(images for _, images in found):
+        raise DataError(f"{path}: there are no images in {', '.join(map(str, told.folders)) or 'its lists'}")
+    for place, images in found:
+        if images and not any(map(find_labels, images)):
+            looked = dict.fromkeys(str(file.parent) for image in images for file in label_files(image))
+            listed = " and ".join([*looked][:4]) + (f" and {len(looked) - 4} more" if len(looked) > 4 else "")
+            problems.warn(Place(place), f"no image has a label file, looked in {listed}")
+    return [image for _, images in found for image in images]
 
 
 def _images(files: list[Path], problems: Problems) -> Iterator[Entry]:
@@ -125,6 +136,7 @@ def _entries(objects: list[_Object], problems: Problems) -> Iterator[Entry]:
     for image, place, row in objects:
         if row.kind == "six" and six is None:
             continue
-        box = row.box(six or "box")
-        xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
-        yield {"image_id": image["id"], "category_id": row.label + 1, "bbox": xywh, "iscrowd": 0, "_at": place}
+        with problems.at(place):
+            box = row.box(six or "box")
+            xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
+            yield {"image_id": image["id"], "category_id": row.label + 1, "bbox": xywh, "iscrowd": 0, "_at": place}

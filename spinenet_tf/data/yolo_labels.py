@@ -22,9 +22,14 @@ def label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
+def label_files(image: Path) -> tuple[Path, ...]:
+    """Return where an image's labels are looked for: in the folder of labels, then beside it."""
+    return label_file(image), image.with_suffix(".txt")
+
+
 def find_labels(image: Path) -> Path | None:
-    """Return the label file of an image: in the folder of labels, or beside it; None if there is neither."""
-    return next((file for file in (label_file(image), image.with_suffix(".txt")) if file.is_file()), None)
+    """Return the label file of an image, None if there is none."""
+    return next((file for file in label_files(image) if file.is_file()), None)
 
 
 def check_labels(file: Path) -> None:
@@ -51,7 +56,7 @@ def has_labels(folder: Path) -> bool:
 
 def orphans(folders: Iterable[Path], images: Iterable[Path]) -> Iterator[Path]:
     """Yield the label files in or beside these folders of images which belong to none of the images."""
-    known = {file for image in images for file in (label_file(image), image.with_suffix(".txt"))}
+    known = {file for image in images for file in label_files(image)}
     for folder in folders:
         own = label_file(folder / "x.jpg").parent
         for place in dict.fromkeys((own, folder)):

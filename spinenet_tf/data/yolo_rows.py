@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 from spinenet_tf.data.dataset import DataError
 
 LAST_CLASS = 99_999  # without names there is one class for every number up to the largest
-PIXELS = 2.0  # and more: no coordinate that is relative to the image
+FAR = 2.0  # no coordinate relative to the image is so large, also of a box that reaches out of it
+LIKE = "pixels or percent, or like keypoints, which need 'kpt_shape' in data.yaml"
 
 Box = tuple[float, float, float, float]
 Six = Literal["box", "polygon"]  # what rows with six numbers are
@@ -30,13 +31,21 @@ class Row(NamedTuple):
     numbers: tuple[float, ...]  # a box's x, y, width, height; a polygon's left, top, right, bottom; all six
 
     def box(self, six: Six) -> Box:
-        """Return `(left, top, width, height)` relative to the image, with rows of six numbers read as told."""
+        """Return `(left, top, width, height)` relative to the image, with rows of six numbers read as told.
+
+        Raises:
+            DataError: the numbers cannot be relative to the image.
+        """
         kind = six if self.kind == "six" else self.kind
         if kind == "polygon":
-            left, top, right, bottom = _bounds(self.numbers) if self.kind == "six" else self.numbers
-            return left, top, right - left, bottom - top
-        x, y, width, height = self.numbers[:4]
-        return x - width / 2, y - height / 2, width, height
+            left, top, right, bottom = numbers = _bounds(self.numbers) if self.kind == "six" else self.numbers
+            box = left, top, right - left, bottom - top
+        else:
+            x, y, width, height = numbers = self.numbers[:4]
+            box = x - width / 2, y - height / 2, width, height
+        if any(FAR <= abs(number) < math.inf for number in numbers):
+            raise DataError(f"numbers are shares of the image, these look like {LIKE}. Received: {list(numbers)}")
+        return box
 
 
 def read_row(line: str, keypoints: Keypoints | None = None) -> Row:

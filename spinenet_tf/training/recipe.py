@@ -38,7 +38,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
     Raises:
         ConfigError: the model or the class names are not valid.
         DataError: an annotation file or an image to evaluate on is at fault, more of the images to train on than
-            `data.max_bad_images` are, or there is nothing to evaluate on.
+            `data.max_bad_images` are, or there is nothing to train or to evaluate on.
         RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
     Run(folder).check(resume=resume, overwrite=overwrite)
@@ -138,10 +138,11 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, D
 
     Of the training data, bad images are noted, of the others they are errors.
     """
-    from spinenet_tf.data.pipeline import check_images
+    from spinenet_tf.data.pipeline import check_images, check_trainable
 
     data = config.own_data()
     training, validation = data.read("train", bad), data.read("val")
+    check_trainable(training)
     check_classes(config, training.class_names, validation.class_names)
     if not any(example.trainable.any() for example in validation):
         raise DataError(f"{validation.name}: there are no objects to evaluate on.")

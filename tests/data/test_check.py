@@ -134,6 +134,38 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
     assert (told["entry"], told["refused"]) == ("category 20", True)
 
 
+def test_a_data_set_without_objects_is_refused_as_training_does(folder: Path) -> None:
+    crowd = [GOOD["annotations"][2]]
+    for objects, message in (
+        ([], "there are no objects to train on"),
+        (crowd, "there are no objects to train on"),
+        ([GOOD["annotations"][0] | {"bbox": [0.1, 0.2, 0.3, 0.4]}], "all boxes lie within the first pixel"),
+    ):
+        report = look(folder, GOOD | {"annotations": objects})
+        assert [(*problem.place, problem.refused) for problem in report.problems] == [(folder, "", True)]
+        assert report.problems[0].message.startswith(f"annotations: {message}")
+
+
+def test_labels_that_are_not_found_are_told_with_where_they_were_looked_for(yolo_folder: Path) -> None:
+    (yolo_folder / "labels").rename(yolo_folder / "annotations")
+    report = check(str(yolo_folder / "data.yaml"))
+    messages = [problem.message for problem in report.problems]
+    assert messages[0].startswith(f"no image has a label file, looked in {yolo_folder}/labels/train")
+    assert messages[1:] == ["yolo-train: there are no objects to train on"]
+
+
+def test_the_loss_of_most_boxes_is_a_problem_of_its_own(folder: Path) -> None:
+    outside = [GOOD["annotations"][0] | {"id": 10 + k, "bbox": [70, 1, 10, 10]} for k in range(4)]
+    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside})
+    expected = (
+        "dropped 4 boxes with no area inside their image: 4 of 7, so they may be in another unit, or of other images"
+    )
+    assert report.problems[4].message == expected
+    assert report.problems[4].place == (folder / "annotations.json", "")
+    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside[:3]})
+    assert len(report.problems) == 3, "half is not most"
+
+
 def test_headers_alone_do_not_show_a_truncated_image(folder: Path) -> None:
     path = folder / "images" / "4.png"
     Image.open(path).save(path, format="JPEG")  # of a PNG even the header is read to the end

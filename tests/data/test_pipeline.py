@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_every_epoch_shows_every_image_once_in_another_order(dataset: DetectionD
 
 
 def test_epochs_are_augmented_differently(dataset: DetectionDataset) -> None:
-    one = dataclasses.replace(dataset, examples=dataset.examples[:1])
+    one = dataclasses.replace(dataset, examples=dataset.examples[2:3])
     a, b = take(training_batches(one, SIZE, 1, seed=0), 2)
     assert not np.array_equal(a[0], b[0])
 
@@ -185,9 +186,10 @@ def test_evaluation_images_are_preprocess_and_cache_changes_nothing(dataset: Det
 
 
 def test_images_without_any_box_make_batches(dataset: DetectionDataset) -> None:
-    empty = dataclasses.replace(dataset, examples=dataset.examples[:2])  # no box, and one crowd
-    ((_, targets),) = take(training_batches(empty, SIZE, 2, 0, max_boxes=3), 1)
-    assert (targets["classes"] == -1).all()
+    few = dataclasses.replace(dataset, examples=dataset.examples[:3])  # no box, one crowd, and a box beside a crowd
+    ((_, targets),) = take(training_batches(few, SIZE, 3, 0, max_boxes=3, epochs=1), 1)
+    assert sorted((targets["classes"] >= 0).sum(axis=1)) == [0, 0, 1]
+    empty = dataclasses.replace(dataset, examples=dataset.examples[:2])
     ((_, targets),) = take(evaluation_batches(empty, SIZE, 2), 1)
     assert (targets["classes"] == -1).all()
 
@@ -237,3 +239,21 @@ def test_an_empty_data_set_is_refused() -> None:
     nothing = DetectionDataset("nothing", ("a",), (1,), ())
     with pytest.raises(DataError, match="nothing: the data set has no images"):
         evaluation_batches(nothing, SIZE, 1)
+
+
+def _only(dataset: DetectionDataset, change: Callable[[Example], Example]) -> DetectionDataset:
+    return dataclasses.replace(dataset, examples=tuple(map(change, dataset)))
+
+
+def test_what_no_detector_can_learn_from_is_refused(dataset: DetectionDataset) -> None:
+    crowds = _only(dataset, lambda example: dataclasses.replace(example, crowd=np.ones_like(example.crowd)))
+    shares = _only(dataset, lambda example: dataclasses.replace(example, boxes=example.boxes / 100))
+    bare = dataclasses.replace(dataset, examples=dataset.examples[:1])
+    for unfit, message in (
+        (crowds, "noise: there are no objects to train on"),
+        (bare, "noise: there are no objects to train on"),
+        (shares, "noise: all boxes lie within the first pixel of their images"),
+    ):
+        with pytest.raises(DataError, match=message):
+            training_batches(unfit, SIZE, 2, seed=0)
+        take(evaluation_batches(unfit, SIZE, 2), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,42 @@ def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     with pytest.raises(DataError, match="there are no images"):
         read_yolo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "like"),
+    [
+        ("1 64 48 20 30", "pixels"),
+        ("1 45.5 30 3.5 1.25", "percent"),
+        ("1 10 10 30 10 30 50 10 50", "pixels"),
+        (f"1 {BOX} 0.4 0.4 2 0.5 0.5 1", "kpt_shape"),
+        ("1 64 48 20 30 0.9 17", "pixels"),
+        ("1 0.5 0.5 -30 0.5", "pixels"),
+    ],
+)
+def test_numbers_far_from_shares_of_the_image_are_refused_with_a_hint(yolo_folder: Path, row: str, like: str) -> None:
+    """Such boxes lay outside of their images and were dropped, all of them, and training learned nothing."""
+    with pytest.raises(DataError, match=rf"000001\.txt: line 1: .*{like}.*Received: "):
+        _with_rows(yolo_folder, row)
+
+
+def test_boxes_that_reach_out_a_little_are_cut(yolo_folder: Path) -> None:
+    assert _with_rows(yolo_folder, "1 0.5 0.9 1.2 1.0") == [[0.4, 0.0, 1.0, 1.0]]
+
+
+def test_labels_in_another_folder_are_told_with_where_they_were_looked_for(yolo_folder: Path, caplog) -> None:
+    (yolo_folder / "labels").rename(yolo_folder / "annotations")
+    images = yolo_folder / "images" / "train"
+    expected = f"no image has a label file, looked in {yolo_folder}/labels/train and {images}"
+    assert not any(len(example.boxes) for example in read_yolo(yolo_folder / "data.yaml"))
+    assert [record.message for record in caplog.records] == [f"{images}: {expected}"]
+    load_yolo(yolo_folder / "data.yaml", problems=(problems := Problems(keep_going=True)))
+    assert [(*problem.place, problem.message) for problem in problems.found] == [(images, "", expected)]
+
+
+def test_every_folder_of_images_is_looked_at(yolo_folder: Path, caplog) -> None:
+    shutil.copytree(yolo_folder / "images" / "train", yolo_folder / "images" / "more")
+    path = yolo_folder / "data.yaml"
+    path.write_text(path.read_text().replace("train: images/train", "train: [images/train, images/more]"))
+    read_yolo(path)
+    assert [record.message.split(":")[0] for record in caplog.records] == [str(yolo_folder / "images" / "more")]

@@ -122,6 +122,24 @@ def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
     refuse(config, tmp_path / "run", DataError, "there are no objects to evaluate on")
 
 
+def test_there_must_be_something_to_train_on(tmp_path: Path, read, caplog) -> None:
+    """Labels in another folder than is looked in, or none that is not a crowd: training ran to its end."""
+    config = read()
+    config.data.train.read("train")
+    path = next(tmp_path.glob("data/digits1-train-*/annotations.json"))
+    content = json.loads(path.read_text())
+    for objects in ([], [entry | {"iscrowd": 1} for entry in content["annotations"]]):
+        path.write_text(json.dumps(content | {"annotations": objects}))
+        options = (f"annotations: {json.dumps(str(path))}", f"images: {json.dumps(str(path.parent / 'images'))}")
+        config = read(f"data.train={{{', '.join(options)}}}")
+        refuse(config, tmp_path / "run", DataError, "annotations: there are no objects to train on")
+    (path.parent / "data.yaml").write_text("train: images\nnames: [digit]\n")
+    config = read(f"data.train={{yolo: {json.dumps(str(path.parent / 'data.yaml'))}}}")
+    refuse(config, tmp_path / "run", DataError, "train: there are no objects to train on")
+    assert any("no image has a label file" in record.message for record in caplog.records)
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_stops_when_the_loss_is_not_finite_and_saves_nothing_of_it(tmp_path: Path, read) -> None:
     steps = ("optimizer.name=sgd", "optimizer.learning_rate=1e38", "optimizer.clip_global_norm=null")
     config = read(*steps, "optimizer.warmup_steps=0")
