@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,23 +15,31 @@ from PIL.ImageFile import ImageFile as OpenedImage
 
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep
+from spinenet_tf.data.orientation import TURNS, UPRIGHT, turned_size, upright_image
 
 MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
 STD = (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
 
-_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap height and width
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_ORIENTATION = 0x0112  # the EXIF tag
+_TELL_TURNS = (
+    b"Exif\0\0",
+    b"EXIF",
+    b"eXIf",
+    b"exif",
+    b"XMP ",
+    b"adobe.",
+)  # one of them is in a file that tells its turn
 _BYTES_PER_PIXEL = 16  # in a file that is no trick: the largest pixel, RGBA of 16 bits, has 8
+
+
+class Stored(NamedTuple):
+    """How an image lies in its file."""
+
+    height: int  # px, before it is turned
+    width: int
+    orientation: int  # by which it is turned, a key of `TURNS`
 
 
 def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -46,24 +55,35 @@ def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np
     with _opened(path, max_pixels) as image:
         try:
             _check_scans(image)
-            deep = is_deep(_head(image))  # before Pillow has read, and closed, the file
-            method = _UPRIGHT.get(_orientation(image))
+            deep = is_deep(_read_again(image, HEADER))  # before Pillow has read, and closed, the file
+            orientation = _orientation(image)
             image.load()
-            rgb = Image.fromarray(read_deep(_bytes(path), str(path))) if deep else _to_rgb(image)
-            return np.array(rgb if method is None else rgb.transpose(method))
+            return upright_image(read_deep(_bytes(path), str(path)) if deep else np.array(_to_rgb(image)), orientation)
         except Exception as error:  # Pillow's decoders raise a dozen unrelated types on corrupt data
             raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
 
 
 def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return `(height, width)` as `read_image` would give them, from the header alone; raises the same errors."""
+    return turned_size(*read_stored(path, max_pixels))
+
+
+def read_stored(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> Stored:
+    """Return size and orientation of the pixels as they are stored; raises as `read_size` does.
+
+    Of an orientation that cannot be read, `UPRIGHT` is returned.
+    """
     with _opened(path, max_pixels) as image:
         width, height = image.size
         try:
-            rotated = _orientation(image) >= 5
+            return Stored(height, width, _orientation(image))
         except Exception as error:  # as above
             raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
-    return (width, height) if rotated else (height, width)
+
+
+def may_be_turned(encoded: bytes) -> bool:
+    """Tell, without reading it as an image, whether an encoded image can have another orientation than `UPRIGHT`."""
+    return any(word in encoded for word in _TELL_TURNS)
 
 
 def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
@@ -99,9 +119,16 @@ def _source(path: str | Path | ImageFile, max_pixels: int) -> Path | io.BytesIO:
     return Path(path)
 
 
-def _orientation(image: Image.Image) -> int:
-    found = image.getexif().get(_ORIENTATION, 1)
-    return found if found in _UPRIGHT else 1
+def _orientation(image: OpenedImage) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        if not may_be_turned(_read_again(image)):  # Pillow would decode all pixels to look behind them
+            return UPRIGHT
+        image.load()
+    try:
+        found = image.getexif().get(_ORIENTATION, UPRIGHT)
+        return int(found) if found in TURNS else UPRIGHT
+    except Exception:  # of a dozen unrelated types, on damaged EXIF: the image itself may be sound
+        return UPRIGHT
 
 
 def _check_scans(image: OpenedImage) -> None:
@@ -109,23 +136,20 @@ def _check_scans(image: OpenedImage) -> None:
     if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
         raise ImageError("BMP with run lengths is not supported")
     if image.format == "JPEG" and "progressive" in image.info and image.fp:
-        position = image.fp.tell()
-        image.fp.seek(0)
-        scans = image.fp.read().count(b"\xff\xda")
-        image.fp.seek(position)
+        scans = _read_again(image).count(b"\xff\xda")
         if scans > MAX_SCANS:
             raise ImageError(f"it has {scans} scans, the limit is {MAX_SCANS}")
 
 
-def _head(image: OpenedImage) -> bytes:
-    """Return a file's first bytes; what Pillow reads next stays."""
+def _read_again(image: OpenedImage, size: int = -1) -> bytes:
+    """Return a file's first bytes, or all of them; what Pillow reads next stays."""
     if image.fp is None:
         return b""
     position = image.fp.tell()
     image.fp.seek(0)
-    head = image.fp.read(HEADER)
+    content = image.fp.read(size)
     image.fp.seek(position)
-    return head
+    return content
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,10 +11,11 @@ import numpy as np
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.images import read_size
+from spinenet_tf.data.images import read_stored
+from spinenet_tf.data.orientation import turned_size
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records
-from spinenet_tf.data.tfrecord import Features, encoded_image
+from spinenet_tf.data.tfrecord import Features, encoded_image, turned_entries
 
 
 def read_tfds(
@@ -101,12 +102,16 @@ def _records(builder: Any, split: str, place: Place, problems: Problems) -> Iter
 
 
 def _entries(record: Record, number: int, max_pixels: int) -> tuple[Entry, list[Entry]]:
-    """Return the entries of one image, `number` where it has no id of its own, and of its objects."""
+    """Return the entries of one image, `number` where it has no id of its own, and of its objects.
+
+    TFDS knows no EXIF: its boxes are relative to the pixels as they are stored.
+    """
     features = Features(record.content)
     encoded = encoded_image(features, "image")
     name = "".join(features.texts("image/filename")) or f"{number}.jpg"
     file = record.image(encoded, PurePath(name).name)
-    height, width = read_size(file, max_pixels)
+    stored = read_stored(file, max_pixels)
+    height, width = turned_size(*stored)
     key = features.ints("image/id")[0] if features.ints("image/id") else number
     image = {"id": key, "file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
     labels = features.ints("objects/label")
@@ -119,8 +124,8 @@ def _entries(record: Record, number: int, max_pixels: int) -> tuple[Entry, list[
         raise DataError(f"its features differ in length. Received: {len(labels)} labels, {boxes.size} box sides")
     objects = []
     for k, (label, box) in enumerate(zip(labels, boxes.reshape(-1, 4), strict=True)):
-        top, left, bottom, right = (box * [height, width, height, width]).tolist()
+        top, left, bottom, right = (box * [stored.height, stored.width, stored.height, stored.width]).tolist()
         entry = {"image_id": key, "category_id": label + 1, "bbox": [left, top, right - left, bottom - top]}
         entry |= {column: values[k] for column, values in columns.items() if values}
         objects.append(entry | {"_at": Place(record.file, f"{record.place.entry}, image {key}, object {k}")})
-    return image, objects
+    return image, turned_entries(objects, stored)

@@ -1,12 +1,14 @@
 """Read TFRecord files in TF Model Garden's schema, one `tf.train.Example` for each image.
 
-The schema keeps float32 coordinates relative to the image, and no annotation ids. So that COCO comes back as it was,
-a record written by `tfrecord_writer` also holds its COCO entries as JSON under `image/coco`.
+The schema keeps float32 coordinates relative to the stored pixels, whatever turn the EXIF data asks for, and no
+annotation ids. So that COCO comes back as it was, a record written by `tfrecord_writer` also holds its COCO entries as
+JSON under `image/coco`, of the upright image.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path, PurePath
 
@@ -15,8 +17,9 @@ import tensorflow as tf
 
 from spinenet_tf.data.annotations import Annotations, Entry, is_int64, plain, to_dataset
 from spinenet_tf.data.coco import read_json
-from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.images import read_size
+from spinenet_tf.data.dataset import DataError, DetectionDataset, ImageError, ImageFile
+from spinenet_tf.data.images import Stored, may_be_turned, read_stored
+from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records, shard_files
 
@@ -25,6 +28,10 @@ SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "
 LABEL, TEXT = "image/object/class/label", "image/object/class/text"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 COCO = "image/coco"
+
+_UPRIGHT = "boxes are read as those of the upright image; by the schema they are those of the stored pixels"
+
+logger = logging.getLogger(__name__)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")  # of 64 bits, or a little more
 
 
@@ -54,9 +61,12 @@ def load_tfrecord(
     objects: list[list[Entry]] = []
     for record in (record for file in files for record in records(file, problems)):
         with problems.at(record.place):
-            image, found = _entries(record, problems.max_pixels)
+            image, found = _entries(record, problems)
             images.append(image)
             objects.append(found)
+    upright = sum(image["_upright"] for image in images)
+    if upright and not problems.keep_going:
+        logger.warning("%s: %d of %d records: %s", path, upright, len(images), _UPRIGHT)
     annotations = _number(images, objects)
     beside = files[0].parent / CATEGORIES
     if categories is None and beside.is_file():
@@ -109,21 +119,67 @@ def encoded_image(features: Features, key: str) -> bytes:
     return values[0]
 
 
-def _entries(record: Record, max_pixels: int) -> tuple[Entry, list[Entry]]:
+def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
     """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
     features = Features(record.content)
     encoded = encoded_image(features, "image/encoded")
     name = "".join(features.texts("image/filename"))
     file = record.image(encoded, PurePath(name).name)
-    heights, widths = features.ints("image/height"), features.ints("image/width")
-    height, width = (*heights, *widths) if len(heights) == len(widths) == 1 else read_size(file, max_pixels)
-    image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
-    image["_source"] = "".join(features.texts("image/source_id"))
-    objects = _objects(features, height, width)
+    sizes = features.ints("image/height"), features.ints("image/width")
+    size = (*sizes[0], *sizes[1]) if len(sizes[0]) == len(sizes[1]) == 1 else None
+    stored = _stored(encoded, file, size, problems.max_pixels)
+    height, width = size or stored[:2]
     told_image, told_objects = _told(features)
+    objects = _objects(features, height, width)
+    turned = turned_entries(objects, Stored(height, width, stored.orientation))
+    upright = _is_upright(size, stored, told_objects, objects, turned)
+    if upright:
+        problems.note(record.place, _UPRIGHT)
+    else:
+        height, width = turned_size(height, width, stored.orientation)
+        objects = turned
+    image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
+    image |= {"_source": "".join(features.texts("image/source_id")), "_upright": upright}
     if _agree(told_objects, objects):
         objects = [told | {"_text": row["_text"]} for told, row in zip(told_objects, objects, strict=True)]
     return told_image | image, objects
+
+
+def _stored(encoded: bytes, file: ImageFile, size: tuple[int, int] | None, max_pixels: int) -> Stored:
+    """Return how the image lies in its record; one that is damaged, and whose `size` is told, is left for later."""
+    if size and not may_be_turned(encoded):
+        return Stored(*size, UPRIGHT)
+    try:
+        return read_stored(file, max_pixels)
+    except ImageError:
+        if size is None:
+            raise
+        return Stored(*size, UPRIGHT)
+
+
+def turned_entries(objects: list[Entry], stored: Stored) -> list[Entry]:
+    """Return objects whose boxes are in stored pixels with those in pixels of the upright image."""
+    if stored.orientation == UPRIGHT:
+        return objects
+    left, top, width, height = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4).T
+    boxes = upright_boxes(np.stack([top, left, top + height, left + width], axis=1), *stored)
+    rows = ([left, top, right - left, bottom - top] for top, left, bottom, right in boxes.tolist())
+    return [entry | {"bbox": box} for entry, box in zip(objects, rows, strict=True)]
+
+
+def _is_upright(
+    size: tuple[int, int] | None, stored: Stored, told: list[Entry], objects: list[Entry], turned: list[Entry]
+) -> bool:
+    """Tell whether a record's features are of the upright image, though another one is stored.
+
+    So were those that this package wrote before: there, `objects` as they are agree with what COCO told, and not when
+    they are `turned`. Elsewhere the size may tell.
+    """
+    if stored.orientation == UPRIGHT:
+        return False
+    if size and size != stored[:2]:
+        return size == turned_size(*stored)
+    return _agree(told, objects) and not _agree(told, turned)
 
 
 def _objects(features: Features, height: int, width: int) -> list[Entry]:

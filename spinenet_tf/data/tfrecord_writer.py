@@ -16,6 +16,8 @@ from PIL import Image
 
 from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.images import Stored, read_stored
+from spinenet_tf.data.orientation import stored_boxes
 from spinenet_tf.data.pipeline import check_images
 from spinenet_tf.data.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, SIDES, TEXT
 from spinenet_tf.writing import new_folder
@@ -30,7 +32,8 @@ _KINDS = {
 def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = iter) -> list[Path]:
     """Write a new folder of files `FOLDER-00000-of-00010.tfrecord` and of `categories.json`; return the files.
 
-    It appears complete or not at all. Images keep their order and their bytes. `track` wraps the list of
+    It appears complete or not at all. Images keep their order and their bytes; sizes and boxes are those of the pixels
+    as they are stored, which TensorFlow decodes without the turn that EXIF data ask for. `track` wraps the list of
     images, to show progress.
 
     Raises:
@@ -62,14 +65,15 @@ def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Ex
     for entry in read.annotations:
         objects[entry["image_id"]].append(entry)
     for image in images:
-        features = _of_image(image, read.find_image(image).read_bytes())
-        features |= _of_objects(objects[image["id"]], image["height"], image["width"], names)
+        stored = read_stored(file := read.find_image(image))
+        features = _of_image(image, stored, file.read_bytes())
+        features |= _of_objects(objects[image["id"]], stored, names)
         coco = {"image": plain(image), "annotations": [plain(entry) for entry in objects[image["id"]]]}
         features[COCO] = _KINDS[bytes]([json.dumps(coco).encode()])
         yield tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def _of_image(image: Entry, encoded: bytes) -> dict[str, tf.train.Feature]:
+def _of_image(image: Entry, stored: Stored, encoded: bytes) -> dict[str, tf.train.Feature]:
     with Image.open(io.BytesIO(encoded)) as opened:
         form = str(opened.format).lower()
     texts = {
@@ -80,13 +84,14 @@ def _of_image(image: Entry, encoded: bytes) -> dict[str, tf.train.Feature]:
     }
     features = {key: _KINDS[bytes]([text.encode()]) for key, text in texts.items()}
     features["image/encoded"] = _KINDS[bytes]([encoded])
-    return features | {f"image/{side}": _KINDS[int]([image[side]]) for side in ("height", "width")}
+    return features | {f"image/{side}": _KINDS[int]([getattr(stored, side)]) for side in ("height", "width")}
 
 
-def _of_objects(objects: list[Entry], height: int, width: int, names: dict[int, str]) -> dict[str, tf.train.Feature]:
-    """Return the schema's features of the objects; boxes as they are, also where they reach over the border."""
+def _of_objects(objects: list[Entry], stored: Stored, names: dict[int, str]) -> dict[str, tf.train.Feature]:
+    """Return the schema's features of the objects; boxes also where they reach over the border."""
     left, top, w, h = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4).T
-    sides = (top / height, left / width, (top + h) / height, (left + w) / width)
+    boxes = stored_boxes(np.stack([top, left, top + h, left + w], axis=1), *stored)
+    sides = (boxes / [stored.height, stored.width, stored.height, stored.width]).T
     features = {key: _KINDS[float](side) for key, side in zip(SIDES, sides, strict=True)}
     features[LABEL] = _KINDS[int]([entry["category_id"] for entry in objects])
     features[TEXT] = _KINDS[bytes]([names[entry["category_id"]].encode() for entry in objects])

@@ -1,0 +1,65 @@
+"""EXIF's orientation: how pixels as they are stored become the image as it is seen.
+
+TensorFlow's decoders give stored pixels, and so boxes of TF Model Garden's schema and of TFDS refer to these; viewers
+and this package show the image upright.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+UPRIGHT = 1
+
+
+class Turn(NamedTuple):
+    """What is done to stored pixels, in this order; undone in the other."""
+
+    rows: bool  # reverse their order: top and bottom change places
+    columns: bool
+    swap: bool  # make rows of columns, and so height of width
+
+
+TURNS = {
+    UPRIGHT: Turn(False, False, False),
+    2: Turn(False, True, False),
+    3: Turn(True, True, False),
+    4: Turn(True, False, False),
+    5: Turn(False, False, True),
+    6: Turn(True, False, True),
+    7: Turn(True, True, True),
+    8: Turn(False, True, True),
+}
+
+
+def upright_image(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Return the image `[H, W, 3]` as it is seen; stored pixels are `[h, w, 3]`."""
+    turn = TURNS[orientation]
+    seen = stored[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
+    return np.ascontiguousarray(seen.swapaxes(0, 1) if turn.swap else seen)
+
+
+def turned_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Return the upright image's height and width from the stored one's, or the other way round."""
+    return (width, height) if TURNS[orientation].swap else (height, width)
+
+
+def upright_boxes(stored: np.ndarray, height: int, width: int, orientation: int) -> np.ndarray:
+    """Return boxes `[N, 4]` yxyx in pixels of the upright image from those in stored pixels, `height` x `width`."""
+    turn = TURNS[orientation]
+    boxes = _mirrored(stored, height, width, turn)
+    return boxes[:, [1, 0, 3, 2]] if turn.swap else boxes
+
+
+def stored_boxes(upright: np.ndarray, height: int, width: int, orientation: int) -> np.ndarray:
+    """Return boxes `[N, 4]` yxyx in stored pixels, `height` x `width`, from those in pixels of the upright image."""
+    turn = TURNS[orientation]
+    return _mirrored(upright[:, [1, 0, 3, 2]] if turn.swap else upright, height, width, turn)
+
+
+def _mirrored(boxes: np.ndarray, height: int, width: int, turn: Turn) -> np.ndarray:
+    top, left, bottom, right = np.asarray(boxes, np.float64).reshape(-1, 4).T
+    top, bottom = (height - bottom, height - top) if turn.rows else (top, bottom)
+    left, right = (width - right, width - left) if turn.columns else (left, right)
+    return np.stack([top, left, bottom, right], axis=1)
