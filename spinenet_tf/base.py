@@ -6,22 +6,26 @@ import gc
 import inspect
 import io
 import json
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import h5py
 import keras
 
+from spinenet_tf.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.variables import named_alike
 from spinenet_tf.weights import (
     FINGERPRINT,
     SUFFIX,
     ArchitectureError,
+    DamagedWeightsError,
     Shapes,
     check_hash,
     differences,
+    have_equal_shapes,
     read_architecture,
     read_shapes,
     seal,
@@ -76,10 +80,11 @@ class SpineNetModel(keras.Model):
             with named_alike():
                 optimizer.build(self.trainable_variables)
 
-    def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
+    def save_weights(self, filepath, overwrite: bool = True, *, include_optimizer: bool = True) -> None:
         """Write a `.weights.h5` file with the architecture in it and sealed; it appears whole or not at all.
 
-        Keras would write the optimizer's state too, which makes the file two or three times as large.
+        As in Keras it holds the optimizer's state too, if the model is compiled, and then is two or three times as
+        large.
 
         Raises:
             ValueError: the name does not end in `.weights.h5`.
@@ -87,57 +92,90 @@ class SpineNetModel(keras.Model):
             WriteError: the disk is full or read only, or the user may not write here.
         """
         path = weights_path(filepath)
-        content = self._in_memory(**kwargs).getbuffer()
+        content = self._in_memory(include_optimizer=include_optimizer).getbuffer()
         with staged(path, overwrite=overwrite) as part, part.open("wb") as file:
             file.write(content)
             file.write(seal(content))
 
-    def load_weights(self, filepath, *, sha256: str | None = None, **kwargs) -> None:
+    def load_weights(self, filepath, *args, sha256: str | None = None, **kwargs) -> None:
         """Read a file that `save_weights` wrote for the same architecture; after an error the model is as it was.
 
         The file is compared with the hash `sha256`, where one is given, and with its own seal. It may hold nothing but
-        numbers of its own, in the shapes of this model: all of that is checked before any of them is read.
+        numbers of its own, in the shapes of this model: all of that is checked before any of them is read. A compiled
+        model gets back the state of its optimizer, if the file holds one; it warns if that is another optimizer's. The
+        other arguments are those of `keras.Model.load_weights`.
 
         Raises:
             FileNotFoundError: there is no such file.
             ArchitectureError: the file belongs to another architecture; the message lists the differences.
-            ValueError: the file is not a weights file of this package, or is damaged, or is not the one with that hash.
+            DamagedWeightsError: the file is not a weights file of this package, or is damaged.
+            ValueError: the file is not the one with that hash.
         """
         path = weights_path(filepath)
         if sha256 is not None:
             check_hash(path, sha256)
         found = differences(read_architecture(path), self.architecture())
-        shapes, reason = read_shapes(path), "other shapes"
-        if not found and self._has_shapes(shapes):
+        owner = read_owner(path)
+        shapes, state = split_state(read_shapes(path), owner)
+        restored, told = ([], "") if found else self._restorable(owner)
+        expected, reason = state_shapes(restored), "other shapes"
+        if not found and self._has_shapes(shapes) and (not restored or have_equal_shapes(state, expected)):
             try:
-                with self._kept_from_errors(), self._without_optimizer():
-                    super().load_weights(path, **kwargs)
-                return
+                with self._kept_from_errors(restored), self._stored()._without_optimizer():
+                    keras.Model.load_weights(self._stored(), path, *args, **kwargs)
+                    read_state(path, restored)
             except Exception as error:  # of Keras and HDF5, of any kind
                 reason = str(error)
+            else:
+                if told:
+                    warnings.warn(
+                        f"{path}: the weights were loaded, the optimizer's state was not: {told}", stacklevel=2
+                    )
+                return
             gc.collect()  # closes the file, which Keras leaves open, inside a cycle of references
-        table = shape_table(shapes, read_shapes(self._in_memory()))
+        theirs, ours = shapes | (state if restored else {}), read_shapes(self._in_memory()) | expected
+        table = shape_table(theirs, ours)
         if found:
             raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found, *table]))
-        raise ValueError("\n  ".join([f"{path} is damaged, nothing was loaded: {reason}", *table]))
+        raise DamagedWeightsError("\n  ".join([f"{path} is damaged, nothing was loaded: {reason}", *table]))
 
-    def _in_memory(self, **kwargs) -> io.BytesIO:
+    def _stored(self) -> SpineNetModel:
+        """Return the model whose weights a file holds."""
+        return self
+
+    def _training_variables(self) -> list[keras.Variable]:
+        """Return what a compiled model's training depends on beside the weights that a file holds."""
+        return list(self.optimizer.variables)
+
+    def _in_memory(self, *, include_optimizer: bool = False) -> io.BytesIO:
         """Return the file's content; HDF5 itself does not survive a disk that is full."""
-        file = _NamedMemory()
-        with self._without_optimizer():
-            super().save_weights(file, **kwargs)
+        file, stored = _NamedMemory(), self._stored()
+        with stored._without_optimizer():
+            keras.Model.save_weights(stored, file)
         with h5py.File(file, "a") as opened:
             opened.attrs[FINGERPRINT] = json.dumps(self.architecture())
+            if include_optimizer and self.compiled and self.optimizer is not None:
+                write_state(opened, self.optimizer, self._training_variables())
         return file
+
+    def _restorable(self, owner: str | None) -> tuple[list[keras.Variable], str]:
+        """Return what gets its values from a file that holds the state of `owner`; or nothing, and why, if it is."""
+        if owner is None or not self.compiled or self.optimizer is None:
+            return [], ""
+        self.build_optimizer()
+        variables = self._training_variables()
+        ours = describe(self.optimizer, variables)
+        return (variables, "") if owner == ours else ([], f"it is that of {owner!r} and not of {ours!r}.")
 
     def _has_shapes(self, shapes: Shapes) -> bool:
         """Tell, at no cost, whether a file can be of this model: it has as many weights of each shape."""
-        return Counter(stored.shape for stored in shapes.values()) == Counter(tuple(w.shape) for w in self.weights)
+        ours = Counter(tuple(weight.shape) for weight in self._stored().weights)
+        return Counter(stored.shape for stored in shapes.values()) == ours
 
     @contextmanager
-    def _kept_from_errors(self) -> Iterator[None]:
+    def _kept_from_errors(self, more: Sequence[keras.Variable]) -> Iterator[None]:
         """Give all variables their values back if the block fails: Keras has overwritten the early layers by then."""
-        variables = [*self.variables, *self.metrics_variables]
+        variables = [*self.variables, *self._stored().variables, *self.metrics_variables, *more]
         before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         try:
             yield

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.normalization import BatchNorm
 from spinenet_tf.resample import NearestUpsample
 from spinenet_tf.retinanet import RetinaNet
@@ -29,9 +30,9 @@ class QuantizationAware(RetinaNet):
     """A detector as its int8 file computes: kernels and activations rounded to 8 bits, BN as the affine map it ends as.
 
     It shares the layers of the `detector` that it is made of: training one trains the other. Gradients pass through the
-    rounding, inside its range. Its weights files are the detector's. BN keeps the statistics that it has, so start from
-    trained weights. The ranges of activations are moving averages over the batches of `fit`: nothing can be predicted
-    before.
+    rounding, inside its range. Its weights files are the detector's, and hold the ranges with the optimizer's state. BN
+    keeps the statistics that it has, so start from trained weights. The ranges of activations are moving averages over
+    the batches of `fit`: nothing can be predicted before.
     """
 
     def __init__(self, detector: RetinaNet):
@@ -64,13 +65,13 @@ class QuantizationAware(RetinaNet):
     def architecture(self) -> dict[str, Any]:
         return self.detector.architecture()
 
-    def save_weights(self, filepath, overwrite: bool = True, **kwargs) -> None:
-        """Write the detector's weights, without the ranges: see `SpineNetModel.save_weights`."""
-        self.detector.save_weights(filepath, overwrite=overwrite, **kwargs)
+    def _stored(self) -> SpineNetModel:
+        return self.detector
 
-    def load_weights(self, filepath, **kwargs) -> None:
-        """Read the detector's weights: see `SpineNetModel.load_weights`."""
-        self.detector.load_weights(filepath, **kwargs)
+    def _training_variables(self) -> list[keras.Variable]:
+        """Return the optimizer's variables and the ranges."""
+        weights = {id(variable) for variable in self.detector.variables}
+        return super()._training_variables() + [one for one in self.variables if id(one) not in weights]
 
 
 class Rounded(keras.layers.Layer):

@@ -39,6 +39,10 @@ class ArchitectureError(ValueError):
     """Weights that belong to another architecture than the model's."""
 
 
+class DamagedWeightsError(OSError, ValueError):
+    """A file that is not what was written. After an OSError Keras's BackupAndRestore takes the file before it."""
+
+
 def weights_path(filepath: str | os.PathLike) -> Path:
     """Return the path of a weights file.
 
@@ -75,11 +79,12 @@ def _check_seal(path: Path) -> None:
         file.seek(start)
         found = file.read()
         if not found.startswith(_SEAL):
-            raise ValueError(
+            raise DamagedWeightsError(
                 f"{path} has no seal: it is cut, or was not written by save_weights of a spinenet_tf model."
             )
         if found[len(_SEAL) : -1] != _digest_until(file, start):
-            raise ValueError(f"{path} is damaged, nothing was loaded: its bytes are not those that were written.")
+            reason = "its bytes are not those that were written"
+            raise DamagedWeightsError(f"{path} is damaged, nothing was loaded: {reason}.")
 
 
 def _digest_until(file: io.BufferedReader, end: int) -> bytes:
@@ -96,7 +101,7 @@ def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a weights file of this package, or is damaged.
+        DamagedWeightsError: the file is not a weights file of this package, or is damaged.
     """
     path = Path(filepath)
     if not path.is_file():
@@ -106,16 +111,17 @@ def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
         with h5py.File(path, "r") as file:
             text = file.attrs.get(FINGERPRINT)
     except Exception as error:  # whatever HDF5 finds: OSError, RuntimeError, KeyError, UnicodeDecodeError, ...
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+        raise DamagedWeightsError(f"{path} is not a readable HDF5 file: {error}") from error
     if text is None:
-        raise ValueError(f"{path} carries no architecture: it was not written by save_weights of a spinenet_tf model.")
+        reason = "it was not written by save_weights of a spinenet_tf model"
+        raise DamagedWeightsError(f"{path} carries no architecture: {reason}.")
     try:
         architecture = json.loads(text)
         _flatten(architecture)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} carries a damaged architecture: {error}") from error
+        raise DamagedWeightsError(f"{path} carries a damaged architecture: {error}") from error
     if not isinstance(architecture, dict):
-        raise ValueError(f"{path} carries a damaged architecture. Received: {type(architecture).__name__}")
+        raise DamagedWeightsError(f"{path} carries a damaged architecture. Received: {type(architecture).__name__}")
     return architecture
 
 
@@ -123,14 +129,14 @@ def read_shapes(source: str | os.PathLike | io.BytesIO) -> Shapes:
     """Return the shape of every weight by its path in an HDF5 file, reading none of them.
 
     Raises:
-        ValueError: the file is damaged, or holds what is none of its own numbers: links, references, parts that lie in
-            other files or are computed from them, and compression by a plug-in.
+        DamagedWeightsError: the file is damaged, or holds what is none of its own numbers: links, references, parts
+            that lie in other files or are computed from them, and compression by a plug-in.
     """
     try:
         with h5py.File(source, "r") as file:
             return dict(_walk(file, "", set()))
     except Exception as error:  # as in `read_architecture`
-        raise ValueError(f"{source} is damaged, nothing was loaded: {error}") from error
+        raise DamagedWeightsError(f"{source} is damaged, nothing was loaded: {error}") from error
 
 
 def _walk(group: h5py.Group, path: str, seen: set[Any]) -> Iterator[tuple[str, Stored]]:
@@ -159,6 +165,11 @@ def _check_dataset(item: Any, place: str) -> None:
     plist = item.id.get_create_plist()
     if any(plist.get_filter(index)[0] not in _OWN_FILTERS for index in range(plist.get_nfilters())):
         raise ValueError(f"{place} is compressed by a plug-in, which is not run")
+
+
+def have_equal_shapes(theirs: Shapes, ours: Shapes) -> bool:
+    """Tell whether two hold the same weights in the same places."""
+    return {path: stored.shape for path, stored in theirs.items()} == {path: own.shape for path, own in ours.items()}
 
 
 def shape_table(theirs: Shapes, ours: Shapes) -> list[str]:

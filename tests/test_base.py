@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import backbone, detector
+from spinenet_tf.base import SpineNetModel
 from spinenet_tf.weights import ArchitectureError, read_architecture, seal
 
 
@@ -139,3 +140,91 @@ def test_an_existing_file_is_kept_unless_it_may_be_replaced(fresh, tmp_path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         fresh.save_weights(path, overwrite=False)
     assert path.read_bytes() == content
+
+
+def of_two_layers(optimizer: str | keras.Optimizer | None) -> SpineNetModel:
+    keras.utils.set_random_seed(1)
+    x = keras.Input((4,))
+    model = TwoLayers(x, keras.layers.Dense(2, name="second")(keras.layers.Dense(4, name="first")(x)))
+    if optimizer is not None:
+        model.compile(optimizer, "mse", run_eagerly=True)
+    return model
+
+
+class TwoLayers(SpineNetModel):
+    def architecture(self):
+        return {"model": "two layers"}
+
+    def trained(self) -> TwoLayers:
+        self.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+        return self
+
+
+def state(model) -> list[np.ndarray]:
+    return [np.array(variable.value) for variable in model.optimizer.variables]
+
+
+def test_a_compiled_model_saves_and_restores_its_optimizer(tmp_path):
+    model, path = of_two_layers("adam").trained(), tmp_path / "two.weights.h5"
+    model.save_weights(path)
+    other = of_two_layers("adam")
+    other.load_weights(path)
+    assert [value.shape for value in state(other)] == [(), (), (4, 4), (4, 4), (4,), (4,), (4, 2), (4, 2), (2,), (2,)]
+    assert all(map(np.array_equal, state(other), state(model)))
+    assert int(other.optimizer.iterations) == 1
+    uncompiled = of_two_layers(None)
+    uncompiled.load_weights(path)
+    assert _unchanged(uncompiled, model.get_weights())
+
+
+def test_a_file_without_an_optimizer_loads_and_leaves_the_models_own(tmp_path):
+    path = tmp_path / "two.weights.h5"
+    of_two_layers("adam").trained().save_weights(path, include_optimizer=False)
+    with h5py.File(path) as file:
+        assert "optimizer" not in file
+    model = of_two_layers("adam").trained()
+    before = state(model)
+    model.load_weights(path)
+    assert all(map(np.array_equal, state(model), before))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["lion", keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.RMSprop(momentum=0.9), "adam"],
+    ids=["of as many variables", "of another step", "of the same shapes", "of other layers"],
+)
+def test_the_state_of_another_optimizer_is_left_out_and_told(tmp_path, other):
+    path = tmp_path / "two.weights.h5"
+    saved = of_two_layers(keras.optimizers.SGD(0.1, momentum=0.5) if other == "lion" else "adam")
+    if other == "adam":
+        saved.get_layer("first").trainable = False
+    saved.trained().save_weights(path)
+    model = of_two_layers(other).trained()
+    before = state(model)
+    with pytest.warns(UserWarning, match=r"two.weights.h5: the weights were loaded, the optimizer's state was not"):
+        model.load_weights(path)
+    assert all(map(np.array_equal, state(model), before))
+    assert _unchanged(model, saved.get_weights())
+
+
+def test_the_same_optimizer_with_another_rate_goes_on(tmp_path):
+    path = tmp_path / "two.weights.h5"
+    of_two_layers(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 9), 0.9)).trained().save_weights(
+        path
+    )
+    model = of_two_layers(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.2, 5), 0.8))
+    model.load_weights(path)
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_pure_bfloat16_comes_back(tmp_path):
+    path = tmp_path / "two.weights.h5"
+    with_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        model, other = of_two_layers("adam").trained(), of_two_layers("adam")
+    finally:
+        keras.config.set_dtype_policy(with_policy)
+    model.save_weights(path)
+    other.load_weights(path)
+    assert all(map(np.array_equal, state(other), state(model)))

@@ -113,3 +113,37 @@ def test_a_fine_tuning_for_integers_goes_the_same_way(tiny_spec, on_jax, images,
 
 def flat(model) -> np.ndarray:
     return np.concatenate([np.ravel(weight.value) for weight in model.trainable_weights])
+
+
+RESUME = """
+import sys
+import keras, numpy as np
+from spinenet_tf.base import SpineNetModel
+
+class Small(SpineNetModel):
+    def architecture(self):
+        return {"model": "small"}
+
+def trained(epochs, *callbacks):
+    keras.utils.set_random_seed(1)
+    x = keras.Input((4,))
+    model = Small(x, keras.layers.Dense(2, name="last")(keras.layers.Dense(8, name="first")(x)))
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 4), momentum=0.9), "mse")
+    model.fit(np.eye(4), np.ones((4, 2)), epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks))
+    return model
+
+assert keras.backend.backend() == "jax"
+whole, backup = trained(4), keras.callbacks.BackupAndRestore(sys.argv[1], delete_checkpoint=False)
+trained(2, backup)
+resumed = trained(4, backup)
+assert int(resumed.optimizer.iterations) == 4
+for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+"""
+
+
+def test_a_backup_is_gone_on_from(tmp_path):
+    jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-W", "error::UserWarning", "-c", RESUME, str(tmp_path / "backup")]
+    result = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]

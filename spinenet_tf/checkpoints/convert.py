@@ -87,7 +87,7 @@ def convert_weights(
         raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
     model = classifier(name, source.num_classes(), **options) if as_classifier else backbone(name, **options)
     source.load(model, ignore=ignore)
-    model.save_weights(path, overwrite=overwrite)
+    model.save_weights(path, overwrite=overwrite, include_optimizer=False)
     return model
 
 

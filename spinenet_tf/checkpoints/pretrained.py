@@ -128,7 +128,7 @@ def _load_coco(model: Network, name: str) -> None:
 def _keep(model: Network, stem: str) -> None:
     """Write the converted weights under the hash of their content, so that a damaged file is never taken for them."""
     with staged(cache_folder() / f"{stem}{SUFFIX}") as part:
-        model.save_weights(part)
+        model.save_weights(part, include_optimizer=False)
         part.rename(part.with_name(f"{stem}-{_digest(part)}{SUFFIX}"))
 
 

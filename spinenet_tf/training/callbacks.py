@@ -142,7 +142,18 @@ class SaveBest(keras.callbacks.Callback):
         value = (logs or {}).get(self.monitor)
         if value is not None and value > self.best:
             self.best = value
-            self.model.save_weights(self.path)
+            self.model.save_weights(self.path, include_optimizer=False)
+
+
+class SaveLast(keras.callbacks.Callback):
+    """Save the weights after each epoch."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.save_weights(self.path, include_optimizer=False)
 
 
 class EarlyStopping(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ import keras
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.training.averages import WeightAverages
-from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, JsonLog, SaveBest, SaveState
+from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, JsonLog, SaveBest, SaveLast, SaveState
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.preemption import Preempted, Preemption
@@ -55,7 +55,7 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
         run.create(config, overwrite=overwrite)
     early = EarlyStopping(course.monitor, config.early_stopping, run.read_log())
     best = SaveBest(run.weights_path, run.read_log(), course.monitor)
-    last = keras.callbacks.ModelCheckpoint(run.last_weights_path, save_weights_only=True)
+    last = SaveLast(run.last_weights_path)
     with_averages = averages.in_model if averages else nullcontext
     measured = AtEpochEnd([*course.measures, best, last], config.epochs, with_averages, preemption.interrupting)
     board = keras.callbacks.TensorBoard(run.events_folder, write_graph=False)

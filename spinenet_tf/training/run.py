@@ -61,7 +61,7 @@ class Run:
             folder.mkdir()
             (folder / self.config_path.name).write_text(config.to_yaml(), encoding="utf-8")
             if model is not None:
-                model.save_weights(folder / self.weights_path.name)
+                model.save_weights(folder / self.weights_path.name, include_optimizer=False)
 
     def check_config(self, config: TrainConfig) -> None:
         """Tell whether a training with `config` may go on here.

@@ -19,7 +19,7 @@ from spinenet_tf import weights
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.finetuning import load_what_fits
-from spinenet_tf.weights import ArchitectureError
+from spinenet_tf.weights import ArchitectureError, DamagedWeightsError
 
 DAMAGED, EDITED = 200, 40  # files
 HOSTILE = "Weights: links, parts of other files, plug-ins, other types and shapes are refused before reading"
@@ -97,12 +97,17 @@ def first(file: h5py.File) -> h5py.Group:
     return file["layers/dense/vars"]
 
 
-def replaced(make: Callable[[h5py.Group], None]) -> Callable[[h5py.File], None]:
+def replaced(make: Callable[[h5py.Group], None], place: str = "layers/dense/vars") -> Callable[[h5py.File], None]:
     def edit(file: h5py.File) -> None:
-        del first(file)["0"]
-        make(first(file))
+        del file[place]["0"]
+        make(file[place])
 
     return edit
+
+
+def state(make: Callable[[h5py.Group], None]) -> Callable[[h5py.File], None]:
+    """Replace the first array of the optimizer."""
+    return replaced(make, "optimizer/vars")
 
 
 def with_external_storage(group: h5py.Group) -> None:
@@ -128,6 +133,10 @@ def a_link(link: Any) -> Callable[[h5py.Group], None]:
 
 def data(*arguments: Any, **options: Any) -> Callable[[h5py.Group], None]:
     return lambda group: group.create_dataset("0", *arguments, **options)
+
+
+def owned_by(value: Any) -> Callable[[h5py.File], None]:
+    return lambda file: file.attrs.__setitem__("spinenet_tf_optimizer", value)
 
 
 MODELS = r"\| \(4, 8\)"
@@ -165,6 +174,14 @@ FILES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     ),
     "renamed layer": (lambda file: file.move("layers/dense", "layers/lambda"), r"first/0 +\| absent +" + MODELS),
     "no numbers": (lambda file: file.__delitem__("layers"), r"first/0 +\| absent +" + MODELS),
+    "optimizer: a link": (state(a_link(h5py.SoftLink("/optimizer/vars/1"))), "optimizer/vars/0 is a link"),
+    "optimizer: outside": (state(with_external_storage), "optimizer/vars/0 lies in another file"),
+    "optimizer: text": (state(data(data="text")), "is not an array of numbers"),
+    "optimizer: missing": (state(lambda group: None), r"iteration +\| absent +\| \(\)"),
+    "optimizer: huge": (state(data((1 << 40, 1 << 10), "f4", chunks=(1, 8))), r"\(1099511627776, 1024\) \| \(\)"),
+    "optimizer: more": (lambda file: file.create_dataset("optimizer/vars/99", data=[1.0]), r"\(1,\) +\| absent"),
+    "optimizer: none": (lambda file: file.__delitem__("optimizer"), r"iteration +\| absent +\| \(\)"),
+    "optimizer: not said whose": (owned_by(3), "spinenet_tf_optimizer is no text"),
 }
 ARCHITECTURES = {
     "list": "[]",
@@ -234,6 +251,14 @@ def test_an_architecture_that_is_none_is_refused(model, saved, tmp_path: Path, k
     promise(HOSTILE, cases=1)
 
 
+def test_a_damaged_file_is_an_error_of_the_disk_for_which_keras_takes_the_file_before(model, tmp_path: Path) -> None:
+    (tmp_path / "cut.weights.h5").write_bytes(b"cut")
+    with pytest.raises(DamagedWeightsError) as error:
+        model.load_weights(tmp_path / "cut.weights.h5")
+    assert isinstance(error.value, OSError)
+    assert isinstance(error.value, ValueError)
+
+
 def test_an_architecture_that_cannot_be_built_is_a_mistake_in_the_config(model, saved, tmp_path: Path) -> None:
     path = edited(saved, tmp_path / "hostile.weights.h5", lambda file: None)
     with pytest.raises(ConfigError, match=r"weights: .* describes no model that can be built"):
@@ -269,8 +294,12 @@ def test_a_sealed_file_is_still_keras_own(model, saved: bytes, tmp_path: Path) -
     path = tmp_path / "small.weights.h5"
     path.write_bytes(saved)
     plain = keras.Model(model.inputs, model.outputs)
+    plain.compile(keras.optimizers.Adam(), "mse")
+    plain.optimizer.build(plain.trainable_variables)
     plain.load_weights(path)
     model.load_weights(path)
+    for theirs, ours in zip(plain.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(theirs.value, ours.value)
     with h5py.File(path) as file:
         assert json.loads(file.attrs[weights.FINGERPRINT])["model"] == "small"
         np.testing.assert_array_equal(file["layers/dense/vars/0"], model.get_layer("first").kernel)

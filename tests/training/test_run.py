@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import pytest
 
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
@@ -131,3 +132,10 @@ def test_a_detector_needs_class_names_and_valid_overrides(config: TrainConfig) -
     wrong = config.model.model_copy(update={"overrides": {"activatoin": "relu"}})
     with pytest.raises(ConfigError, match=r"model: Unknown override 'activatoin'. Did you mean 'activation'"):
         build_detector(config.model_copy(update={"model": wrong}))
+
+
+def test_best_and_last_weights_are_weights_alone(tiny_run: Path) -> None:
+    run = Run(tiny_run)
+    for path in (run.weights_path, run.last_weights_path):
+        with h5py.File(path) as file:
+            assert "optimizer" not in file

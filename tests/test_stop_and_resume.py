@@ -1,9 +1,11 @@
-"""A `.keras` file brings back the training too: what Keras loads evaluates alike, and goes on as if never stopped."""
+"""A training that is stopped and resumed by Keras's own means goes on as if it had never stopped."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -42,27 +44,69 @@ def data(kind: str) -> tuple:
     return images, {"boxes": boxes, "classes": np.array([[0], [2], [1], [-1]], "int32")}
 
 
-def train(model: keras.Model, kind: str, first: int, last: int) -> list[float]:
+def train(model: keras.Model, kind: str, first: int, last: int, *callbacks) -> list[float]:
     """Train from one epoch to another; return the loss of each."""
-    options = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0, "callbacks": list(callbacks)}
     return model.fit(*data(kind), initial_epoch=first, epochs=last, **options).history["loss"]
 
 
-@pytest.mark.parametrize("kind", ["detector", "classifier", "quantization-aware"])
-def test_what_keras_loads_evaluates_alike_and_goes_on_as_if_never_stopped(tmp_path, kind: str) -> None:
-    whole = compiled(kind)
-    expected = train(whole, kind, 0, 4)
+@cache
+def never_stopped(kind: str) -> tuple[list[float], list[np.ndarray]]:
+    """Return the losses of four epochs, and all weights after them."""
     model = compiled(kind)
-    first = train(model, kind, 0, 2)
+    return train(model, kind, 0, 4), model.get_weights()
+
+
+def check(model: keras.Model, kind: str, losses: list[float]) -> None:
+    """Compare the losses until the fourth epoch and the weights after it with those of a training in one go."""
+    expected, weights = never_stopped(kind)
+    np.testing.assert_allclose(losses, expected[-len(losses) :], rtol=1e-6)
+    assert int(model.optimizer.iterations) == 4
+    for ours, theirs in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["detector", "classifier", "quantization-aware"])
+def test_a_keras_file_evaluates_alike_and_goes_on(tmp_path: Path, kind: str) -> None:
+    model = compiled(kind)
+    train(model, kind, 0, 2)
     model.save(tmp_path / "stopped.keras")
     loaded = keras.saving.load_model(tmp_path / "stopped.keras")
     assert type(loaded) is type(model)
     measured = [one.evaluate(*data(kind), verbose=0, return_dict=True) for one in (model, loaded)]
     assert measured[0] == measured[1]
-    assert int(loaded.optimizer.iterations) == 2
-    np.testing.assert_allclose(first + train(loaded, kind, 2, 4), expected, rtol=1e-6)
-    for ours, theirs in zip(loaded.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    check(loaded, kind, train(loaded, kind, 2, 4))
+
+
+@pytest.mark.parametrize("kind", ["detector", "quantization-aware"])
+def test_a_backup_is_gone_on_from(tmp_path: Path, kind: str) -> None:
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    train(compiled(kind), kind, 0, 2, backup)
+    model = compiled(kind)
+    losses = train(model, kind, 0, 4, backup)
+    assert len(losses) == 2
+    check(model, kind, losses)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "quantization-aware"])
+def test_a_checkpoint_that_was_loaded_is_gone_on_from(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "{epoch}.weights.h5"
+    train(compiled(kind), kind, 0, 2, keras.callbacks.ModelCheckpoint(path, save_weights_only=True))
+    model = compiled(kind)
+    model.load_weights(tmp_path / "2.weights.h5")
+    check(model, kind, train(model, kind, 2, 4))
+
+
+def test_keras_falls_back_to_the_backup_before_a_damaged_one(tmp_path: Path) -> None:
+    folder = tmp_path / "backup"
+    options = {"double_checkpoint": True, "delete_checkpoint": False}
+    train(compiled("detector"), "detector", 0, 2, keras.callbacks.BackupAndRestore(folder, **options))
+    latest = folder / "latest.weights.h5"
+    latest.write_bytes(latest.read_bytes()[:-1000])
+    model = compiled("detector")
+    losses = train(model, "detector", 0, 4, keras.callbacks.BackupAndRestore(folder, **options))
+    assert len(losses) == 3
+    check(model, "detector", losses)
 
 
 FRESH = """
