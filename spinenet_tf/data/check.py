@@ -67,8 +67,8 @@ def check(
     size = image_size or (row.image_size, row.image_size)
     if form_of(source) == "image_folder":
         problems = Problems(keep_going=True)
-        dataset = replace(read_image_folder(source, problems), max_pixels=max_pixels)
-        return _check_folder(dataset, problems, decode, track)
+        classes = replace(read_image_folder(source, problems), max_pixels=max_pixels)
+        return _check_folder(classes, problems, decode, track)
     problems = Problems(keep_going=True, max_pixels=max_pixels)
     dataset = to_dataset(load(source, images, split, problems), problems)
     _check_images(dataset, problems, decode, track)

@@ -63,7 +63,7 @@ def load_yolo(path: str | Path, split: str | None = None, problems: Problems | N
     for labels in orphans(told.folders, files) if problems.keep_going else ():
         problems.note(Place(labels), "there is no image of these labels")
     return Annotations(
-        name="-".join(filter(None, (path.name, split))) if path.is_dir() else f"{path.parent.name}-{split or 'train'}",
+        name="-".join(filter(None, (path.name if path.is_dir() else path.parent.name, told.split))),
         source=path,
         images=images,
         annotations=[entry for entry in annotations if entry["category_id"] - 1 in names],

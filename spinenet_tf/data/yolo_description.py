@@ -30,6 +30,7 @@ class Description:
     files: list[Path] = field(default_factory=list)  # images that lists name
     names: dict[int, str] = field(default_factory=dict)  # of classes; empty if nothing tells them
     keypoints: Keypoints | None = None
+    split: str | None = None  # None if all of a folder is read
 
 
 def describe(path: Path, split: str | None, problems: Problems) -> Description:
@@ -69,8 +70,8 @@ def _of_folder(folder: Path, split: str | None, problems: Problems) -> Descripti
         raise DataError(f"{folder}: there is neither images/{split} nor {split}. Received: split={split!r}")
     if described is not None and described.suffix == ".yaml":
         content = _yaml(described)
-        return Description([part], names=_names(described, content), keypoints=_keypoints(described, content))
-    return Description([part], names=_listed_names(folder, part))
+        return Description([part], [], _names(described, content), _keypoints(described, content), split)
+    return Description([part], names=_listed_names(folder, part), split=split)
 
 
 def _parts(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
@@ -101,6 +102,7 @@ def _of_yaml(path: Path, split: str, problems: Problems) -> Description:
         [file for part in parts if not part.is_dir() for file in read_list(part, root, problems)],
         _names(path, content),
         _keypoints(path, content),
+        split,
     )
 
 
@@ -183,13 +185,13 @@ def _keypoints(path: Path, content: Entry) -> Keypoints | None:
     is_shape = isinstance(shape, list) and len(shape) == 2 and all(map(_is_number, shape))
     if not is_shape or int(shape[0]) < 1 or shape[1] not in ("2", "3"):
         raise DataError(f"{path}: 'kpt_shape' is [points, 2 or 3]. Received: {shape!r:.200}")
-    return Keypoints(*map(int, shape))
+    return Keypoints(int(shape[0]), int(shape[1]))
 
 
 def _of_data(path: Path, split: str, problems: Problems) -> Description:
     """Read an `obj.data`: lines `key = value`, whose files lie in its folder."""
     pairs = (line.partition("=") for line in read_lines(path) if line and not line.startswith("#"))
-    content = {key.strip(): value.strip() for key, _, value in pairs}
+    content = {key.strip().lower(): value.strip() for key, _, value in pairs}
     key = next((name for name in _same(split) if content.get(name)), None)
     if key is None:
         raise DataError(f"{path}: it names no list {split!r} of images. Received: {', '.join(content)[:200]!r}")
@@ -197,7 +199,7 @@ def _of_data(path: Path, split: str, problems: Problems) -> Description:
     listing = _find(path, root, content[key])
     named = content.get("names")
     names = dict(enumerate(read_lines(_find(path, root, named)))) if named else _listed_names(path.parent, path.parent)
-    return Description(files=read_list(listing, root, problems), names=names)
+    return Description(files=read_list(listing, root, problems), names=names, split=split)
 
 
 def _find(told_by: Path, root: Path, name: object) -> Path:

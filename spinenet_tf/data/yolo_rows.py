@@ -20,7 +20,7 @@ class Keypoints(NamedTuple):
     """The shape of pose labels: so many points of two coordinates, or of these and a visibility."""
 
     points: int
-    dimensions: Literal[2, 3]
+    dimensions: int
 
 
 class Row(NamedTuple):

@@ -228,6 +228,15 @@ def test_a_split_of_a_folder_is_the_folder_of_that_name(root: Path) -> None:
         YoloSource(yolo=root).read("val")
 
 
+def test_the_name_tells_which_split_was_read(root: Path) -> None:
+    described = roboflow(root)
+    assert [read_yolo(path).name for path in (root, described)] == ["ds-train", "ds-train"]
+    assert [read_yolo(path, "val").name for path in (root, described)] == ["ds-val", "ds-val"]
+    described.unlink()
+    (root / "classes.txt").write_text("car\nbus\n")
+    assert [read_yolo(root, split).name for split in (None, "valid")] == ["ds", "ds-valid"]
+
+
 def test_a_folder_without_splits_is_read_whole_by_a_config(root: Path) -> None:
     listed(root)
     (root / "data.yaml").rename(root / "other.yaml")
