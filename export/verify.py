@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from spinenet_tf.data.classes import listed, strangers
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
 
@@ -163,8 +164,8 @@ def check_verifiable(
             f"AP is measured on detectors, top-1 on classifiers. Received: verify_on={verify_on.name!r} for {task}"
         )
     names = class_names or verify_on.class_names
-    if model.num_classes != len(names) or not set(verify_on.class_names) <= set(names):
+    if model.num_classes != len(names) or strangers(verify_on, names):
         raise ValueError(
-            f"{verify_on.name} has the classes {verify_on.class_names}. "
+            f"{verify_on.name} has the classes {listed(verify_on.class_names)}. "
             f"Received: num_classes={model.num_classes}, class_names={class_names}"
         )

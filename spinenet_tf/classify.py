@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spinenet_tf.data.classes import check_known, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import Accuracy, Classify, classify_dataset
 from spinenet_tf.writing import made, write_whole
@@ -41,12 +42,8 @@ class ClassPredictor:
         Raises:
             ValueError: the data set has a class that the model does not know.
         """
-        strangers = [name for name in dataset.class_names if name not in self.class_names]
-        if strangers:
-            raise ValueError(f"The model does not know the classes {strangers}, only {self.class_names}.")
-        labels = [self.class_names.index(name) for name in dataset.class_names]
-        examples = tuple(replace(example, label=labels[example.label]) for example in dataset)
-        known = ClassificationDataset(dataset.name, self.class_names, examples)
+        check_known(dataset, self.class_names)
+        known = only_classes(dataset, self.class_names)
         return classify_dataset(self.classify, known, self.image_size, self.centre)
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
+from spinenet_tf.data.classes import Dataset, listed, only_classes
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.image_folder import read_image_folder
@@ -34,6 +35,19 @@ Data = TypeVar("Data")
 
 def _refuse_report(*_: object, **__: object) -> NoReturn:
     raise ValueError("A report is made of a detector. Received: --report with a classifier")
+
+
+def _chosen(dataset: Dataset, classes: Sequence[str] | None, known: Sequence[str]) -> Dataset:
+    """Return what the data set has of `classes`, which a model with the classes `known` must know; all for None."""
+    if classes is None:
+        return dataset
+    if lacking := [name for name in classes if name not in known]:
+        raise ValueError(f"The model does not know these classes, only {listed(known)}. Received: {listed(lacking)}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"A class is there twice. Received: {listed(classes)}")
+    if not set(classes) & set(dataset.class_names):
+        raise ValueError(f"{dataset.name} has none of these classes. Received: {listed(classes)}")
+    return only_classes(dataset, classes)
 
 
 @dataclass(frozen=True)
@@ -82,11 +96,21 @@ class Task(ABC, Generic[Model, Data]):
         return self.own_data(path) if given is None else given
 
     @abstractmethod
-    def evaluate(self, model: Model, dataset: Data, console: Console, max_detections: int | None = None) -> Outcome:
+    def evaluate(
+        self,
+        model: Model,
+        dataset: Data,
+        console: Console,
+        max_detections: int | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Outcome:
         """Measure a model; of a detector `max_detections` of each image count, by default as many as COCO counts.
 
+        With `classes` the objects, or images, of all others are left out.
+
         Raises:
-            ValueError: the data set has a class that the model does not know, or `max_detections` are too few.
+            ValueError: the data set has, or `classes` name, a class that the model does not know, or `max_detections`
+                are too few.
         """
 
     def check_report(self, folder: Path, overwrite: bool) -> None:
@@ -129,8 +153,14 @@ class Detection(Task[Predictor, DetectionDataset]):
         return Run(path).config().own_data().read("val")
 
     def evaluate(
-        self, model: Predictor, dataset: DetectionDataset, console: Console, max_detections: int | None = None
+        self,
+        model: Predictor,
+        dataset: DetectionDataset,
+        console: Console,
+        max_detections: int | None = None,
+        classes: Sequence[str] | None = None,
     ) -> Outcome:
+        dataset = _chosen(dataset, classes, model.class_names)
         found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
         detections = list(track(found, "Detecting", len(dataset), console=console))
         numbers = coco.evaluate(dataset, detections, max_detections or coco.MAX_DETECTIONS, slots=model.max_detections)
@@ -177,7 +207,9 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
         dataset: ClassificationDataset,
         console: Console,
         max_detections: int | None = None,
+        classes: Sequence[str] | None = None,
     ) -> Outcome:
+        dataset = _chosen(dataset, classes, model.class_names)
         with console.status("Classifying"):
             numbers = model.evaluate(dataset)
         return Outcome(numbers, accuracy_table(numbers))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spinenet_tf.cli.options import Images, JsonFile, ModelPath, Overwrite, check_parent
+from spinenet_tf.cli.options import Classes, Images, JsonFile, ModelPath, Overwrite, check_parent, split_classes
 from spinenet_tf.cli.terminal import console
 from spinenet_tf.writing import write_whole
 
@@ -19,6 +19,7 @@ def evaluate(
     images: Images = None,
     output: JsonFile = None,
     report: Annotated[Path | None, typer.Option(help="Also write a page with curves and pictures to a folder.")] = None,
+    classes: Classes = None,
     max_detections: Annotated[
         int | None, typer.Option(help="Of an image; COCO's AP counts 100, and so does this by default.", min=11)
     ] = None,
@@ -37,7 +38,7 @@ def evaluate(
         task.check_report(report, overwrite)
     loaded = task.load(model, max_detections)
     dataset = task.data(model, annotations, images)
-    outcome = task.evaluate(loaded, dataset, console, max_detections)
+    outcome = task.evaluate(loaded, dataset, console, max_detections, split_classes(classes))
     console.print(outcome.table)
     if output:
         write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from spinenet_tf.cli.options import Overwrite
+from spinenet_tf.cli.options import Classes, Overwrite, split_classes
 from spinenet_tf.cli.terminal import console
 
 
@@ -16,6 +17,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
+    classes: Classes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step, exactly.")] = False,
     overwrite: Overwrite = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
@@ -32,7 +34,9 @@ def train(
     share_one_pool()
     path = find_config(config)
     folder = run or Path("runs") / path.stem
-    resolved = read_config(path, overrides)
+    names = split_classes(classes)
+    listed = [] if names is None else [f"class_names={json.dumps(names, ensure_ascii=False)}"]
+    resolved = read_config(path, [*(overrides or []), *listed])
     task = TASKS[resolved.task]
     if smoke:
         with TemporaryDirectory() as made_up:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.data.classes import check_known
 from spinenet_tf.data.dataset import DetectionDataset
 
 Predict = Callable[[np.ndarray], Mapping[str, Any]]
@@ -33,11 +34,9 @@ def in_classes_of(
     """Renumber detections of a model with `class_names` as the data set does; -1 for a class that it does not have.
 
     Raises:
-        ValueError: the data set has a class that the model does not know.
+        ValueError: the data set has objects of a class that the model does not know.
     """
-    strangers = [name for name in dataset.class_names if name not in class_names]
-    if strangers:
-        raise ValueError(f"The model does not know the classes {strangers}, only {tuple(class_names)}.")
+    check_known(dataset, class_names)
     known = {name: number for number, name in enumerate(dataset.class_names)}
     numbers = np.array([known.get(name, -1) for name in class_names] + [-1])  # padding, -1, stays -1
     return ({**item, "classes": numbers[item["classes"]]} for item in found)

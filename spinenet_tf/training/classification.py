@@ -16,7 +16,7 @@ from spinenet_tf.evaluation.classification import classify_dataset
 from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Course, fit
-from spinenet_tf.training.recipe import check_classes, prepare
+from spinenet_tf.training.recipe import match_classes, prepare
 from spinenet_tf.training.run import Run, build_classifier
 
 
@@ -101,7 +101,7 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[ClassificationDatas
 
     data = config.own_images()
     training, validation = data.read("train"), data.read("val")
-    check_classes(config, training.class_names, validation.class_names)
+    training, validation = match_classes(config, training, validation)
     check_images(training, bad)
     check_images(validation)
     return training, validation

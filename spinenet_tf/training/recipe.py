@@ -12,6 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.classes import Dataset, listed, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.retinanet import DecodingSpec, RetinaNet
@@ -143,7 +144,7 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, D
     data = config.own_data()
     training, validation = data.read("train", bad), data.read("val")
     check_trainable(training)
-    check_classes(config, training.class_names, validation.class_names)
+    training, validation = match_classes(config, training, validation)
     if not any(example.trainable.any() for example in validation):
         raise DataError(f"{validation.name}: there are no objects to evaluate on.")
     check_images(training, bad)
@@ -151,13 +152,28 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, D
     return training, validation
 
 
-def check_classes(config: TrainConfig, training: tuple[str, ...], validation: tuple[str, ...]) -> None:
-    """Refuse data whose classes are not each other's, or not the config's.
+def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -> tuple[Dataset, Dataset]:
+    """Number the classes of both as `class_names` do, by default as in the training data; names tell which is which.
+
+    The validation data may lack some.
 
     Raises:
-        ConfigError: they differ.
+        ConfigError: the training data lack one of `class_names`, a name is there twice, or there are objects of other
+            classes.
     """
-    if training != validation:
-        raise ConfigError(f"The classes of data.train and data.val differ. Received: {training}, {validation}")
-    if config.class_names not in (None, training):
-        raise ConfigError(f"class_names differ from the data's, {training}. Received: {config.class_names}")
+    names, known = config.class_names, training.class_names
+    if names is None:
+        names = known
+    if len(set(names)) < len(names):
+        raise ConfigError(f"class_names: a name is there twice. Received: {listed(names)}")
+    if lacking := [name for name in names if name not in set(known)]:
+        raise ConfigError(
+            f"class_names: the training data lack some of them, and have {listed(known)}. Received: {listed(lacking)}"
+        )
+    parts = []
+    for key, part in (("train", training), ("val", validation)):
+        try:
+            parts.append(with_classes(part, names))
+        except DataError as error:
+            raise ConfigError(f"data.{key}: {error}") from None
+    return parts[0], parts[1]

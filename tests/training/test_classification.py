@@ -80,7 +80,7 @@ def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Pa
     part = ClassificationDataset("part", ("3", "7"), tuple(type(e)(e.path, (3, 7).index(e.label)) for e in some))
     expected = predictor.evaluate(ClassificationDataset("part", whole.class_names, some))
     assert predictor.evaluate(part) == expected
-    with pytest.raises(ValueError, match=r"does not know the classes \['cat'\]"):
+    with pytest.raises(ValueError, match=r"does not know the classes 'cat', only "):
         predictor.evaluate(ClassificationDataset("part", ("cat",), some))
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from tensorflow.compat.v1.train import summary_iterator
 
-from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training import recipe
-from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.run import Run, RunError
 
 
@@ -80,9 +81,65 @@ def test_an_existing_folder_is_refused_before_data_are_written(tmp_path: Path, r
 
 
 def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
-    refuse(read("data.val.classes=10"), tmp_path / "run", ConfigError, r"The classes of data.train and data.val differ")
-    refuse(read("class_names=[cat]"), tmp_path / "run", ConfigError, r"the data's, \('digit',\). Received: \('cat',\)")
+    refuse(
+        read("data.val.classes=10"), tmp_path / "run", ConfigError, r"data\.val: .* not among 'digit'\. Received: '0'"
+    )
+    lacking = r"class_names: the training data lack some of them, and have 'digit'\. Received: 'cat'$"
+    refuse(read("class_names=[digit, cat]"), tmp_path / "run", ConfigError, lacking)
+    refuse(read("class_names=[]"), tmp_path / "run", ConfigError, r"data\.train: .* not among .*Received: 'digit'$")
+    refuse(read("class_names=[digit, digit]"), tmp_path / "run", ConfigError, "class_names: a name is there twice")
     assert not (tmp_path / "run").exists()
+
+
+def renumbered(source: Path, target: Path, names: list[str]) -> str:
+    """Write annotations of digits with other categories, in another order, and return the source for a config."""
+    content = json.loads((source / "annotations.json").read_text())
+    ids = {name: 100 + number for number, name in enumerate(names)}
+    old = {entry["id"]: entry["name"] for entry in content["categories"]}
+    content["categories"] = [{"id": key, "name": name} for name, key in ids.items()]
+    content["annotations"] = [e for e in content["annotations"] if old[e["category_id"]] in ids]
+    for entry in content["annotations"]:
+        entry["category_id"] = ids[old[entry["category_id"]]]
+    target.write_text(json.dumps(content))
+    return f"{{annotations: {json.dumps(str(target))}, images: {json.dumps(str(source / 'images'))}}}"
+
+
+def test_validation_data_may_lack_a_class_and_have_another_order(tmp_path: Path, read) -> None:
+    (tmp_path / "made").mkdir()
+    ten = read("data.train.classes=10", "data.val.classes=10", "data.train.scenes=30")
+    training, validation = (ten.own_data().read(split) for split in ("train", "val"))
+    folder = validation.examples[0].path.parent.parent
+    # Backwards, and without the seven.
+    changed = renumbered(folder, tmp_path / "made" / "val.json", list("986543210"))
+    config = read("data.train.classes=10", "data.train.scenes=30", f"data.val={changed}")
+    seen = recipe._read_data(config, BadImages(0.0))
+    assert [part.class_names for part in seen] == [tuple("0123456789")] * 2
+    for ours, theirs in zip(seen[0], training, strict=True):
+        np.testing.assert_array_equal(ours.classes, theirs.classes)
+    for ours, theirs in zip(seen[1], validation, strict=True):
+        np.testing.assert_array_equal(ours.classes, theirs.classes[theirs.classes != 7])
+        np.testing.assert_array_equal(ours.boxes, theirs.boxes[theirs.classes != 7])
+
+
+def test_the_folders_of_a_classifier_are_matched_by_name_too() -> None:
+    config = read_config(find_config("digits-classification"))
+    images = [ClassificationExample(Path(f"{number}.png"), number) for number in range(3)]
+    training = ClassificationDataset("train", ("cat", "cow", "dog"), tuple(images))
+    validation = ClassificationDataset("val", ("cat", "dog"), tuple(images[:2]))
+    seen = recipe.match_classes(config, training, validation)
+    assert [part.class_names for part in seen] == [training.class_names] * 2
+    assert [[example.label for example in part] for part in seen] == [[0, 1, 2], [0, 2]]
+    with pytest.raises(ConfigError, match=r"^data\.val: .* not among 'cat', 'dog'\. Received: 'cow'$"):
+        recipe.match_classes(config, validation, training)
+
+
+def test_the_config_gives_the_order_of_the_classes(read) -> None:
+    names = list("7913502468")
+    config = read("data.train.classes=10", "data.val.classes=10", f"class_names={json.dumps(names)}")
+    for seen, split in zip(recipe._read_data(config, BadImages(0.0)), ("train", "val"), strict=True):
+        assert seen.class_names == tuple(names)
+        for ours, theirs in zip(seen, config.own_data().read(split), strict=True):
+            assert [names[label] for label in ours.classes] == [str(label) for label in theirs.classes]
 
 
 def test_an_override_that_the_graph_cannot_follow_is_refused_before_a_run_is_made(tmp_path: Path, read) -> None:

@@ -1,0 +1,83 @@
+"""Classes of data sets and models belong together by their names, whatever their numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import TypeVar
+
+import numpy as np
+
+from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
+
+Dataset = TypeVar("Dataset", DetectionDataset, ClassificationDataset)
+
+_SHOWN = 10  # names in a message
+
+
+def strangers(dataset: DetectionDataset | ClassificationDataset, names: Iterable[str]) -> list[str]:
+    """Return the classes that are not among `names` and of which the data set has objects; of images all such."""
+    known, used = set(names), _used(dataset)
+    return [name for label, name in enumerate(dataset.class_names) if label in used and name not in known]
+
+
+def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequence[str]) -> None:
+    """Raise ValueError if a data set has objects, or images, of a class that a model with `names` does not know."""
+    if unknown := strangers(dataset, names):
+        raise ValueError(
+            f"The model does not know the classes {listed(unknown)}, only {listed(names)}; evaluate --classes leaves "
+            "others out."
+        )
+
+
+def with_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """Number the classes of a data set as in `names`, some of which it may lack.
+
+    Classes that are not among them are left out, for the data set has nothing of them.
+
+    Raises:
+        DataError: it has.
+    """
+    if unknown := strangers(dataset, names):
+        raise DataError(
+            f"{dataset.name}: it has classes that are not among {listed(names)}. Received: {listed(unknown)}"
+        )
+    return only_classes(dataset, names)
+
+
+def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """Number the classes of a data set as in `names`, without the objects, or images, of all others."""
+    places = {name: number for number, name in enumerate(names)}
+    numbers = np.array([places.get(name, -1) for name in dataset.class_names], np.int32)
+    if isinstance(dataset, ClassificationDataset):
+        images = (replace(example, label=int(numbers[example.label])) for example in dataset)
+        return replace(dataset, class_names=tuple(names), examples=tuple(e for e in images if e.label >= 0))
+    examples = []
+    for example in dataset:
+        labels = numbers[example.classes]
+        kept = labels >= 0
+        columns = {name: getattr(example, name)[kept] for name in ("boxes", "crowd", "area")}
+        examples.append(replace(example, classes=labels[kept], **columns))
+    return replace(dataset, class_names=tuple(names), category_ids=_ids(dataset, names), examples=tuple(examples))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Write names into a message, the first ten and the number of the others."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
+
+
+def _used(dataset: DetectionDataset | ClassificationDataset) -> set[int]:
+    if isinstance(dataset, ClassificationDataset):
+        return set(range(len(dataset.class_names)))
+    return set(np.unique(np.concatenate([np.zeros(0, np.int32), *(e.classes for e in dataset)])).tolist())
+
+
+def _ids(dataset: DetectionDataset, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the data set's own category ids of `names`, and free ones of those that it lacks."""
+    own = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
+    taken = {own[name] for name in names if name in own}
+    free = (number for number in count(1) if number not in taken)
+    return tuple(own[name] if name in own else next(free) for name in names)

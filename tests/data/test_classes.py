@@ -1,0 +1,80 @@
+"""Classes are matched by their names: numbers may differ, and a data set may lack some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinenet_tf.data.classes import listed, only_classes, strangers, with_classes
+from spinenet_tf.data.dataset import (
+    ClassificationDataset,
+    ClassificationExample,
+    DataError,
+    DetectionDataset,
+    Example,
+)
+
+
+def detection(*labels: list[int]) -> DetectionDataset:
+    """Return images with objects of these classes, each object's box and area telling its number in the image."""
+    examples = []
+    for key, own in enumerate(labels, start=7):
+        rows = np.arange(len(own), dtype=np.float32)
+        boxes = np.stack([rows, rows, rows + 1, rows + 1], axis=1).reshape(-1, 4)
+        crowd = rows == 1
+        examples.append(Example(key, Path(f"{key}.jpg"), 64, 64, boxes, np.array(own, np.int32), crowd, rows + 1))
+    return DetectionDataset("pets", ("cat", "dog", "cow"), (3, 1, 9), tuple(examples))
+
+
+def folders(*labels: int) -> ClassificationDataset:
+    images = tuple(ClassificationExample(Path(f"{number}.jpg"), label) for number, label in enumerate(labels))
+    return ClassificationDataset("pets", ("cat", "dog", "cow"), images)
+
+
+def test_objects_are_renumbered_and_all_else_stays() -> None:
+    before = detection([2, 0, 2], [], [0])
+    after = with_classes(before, ("cow", "bird", "cat"))
+    assert (after.name, after.class_names) == ("pets", ("cow", "bird", "cat"))
+    assert after.category_ids == (9, 1, 3), "1 is free, for the dog is left out"
+    assert [example.classes.tolist() for example in after] == [[0, 2, 0], [], [2]]
+    assert after.examples[0].classes.dtype == np.int32
+    for ours, theirs in zip(after, before, strict=True):
+        assert ours.image_id == theirs.image_id
+        for name in ("boxes", "crowd", "area"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+def test_images_of_classes_are_renumbered() -> None:
+    after = with_classes(folders(2, 0, 0), ("cow", "bird", "cat", "dog"))
+    assert after.class_names == ("cow", "bird", "cat", "dog")
+    assert [example.label for example in after] == [0, 2, 2]
+
+
+@pytest.mark.parametrize("dataset", [detection([0, 1], [2]), folders(0, 1, 2)], ids=["detection", "classification"])
+def test_what_the_data_set_has_is_not_left_out_unasked(dataset) -> None:
+    assert strangers(dataset, ["dog"]) == ["cat", "cow"]
+    with pytest.raises(DataError, match=r"^pets: it has classes that are not among 'dog'\. Received: 'cat', 'cow'$"):
+        with_classes(dataset, ("dog",))
+
+
+def test_those_that_are_asked_for_are_all_that_is_left() -> None:
+    after = only_classes(detection([0, 1, 2, 1], [2]), ("dog", "bird"))
+    assert (after.class_names, after.category_ids) == (("dog", "bird"), (1, 2))
+    first, second = after
+    assert (first.classes.tolist(), first.area.tolist(), first.crowd.tolist()) == ([0, 0], [2, 4], [True, False])
+    assert first.boxes[:, 0].tolist() == [1, 3]
+    assert second.boxes.shape == (0, 4)
+    assert [example.path.name for example in only_classes(folders(0, 1, 2, 1), ("dog",))] == ["1.jpg", "3.jpg"]
+
+
+def test_a_class_without_objects_is_no_stranger() -> None:
+    assert strangers(detection([0], []), ["cat"]) == []
+    assert with_classes(detection([0]), ("cat",)).class_names == ("cat",)
+    assert with_classes(detection(), ()).examples == ()
+
+
+def test_of_many_names_ten_are_shown() -> None:
+    assert listed("abc") == "'a', 'b', 'c'"
+    assert listed(map(str, range(8000))) == "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 7990 more"
