@@ -19,6 +19,7 @@ from spinenet_tf.data.annotations import Annotations, Entry, is_int64, plain, to
 from spinenet_tf.data.coco import read_json
 from spinenet_tf.data.dataset import DataError, DetectionDataset, ImageError, ImageFile
 from spinenet_tf.data.images import Stored, may_be_turned, read_stored
+from spinenet_tf.data.label_map import LABEL_MAP, read_label_map
 from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records, shard_files
@@ -41,13 +42,15 @@ def read_tfrecord(
     """Read sharded TFRecord files of TF Model Garden's schema, as `to_dataset` makes a data set of them.
 
     `path` is a file, a folder, a pattern such as `train-*`, or what comes before `-00000-of-00010`. Category ids are
-    the records' `image/object/class/label`; their names come from the JSON file `categories` (a list of that name, as
-    in COCO), else from `categories.json` beside the shards, else from the records themselves. Image ids are the
-    records' `image/source_id` if all are integers, else they count from 1.
+    the records' `image/object/class/label`; their names come from the file `categories`, a label map (`*.pbtxt`) or
+    JSON with a list of that name, as in COCO, else from `categories.json` or `label_map.pbtxt` beside the shards, else
+    from the records themselves. Image ids are the records' `image/source_id` if all are integers, else they count from
+    1.
 
     Raises:
         DataError: naming the file and the record: as `to_dataset` does, and for missing shards, corrupt records
-            (every checksum is verified), and records that are not of the schema.
+            (every checksum is verified), records that are not of the schema, and those whose classes have the names of
+            other ones in the list of categories.
     """
     return to_dataset(load_tfrecord(path, categories, problems), problems)
 
@@ -68,12 +71,13 @@ def load_tfrecord(
     if upright and not problems.keep_going:
         logger.warning("%s: %d of %d records: %s", path, upright, len(images), _UPRIGHT)
     annotations = _number(images, objects)
-    beside = files[0].parent / CATEGORIES
-    if categories is None and beside.is_file():
-        categories = beside
-    content = (
-        read_json(Path(categories), ["categories"]) if categories else {"categories": _named(annotations, problems)}
-    )
+    beside = (files[0].parent / name for name in (CATEGORIES, LABEL_MAP))
+    categories = categories or next((file for file in beside if file.is_file()), None)
+    if categories:
+        content = _listed(Path(categories))
+        _check_names(annotations, content["categories"], Path(categories), problems)
+    else:
+        content = {"categories": _named(annotations, problems)}
     return Annotations(
         name=files[0].name.split("-00000-of-")[0].removesuffix(".tfrecord"),
         source=Path(path),
@@ -196,7 +200,7 @@ def _objects(features: Features, height: int, width: int) -> list[Entry]:
         entry = {"category_id": label, "bbox": box, "iscrowd": 0}
         entry |= {"iscrowd": crowds[k]} if crowds else {}
         entry |= {"area": areas[k]} if areas else {}
-        entries.append(entry | {"_text": texts[k] if texts else str(label)})
+        entries.append(entry | {"_text": texts[k] if texts else ""})
     return entries
 
 
@@ -242,11 +246,28 @@ def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
     return annotations
 
 
+def _listed(file: Path) -> Entry:
+    """Return what a file says beside images and annotations, its categories above all."""
+    return {"categories": read_label_map(file)} if file.suffix == ".pbtxt" else read_json(file, ["categories"])
+
+
+def _check_names(annotations: list[Entry], categories: list[Entry], file: Path, problems: Problems) -> None:
+    """Refuse records that give a class the name of another one, once a class: the list belongs to other records."""
+    names = {str(entry.get("id")): str(entry.get("name")) for entry in categories}
+    others, told = set(names.values()), set()
+    for entry in annotations:
+        label, text = str(entry["category_id"]), entry["_text"]
+        if text in others and text not in (names.get(label, text), label) and label not in told:
+            told.add(label)
+            with problems.at(entry["_at"]):
+                raise DataError(f"class {label} is {text!r} here, and {names[label]!r} in {file}")
+
+
 def _named(annotations: list[Entry], problems: Problems) -> list[Entry]:
     """Return the categories that occur, named as the records name them."""
     names: dict[int, str] = {}
     for entry in annotations:
-        label, name = entry["category_id"], entry["_text"]
+        label, name = entry["category_id"], entry["_text"] or str(entry["category_id"])
         with problems.at(entry["_at"]):
             if names.setdefault(label, name) != name:
                 raise DataError(f"class {label} is named {name!r} here, and {names[label]!r} before")

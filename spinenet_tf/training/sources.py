@@ -48,7 +48,7 @@ class TfrecordSource(Strict):
     """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
 
     tfrecords: Path
-    categories: Path | None = None  # JSON with a list "categories"; default: categories.json beside the files
+    categories: Path | None = None  # JSON with a list "categories", or a label map; default: see `read_tfrecord`
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""

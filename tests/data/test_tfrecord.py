@@ -144,6 +144,36 @@ def test_records_of_other_tools_have_the_schema_alone(tmp_path: Path, coco, shar
     assert read_tfrecord(tmp_path / "train", categories=coco[0]).class_names == theirs.class_names
 
 
+ITEMS = 'item { id: 90 name: "%s" } item { id: 17 name: "cat" } item { id: 1 name: "%s" }'
+
+
+def test_a_label_map_names_classes_that_no_record_has(tmp_path: Path, coco, shards: list[Path]) -> None:
+    """So that training and validation records, which lack other classes, have the same."""
+    (tmp_path / "train" / "categories.json").unlink()
+    (tmp_path / "train" / "label_map.pbtxt").write_text(ITEMS % ("toothbrush", "größer"))
+    (tmp_path / "other.pbtxt").write_text(ITEMS % ("brush", "large"))
+    found = read_tfrecord(tmp_path / "train")
+    assert (found.class_names, found.category_ids) == (("größer", "cat", "toothbrush"), (1, 17, 90))
+    theirs = read_coco(*coco)
+    for ours, expected in zip(found, theirs, strict=True):
+        np.testing.assert_array_equal(ours.classes, expected.classes)
+    other = read_tfrecord(tmp_path / "train", categories=tmp_path / "other.pbtxt")
+    assert other.class_names == ("large", "cat", "brush"), "records may name classes in another language"
+
+
+@pytest.mark.parametrize("name", ["label_map.pbtxt", "categories.json"])
+def test_a_list_that_gives_names_to_other_classes_than_the_records_is_refused(
+    tmp_path: Path, shards: list[Path], name: str
+) -> None:
+    swapped = [{"id": 90, "name": "größer"}, {"id": 17, "name": "cat"}, {"id": 1, "name": "toothbrush"}]
+    text = ITEMS % ("größer", "toothbrush") if name.endswith("pbtxt") else json.dumps({"categories": swapped})
+    (tmp_path / "train" / "categories.json").unlink()
+    (tmp_path / "train" / name).write_text(text)
+    message = r"record 0, image 391895, object 0: class 1 is 'größer' here, and 'toothbrush' in .*" + name
+    with pytest.raises(DataError, match=message):
+        read_tfrecord(tmp_path / "train")
+
+
 def test_optional_features_may_be_missing(tmp_path: Path, shards: list[Path]) -> None:
     optional = ("is_crowd", "area", "class/text")
     for path in shards:
