@@ -15,7 +15,9 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
 from spinenet_tf.detection.assignment import assign
 from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss
+from spinenet_tf.detection.ground_truth import check_form, image_weights
+from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss, weighted_sum
+from spinenet_tf.detection.model import DetectionModel
 from spinenet_tf.heads import retinanet_head
 from spinenet_tf.replicas import replica_count, sum_over_replicas
 
@@ -52,13 +54,13 @@ class DecodingSpec:
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class RetinaNet(SpineNetModel):
+class RetinaNet(DetectionModel):
     """A detector from normalised images `[B, H, W, 3]` to raw outputs, trained by `compile(optimizer)` and `fit` alone.
 
     Calling it gives `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4],
     ...}}`; `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`,
-    boxes yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding. Source: arXiv 1912.05027,
-    section 5.1.
+    boxes yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding, and a weight for each image
+    or none. Source: arXiv 1912.05027, section 5.1.
 
     Raises:
         ValueError: `num_classes` is not positive.
@@ -111,18 +113,24 @@ class RetinaNet(SpineNetModel):
         self._predictor = cache(self._with_decoding)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return focal + box loss + regularisation, a scalar, and track the first two as metrics."""
+        """Return focal + box loss + regularisation, a scalar, and track the first two as metrics.
+
+        `sample_weight`, `[B]` or Keras's dictionary of equal ones, counts each image so many times.
+
+        Raises:
+            GroundTruthError: see `ground_truth.check_form`.
+        """
+        check_form(y, sample_weight)
+        weights = image_weights(sample_weight)
         height, width = ops.shape(x)[1:3]
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
         targets = assign(all_anchors, y["boxes"], y["classes"])
         class_logits, box_deltas = self.flatten(y_pred)
         replicas = replica_count()
         # So that the mean over the replicas, which `fit` minimises and logs, is the loss of the whole batch.
-        positives = sum_over_replicas(ops.sum(ops.cast(targets.positive, "float32")))
-        normalizer = (positives + 1.0) / replicas
-        losses = retinanet_loss(
-            class_logits, box_deltas, all_anchors, targets, **asdict(self.loss_spec), normalizer=normalizer
-        )
+        positives = sum_over_replicas(weighted_sum(ops.cast(targets.positive, "float32"), weights))
+        options = asdict(self.loss_spec) | {"normalizer": (positives + 1.0) / replicas, "weights": weights}
+        losses = retinanet_loss(class_logits, box_deltas, all_anchors, targets, **options)
         self.class_loss.update_state(losses["class_loss"])
         self.box_loss.update_state(losses["box_loss"])
         return sum(self.losses, losses["class_loss"] + losses["box_loss"]) / replicas

@@ -39,7 +39,15 @@ if kind == "backbone":
     np.savez(folder + "/jax.npz", **model.predict(data["images"], verbose=0))
 else:
     model.compile(keras.optimizers.SGD(0.01))
-    history = model.fit(data.pop("images"), data, verbose=0).history
+    images, weights, refused = data.pop("images"), data.pop("weights", None), []
+    for fault in ({"classes": data["classes"] + 2}, {"boxes": data["boxes"][..., ::-1]}, {"boxes": data["boxes"] / 64}):
+        batch = images, data | fault
+        for arguments in (batch, ((each for each in [batch]),)):
+            try:
+                model.fit(*arguments, verbose=0)
+            except ValueError as error:
+                refused.append(str(error))
+    history = model.fit(images, data, sample_weight=weights, verbose=0).history | {"refused": refused}
     model.save_weights(folder + "/trained.weights.h5")
     np.savez(folder + "/jax.npz", **history)
 """
@@ -78,16 +86,20 @@ def targets() -> dict[str, np.ndarray]:
     return {"boxes": boxes, "classes": np.array([[0, 2], [1, -1]], "int32")}
 
 
-def step(model, images) -> dict[str, list[float]]:
+def step(model, images, **given) -> dict[str, list[float]]:
     """Train one step, and return its losses."""
     model.compile(keras.optimizers.SGD(0.01))
-    return model.fit(images, targets(), verbose=0).history
+    return model.fit(images, targets(), verbose=0, **given).history
 
 
 def test_a_detector_takes_the_same_step(tiny_spec, on_jax, images, randomize, tmp_path):
     model = randomize(detector(tiny_spec, 3, (64, 64, 3), max_level=5, endpoint=8, head_depth=1, head_width=8))
-    answers = on_jax(model, images=images(64, 64), **targets())
-    history = step(model, images(64, 64))
+    weights = np.array([1.0, 0.25], "float32")
+    answers = on_jax(model, images=images(64, 64), weights=weights, **targets())
+    history = step(model, images(64, 64), sample_weight=weights)
+    told = ("Received: class 4", "Received: box [30.0, 30.0, 4.0, 4.0]", "boxes within 0..1 alone, for 64 x 64 px")
+    assert len(answers["refused"]) == 2 * len(told), "arrays and generators, before anything is learned"
+    assert all(message.endswith(told[index // 2]) for index, message in enumerate(answers["refused"].tolist()))
     for name in ("loss", "class_loss", "box_loss"):
         np.testing.assert_allclose(answers[name], history[name], rtol=1e-4)
     stepped = [np.array(weight.value) for weight in model.weights]

@@ -96,23 +96,29 @@ def retinanet_loss(
     huber_delta: float = 0.1,
     box_weight: float = 50.0,
     normalizer: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimised.
 
     `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
     times `box_weight`. Both are sums over the batch divided by `normalizer`, by default its positives + 1, so that a
     batch without ground truth is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones, whose usual
-    weight is 2.
+    weight is 2. `weights [B]` count each image, its positives too, so many times.
     """
     positive = assignment.positive
     if normalizer is None:
-        normalizer = ops.sum(ops.cast(positive, "float32")) + 1.0
+        normalizer = weighted_sum(ops.cast(positive, "float32"), weights) + 1.0
     class_loss = focal_loss(class_logits, assignment.class_targets, focal_alpha, focal_gamma)
     if box_loss == "giou":
         box_losses = giou_loss(decode(box_deltas, anchors), decode(assignment.box_targets, anchors))
     else:
         box_losses = huber_loss(box_deltas, assignment.box_targets, huber_delta)
     return {
-        "class_loss": ops.sum(class_loss) / normalizer,
-        "box_loss": box_weight * ops.sum(ops.where(positive, box_losses, 0.0)) / normalizer,
+        "class_loss": weighted_sum(class_loss, weights) / normalizer,
+        "box_loss": box_weight * weighted_sum(ops.where(positive, box_losses, 0.0), weights) / normalizer,
     }
+
+
+def weighted_sum(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum `values [B, N]`, those of each image times its weight of `weights [B]`, if there are any."""
+    return ops.sum(values if weights is None else values * weights[:, None])
