@@ -97,7 +97,10 @@ def load(form: Form, raw: bool = False, detector: RetinaNet | None = None) -> Ru
     loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[form.engine]
     with native_output.hidden():
         runner = loader(form, raw)
-        runner.on_example()()  # LiteRT tells of its delegate only when it runs
+        try:
+            runner.on_example()()  # LiteRT tells of its delegate only when it runs
+        except Exception as error:  # ONNX Runtime's and TensorFlow's have no base of their own
+            raise ValueError(f"{form.path} fails on an image of its own size: {error}") from error
     return runner
 
 

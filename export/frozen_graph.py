@@ -91,6 +91,16 @@ class FrozenGraph:
         self._readers.update(bias.input)
         node.CopyFrom(bias)
 
+    def become_sum(self, bias: Any) -> None:
+        """Turn a bias, whose values come through a `Squeeze`, into a sum with what was squeezed."""
+        squeeze = self.node(bias.input[1])
+        bias.op, bias.input[1] = "AddV2", squeeze.input[0]
+        del bias.attr["data_format"]
+        self._readers[node_of(squeeze.input[0])] += 1
+        self._readers[squeeze.name] -= 1
+        if not self._readers[squeeze.name]:
+            self._readers.subtract(node_of(name) for name in squeeze.input)
+
     def constant(self, name: str, values: np.ndarray) -> str:
         """Add a constant, floats in float32, and return its name."""
         import tensorflow as tf

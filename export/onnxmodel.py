@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.metadata import METADATA, describe
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import FOLDED, INPUT, nest, raw_function
-from spinenet_tf.export.verify import Report, check
+from spinenet_tf.export.verify import ExportError, Report, check
 
 SUFFIX = ".onnx"
 OPSET = 18
@@ -43,33 +44,54 @@ def onnx(
             without the suffix .onnx.
         ImportError: tf2onnx or onnxruntime is not installed.
         FileExistsError: a file is in the way and `overwrite` is False.
-        ExportError: the file differs from the model by more than 1e-4; nothing was written.
+        ExportError: tf2onnx or ONNX Runtime fails, or the file differs from the model by more than 1e-4; nothing was
+            written.
     """
     if Path(path).suffix != SUFFIX:
         raise ValueError(f"The name of an ONNX file ends in {SUFFIX}. Received: path={str(path)!r}")
-    tf2onnx = _import_tf2onnx()
+    _check_installed()
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=FOLDED)
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
-        with native_output.hidden():
-            proto, _ = tf2onnx.convert.from_function(
-                raw, raw.input_signature, opset=OPSET, custom_rewriter=[_give_scalars_an_axis]
-            )
-        _resize_by_todays_rule(proto)
+        with _failing_as("tf2onnx does not convert this net"):
+            proto = _converted(raw)
         proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, _Runner(file, batch_size))
+        with _failing_as("ONNX Runtime does not run the file"):
+            difference, _ = check(model, _Runner(file, batch_size))
     return Report(Path(path), size_of(Path(path)), difference)
 
 
-def _import_tf2onnx() -> Any:
+def _check_installed() -> None:
     try:
         import onnxruntime  # noqa: F401
-        import tf2onnx
+        import tf2onnx  # noqa: F401
     except ImportError:
         raise ImportError("ONNX needs tf2onnx and onnxruntime: pip install spinenet_tf[onnx]") from None
-    return tf2onnx
+
+
+@contextmanager
+def _failing_as(what: str) -> Iterator[None]:
+    """Raise an `ExportError` of one line for whatever the block raises; its own pass."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:  # those of tf2onnx and ONNX Runtime have no base of their own
+        raise ExportError(f"{what}. Received: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _converted(raw: Any) -> Any:
+    """Return a function of TensorFlow as an ONNX `ModelProto`."""
+    import tf2onnx
+
+    with native_output.hidden():
+        proto, _ = tf2onnx.convert.from_function(
+            raw, raw.input_signature, opset=OPSET, custom_rewriter=[_give_scalars_an_axis]
+        )
+    _resize_by_todays_rule(proto)
+    return proto
 
 
 def _give_scalars_an_axis(graph: Any, operations: list[Any]) -> list[Any]:
@@ -97,7 +119,7 @@ class _Runner:
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self._batch_size = batch_size or 1
+        self._batch_size = batch_size or 2  # of any batch one that is not 1
 
     def raw(self, image: np.ndarray) -> Any:
         """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""

@@ -30,7 +30,7 @@ FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx":
 OPTIONS = {
     "tflite": ("target", "inputs", "outputs", "keep_float"),
     "saved_model": ("nms", "variables"),
-    "onnx": (),
+    "onnx": ("dynamic_batch",),
     "web": ("keep_float",),
 }
 DEBUG_IMAGES = 32
@@ -81,6 +81,7 @@ def export_model(
     if form == "saved_model":
         return saved_model(model, path, names, overwrite=overwrite, **given)
     if form == "onnx":
+        given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
         return onnx(model, path, names, overwrite=overwrite, **given)
     calibration = None
     if quantization in CALIBRATED:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.classification import Classifier
+from spinenet_tf.export.adding import restore_sums
 from spinenet_tf.export.folding import fold_batch_norms
 from spinenet_tf.export.frozen_graph import FrozenGraph
 from spinenet_tf.export.summing import sum_in_convs
@@ -118,7 +119,7 @@ def raw_function(
             UPSAMPLING.reset(previous)
 
     graph, source, names = _frozen(traced.get_concrete_function())
-    graph = _rewritten(graph, names, rewrites) if rewrites else graph
+    graph = _rewritten(graph, names, (restore_sums, *rewrites))
     weights = take_out_weights(graph) if variables else {}
     structure = traced.get_concrete_function().structured_outputs
 

@@ -38,6 +38,9 @@ def export(
     numbers: Annotated[Path | None, typer.Option("--json", help="With --debug: also write all of it here.")] = None,
     nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every anchor.")] = None,
     variables: Annotated[bool | None, typer.Option(help="Of SavedModel: far less memory, a bit slower.")] = None,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Of ONNX: take any number of images at once, not one.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and check the artifact against Keras.
@@ -50,6 +53,7 @@ def export(
     check_parent(numbers)
     options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
     options |= {"nms": nms, "variables": variables, "keep_float": keep_float or None}
+    options["dynamic_batch"] = dynamic_batch or None
     data = task_of(run).given_data(annotations, images)
     if debug:
         _debug(run, form, quantization, data, options, numbers)

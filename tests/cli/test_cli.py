@@ -221,6 +221,7 @@ MISTAKES = {
     "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms', 'variables')",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",
     "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
+    "export {run} --format saved_model --dynamic-batch": "('nms', 'variables'). Received: ['dynamic_batch']",
     "export {run} --no-nms": (
         "The format tflite has the options ('target', 'inputs', 'outputs', 'keep_float'). Received: ['nms']"
     ),

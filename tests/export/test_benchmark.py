@@ -124,6 +124,23 @@ def test_onnx_files_run_in_onnx_runtime(tmp_path, sides, problem) -> None:
     np.testing.assert_array_equal(runner.call(image)[0], np.maximum(image, 0))
 
 
+def test_an_error_of_onnx_runtime_while_it_runs_is_the_users(tmp_path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["images", "shape"], ["flat"])],
+        "seven",
+        [helper.make_tensor_value_info("images", kind, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("flat", kind, None)],
+        [helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [-1, 7])],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "seven.onnx")
+    with pytest.raises(ValueError, match=r"seven\.onnx fails on an image of its own size: .*Reshape"):
+        load(Form(ONNX, tmp_path / "seven.onnx", 1, "seven"))
+
+
 @pytest.mark.slow
 def test_memory_is_that_of_the_model_in_a_process_of_its_own(foreign) -> None:
     """The libraries alone take hundreds of megabytes, and a mean of 384 bytes takes next to nothing."""

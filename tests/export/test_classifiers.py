@@ -99,6 +99,17 @@ def test_the_commands_take_a_classifiers_file(run: Path, succeed, tmp_path, caps
     assert "head_logits" in capsys.readouterr().out
 
 
+def test_the_command_writes_an_onnx_file_for_any_batch(run: Path, succeed, tmp_path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    for options, batch in (([], 1), (["--dynamic-batch"], None)):
+        succeed("export", run, "--format", "onnx", "--output", tmp_path / "model.onnx", "--overwrite", *options)
+        metadata = json.loads((tmp_path / "model.metadata.json").read_text())
+        assert metadata["input"]["shape"][0] == batch
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": np.zeros((3, *metadata["input"]["shape"][1:]), "float32")})
+    assert logits.shape == (3, 10)
+
+
 def test_more_lost_than_allowed_fails_and_writes_nothing(run: Path, tiny_model, validation, tmp_path) -> None:
     model, _ = Run(run).load_classifier()
 

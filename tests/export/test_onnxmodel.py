@@ -13,17 +13,33 @@ import pytest
 
 import spinenet_tf
 from spinenet_tf import export
+from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import TOLERANCES
+from spinenet_tf.family import variant
 from spinenet_tf.retinanet import RetinaNet
+
+SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}
+# One of each graph and number of repeats; widths are in no operation's choice.
+FAMILY = ("spinenet_96", "spinenet_143", "spinenet_190", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite")
+LADDER = ("r50_fpn", "r23_sp30", "r0_sp53")
+CASES = [
+    pytest.param("spinenet_49", (128, 128), marks=pytest.mark.slow),
+    *(pytest.param(name, (128, 128), marks=pytest.mark.soak) for name in (*FAMILY, *LADDER)),
+    *(pytest.param(name, (64, 96), marks=pytest.mark.soak) for name in ("spinenet_49", "spinenet_mobile_49xs")),
+]
 
 
 @pytest.fixture(scope="module")
-def mobile(tiny_spec, randomize):
-    """A detector with depthwise convs, squeeze-and-excitation and upsampling."""
+def mobile_spec(tiny_spec):
+    """A graph with depthwise convs, squeeze-and-excitation and upsampling."""
     blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
-    spec = replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
-    backbone = spinenet_tf.backbone(spec, (64, 64, 3), max_level=5, endpoint=8)
+    return replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
+
+
+@pytest.fixture(scope="module")
+def mobile(mobile_spec, randomize):
+    backbone = spinenet_tf.backbone(mobile_spec, (64, 64, 3), max_level=5, endpoint=8)
     return randomize(RetinaNet(backbone, num_classes=2, head_depth=2, head_width=8))
 
 
@@ -35,10 +51,7 @@ def report(mobile, tmp_path_factory):
 
 def test_outputs_equal_keras_for_any_batch(mobile, report) -> None:
     images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
-    session = onnxruntime.InferenceSession(str(report.path), providers=["CPUExecutionProvider"])
-    assert [x.name for x in session.get_inputs()] == ["images"]
-    names = [x.name for x in session.get_outputs()]
-    actual = dict(zip(names, session.run(names, {"images": images}), strict=True))
+    actual = run(report.path, images)
     expected = flatten(mobile(images, training=False))
     assert actual.keys() == expected.keys()
     for name, x in expected.items():
@@ -77,3 +90,59 @@ def test_mistakes_are_refused_before_any_work(mobile, tmp_path, monkeypatch) -> 
     monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r"pip install spinenet_tf\[onnx\]"):
         export.onnx(mobile, tmp_path / "model.onnx")
+
+
+def run(path, images: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+
+def assert_equal_with_maps_of_one_pixel(model, path) -> None:
+    """Export for one image, and compare on another one than the export itself does."""
+    export.onnx(model, path)
+    images = np.random.default_rng(3).standard_normal((1, *model.input_shape[1:]), "float32")
+    actual, expected = run(path, images), flatten(model(images, training=False))
+    assert min(tuple(x.shape[1:3]) for x in expected.values()) == (1, 1)
+    largest = max(np.abs(x).max() for x in expected.values())
+    for name, x in expected.items():
+        np.testing.assert_allclose(actual[name], x, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("kind", ["standard", "mobile"])
+def test_a_sum_of_maps_of_one_pixel_is_no_bias(tiny_spec, mobile_spec, randomize, tmp_path, kind) -> None:
+    """With one image, Keras writes such a sum as a bias, and tf2onnx gave one conv two of them."""
+    spec = {"standard": tiny_spec, "mobile": mobile_spec}[kind]
+    model = randomize(spinenet_tf.backbone(spec, (32, 32, 3), max_level=5, endpoint=8))
+    assert_equal_with_maps_of_one_pixel(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("name", "sides"), CASES)
+def test_so_it_is_in_every_graph(stirred, tmp_path, name, sides) -> None:
+    detector = stirred(spinenet_tf.detector(name, 2, (*sides, 3), **SMALL))
+    assert_equal_with_maps_of_one_pixel(detector, tmp_path / "model.onnx")
+
+
+def test_no_graph_is_left_out() -> None:
+    def kinds(names):
+        return {(row.graph.name, row.repeats, row.lite) for row in map(variant, names)}
+
+    assert kinds(["spinenet_49", *FAMILY, *LADDER]) == kinds(spinenet_tf.list_models())
+
+
+def test_an_error_of_tf2onnx_is_one_line(tiny_backbone, tmp_path, monkeypatch) -> None:
+    def fail(*args, **options):
+        raise KeyError("no such\nnode")
+
+    monkeypatch.setattr("tf2onnx.convert.from_function", fail)
+    with pytest.raises(export.ExportError) as caught:
+        export.onnx(tiny_backbone, tmp_path / "model.onnx")
+    assert str(caught.value) == r"tf2onnx does not convert this net. Received: KeyError: 'no such\nnode'"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_onnx_runtime_is_one_line(tiny_backbone, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(onnxmodel, "_converted", lambda raw: onnx_format.ModelProto())
+    with pytest.raises(export.ExportError, match=r"^ONNX Runtime does not run the file\. Received: .+$"):
+        export.onnx(tiny_backbone, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
