@@ -14,6 +14,7 @@ from PIL import Image
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.inference import Predict, in_file
+from spinenet_tf.messages import some_of
 from spinenet_tf.writing import made, staged
 
 
@@ -93,7 +94,7 @@ def image_files(source: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is nothing at `source`.
-        DataError: the folder holds no images.
+        DataError: the folder holds no images; the message names what it does hold.
     """
     from spinenet_tf.data.dataset import DataError
 
@@ -101,10 +102,23 @@ def image_files(source: Path) -> list[Path]:
         raise FileNotFoundError(f"There is no image or folder {source}.")
     if source.is_file():
         return [source]
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path for path in source.iterdir() if _is_image(path))
     if not found:
-        raise DataError(f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+        others = some_of(passed_over(source))
+        told = f"but {others}" if others else "nor anything else"
+        raise DataError(f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)}), {told}.")
     return found
+
+
+def passed_over(source: Path) -> list[str]:
+    """Return the names of the files and folders at `source` that `image_files` leaves out, but for hidden ones."""
+    entries = sorted(source.iterdir()) if source.is_dir() else []
+    others = (path for path in entries if not _is_image(path) and not path.name.startswith("."))
+    return [f"{path.name}/" if path.is_dir() else path.name for path in others]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
 
 
 def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, threshold: float) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.predictor import Predictor, detect_in_files, image_files, load_predictor
+from spinenet_tf.predictor import Predictor, detect_in_files, image_files, load_predictor, passed_over
 
 
 def predict(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,6 +79,22 @@ def test_images_of_a_folder_come_by_name_and_nothing_else_does(tmp_path: Path) -
         (tmp_path / name).write_text("")
     assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG"]
     assert image_files(tmp_path / "d") == [tmp_path / "d"], "a file that is named is taken at its word"
+
+
+def test_what_else_lies_in_the_folder_is_named(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.heic", "notes.txt", ".DS_Store"):
+        (tmp_path / name).write_text("")
+    for name in ("more", "folder.jpg"):
+        (tmp_path / name).mkdir()
+    files = image_files(tmp_path)
+    assert [path.name for path in files] == ["b.PNG"], "a folder is no image, whatever its name"
+    assert passed_over(tmp_path) == ["a.heic", "folder.jpg/", "more/", "notes.txt"]
+    assert passed_over(files[0]) == []
+    with pytest.raises(DataError, match=r"more holds no images .*, nor anything else\.$"):
+        image_files(tmp_path / "more")
+    (tmp_path / "b.PNG").unlink()
+    with pytest.raises(DataError, match=r"holds no images .*, but a\.heic, folder\.jpg/, more/, notes\.txt\.$"):
+        image_files(tmp_path)
 
 
 def test_pictures_and_all_detections_are_written(predictor: Predictor, tmp_path: Path) -> None:

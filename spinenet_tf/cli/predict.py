@@ -22,11 +22,14 @@ def predict(
 
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """
-    from spinenet_tf.predictor import image_files
+    from spinenet_tf.messages import some_of
+    from spinenet_tf.predictor import image_files, passed_over
     from spinenet_tf.tasks import task_of
 
     files = image_files(source)
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
+    if others := passed_over(source):
+        console.print(f"Left out, for they are no images: {some_of(others)}.", soft_wrap=True, markup=False)
     task = task_of(model)
     task.predict(task.load(model), files, output, threshold, console)

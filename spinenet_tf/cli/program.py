@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import typer
@@ -41,6 +42,15 @@ for command in (summary, train, evaluate, predict, export, inspect, benchmark, c
 app.add_typer(dataset_app, name="dataset")
 
 
+def with_home(word: str) -> str:
+    """Return a word of the command line whose path, alone or behind `--option=`, begins in the home folder for `~`.
+
+    Shells expand it only where a word begins with it and has no quotes, those of Windows never.
+    """
+    found = re.fullmatch(r"(--[\w-]+=|)(~(?:[/\\].*)?)", word, re.DOTALL)
+    return found[1] + os.path.expanduser(found[2]) if found else word
+
+
 def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
@@ -51,7 +61,11 @@ def main() -> None:
 
     try:
         # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
-        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="spinenet-tf", standalone_mode=False))
+        sys.exit(
+            app(
+                [with_home(word) for word in sys.argv[1:]] or ["--help"], prog_name="spinenet-tf", standalone_mode=False
+            )
+        )
     except Preempted as stop:
         console.print(str(stop), soft_wrap=True)
         sys.exit(0)

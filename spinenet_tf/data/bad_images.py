@@ -8,12 +8,15 @@ import threading
 from collections.abc import Iterable
 
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.messages import SHOWN, some_of
 
 logger = logging.getLogger(__name__)
 
+HINT = "`spinenet-tf dataset check` names all of them"
+
 
 class BadImages:
-    """The files of a training set that cannot be used: each is named in the log once, and too many are an error.
+    """The files of a training set that cannot be used: the first are named in the log, and too many are an error.
 
     `share` is that of all images which may be bad. All images are told by `count_among`, when the annotations have been
     read; a file that was left out before counts too. Threads may add at the same time.
@@ -40,8 +43,16 @@ class BadImages:
                 return
             self.found[str(file)] = str(error)
             count = len(self)
-        logger.warning("Bad image %d, left out of training: %s", count, error)
+        if count <= SHOWN:
+            logger.warning("Bad image %d, left out of training: %s", count, error)
+        elif count == SHOWN + 1:
+            logger.warning("More images are bad: they are left out and counted, %s.", HINT)
         self.check()
+
+    def tell(self) -> None:
+        """Say in the log how many files are bad until now, if they were not all named."""
+        if len(self) > SHOWN:
+            logger.warning("%d of %d images are bad and left out of training.", len(self), self._total)
 
     def count_among(self, files: Iterable[object]) -> None:
         """Tell what files there are, beside those that were left out before; raises DataError as `check` does."""
@@ -49,10 +60,10 @@ class BadImages:
         self.check()
 
     def check(self) -> None:
-        """Raise DataError with the list of all bad files, where they are more than the share of the images."""
+        """Raise DataError with the first of the bad files, where they are more than the share of the images."""
         if self._total is None or len(self) <= math.floor(self.share * self._total):
             return
-        listed = "; ".join(sorted(self.found.values()))
+        listed = some_of(sorted(self.found.values()), "; ")
         raise DataError(
             f"{len(self)} of {self._total} images are bad, and max_bad_images={self.share:g} of them may be: {listed}"
         )

@@ -23,7 +23,7 @@ def find_inside(root: Path, *names: object) -> Path:
     for name in names:
         path = inside(root, name)
         if not path.is_file():
-            path = _as_stored(root, path)
+            path = as_stored(root, path)
         if path.is_file():
             return path
     raise ImageError(f"the image folder has no such file. Received: file_name={names[0]!r}")
@@ -55,15 +55,18 @@ def resolved(path: Path) -> Path:
     return path
 
 
-def _as_stored(root: Path, path: Path) -> Path:
-    """Return the path in `root` whose parts are those of `path` in another Unicode normalization, or `path` itself."""
+def as_stored(root: Path, path: Path) -> Path:
+    """Return the path in `root` whose parts are those of `path` in another Unicode normalization, or `path` itself.
+
+    Both are absolute, and `root` is resolved. Raises DataError if a link leads out of `root` on the way.
+    """
     parts = path.relative_to(root).parts
     if all(part.isascii() for part in parts):
         return path
     stored = root
     for part in parts:
         found = _names(stored, stored.stat().st_mtime_ns) if stored.is_dir() else {}
-        if (name := found.get(unicodedata.normalize("NFC", part))) is None:
+        if (name := found.get(composed(part))) is None:
             return path
         stored = inside(root, (stored / name).relative_to(root).as_posix())  # what was found may be a link
     return stored
@@ -72,12 +75,12 @@ def _as_stored(root: Path, path: Path) -> Path:
 @lru_cache(maxsize=64)
 def _names(folder: Path, changed: int) -> dict[str, str]:
     """Return the names in a folder by their composed form; when it was `changed` makes a new list after a change."""
-    return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}
+    return {composed(entry.name): entry.name for entry in folder.iterdir()}
 
 
 def images_named(folder: Path, stem: str) -> tuple[str, ...]:
     """Return the names of a folder's images that are `stem` without their suffix, in any Unicode normalization."""
-    return _stems(folder, folder.stat().st_mtime_ns).get(unicodedata.normalize("NFC", stem), ())
+    return _stems(folder, folder.stat().st_mtime_ns).get(composed(stem), ())
 
 
 @lru_cache(maxsize=64)
@@ -86,9 +89,14 @@ def _stems(folder: Path, changed: int) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            stem = unicodedata.normalize("NFC", path.stem)
+            stem = composed(path.stem)
             found[stem] = (*found.get(stem, ()), path.name)
     return found
+
+
+def composed(name: str) -> str:
+    """Return a name in the Unicode normalization in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def files_in(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES, ClassificationDataset, ClassificationExample, DataError
-from spinenet_tf.data.files import check_inside, files_in
+from spinenet_tf.data.files import check_inside, composed, files_in
 from spinenet_tf.data.problems import Place, Problems
 
 DETECTION_SETS = (
@@ -42,15 +42,19 @@ def read_image_folder(folder: str | Path, problems: Problems | None = None) -> C
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not classes:
         raise DataError(f"{folder}: it holds no class folders")
-    for entry in classes:
+    classes.sort(key=lambda entry: composed(entry.name))
+    names = [composed(entry.name) for entry in classes]
+    for entry, name, before in zip(classes, names, [None, *names], strict=False):
         check_inside(entry, folder)
+        if name == before:
+            raise DataError(f"{folder}: two folders have the same name, composed in two ways. Received: {name!r}")
     examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
     if reason := _looks_otherwise(classes, {example.path for example in examples}):
         (problems or Problems()).warn(Place(folder), f"{reason}. {LOOKED_FOR}")
-    return ClassificationDataset(folder.name, tuple(entry.name for entry in classes), tuple(examples))
+    return ClassificationDataset(folder.name, tuple(names), tuple(examples))
 
 
 def _images_of(folder: Path) -> list[Path]:

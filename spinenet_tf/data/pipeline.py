@@ -165,6 +165,8 @@ def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadI
                     threads.shutdown(cancel_futures=True)
                     raise
                 bad.add(example.path, error)
+    if bad is not None:
+        bad.tell()
 
 
 def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PIXELS) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.files import read_lines
+from spinenet_tf.data.files import composed, read_lines
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.voc_images import find_image
@@ -100,12 +99,12 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     listing = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not listing.is_file():
         raise DataError(f"{listing}: there is no such list of images")
-    known = {unicodedata.normalize("NFC", stem): stem for stem in stems}
+    known = {composed(stem): stem for stem in stems}
     chosen = set()
     for number, line in enumerate(read_lines(listing), start=1):
         with problems.at(Place(listing, f"line {number}")):
-            composed = unicodedata.normalize("NFC", line)
-            names = (composed, composed.rpartition(" ")[0].rstrip(), *composed.split()[:1])  # a flag may follow a name
+            told = composed(line)
+            names = (told, told.rpartition(" ")[0].rstrip(), *told.split()[:1])  # a flag may follow a name
             found = next((known[name] for name in names if name in known), None)
             if line and found is None:
                 raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")

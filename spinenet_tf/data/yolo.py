@@ -110,7 +110,9 @@ class _Object(NamedTuple):
 
 
 def _rows(image: Entry, keypoints: Keypoints | None, problems: Problems) -> Iterator[tuple[Place, Row]]:
-    labels, lines = find_labels(image["_file"]), []
+    labels, lines = None, []
+    with problems.at(image["_at"]):
+        labels = find_labels(image["_file"])
     if labels is None:
         return
     with problems.at(Place(labels)):

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.files import check_inside, read_lines
+from spinenet_tf.data.files import as_stored, check_inside, composed, read_lines, resolved
 from spinenet_tf.data.image_folder import images_in
 from spinenet_tf.data.yolo_rows import read_row
 
@@ -28,13 +28,32 @@ def label_files(image: Path) -> tuple[Path, ...]:
 
 
 def find_labels(image: Path) -> Path | None:
-    """Return the label file of an image, None if there is none."""
-    return next((file for file in label_files(image) if file.is_file()), None)
+    """Return the label file of an image, None if there is none.
+
+    Its name may be in another Unicode normalization than the image's. Raises DataError as `check_labels` does.
+    """
+    for file in label_files(image):
+        if file.is_file() or (file := _as_stored(file)).is_file():
+            return file
+    return None
+
+
+def _as_stored(file: Path) -> Path:
+    folder = _folder(file)
+    name = file.relative_to(folder)
+    if str(name).isascii() or not folder.is_dir():
+        return file
+    root = resolved(folder)
+    return folder / as_stored(root, root / name).relative_to(root)
 
 
 def check_labels(file: Path) -> None:
     """Raise DataError if the file is a link that leads out of its folder of labels, or else of its own folder."""
-    check_inside(file, next((above for above in file.parents if above.name == "labels"), file.parent))
+    check_inside(file, _folder(file))
+
+
+def _folder(file: Path) -> Path:
+    return next((above for above in file.parents if above.name == "labels"), file.parent)
 
 
 def has_labels_folder(folder: Path) -> bool:
@@ -48,21 +67,23 @@ def has_labels(folder: Path) -> bool:
     @cache
     def texts(parent: Path) -> list[dict[str, Path]]:
         places = dict.fromkeys((label_file(parent / "x.jpg").parent, parent))
-        return [{file.stem: file for file in place.glob("*.txt") if not file.is_symlink()} for place in places]
+        files = ((file for file in place.glob("*.txt") if not file.is_symlink()) for place in places)
+        return [{composed(file.stem): file for file in found} for found in files]
 
-    found = (files[image.stem] for image in images_in(folder) for files in texts(image.parent) if image.stem in files)
+    stems = ((composed(image.stem), image.parent) for image in images_in(folder))
+    found = (files[stem] for stem, parent in stems for files in texts(parent) if stem in files)
     return next((_is_labels(file) for file in found if file.stat().st_size), False)
 
 
 def orphans(folders: Iterable[Path], images: Iterable[Path]) -> Iterator[Path]:
     """Yield the label files in or beside these folders of images which belong to none of the images."""
-    known = {file for image in images for file in label_files(image)}
+    known = {composed(str(file)) for image in images for file in label_files(image)}
     for folder in folders:
         own = label_file(folder / "x.jpg").parent
         for place in dict.fromkeys((own, folder)):
             for file in sorted(place.rglob("*.txt")):
                 # Beside images lie other texts too.
-                if file not in known and file.name != CLASSES and (place != folder or _is_labels(file)):
+                if composed(str(file)) not in known and file.name != CLASSES and (place != folder or _is_labels(file)):
                     yield file
 
 

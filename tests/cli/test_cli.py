@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from spinenet_tf import cli, list_models
+from spinenet_tf.cli.program import with_home
 from spinenet_tf.evaluation.coco import METRICS
 from spinenet_tf.training import recipe
 from spinenet_tf.training.preemption import Preempted
@@ -287,6 +288,52 @@ def test_a_training_that_sigterm_stopped_exits_with_0(command, monkeypatch, writ
     outcome = command("train", write_config(tmp_path), "--run", "run")
     assert outcome.code == 0
     assert outcome.out == "Stopped by SIGTERM after step 7. Go on with --resume.\n"
+
+
+def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "2024").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.heic").write_bytes(b"")
+    _, out, err = command("predict", "photos", "--model", "nowhere")
+    assert (out, err) == (
+        "Left out, for they are no images: 2024/, b.heic.\n",
+        "spinenet-tf: There is no model nowhere.\n",
+    )
+    assert command("predict", "photos/a.png", "--model", "nowhere").out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("inspect", "~/a.tflite"), "There is no file {home}/a.tflite."),
+        (("evaluate", "run", "--json", "~/none/a.json"), "There is no folder {home}/none to write into."),
+        (("evaluate", "run", "--json=~/none/a.json"), "There is no folder {home}/none to write into."),
+        (("dataset", "check", "~/set"), "{home}/set: there is no such file or folder"),
+        (("predict", "~/photo.jpg", "--model=~/run"), "There is no image or folder {home}/photo.jpg."),
+    ],
+)
+def test_a_tilde_is_the_home_folder(command, tmp_path: Path, monkeypatch, words: tuple[str, ...], expected) -> None:
+    """No shell expands one in quotes or after `--output=`, and that of Windows never does."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    code, _, err = command(*words)
+    assert (code, err) == (2, f"spinenet-tf: {expected.format(home=tmp_path / 'home')}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("~", "HOME"),
+        ("~/a b", "HOME/a b"),
+        ("--run=~/a", "--run=HOME/a"),
+        *((word, word) for word in ("a~/b", "~b.txt", "-x~/a", "a=~/b", "--a=b=~/c", "--plain", "")),
+    ],
+)
+def test_only_a_tilde_that_begins_a_path_is_expanded(monkeypatch, tmp_path: Path, word: str, expected: str) -> None:
+    """Overrides are the config's own, which expands its paths by itself."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert with_home(word) == expected.replace("HOME", str(tmp_path))
 
 
 def test_help_does_not_wait_for_keras() -> None:

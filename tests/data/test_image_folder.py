@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,13 @@ def test_what_cannot_be_learnt_from_is_named(tmp_path: Path) -> None:
         read_image_folder(tmp_path)
     touch(tmp_path / "cat" / "a.jpg", tmp_path / "dog" / "notes.txt")
     with pytest.raises(DataError, match="dog: the class folder holds no images"):
+        read_image_folder(tmp_path)
+
+
+def test_class_names_are_composed_whatever_the_disk_has(tmp_path: Path) -> None:
+    """So that a set from a Mac's archive has the classes of the others."""
+    touch(tmp_path / unicodedata.normalize("NFD", "Äpfel") / "1.jpg", tmp_path / "Birnen" / "1.jpg")
+    assert read_image_folder(tmp_path).class_names == ("Birnen", unicodedata.normalize("NFC", "Äpfel"))
+    touch(tmp_path / unicodedata.normalize("NFC", "Äpfel") / "2.jpg")
+    with pytest.raises(DataError, match=r"two folders have the same name.*Received: 'Äpfel'"):
         read_image_folder(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,29 @@ def test_every_folder_of_images_is_looked_at(yolo_folder: Path, caplog) -> None:
     path.write_text(path.read_text().replace("train: images/train", "train: [images/train, images/more]"))
     read_yolo(path)
     assert [record.message.split(":")[0] for record in caplog.records] == [str(yolo_folder / "images" / "more")]
+
+
+@pytest.mark.parametrize(("image", "labels"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_labels_are_found_in_any_unicode_normalization(yolo_folder: Path, image: str, labels: str) -> None:
+    """Archives made on a Mac hold decomposed names: without its labels, an image would have no objects."""
+    name = "Bücher/größe é"
+    expected = read_yolo(yolo_folder).examples[0].boxes
+    for kind, form, suffix in (("images", image, ".jpg"), ("labels", labels, ".txt")):
+        file = yolo_folder / kind / "train" / unicodedata.normalize(form, name + suffix)
+        file.parent.mkdir()
+        (yolo_folder / kind / "train" / f"000001{suffix}").rename(file)
+    problems = Problems(keep_going=True)
+    found = {Path(str(e["_file"])).stem: e["id"] for e in load_yolo(yolo_folder, problems=problems).images}
+    assert problems.found == []
+    moved = found[unicodedata.normalize(image, "größe é")]
+    (example,) = (example for example in read_yolo(yolo_folder) if example.image_id == moved)
+    np.testing.assert_array_equal(example.boxes, expected)
+
+
+def test_labels_in_another_normalization_lead_out_by_no_link(yolo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("0 0.5 0.5 0.5 0.5")
+    images, labels = yolo_folder / "images" / "train", yolo_folder / "labels" / "train"
+    (images / "000001.jpg").rename(images / unicodedata.normalize("NFC", "é.jpg"))
+    (labels / unicodedata.normalize("NFD", "é.txt")).symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(DataError, match="leads out of the"):
+        read_yolo(yolo_folder)

@@ -1,0 +1,57 @@
+"""Bad images are named as long as somebody reads the list, and counted."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import DataError
+
+
+def _add(bad: BadImages, count: int) -> None:
+    for number in range(count):
+        bad.add(f"images/{number:04d}.jpg", DataError(f"images/{number:04d}.jpg: no such image file"))
+
+
+def test_a_partial_download_is_told_by_ten_images_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    bad = BadImages(0.5)
+    with caplog.at_level(logging.WARNING):
+        _add(bad, 3000)
+        bad.add("images/0000.jpg", DataError("again"))
+        with pytest.raises(DataError) as caught:
+            bad.count_among(f"images/{number:04d}.jpg" for number in range(4000))
+    assert [record.getMessage() for record in caplog.records] == [
+        *(
+            f"Bad image {number + 1}, left out of training: images/{number:04d}.jpg: no such image file"
+            for number in range(10)
+        ),
+        "More images are bad: they are left out and counted, `spinenet-tf dataset check` names all of them.",
+    ]
+    message = str(caught.value)
+    assert message.startswith("3000 of 4000 images are bad, and max_bad_images=0.5 of them may be: images/0000.jpg: ")
+    assert message.count("no such image file") == 10
+    assert message.endswith(" and 2,990 more")
+    assert len(message) < 1000
+    assert len(bad) == 3000
+
+
+def test_few_bad_images_are_all_named(caplog: pytest.LogCaptureFixture) -> None:
+    bad = BadImages(0.1)
+    with caplog.at_level(logging.WARNING):
+        _add(bad, 10)
+        bad.count_among(f"images/{number:04d}.jpg" for number in range(100))
+        bad.tell()
+    assert len(caplog.records) == 10
+    assert "0009.jpg" in caplog.records[-1].getMessage()
+
+
+def test_many_bad_images_that_may_be_are_counted_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    bad = BadImages(0.1)
+    with caplog.at_level(logging.WARNING):
+        _add(bad, 30)
+        bad.count_among(f"images/{number:04d}.jpg" for number in range(1000))
+        bad.tell()
+    assert len(caplog.records) == 12
+    assert caplog.records[-1].getMessage() == "30 of 1000 images are bad and left out of training."

@@ -1,0 +1,17 @@
+"""Messages name a few of many things, and say how many there are."""
+
+from __future__ import annotations
+
+from spinenet_tf.messages import some_of
+
+
+def test_the_first_ten_are_named_and_the_others_counted() -> None:
+    assert some_of([]) == ""
+    assert some_of(["a", 2, "c"]) == "a, 2, c"
+    assert some_of(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert some_of(range(11)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 1 more"
+    assert some_of(range(3000), "; ") == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9 and 2,990 more"
+
+
+def test_what_is_named_is_cut() -> None:
+    assert some_of(["a" * 1000, "b"]) == "a" * 297 + "..., b"
