@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
+import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
@@ -27,6 +29,32 @@ class Classifier(SpineNetModel):
         super().__init__(images, logits, name=name)
         self.backbone = backbone
         self.num_classes = num_classes
+
+    def _before_fit(self, given: dict[str, Any]) -> None:
+        super()._before_fit(given)
+        self._check_labels(given.get("y"))
+
+    def evaluate(self, *args, **kwargs):
+        """Measure as Keras does, by the same arguments; arrays of class numbers are checked as `fit` checks them."""
+        self._check_labels(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments.get("y"))
+        return super().evaluate(*args, **kwargs)
+
+    def _check_labels(self, labels: Any) -> None:
+        """Refuse class numbers out of range, which end in a trace of the graph or, on other devices, without a word.
+
+        Raises:
+            ValueError: `labels`, an array of whole numbers `[B]` or `[B, 1]`, hold one that is no class.
+        """
+        shape = tuple(getattr(labels, "shape", ()))
+        if self.num_classes == 1 or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+            return  # one logit is taken for yes or no, and what is wider for shares of classes
+        numbers = np.ravel(keras.ops.convert_to_numpy(labels))
+        if numbers.dtype.kind not in "iu":
+            return
+        ignored = getattr(getattr(self, "loss", None), "ignore_class", None)
+        odd = numbers[((numbers < 0) | (numbers >= self.num_classes)) & (numbers != ignored)]
+        if len(odd):
+            raise ValueError(f"Classes are 0 to {self.num_classes - 1}. Received: label {odd[0]}")
 
     def get_config(self) -> dict[str, Any]:
         backbone = keras.saving.serialize_keras_object(self.backbone)
