@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import keras
 
+from spinenet_tf.messages import some_of
 from spinenet_tf.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.variables import named_alike
 from spinenet_tf.weights import (
@@ -136,7 +137,9 @@ class SpineNetModel(keras.Model):
         theirs, ours = shapes | (state if restored else {}), read_shapes(self._in_memory()) | expected
         table = shape_table(theirs, ours)
         if found:
-            raise ArchitectureError("\n  ".join([f"{path} holds the weights of another architecture:", *found, *table]))
+            raise ArchitectureError(
+                "\n  ".join([f"{path} holds the weights of another architecture:", some_of(found, "\n  "), *table])
+            )
         raise DamagedWeightsError("\n  ".join([f"{path} is damaged, nothing was loaded: {reason}", *table]))
 
     def _stored(self) -> SpineNetModel:

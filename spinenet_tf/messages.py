@@ -12,4 +12,4 @@ def some_of(things: Iterable[object], separator: str = ", ") -> str:
     """Return the first ten as text, and how many more there are."""
     names = [str(thing) for thing in things]
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:SHOWN]]
-    return separator.join(shown) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+    return separator.join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

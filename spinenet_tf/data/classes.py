@@ -10,10 +10,9 @@ from typing import TypeVar
 import numpy as np
 
 from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
+from spinenet_tf.messages import some_of
 
 Dataset = TypeVar("Dataset", DetectionDataset, ClassificationDataset)
-
-_SHOWN = 10  # names in a message
 
 
 def strangers(dataset: DetectionDataset | ClassificationDataset, names: Iterable[str]) -> list[str]:
@@ -64,9 +63,7 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
 
 def listed(names: Iterable[str]) -> str:
     """Write names into a message, the first ten and the number of the others."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
+    return some_of(map(repr, names))
 
 
 def _used(dataset: DetectionDataset | ClassificationDataset) -> set[int]:

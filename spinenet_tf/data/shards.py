@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.problems import Place, Problems
+from spinenet_tf.messages import some_of
 
 _SHARD = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<suffix>.*)")
 _HEADER, _FOOTER = 12, 4  # bytes around a record: its length and checksums
@@ -74,12 +75,12 @@ def shard_files(path: str | Path) -> list[Path]:
     parts = [_SHARD.fullmatch(file.name) for file in files]
     sets = {file.name if part is None else part["prefix"] for file, part in zip(files, parts, strict=True)}
     if len(sets) > 1:
-        raise DataError(f"{path}: these are several data sets, name one: {', '.join(sorted(sets))}")
+        raise DataError(f"{path}: these are several data sets, name one: {some_of(sorted(sets))}")
     total = int(parts[0]["total"]) if parts[0] else 1
     numbers = {int(part["number"]) for part in parts if part}
     missing = [f"{number:05d}" for number in range(total) if parts[0] and number not in numbers]
     if missing or len(files) != total:
-        raise DataError(f"{path}: of {total} shards there are {len(files)}; missing: {', '.join(missing) or 'none'}")
+        raise DataError(f"{path}: of {total} shards there are {len(files)}; missing: {some_of(missing) or 'none'}")
     return files
 
 

@@ -17,6 +17,7 @@ from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.yolo_description import Description, describe
 from spinenet_tf.data.yolo_labels import check_labels, find_labels, label_files, orphans
 from spinenet_tf.data.yolo_rows import Keypoints, Row, meaning_of_six, read_row
+from spinenet_tf.messages import some_of
 
 
 def read_yolo(path: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:
@@ -77,7 +78,7 @@ def _files(told: Description, path: Path, problems: Problems) -> list[Path]:
     """Return all images, and tell where none has labels."""
     found = [(path, told.files), *((folder, images_in(folder)) for folder in told.folders)]
     if not any(images for _, images in found):
-        raise DataError(f"{path}: there are no images in {', '.join(map(str, told.folders)) or 'its lists'}")
+        raise DataError(f"{path}: there are no images in {some_of(told.folders) or 'its lists'}")
     for place, images in found:
         if images and not any(map(find_labels, images)):
             looked = dict.fromkeys(str(file.parent) for image in images for file in label_files(image))

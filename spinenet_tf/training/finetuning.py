@@ -16,6 +16,7 @@ from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.messages import some_of
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.weights import differences, read_architecture
@@ -70,9 +71,11 @@ def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> l
     donor.load_weights(path)
     fresh = copy_what_fits(donor, model, _names_beside(path), class_names)
     taken = len(model.weights) - len(fresh)
-    logger.warning("%d of %d weights come from %s. Fresh are: %s", taken, len(model.weights), path, fresh or "none")
-    for line in differences(theirs, ours):
-        logger.warning("The architectures differ: %s", line)
+    logger.warning(
+        "%d of %d weights come from %s. Fresh are: %s", taken, len(model.weights), path, some_of(fresh) or "none"
+    )
+    if differing := differences(theirs, ours):
+        logger.warning("The architectures differ: %s", some_of(differing, "; "))
     return fresh
 
 
@@ -101,12 +104,13 @@ def _by_class(value: np.ndarray, fresh: np.ndarray, donor_names: Names, names: N
     anchors = fresh.shape[-1] // len(names)
     if value.shape[-1] // len(donor_names) != anchors or value.shape[:-1] != fresh.shape[:-1]:
         return value
-    common = [name for name in names if name in donor_names]
+    theirs, ours = ({name: label for label, name in enumerate(told)} for told in (donor_names, names))
+    common = [name for name in ours if name in theirs]
     if not common:
         return None
     source = value.reshape(*value.shape[:-1], anchors, len(donor_names))
     target = fresh.reshape(*fresh.shape[:-1], anchors, len(names)).copy()
-    target[..., [names.index(name) for name in common]] = source[..., [donor_names.index(name) for name in common]]
+    target[..., [ours[name] for name in common]] = source[..., [theirs[name] for name in common]]
     return target.reshape(fresh.shape)
 
 

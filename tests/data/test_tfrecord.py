@@ -263,6 +263,13 @@ def test_shards_are_found_by_folder_pattern_prefix_and_name(tmp_path: Path, shar
         read_tfrecord(folder / "test")
 
 
+def test_of_many_missing_shards_the_first_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train-00001-of-03000.tfrecord").write_bytes(b"")
+    names = ", ".join(f"{number:05d}" for number in (0, *range(2, 11)))
+    with pytest.raises(DataError, match=f"of 3000 shards there are 1; missing: {names} and 2989 more$"):
+        read_tfrecord(tmp_path)
+
+
 def test_writing_leaves_nothing_behind_when_it_fails(tmp_path: Path, coco: tuple[Path, Path]) -> None:
     def stop(images: list):
         yield images[0]
