@@ -64,19 +64,26 @@ def nonempty(images: Any, shape: Any) -> Any:
 def decode_capped(encoded: Any) -> Any:
     """Decode one JPEG or PNG, a string tensor, to `[h, w, 3]` uint8 if its header claims at most `MAX_PIXELS`.
 
-    The header is read first, so that a small file that claims billions of pixels costs nothing.
+    The header is read first, so that a small file that claims billions of pixels costs nothing. The image is upright,
+    and of 16-bit channels the upper 8 of the bits in use are kept, as `data.images.read_image` has it.
     """
     import tensorflow as tf
 
     from spinenet_tf.data.dataset import MAX_PIXELS
+    from spinenet_tf.export.deep_png import decode_deep, is_deep
+    from spinenet_tf.export.exif import orientation, upright
 
     size = _claimed_size(encoded)
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))
     fits = (pixels > 0) & (pixels <= MAX_PIXELS)
     encoded = _provided(fits, f"An image has at most {MAX_PIXELS:,} pixels, and some.", size, encoded)
     # It decodes PNG too, and by this method gives the pixels that Pillow gives.
-    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.ensure_shape(image, (None, None, 3))
+    image = tf.cond(
+        is_deep(encoded),
+        lambda: decode_deep(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+    )
+    return upright(tf.ensure_shape(image, (None, None, 3)), orientation(encoded))
 
 
 def _claimed_size(encoded: Any) -> Any:

@@ -40,7 +40,8 @@ def saved_model(
     - `serve`: from `[B, H, W, 3]` float32, normalised, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
       classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also `serving_default`
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
-    - `serve_bytes`: from `[B]` strings, each a JPEG or PNG, to the same, boxes in pixels of each image
+    - `serve_bytes`: from `[B]` strings, each a JPEG or PNG, to the same, boxes in pixels of each image, which is
+      turned upright as its EXIF data ask
     - `raw`: from what `serve` takes to `class_logits_P3`, `box_deltas_P3`, ..., `[B, row, column, channel]`
     - `decoded`, only without `nms`, and then `serving_default`: to boxes `[B, N, 4]`, clipped to the input, and
       scores `[B, N, num_classes]` of every anchor

@@ -61,8 +61,9 @@ def image_function(serve: Any) -> Any:
 def bytes_function(serve: Any) -> Any:
     """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
 
-    Boxes are in pixels of each image as it is stored: a turn in its EXIF data is not made. Anything else, and what
-    claims more pixels than `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
+    Boxes are in pixels of each image as it is seen: the turn that its EXIF data ask for is made, as `predict` makes it;
+    EXIF that is damaged asks for none. Anything but JPEG and PNG, and what claims more pixels than
+    `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
     """
     import tensorflow as tf
 

@@ -126,7 +126,7 @@ def _orientation(image: OpenedImage) -> int:
         image.load()
     try:
         found = image.getexif().get(_ORIENTATION, UPRIGHT)
-        return int(found) if found in TURNS else UPRIGHT
+        return found if isinstance(found, int) and found in TURNS else UPRIGHT
     except Exception:  # of a dozen unrelated types, on damaged EXIF: the image itself may be sound
         return UPRIGHT
 

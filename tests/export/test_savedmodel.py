@@ -78,11 +78,14 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def files(photos, tmp_path_factory):
-    """Return the paths of a JPEG and of a PNG with alpha of another size."""
+    """Return the paths of a JPEG, of a PNG with alpha of another size, and of a JPEG that a phone took in portrait."""
     folder = tmp_path_factory.mktemp("files")
     Image.fromarray(photos[0]).save(folder / "a.jpg", quality=90)
     Image.fromarray(photos[1][:50]).convert("RGBA").save(folder / "b.png")
-    return [folder / "a.jpg", folder / "b.png"]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photos[0]).save(folder / "c.jpg", quality=90, exif=exif)
+    return [folder / "a.jpg", folder / "b.png", folder / "c.jpg"]
 
 
 @pytest.fixture(scope="module")

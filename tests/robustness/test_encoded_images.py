@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from spinenet_tf.data.images import read_image
+from spinenet_tf.export.guard import decode_capped
 from spinenet_tf.export.serving import bytes_function
 
 SECONDS = 10.0
@@ -24,7 +27,7 @@ def serve_bytes():
     def serve(images):
         return {"boxes": tf.tile(tf.constant([[[8.0, 8.0, 24.0, 24.0]]]), [tf.shape(images)[0], 1, 1])}
 
-    return bytes_function(serve)
+    return bytes_function(serve).get_concrete_function()  # traced once, though each test seeds anew
 
 
 def encoded(form: str, mode: str = "RGB") -> bytes:
@@ -58,6 +61,77 @@ def test_what_claims_too_many_pixels_is_refused_before_it_is_decoded(serve_bytes
             serve_bytes(tf.constant([encoded("JPEG"), huge(form, *size)]))
         assert time.perf_counter() - start < SECONDS
     promise("Serving: an encoded image that claims too many pixels is refused by its header", cases=len(sizes))
+
+
+@pytest.fixture(scope="module")
+def find():
+    """Return the signature around a detector that finds what is bright in the network's input, as its only box."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.float32)])
+    def serve(images):
+        bright = tf.reduce_mean(images, axis=-1) > 1.0
+        ends = [(tf.reduce_any(bright, axis=axis), axis) for axis in (2, 1)]
+        first = [tf.argmax(tf.cast(found, tf.int32), axis=1) for found, _ in ends]
+        last = [64 - tf.argmax(tf.cast(found[:, ::-1], tf.int32), axis=1) for found, _ in ends]
+        return {"boxes": tf.cast(tf.stack([*first, *last], axis=1), tf.float32)[:, None]}
+
+    return bytes_function(serve).get_concrete_function()
+
+
+def turned(form: str, value: int, order: str) -> bytes:
+    """Return a picture that a phone took in an orientation: dark but for a bright part, 128 x 96 px as stored."""
+    pixels = np.full((96, 128, 3), 5, np.uint8)
+    pixels[16:48, 32:112] = 250
+    data = struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, value, 0, 0)
+    exif = b"Exif\0\0" + (b"II" if order == "<" else b"MM") + data
+    Image.fromarray(pixels).save(file := io.BytesIO(), form, exif=exif)
+    return file.getvalue()
+
+
+def test_phone_pictures_are_served_as_predict_sees_them(find, promise, tmp_path) -> None:
+    """In all orientations, both formats and byte orders, the box is where the upright image is bright."""
+    cases = [(form, value, order) for form in ("JPEG", "PNG") for value in range(1, 9) for order in "<>"]
+    found = find(tf.constant([turned(*case) for case in cases]))["boxes"].numpy()
+    boxes = set()
+    for case, box in zip(cases, found[:, 0], strict=True):
+        (path := tmp_path / "a").write_bytes(turned(*case))
+        bright = read_image(path).mean(axis=-1) > 128
+        rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+        np.testing.assert_allclose(
+            box, [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], atol=2.0, err_msg=str(case)
+        )
+        boxes.add(tuple(box.round()))
+    assert len(boxes) == 8
+    promise("Serving: an encoded image is turned upright as its EXIF asks", cases=len(cases))
+
+
+def test_damaged_exif_is_served_as_stored(find, promise) -> None:
+    whole = turned("JPEG", 6, ">")
+    start, count, stored = whole.index(b"MM\0\x2a"), 0, find(tf.constant([turned("JPEG", 1, ">")]))["boxes"]
+    for place in range(start, start + 8):  # what names the format, and where its directory is
+        damaged = whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :]
+        np.testing.assert_array_equal(find(tf.constant([damaged]))["boxes"], stored)
+        count += 1
+    promise("Serving: damaged EXIF counts as none", cases=count)
+
+
+@pytest.fixture(scope="module")
+def decode():
+    """Return the function that decodes one file."""
+    return tf.function(decode_capped, autograph=False).get_concrete_function(tf.TensorSpec((), tf.string))
+
+
+@pytest.mark.parametrize("declared", [b"", b"\x0c", b"\x10"])
+@pytest.mark.parametrize("mode", ["gray", "spread"])
+def test_deep_pngs_are_decoded_as_predict_does(decode, declared: bytes, mode: str, tmp_path) -> None:
+    ramp = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
+    info = PngInfo()
+    if declared:
+        info.add(b"sBIT", declared)
+    Image.fromarray(ramp if mode == "gray" else ramp << 4).save(path := tmp_path / "a.png", pnginfo=info)
+    expected = read_image(path)
+    assert len(np.unique(expected)) == (16 if mode == "gray" and declared == b"\x10" else 256)
+    np.testing.assert_array_equal(decode(tf.constant(path.read_bytes())), expected)
 
 
 def test_damaged_bytes_are_an_error_or_an_image(serve_bytes, promise) -> None:
