@@ -34,7 +34,8 @@ class BatchCheck:
 
     def __call__(self, batch: Any) -> Any:
         """Return the batch as it is, or raise a GroundTruthError."""
-        check(*keras.utils.unpack_x_y_sample_weight(batch), self.num_classes, self._is_first)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        check(x, y, sample_weight, self.num_classes, self._is_first)
         self._is_first = False
         return batch
 
