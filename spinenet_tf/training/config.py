@@ -122,15 +122,15 @@ Data = Annotated[
 
 
 class OptimizerConfig(Strict):
-    """The optimizer and its schedule; steps and epochs as counted by the run."""
+    """The optimizer and its schedule; epochs as counted by the run, a step of the schedule is an update."""
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 0.28  # at a batch of 256; scaled linearly to the batch
     momentum: Below1 = 0.9  # of sgd
     schedule: Literal["step", "cosine"] = "step"
-    decay_epochs: tuple[Count, ...] = (30, 10)  # of "step": x 0.1 for so many last epochs, then again
-    warmup_steps: Natural = 2000
-    warmup_from: NotNegative = 0.0067  # first learning rate, also at a batch of 256
+    decay_epochs: tuple[Count, ...] | None = None  # of "step": x 0.1 for so many last epochs, then again; see schedule
+    warmup_steps: Natural | None = None  # default: a twentieth of the run, at most 2000
+    warmup_from: NotNegative | None = None  # first learning rate, also at a batch of 256; default: 1 / 42 of the other
     clip_global_norm: Positive | None = 10.0
     ema: Annotated[Positive, Field(lt=1)] | None = None  # momentum of the averaged weights
     accumulate: Count = 1  # batches whose gradients make one update, which the schedule counts

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
-from keras.optimizers.schedules import LearningRateSchedule
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
@@ -24,9 +23,8 @@ from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.run import Run, build_detector
-from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
+from spinenet_tf.training.schedule import make_schedule
 
-PUBLISHED_BATCH = 256  # learning rates are given for it
 Model = TypeVar("Model", bound=SpineNetModel)
 
 
@@ -72,7 +70,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
     Seed, devices, precision, weights, frozen layers and quantization are as the config says.
 
     Raises:
-        ConfigError: as `build`, `scope`, `freeze` and `load_what_fits` do.
+        ConfigError: as `make_schedule`, `build`, `scope`, `freeze` and `load_what_fits` do.
         FileNotFoundError: there are no weights to start from.
     """
     keras.utils.set_random_seed(config.seed)
@@ -84,6 +82,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.precision)
         try:
+            optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)  # may refuse
             model = build(with_global_statistics(config))
         finally:
             keras.config.set_dtype_policy(before)
@@ -91,35 +90,16 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
             load_what_fits(model, config.weights, config.class_names)
         freeze(model, config.freeze)
         model = QuantizationAware(model) if config.quantization else model
-        model.compile(make_optimizer(config.optimizer, config.batch_size, steps, config.epochs))
+        model.compile(optimizer)
         model.build_optimizer()
     return model
 
 
 def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> keras.Optimizer:
-    """Make the optimizer; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017).
-
-    Where gradients are accumulated, the batch is all that makes one update, and the schedule counts updates.
-
-    Raises:
-        ConfigError: the run is too short for a single update.
-    """
-    batch_scale = config.accumulate * batch_size / PUBLISHED_BATCH
-    rate, total = config.learning_rate * batch_scale, steps * epochs // config.accumulate
-    if not total:
-        raise ConfigError(
-            f"optimizer.accumulate needs {config.accumulate} batches for an update, the run has {steps * epochs}. "
-            f"Received: accumulate={config.accumulate}"
-        )
-    warmup = min(config.warmup_steps, total // 2)
-    if config.schedule == "cosine":
-        after = keras.optimizers.schedules.CosineDecay(rate, total)
-    else:
-        after = step_decay(rate, total, tuple(steps * last // config.accumulate for last in config.decay_epochs))
-    schedule: LearningRateSchedule = Warmup(config.warmup_from * batch_scale, warmup, after)
+    """Make the optimizer of a run of so many epochs of so many steps; raises as `make_schedule` does."""
+    schedule = make_schedule(config, batch_size, steps, epochs)
     shared: dict[str, Any] = {"global_clipnorm": config.clip_global_norm}
     if config.accumulate > 1:
-        schedule = PerUpdate(config.accumulate, schedule)
         shared["gradient_accumulation_steps"] = config.accumulate
     if config.name == "adam":
         return Adam(schedule, **shared)

@@ -33,23 +33,21 @@ SMALLEST = {"detection": (NET | HEAD, _scenes), "classification": (NET, _digit_i
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
     """Return the config at a size that runs in seconds, its images digits that are written to `folder`.
 
-    The graph, its activation and regularisation, the optimizer, the schedule and what varies the images stay.
+    The graph, its activation and regularisation, the optimizer and what varies the images stay; the schedule shrinks.
 
     Raises:
         ConfigError: the config has no data.
     """
     model, optimizer = config.model, config.optimizer
     sizes, digits = SMALLEST[config.task]
-    warmup = min(optimizer.warmup_steps, 1)
+    shrunk = {"decay_epochs": None, "warmup_steps": None, "accumulate": min(optimizer.accumulate, STEPS)}
     return config.model_copy(
         update={
             "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
             "data": digits(config, folder),
             "weights": None,  # they are of a wider net
             "quantization": None,  # it begins with trained weights
-            "optimizer": optimizer.model_copy(
-                update={"warmup_steps": warmup, "accumulate": min(optimizer.accumulate, STEPS)}
-            ),
+            "optimizer": optimizer.model_copy(update=shrunk),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH * STEPS,
             "log_images": min(config.log_images, 1),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import keras
 import numpy as np
 import pytest
 from keras.optimizers.schedules import CosineDecay
 
-from spinenet_tf.training.config import ConfigError, OptimizerConfig
+from spinenet_tf.training.config import ConfigError, OptimizerConfig, find_config, read_config
 from spinenet_tf.training.recipe import make_optimizer
 from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
 
@@ -31,10 +33,6 @@ def test_no_warmup_is_what_follows() -> None:
 def test_steps_divide_by_ten_at_their_distance_from_the_end() -> None:
     expected = np.repeat([0.5, 0.05, 0.005], [71, 20, 9])  # Keras's boundary is the last step at the old rate
     np.testing.assert_allclose(rates(step_decay(0.5, 100, (30, 10)), 100), expected, rtol=1e-6)
-
-
-def test_a_run_shorter_than_its_steps_begins_at_the_lower_rate() -> None:
-    assert rates(step_decay(0.5, 20, (30, 10)), 20)[5] == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +100,90 @@ def test_a_run_without_a_single_update_is_refused() -> None:
     config = OptimizerConfig(accumulate=8)
     with pytest.raises(ConfigError, match=r"needs 8 batches for an update, the run has 6. Received: accumulate=8"):
         make_optimizer(config, 4, steps=3, epochs=2)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(10, 1), (100, 12), (462, 90), (462, 350)])
+def test_the_default_schedule_fits_a_run_of_any_length(steps: int, epochs: int) -> None:
+    schedule = rates_at(OptimizerConfig(), steps, epochs)
+    total = steps * epochs
+    warmup = min(2000, round(total / 20))
+    tenth, thirtieth = round(total / 10), round(total / 30)
+    expected = [0.28] * (total - tenth + 1) + [0.028] * (tenth - thirtieth) + [0.0028] * (thirtieth - 1)
+    rising = 0.0067 + (0.28 - 0.0067) * np.arange(warmup) / max(1, warmup)
+    np.testing.assert_allclose(schedule, [*rising, *expected[warmup:total]], rtol=1e-5)
+
+
+def rates_at(config: OptimizerConfig, steps: int, epochs: int, batch_size: int = 256) -> np.ndarray:
+    """Return the rates of all updates, computed together."""
+    optimizer = make_optimizer(config, batch_size, steps, epochs)
+    return np.asarray(optimizer._learning_rate(keras.ops.arange(steps * epochs)))
+
+
+def test_the_default_warmup_begins_at_the_published_share_of_any_rate() -> None:
+    schedule = rates_at(OptimizerConfig(learning_rate=0.0028, schedule="cosine"), 100, 10)
+    np.testing.assert_allclose(schedule[0], 0.000067, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decay_epochs": (30, 10)}, r"are fewer than the run's: .* Received: decay_epochs=\(30, 10\), epochs=12"),
+        ({"decay_epochs": (12,)}, r"are fewer than the run's: .* Received: decay_epochs=\(12,\), epochs=12"),
+        ({"decay_epochs": (4, 1), "warmup_steps": 81}, r"rate first falls, after 80 .* Received: warmup_steps=81"),
+        ({"warmup_steps": 2000}, r"rate first falls, after 108 .* Received: warmup_steps=2000"),
+    ],
+)
+def test_steps_that_do_not_fit_the_run_are_refused_when_it_starts(options: dict, message: str) -> None:
+    config = OptimizerConfig(**options)
+    with pytest.raises(ConfigError, match=message) as error:
+        make_optimizer(config, 256, steps=10, epochs=12)
+    assert "\n" not in str(error.value)
+    make_optimizer(config.model_copy(update={"schedule": "cosine"}), 256, steps=10, epochs=12)
+
+
+def test_steps_that_just_fit_are_taken_as_they_are() -> None:
+    config = OptimizerConfig(decay_epochs=(4, 1), warmup_steps=80, warmup_from=0.0)
+    schedule = rates_at(config, 10, 12)
+    np.testing.assert_allclose(schedule[[0, 40, 80, 81, 110, 111]], [0, 0.14, 0.28, 0.028, 0.028, 0.0028], atol=1e-7)
+
+
+def test_without_any_decay_epochs_the_rate_stays() -> None:
+    config = OptimizerConfig(decay_epochs=(), warmup_steps=0)
+    np.testing.assert_allclose(rates_at(config, 10, 12), np.full(120, 0.28), rtol=1e-6)
+
+
+def published(name: str) -> np.ndarray:
+    """Return the learning rates of a published recipe, by the numbers that the papers and TF Model Garden give."""
+    if name.startswith(("imagenet", "inaturalist")):
+        steps = {"imagenet": 1_281_167, "inaturalist": 579_184}[name.split("-")[0]] // 4096
+        step, warmup = np.arange(200 * steps), 5 * steps
+        rate, start = 0.8 * (1 + np.cos(np.pi * step / len(step))), 0.0
+    else:
+        mobile = name.startswith("spinenet-mobile")
+        epochs = 600 if mobile else {"a": 250, "b": 350, "c": 500}[name[-1]]
+        epochs, peak = (400, 0.3) if name == "spinenet-190-1280-c" else (epochs, 0.28)
+        steps = 118_287 // 256
+        first, second = (25, 10) if name in ("spinenet-mobile-49s-384", "spinenet-mobile-49xs-256") else (30, 10)
+        step, warmup, start = np.arange(epochs * steps), 2000, 0.0067
+        # Keras's and TF Model Garden's boundary is the last step at the old rate.
+        fallen = (step > (epochs - first) * steps) * 1 + (step > (epochs - second) * steps)
+        rate = peak * 0.1**fallen
+    return np.where(step < warmup, start + (rate - start) * step / warmup, rate)
+
+
+PUBLISHED = sorted(
+    entry.name.removesuffix(".yaml")
+    for entry in files("spinenet_tf.configs").iterdir()
+    if entry.name.startswith(("imagenet", "inaturalist", "r0", "r23", "r50", "spinenet"))
+)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_recipe_follows_the_published_learning_rates(name: str) -> None:
+    config, expected = read_config(find_config(name)), published(name)
+    written = find_config(name).read_text()
+    assert f"Cost: {len(expected):,} steps of {config.batch_size} images" in written
+    found = rates_at(config.optimizer, len(expected) // config.epochs, config.epochs, config.batch_size)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert config.optimizer.warmup_steps is not None, "it does not depend on what the defaults are"
+    assert config.optimizer.schedule == "cosine" or config.optimizer.decay_epochs is not None

@@ -15,6 +15,7 @@ from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.family import VARIANTS
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
+from spinenet_tf.training.recipe import make_optimizer
 from spinenet_tf.training.run import Run
 from spinenet_tf.training.smoke import smoke
 
@@ -94,6 +95,12 @@ def test_the_graph_and_what_varies_the_images_stay_and_sizes_shrink(tmp_path: Pa
 def test_what_accumulates_more_than_the_two_batches_still_makes_an_update(tmp_path: Path) -> None:
     assert smoke(read_config(find_config("digits"), ["optimizer.accumulate=8"]), tmp_path).optimizer.accumulate == 2
     assert smoke(read_config(find_config("digits")), tmp_path).optimizer.accumulate == 1
+
+
+@pytest.mark.parametrize("override", ["optimizer.decay_epochs=[3, 1]", "optimizer={warmup_steps: 700}", "optimizer={}"])
+def test_the_schedule_shrinks_with_the_run(override: str, tmp_path: Path) -> None:
+    config = smoke(read_config(find_config("spinenet-49-640-b"), [override]), tmp_path)
+    make_optimizer(config.optimizer, config.batch_size, config.steps_per_epoch, config.epochs)
 
 
 def test_a_config_without_data_is_refused(tmp_path: Path) -> None:
