@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from spinenet_tf.compilation import is_on_tensorflow_cpu
+from spinenet_tf.replicas import replica_count
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -14,9 +15,16 @@ class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation over the last axis of `[B, H, W, C]` that uses TensorFlow's fused kernel where there is one.
 
     Keras 3 composes the layer of elementwise ops, which makes a training step of SpineNet-49 1.2 times slower. Other
-    backends, synchronised statistics and float64 take Keras's own path. The moving variance is the biased one on every
-    path.
+    backends, statistics over several devices and float64 take Keras's own path. The moving variance is the biased one
+    on every path.
+
+    `synchronized` takes the statistics over all devices. On one device they are those of its batch either way. On JAX
+    they always are: a program computes on the whole batch, wherever its parts are.
     """
+
+    def __init__(self, *, synchronized: bool = False, **kwargs):
+        # Keras refuses the word on JAX, where it has nothing to add.
+        super().__init__(synchronized=synchronized and keras.backend.backend() == "tensorflow", **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if not self._has_kernel(inputs) or mask is not None:
@@ -37,7 +45,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _has_kernel(self, inputs) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
-            and not self.synchronized
+            and not (self.synchronized and replica_count() > 1)
             and len(inputs.shape) == 4
             and keras.backend.standardize_dtype(inputs.dtype) in ("float16", "bfloat16", "float32")
             and self.moving_mean.dtype == "float32"

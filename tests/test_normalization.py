@@ -120,10 +120,25 @@ def test_bfloat16_is_computed_in_float32_where_onednn_has_no_vectors_for_it(chan
 
 
 @on_tensorflow
-@pytest.mark.parametrize("case", [{"dtype": "float64"}, {"synchronized": True}], ids=str)
-def test_what_the_kernel_cannot_do_is_left_to_keras(maps, monkeypatch, case):
-    layer = _build(BatchNorm, **case)
+def test_what_the_kernel_cannot_do_is_left_to_keras(maps, monkeypatch):
+    layer = _build(BatchNorm, dtype="float64")
     assert not _uses_kernel(layer, maps.astype(layer.compute_dtype), monkeypatch)
+
+
+@on_tensorflow
+@pytest.mark.parametrize(("devices", "is_fused"), [(1, True), (2, False)])
+def test_statistics_over_devices_cost_the_kernel_only_where_there_are_several(maps, monkeypatch, devices, is_fused):
+    monkeypatch.setattr("spinenet_tf.normalization.replica_count", lambda: devices)
+    ours, reference = _build(BatchNorm, synchronized=True), _build(keras.layers.BatchNormalization)
+    _close(ours(maps, training=True), reference(maps, training=True))
+    _close(ours.moving_variance, reference.moving_variance)
+    assert ours.synchronized
+    assert _uses_kernel(ours, maps, monkeypatch) == is_fused
+
+
+def test_jax_takes_statistics_over_devices_for_granted(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert BatchNorm(synchronized=True).synchronized is False
 
 
 @on_tensorflow

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -139,3 +143,54 @@ def test_best_and_last_weights_are_weights_alone(tiny_run: Path) -> None:
     for path in (run.weights_path, run.last_weights_path):
         with h5py.File(path) as file:
             assert "optimizer" not in file
+
+
+OLD = [  # as configs were written when the schedule counted epochs from the end, and recipes set sync_bn
+    "optimizer={decay_epochs: [30, 10], warmup_steps: 2000, warmup_from: 0.0067}",
+    "model.overrides.sync_bn=true",
+]
+
+
+@pytest.fixture
+def old_run(tmp_path: Path, tiny_model, write_config) -> Run:
+    """Return a run of two epochs of an earlier version."""
+    config = read_config(write_config(tmp_path), [*OLD, "class_names=[digit]"])
+    run = Run(tmp_path / "old")
+    run.create(config, model=build_detector(config))
+    return run
+
+
+def test_an_old_run_loads_is_evaluated_and_exported(old_run: Run, succeed, tmp_path: Path) -> None:
+    detector, config = old_run.load()
+    assert config.model.overrides["sync_bn"] is True
+    assert detector.backbone.get_config()["sync_bn"] is True
+    succeed("evaluate", old_run.folder)
+    succeed("export", old_run.folder, "--format", "tflite", "--output", tmp_path / "old.tflite")
+    assert (tmp_path / "old.tflite").is_file()
+
+
+ON_JAX = """
+import pickle, sys
+from spinenet_tf import cli
+from spinenet_tf.family import VARIANTS
+
+VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv.pop(1)))
+cli.main()
+"""
+
+
+def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, tmp_path: Path) -> None:
+    """Exporting is TensorFlow's part everywhere."""
+    pytest.importorskip("jax")
+    jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    arguments = [
+        pickle.dumps(tiny_row).hex(),
+        "evaluate",
+        str(old_run.folder),
+        "--json",
+        str(tmp_path / "numbers.json"),
+    ]
+    command = [sys.executable, "-c", ON_JAX, *arguments]
+    child = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert json.loads((tmp_path / "numbers.json").read_text())["AP"] == 0.0

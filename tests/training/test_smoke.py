@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -16,7 +20,7 @@ from spinenet_tf.family import VARIANTS
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.recipe import make_optimizer
-from spinenet_tf.training.run import Run
+from spinenet_tf.training.run import Run, build_classifier, build_detector
 from spinenet_tf.training.smoke import smoke
 
 SHIPPED = sorted(
@@ -79,6 +83,47 @@ def test_every_shipped_config_trains(name: str, train, digits: Path) -> None:
     assert np.isfinite(list(row.values())).all()
     assert {"detection": "val_AP50", "classification": "val_top1"}[config.task] in row
     assert run.weights_path.is_file()
+
+
+ON_JAX = """
+import pickle, sys
+from pathlib import Path
+import keras
+from spinenet_tf.family import VARIANTS
+from spinenet_tf.training.config import find_config, read_config
+from spinenet_tf.training.recipe import prepare
+from spinenet_tf.training.run import build_classifier, build_detector
+from spinenet_tf.training.smoke import smoke
+
+assert keras.backend.backend() == "jax"
+VARIANTS.update(pickle.load(open(sys.argv[1], "rb")))
+models = {}
+for name in sys.argv[2:]:
+    config = smoke(read_config(find_config(name)), Path("nowhere")).model_copy(update={"class_names": ("a", "b")})
+    key = f"{VARIANTS[config.model.name].graph.name} {config.model.overrides} {config.optimizer}"
+    build = build_detector if config.task == "detection" else build_classifier
+    models[key] = models.get(key) or prepare(config, build, steps=2)
+    print(name, len(models[key].trainable_variables))
+"""
+
+
+def test_every_shipped_config_builds_on_jax_with_as_many_weights(tmp_path: Path, least_family) -> None:
+    pytest.importorskip("jax")
+    (tmp_path / "family").write_bytes(pickle.dumps(dict(VARIANTS)))
+    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    command = [sys.executable, "-c", ON_JAX, str(tmp_path / "family"), *SHIPPED]
+    child = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    counts = dict(line.split() for line in child.stdout.splitlines())
+    assert list(counts) == SHIPPED
+    for name in ("spinenet-190-1280-c", "imagenet-spinenet-49"):
+        config = smoke(read_config(find_config(name)), tmp_path).model_copy(update={"class_names": ("a", "b")})
+        model = {"detection": build_detector, "classification": build_classifier}[config.task](config)
+        assert int(counts[name]) == len(model.trainable_variables)
+
+
+def test_no_shipped_config_says_over_which_devices_statistics_are_taken() -> None:
+    assert not any("sync_bn" in read_config(find_config(name)).model.overrides for name in SHIPPED)
 
 
 def test_the_graph_and_what_varies_the_images_stay_and_sizes_shrink(tmp_path: Path) -> None:
