@@ -190,15 +190,16 @@ def data_errors() -> Iterator[None]:
 
 
 def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> tf.data.Dataset:
-    """Yield `(counter, index)`: epoch after epoch, each a permutation of its own."""
+    """Yield `(counter, index)` from counter `skip` on: epoch after epoch, each a permutation of its own."""
 
     def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
         return tf.data.Dataset.from_tensor_slices(order)
 
-    rounds = tf.data.Dataset.counter() if epochs is None else tf.data.Dataset.range(epochs)
-    return rounds.flat_map(permutation).enumerate().skip(skip)
+    first = skip // count  # of the epochs: those before it need not be drawn
+    rounds = tf.data.Dataset.counter(first) if epochs is None else tf.data.Dataset.range(min(first, epochs), epochs)
+    return rounds.flat_map(permutation).enumerate(start=first * count).skip(skip % count)
 
 
 def _part_of_each(indices: tf.data.Dataset, batch_size: int, rows: slice) -> tf.data.Dataset:

@@ -15,7 +15,13 @@ from PIL import Image
 from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
 from spinenet_tf.data.images import preprocess, read_image
-from spinenet_tf.data.pipeline import check_images, data_errors, evaluation_batches, training_batches
+from spinenet_tf.data.pipeline import (
+    check_images,
+    data_errors,
+    endless_batches,
+    evaluation_batches,
+    training_batches,
+)
 
 SIZE = (48, 64)
 
@@ -124,6 +130,31 @@ def test_an_image_of_a_mosaic_that_does_not_decode_surfaces_in_one_line(dataset:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=r"2\.png: the image does not decode"), data_errors():
         take(training_batches(dataset, SIZE, 2, 0, mosaics=1.0), 5)
+
+
+def counted(count: int, batch_size: int, **options) -> np.ndarray:
+    """Return the (counter, index) of a shuffled stream `[steps, rows, 2]`."""
+    batches = endless_batches(lambda *pair: tf.stack(pair), count, batch_size, seed=3, **options)
+    return np.array([batch.numpy() for batch in batches.take(12)])
+
+
+@pytest.mark.parametrize("start", range(10))
+@pytest.mark.parametrize("options", [{}, {"epochs": 3}, {"share": (1, 2)}, {"epochs": 3, "share": (0, 2)}], ids=str)
+def test_a_stream_from_any_step_is_the_whole_one_from_there_on(start: int, options: dict) -> None:
+    whole, rest = counted(7, 2, **options), counted(7, 2, start_step=start, **options)
+    np.testing.assert_array_equal(rest[: len(whole) - start], whole[start:])
+    assert options.get("epochs") is None or len(rest) == max(0, 10 - start)
+
+
+def test_a_stream_begins_at_once_at_a_step_that_counting_would_take_years_to_reach() -> None:
+    found = counted(7, 2, start_step=10**15)[:7].reshape(14, 2)
+    np.testing.assert_array_equal(found[:, 0], 2 * 10**15 + np.arange(14))
+    epoch, place = divmod(2 * 10**15, 7)
+    orders = [
+        tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), seed=tf.constant([3, number], tf.int64))
+        for number in range(epoch, epoch + 3)
+    ]
+    np.testing.assert_array_equal(found[:, 1], np.concatenate(orders)[place : place + 14])
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(dataset: DetectionDataset) -> None:
