@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -194,6 +195,14 @@ def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
     path = tmp_path_factory.mktemp("saved") / "tiny"
     succeed("export", tiny_run, "--format", "saved_model", "--output", path)
     return path
+
+
+@pytest.fixture
+def python_ctrl_c() -> Iterator[None]:
+    """Handle Ctrl-C as Python does, also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

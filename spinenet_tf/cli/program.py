@@ -16,6 +16,7 @@ from spinenet_tf.cli.demo import demo
 from spinenet_tf.cli.evaluate import evaluate
 from spinenet_tf.cli.export import export
 from spinenet_tf.cli.inspect import inspect
+from spinenet_tf.cli.interruption import INTERRUPTED
 from spinenet_tf.cli.models import list_models, summary
 from spinenet_tf.cli.predict import predict
 from spinenet_tf.cli.terminal import console
@@ -55,7 +56,7 @@ def main() -> None:
     """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
 
     With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that
-    SIGTERM stopped has saved its state: 0.
+    SIGTERM stopped has saved its state: 0; one that Ctrl-C stopped too: 130, as has any command that Ctrl-C ends.
     """
     from spinenet_tf.training.preemption import Preempted
 
@@ -69,6 +70,8 @@ def main() -> None:
     except Preempted as stop:
         console.print(str(stop), soft_wrap=True)
         sys.exit(0)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
     except (typer.TyperException, ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get(native_output.DEBUG):
             raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from spinenet_tf.cli.interruption import INTERRUPTED, second_leaves_at_once
 from spinenet_tf.cli.options import Classes, Overwrite, split_classes
 from spinenet_tf.cli.terminal import console
 
@@ -38,9 +41,18 @@ def train(
     listed = [] if names is None else [f"class_names={json.dumps(names, ensure_ascii=False)}"]
     resolved = read_config(path, [*(overrides or []), *listed])
     task = TASKS[resolved.task]
-    if smoke:
-        with TemporaryDirectory() as made_up:
-            task.train(shrunk(resolved, Path(made_up)), folder, resume=resume, overwrite=overwrite)
-    else:
+    with _interruptible(), TemporaryDirectory() if smoke else nullcontext() as made_up:
+        resolved = resolved if made_up is None else shrunk(resolved, Path(made_up))
         task.train(resolved, folder, resume=resume, overwrite=overwrite)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say where a training that Ctrl-C stopped goes on, and exit with 130."""
+    try:
+        with second_leaves_at_once():
+            yield
+    except KeyboardInterrupt as stop:
+        console.print(str(stop) or "Interrupted. What the run saved before is kept.", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None

@@ -14,7 +14,8 @@ from spinenet_tf.training.averages import WeightAverages
 from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, JsonLog, SaveBest, SaveLast, SaveState
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
-from spinenet_tf.training.preemption import Preempted, Preemption
+from spinenet_tf.training.preemption import Preemption, Stop
+from spinenet_tf.training.processes import share
 from spinenet_tf.training.run import Run
 from spinenet_tf.training.state import TrainingState
 
@@ -39,6 +40,7 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
         RunError: see `Run.create` and `Run.check_config`.
         StateError: see `TrainingState.restore`.
         Preempted: SIGTERM came; the state was saved.
+        KeyboardInterrupt: Ctrl-C came; the state was saved, unless it came twice.
         RuntimeError: the loss or a weight is not finite; the run keeps the states before.
     """
     model, clock, preemption = course.model, Clock(course.steps), Preemption()
@@ -65,9 +67,10 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
         with preemption.noted():
             if not early.is_due():
                 _fit(course, first, clock, config.epochs, callbacks)
-    except Preempted:
-        state.save()
-        raise Preempted(f"Stopped by SIGTERM after step {clock.step}. Go on with --resume.") from None
+    except Stop as stop:
+        saved = state.save()
+        place = f"after step {clock.step}. Go on with --resume."
+        raise stop.after(place if share()[0] else f"{place} The state is {saved}") from None
     if averages:
         averages.put_into_model()
 

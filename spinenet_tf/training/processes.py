@@ -94,13 +94,18 @@ def own_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         yield own
 
 
-def in_any(flag: bool) -> bool:
-    """Tell whether the flag is set in any of the processes, all of which must ask."""
+def largest(number: int) -> int:
+    """Return the largest of the numbers of all processes, each of which must ask."""
     if share()[1] == 1:
-        return flag
+        return number
     from jax.experimental import multihost_utils
 
-    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+    return int(np.max(multihost_utils.process_allgather(np.array(number))))
+
+
+def in_any(flag: bool) -> bool:
+    """Tell whether the flag is set in any of the processes, all of which must ask."""
+    return bool(largest(int(flag)))
 
 
 def _meet() -> None:

@@ -336,6 +336,25 @@ def test_only_a_tilde_that_begins_a_path_is_expanded(monkeypatch, tmp_path: Path
     assert with_home(word) == expected.replace("HOME", str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("message", "out"),
+    [
+        (
+            "Stopped by Ctrl-C after step 7. Go on with --resume.",
+            "Stopped by Ctrl-C after step 7. Go on with --resume.\n",
+        ),
+        ("", "Interrupted. What the run saved before is kept.\n"),
+    ],
+)
+def test_a_training_that_ctrl_c_stopped_exits_with_130(command, monkeypatch, write_config, tmp_path, message, out):
+    def stop(*args, **options):
+        raise KeyboardInterrupt(*[message] if message else [])
+
+    monkeypatch.setattr(recipe, "train", stop)
+    outcome = command("train", write_config(tmp_path), "--run", "run")
+    assert (outcome.code, outcome.out) == (130, out)
+
+
 def test_help_does_not_wait_for_keras() -> None:
     code = "import sys; sys.argv[:] = ['spinenet-tf', '--help']; from spinenet_tf import cli\ntry: cli.main()\n"
     code += "except SystemExit: assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"

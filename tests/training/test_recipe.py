@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from functools import partialmethod
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training import recipe
+from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.run import Run, RunError
 
@@ -203,6 +206,27 @@ def test_training_stops_when_the_loss_is_not_finite_and_saves_nothing_of_it(tmp_
     refuse(config, tmp_path / "run", RuntimeError, r"NaN or Inf loss at step 2 \(epoch 1\)")
     assert not Run(tmp_path / "run").last_weights_path.exists()
     assert not Run(tmp_path / "run").states_folder.exists()
+
+
+def test_ctrl_c_saves_the_state_says_where_and_training_goes_on(
+    tmp_path: Path, read, monkeypatch, python_ctrl_c
+) -> None:
+    def on_batch(self, batch, logs=None, end=Clock.on_train_batch_end):
+        end(self, batch, logs)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    config, run = read("log_images=0", "evaluate_every=2", "model.image_size=[32, 32]"), Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "on_train_batch_end", on_batch)
+        said = (
+            r"Stopped by Ctrl-C after step 3\. Go on with --resume\. The state is .*/states/epoch-00001-batch-00000001"
+        )
+        with pytest.raises(KeyboardInterrupt, match=said):
+            recipe.train(config, run.folder)
+    assert [row["epoch"] for row in run.read_log()] == [1]
+    recipe.train(config, run.folder, resume=True)
+    assert [(row["epoch"], row["step"]) for row in run.read_log()] == [(1, 2), (2, 4)]
 
 
 @pytest.mark.slow
