@@ -15,7 +15,7 @@ from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.family import variant
-from spinenet_tf.training.document import DEEPEST, DocumentError, parse_yaml, read_yaml
+from spinenet_tf.training.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.training.overrides import Overrides
 from spinenet_tf.training.schema import (
     Below1,
@@ -28,6 +28,7 @@ from spinenet_tf.training.schema import (
     Share,
     Side,
     Strict,
+    UserPath,
 )
 from spinenet_tf.training.sources import ImageSource, Source
 
@@ -149,7 +150,7 @@ class TrainConfig(Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     batch_size: Count
     epochs: Count
-    weights: Path | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
+    weights: UserPath | None = None  # to start from: a run, or a .weights.h5 file; also of other classes
     freeze: tuple[str, ...] = ()  # patterns of layers' names that are not trained; "backbone" is all of it
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     quantization: Literal["int8"] | None = None  # train the weights for an int8 export: see docs/phones.md
@@ -219,7 +220,7 @@ def find_config(name: str) -> Path:
 
 
 def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
-    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML.
+    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML, or text where text is meant.
 
     A config may name another one of its folder by `base: OTHER.yaml` and list only where it differs: mappings are
     joined key by key, any other value takes the place of the base's.
@@ -262,9 +263,10 @@ def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a config: it holds no keys.")
     base = values.pop("base", None)
-    if base is None:
+    if plain(base) is None:
         return values
-    return _joined(_read_values(path.parent / str(base), (*readers, path)), values)
+    text = base.text if isinstance(base, Scalar) else str(base)
+    return _joined(_read_values(path.parent / Path(text).expanduser(), (*readers, path)), values)
 
 
 def _is_file(path: Path) -> bool:
@@ -308,6 +310,13 @@ def apply_override(values: Any, override: str) -> None:
     if not isinstance(values, dict):
         raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
     try:
-        values[last] = parse_yaml(text)
+        values[last] = _as_typed(parse_yaml(text), text.strip())
     except DocumentError as error:
         raise ConfigError(f"The value of {key} is not YAML. Received: {override[:80]!r}") from error
+
+
+def _as_typed(value: Any, text: str) -> Any:
+    """Keep the text of a value that is neither a mapping, a list nor quoted: a name may hold ` #`."""
+    if isinstance(value, (dict, list)) or text[:1] in ("'", '"', "!", "&", "|", ">"):
+        return value
+    return Scalar(plain(value), text)

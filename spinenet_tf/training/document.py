@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,25 @@ class DocumentError(ValueError):
     """Text that is not YAML, or more of it than a config needs."""
 
 
+@dataclass(frozen=True)
+class Scalar:
+    """A value that YAML reads from unquoted text: whether it or the text is meant is told by where it goes."""
+
+    value: Any
+    text: str
+
+
+def plain(value: Any) -> Any:
+    """Return a value as YAML reads it, whatever its text."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    return value.value if isinstance(value, Scalar) else value
+
+
 class _BoundedLoader(yaml.SafeLoader):
-    """Builds plain values only, refuses keys that are there twice, and counts what aliases stand for."""
+    """Builds plain values and `Scalar`s, refuses keys that are there twice, and counts what aliases stand for."""
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -40,6 +58,16 @@ class _BoundedLoader(yaml.SafeLoader):
             raise DocumentError(f"it has more than {MOST:,} values, those that aliases repeat included")
         return node
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:timestamp":
+            return node.value if isinstance(node, yaml.ScalarNode) else super().construct_object(node, deep)
+        value = super().construct_object(node, deep)
+        return value if isinstance(value, str) else Scalar(value, node.value)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        values = super().construct_mapping(node, deep)
+        return {key.text if isinstance(key, Scalar) else key: value for key, value in values.items()}
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -56,7 +84,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text says, as plain values.
+    """Return what a YAML text says: mappings, lists, texts, and a `Scalar` for each other value.
 
     Raises:
         DocumentError: it is not YAML, asks for objects, has a key twice, or is too long, too deep or too much.

@@ -52,6 +52,7 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
         state.restore()
     first = course.batches(clock.step)  # before anything is written: the data may be at fault
     if resume:
+        run.keep_config(config)
         run.rewind(clock.epoch)
     else:
         run.create(config, overwrite=overwrite)

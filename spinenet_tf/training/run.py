@@ -15,6 +15,10 @@ from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 from spinenet_tf.writing import made, remove_leftovers, staged, write_whole
 
+# What decides neither on the weights that are trained nor on what they are trained on.
+MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")
+_SHOWN = 10  # keys that an error lists
+
 
 class RunError(ValueError):
     """A run folder that is in the way, or that does not hold what is asked of it."""
@@ -64,13 +68,25 @@ class Run:
                 model.save_weights(folder / self.weights_path.name, include_optimizer=False)
 
     def check_config(self, config: TrainConfig) -> None:
-        """Tell whether a training with `config` may go on here.
+        """Tell whether a training with `config` may go on here: only what is in `MAY_CHANGE` may differ.
 
         Raises:
             RunError: this is not a run folder, or the run was started with another config.
         """
+        there, here = (_flat(one.model_dump(mode="json")) for one in (self.config(), config))
+        keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in MAY_CHANGE]
+        if keys:
+            shown = [f"{key}={_short(here.get(key))} (there {_short(there.get(key))})" for key in keys[:_SHOWN]]
+            more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
+            raise RunError(
+                f"{self.folder} was started with another config: see {self.config_path.name} there. Only "
+                f"{', '.join(MAY_CHANGE)} may change. Received: {', '.join(shown + more)}"
+            )
+
+    def keep_config(self, config: TrainConfig) -> None:
+        """Note with which config a training goes on."""
         if self.config() != config:
-            raise RunError(f"{self.folder} was started with another config: see {self.config_path.name} there.")
+            write_whole(self.config_path, config.to_yaml())
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the rows of the log, one per epoch; none if nothing was logged yet."""
@@ -162,3 +178,16 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
         return factory(config.model.name, len(config.class_names), shape, **config.model.overrides)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
+
+
+def _flat(values: dict[str, Any], parent: str = "") -> dict[str, Any]:
+    """Return nested values by their keys as overrides name them."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{parent}{key}.") if isinstance(value, dict) else {f"{parent}{key}": value}
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from spinenet_tf.training.document import Scalar, plain
 
 _SHOWN = 5  # unknown keys
 
@@ -28,8 +31,21 @@ Natural = Annotated[int, Field(ge=0), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32), NUMBER]  # as NumPy's generators take them
 
 
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has this name, so it is a file's
+        return path
+
+
+UserPath = Annotated[Path, AfterValidator(_at_home)]  # `~` is the home folder
+
+
 class Strict(BaseModel):
-    """A part that refuses keys that it does not know, and names the nearest that it does."""
+    """A part that refuses keys that it does not know, and names the nearest that it does.
+
+    Where it takes text, `yes`, `007` or a date are what was typed, not what YAML makes of them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -41,7 +57,28 @@ class Strict(BaseModel):
         if strangers:
             hints = " ".join(_hint(str(key)[:40], cls) for key in strangers[:_SHOWN])
             raise ValueError(f"{hints} Valid are: {', '.join(cls.model_fields)}")
-        return values
+        if not isinstance(values, dict):
+            return plain(values)
+        return {key: _meant(value, _kinds(cls.model_fields[key].annotation)) for key, value in values.items()}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types that a field's annotation is made of."""
+    if get_origin(annotation) is Literal:
+        return {type(valid) for valid in get_args(annotation)}
+    parts = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts else {annotation}
+
+
+def _meant(value: Any, kinds: set[Any]) -> Any:
+    """Return what was typed where a field takes text, else what YAML reads; parts of their own tell it themselves."""
+    if isinstance(value, list):
+        return [_meant(part, kinds - {type(None)}) for part in value]
+    if isinstance(value, dict):
+        return value if any(isinstance(kind, type) and issubclass(kind, Strict) for kind in kinds) else plain(value)
+    if not isinstance(value, Scalar) or not kinds & {str, Path}:
+        return plain(value)
+    return None if value.value is None and type(None) in kinds else value.text
 
 
 def _hint(key: str, part: type[Strict]) -> str:

@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.training.schema import Count, Seed, Strict
+from spinenet_tf.training.schema import Count, Seed, Strict, UserPath
 
 
 class CocoSource(Strict):
     """A COCO JSON file and the folder of its images."""
 
-    annotations: Path
-    images: Path
+    annotations: UserPath
+    images: UserPath
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
@@ -31,7 +30,7 @@ class CocoSource(Strict):
 class DigitsSource(Strict):
     """The embedded data set: handwritten digits on photographs, written to `folder` where it is not there yet."""
 
-    digits: Path
+    digits: UserPath
     scenes: Count
     classes: Literal[1, 10] = 10
     seed: Seed = 0
@@ -47,8 +46,8 @@ class DigitsSource(Strict):
 class TfrecordSource(Strict):
     """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
 
-    tfrecords: Path
-    categories: Path | None = None  # JSON with a list "categories", or a label map; default: see `read_tfrecord`
+    tfrecords: UserPath
+    categories: UserPath | None = None  # JSON with a list "categories", or a label map; default: see `read_tfrecord`
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
@@ -60,7 +59,7 @@ class TfrecordSource(Strict):
 class YoloSource(Strict):
     """YOLO labels: a data.yaml or obj.data, of which a split is read, or a folder: all of it if it has no splits."""
 
-    yolo: Path
+    yolo: UserPath
     split: str | None = None  # default: "train" or "val", as the config uses it
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
@@ -74,7 +73,7 @@ class YoloSource(Strict):
 class VocSource(Strict):
     """A Pascal VOC folder."""
 
-    voc: Path
+    voc: UserPath
     split: str | None = None  # a list in ImageSets/Main; default: all images
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
@@ -89,7 +88,7 @@ class TfdsSource(Strict):
 
     tfds: str
     split: str  # such as "train" or "train[:10%]"
-    data_dir: Path | None = None
+    data_dir: UserPath | None = None
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the field of that name."""
@@ -118,7 +117,7 @@ Source = Annotated[
 class FolderSource(Strict):
     """A folder with a folder of images for each class."""
 
-    folder: Path
+    folder: UserPath
 
     def read(self, split: str) -> ClassificationDataset:
         """Read the data set; `split` is told by the folder itself."""
@@ -130,7 +129,7 @@ class FolderSource(Strict):
 class DigitImagesSource(Strict):
     """The digits of the embedded data set, each an image of its own, written to `digit_images` if need be."""
 
-    digit_images: Path
+    digit_images: UserPath
     scenes: Count  # that the digits are cut out of: three or four of each
     seed: Seed = 0
 

@@ -73,6 +73,68 @@ def test_overrides_are_yaml_and_the_last_one_counts(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["2024-01-15", "2024-13-45", "007", "1_000", "yes", "12:30", "1e3", "photos #1", "null"]
+)
+def test_a_path_is_what_was_typed(path: Path, text: str) -> None:
+    assert read_config(path, [f"data.train.images={text}"]).data.train.images == Path(text)
+    assert read_config(path, [f"data.train={{annotations: a, images: '{text}'}}"]).data.train.images == Path(text)
+    path.write_text(SMALLEST.replace("images: a}", f"images: {text.replace(' #', '#')}}}"))
+    config = read_config(path)
+    assert config.data.train.images == Path(text.replace(" #", "#"))
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert read_config(path) == config
+
+
+def test_class_names_are_what_was_typed(path: Path) -> None:
+    names = ("yes", "no", "007", "null", "1.50", "2024-01-15", "~", "on")
+    listed = f"class_names: [{', '.join(names)}]"
+    assert read_config(path, [listed.replace(": ", "=", 1)]).class_names == names
+    path.write_text(f"{SMALLEST}{listed}\n")
+    config = read_config(path)
+    assert config.class_names == names
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert read_config(path) == config
+
+
+def test_where_no_text_is_meant_yaml_tells(path: Path) -> None:
+    overrides = ["weights=null", "early_stopping=~", "data.flip=no", "epochs=1_0", "model.overrides.sync_bn=on"]
+    config = read_config(path, [*overrides, "distribution=null", "optimizer.learning_rate=1e-3  # small"])
+    assert (config.weights, config.early_stopping, config.data.flip, config.epochs) == (None, None, False, 10)
+    assert (config.model.overrides["sync_bn"], config.distribution, config.optimizer.learning_rate) == (
+        True,
+        None,
+        1e-3,
+    )
+
+
+def test_a_key_is_what_was_typed(path: Path) -> None:
+    path.write_text(f"{SMALLEST}on: 3\n")
+    with pytest.raises(ConfigError, match="Unknown key 'on'"):
+        read_config(path)
+
+
+def test_the_home_folder_is_found_in_all_paths(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(path.parent))
+    sources = ["{annotations: ~/x, images: ~/x}", "{digits: ~/x, scenes: 1}", "{tfrecords: ~/x, categories: ~/x}"]
+    sources += ["{yolo: ~/x}", "{voc: ~/x}", "{tfds: coco, split: train, data_dir: ~/x}"]
+    for text in sources:
+        source = read_config(path, [f"data.train={text}"]).data.train
+        paths = [value for value in dict(source).values() if isinstance(value, Path)]
+        assert set(paths) == {path.parent / "x"}
+    assert read_config(path, ["weights=~/runs/a"]).weights == path.parent / "runs/a"
+    images = "data={train: {folder: ~/x}, val: {digit_images: ~/x, scenes: 1}}"
+    data = read_config(path, ["task=classification", images]).data
+    assert (data.train.folder, data.val.digit_images) == (path.parent / "x", path.parent / "x")
+    derived = path.with_name("derived.yaml")
+    derived.write_text("base: ~/mine.yaml\n")
+    assert read_config(derived) == read_config(path)
+
+
+def test_a_name_that_is_nobodys_home_is_a_files(path: Path) -> None:
+    assert read_config(path, ["weights=~backup-of-mine/a"]).weights == Path("~backup-of-mine/a")
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("epoch=3", r"mine.yaml: Unknown key 'epoch'. Did you mean 'epochs'\? Valid are: task, model, data, "),

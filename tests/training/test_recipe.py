@@ -225,8 +225,10 @@ def test_ctrl_c_saves_the_state_says_where_and_training_goes_on(
         with pytest.raises(KeyboardInterrupt, match=said):
             recipe.train(config, run.folder)
     assert [row["epoch"] for row in run.read_log()] == [1]
-    recipe.train(config, run.folder, resume=True)
+    changed = config.model_copy(update={"evaluation_batch_size": 2})
+    recipe.train(changed, run.folder, resume=True)
     assert [(row["epoch"], row["step"]) for row in run.read_log()] == [(1, 2), (2, 4)]
+    assert run.config() == changed.model_copy(update={"class_names": ("digit",)}), "it says how the run went on"
 
 
 @pytest.mark.slow

@@ -110,6 +110,33 @@ def test_a_run_goes_on_with_its_own_config_only(run: Run, config: TrainConfig) -
         run.check_config(config.model_copy(update={"batch_size": 2}))
 
 
+def test_what_differs_is_named_with_both_values_and_with_what_may(run: Run, config: TrainConfig) -> None:
+    data = config.data.model_copy(update={"scale": (0.5, 2.0)})
+    other = config.model_copy(update={"epochs": 9, "data": data, "log_images": 0, "weights": Path("runs/a")})
+    with pytest.raises(RunError) as error:
+        run.check_config(other)
+    assert str(error.value) == (
+        f"{run.folder} was started with another config: see config.yaml there. Only evaluate_every, "
+        "evaluation_batch_size, early_stopping, checkpoint_every, log_images may change. "
+        "Received: data.scale=[0.5, 2.0] (there [0.8, 1.2]), epochs=9 (there 2), weights=runs/a (there None)"
+    )
+
+
+def test_what_decides_on_no_weight_may_change(run: Run, config: TrainConfig) -> None:
+    changes = {"evaluate_every": 2, "evaluation_batch_size": 2, "early_stopping": 3, "checkpoint_every": 7}
+    other = config.model_copy(update=changes | {"log_images": 0})
+    run.check_config(other)
+    run.keep_config(other)
+    assert run.config() == other
+
+
+def test_many_and_long_differences_are_cut(run: Run, config: TrainConfig) -> None:
+    names = tuple(f"class {number}" for number in range(1000))
+    with pytest.raises(RunError) as error:
+        run.check_config(config.model_copy(update={"class_names": names}))
+    assert len(str(error.value)) < 600
+
+
 def test_a_run_without_weights_does_not_load(run: Run) -> None:
     with pytest.raises(RunError, match=r"a has no weights yet: there is no best.weights.h5"):
         run.load()
