@@ -84,8 +84,9 @@ def index_type(x: Tensor) -> str:
     TensorFlow's kernels count elements in the type of the indices that they are given; logits of 256 images of 896 px
     are more than an int32 counts. XLA, which all of JAX goes through, widens by itself.
     """
-    fits = None not in x.shape and math.prod(x.shape) < 2**31
-    return "int32" if fits or keras.backend.backend() == "jax" else "int64"
+    if keras.backend.backend() == "jax":  # whose unknown sizes are no None, and do not compare
+        return "int32"
+    return "int32" if None not in x.shape and math.prod(x.shape) < 2**31 else "int64"
 
 
 def _sides(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

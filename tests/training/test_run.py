@@ -220,4 +220,4 @@ def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, tmp_path: Path) 
     command = [sys.executable, "-c", ON_JAX, *arguments]
     child = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
-    assert json.loads((tmp_path / "numbers.json").read_text())["AP"] == 0.0
+    assert json.loads((tmp_path / "numbers.json").read_text())["AP"] < 0.1, "its weights are random"
