@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,8 @@ class _Picture(NamedTuple):
 def to_dataset(read: Annotations, problems: Problems | None = None) -> DetectionDataset:
     """Check every entry and return the data set.
 
-    Category ids become classes 0..C-1 in ascending order. Boxes are clipped to their image; those with no area left
+    Category ids become classes 0..C-1 in ascending order; a category that no object is of, and that is the
+    supercategory of another one, is no class. Boxes are clipped to their image; those with no area left
     (zero size, or wholly outside) are dropped and counted in one warning. Images themselves are not opened.
 
     Raises:
@@ -75,12 +76,19 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
 
 
 def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
-    """Return id -> name in ascending id order."""
+    """Return id -> name in ascending id order, without those that only gather others."""
     names: dict[int, str] = {}
+    seen: dict[int, None] = {}
     taken: set[str] = set()
+    used = {key for entry in read.annotations if is_int64(key := entry.get("category_id"))}
+    parents = Counter(parent for entry in read.categories if isinstance(parent := entry.get("supercategory"), str))
     for entry in read.categories:
-        with problems.at(read.place("category", entry)):
-            key, name = _unique_id(entry, "category", names), entry.get("name")
+        with problems.at(place := read.place("category", entry)):
+            key, name = _unique_id(entry, "category", seen), entry.get("name")
+            seen[key] = None
+            if key not in used and isinstance(name, str) and parents[name] > (entry.get("supercategory") == name):
+                problems.note(place, f"no object is of it, and it is the supercategory of others. Received: {name=}")
+                continue
             names[key] = str(name)  # also where it is at fault: its objects are not
             is_new = names[key] not in taken
             taken.add(names[key])
@@ -100,6 +108,8 @@ def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | Non
             key = _unique_id(entry, "image", pictures)
             pictures[key] = None
             height, width = entry.get("height"), entry.get("width")
+            if height is None or width is None:  # the reader did not find it in the file: tell why
+                read.find_image(entry)
             if not (is_int64(height) and is_int64(width) and height > 0 and width > 0):
                 raise DataError(f"sizes must be positive integers. Received: {height=}, {width=}")
             if height * width > problems.max_pixels:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from spinenet_tf.data.annotations import Annotations, Entry, Track, is_int64, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.exporters import Notes, read_annotation, read_category, read_image, with_ids
 from spinenet_tf.data.files import find_inside, inside
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.writing import new_folder
@@ -25,11 +26,13 @@ def read_coco(annotations: str | Path, images: str | Path, problems: Problems | 
             missing or unreadable file, JSON that is not COCO, and file names that are missing from the image folder
             or lead out of it.
     """
-    return to_dataset(load_coco(annotations, images), problems)
+    return to_dataset(load_coco(annotations, images, problems), problems)
 
 
-def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
+def load_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> Annotations:
     """Read a COCO annotation file, whose entries are not checked yet.
+
+    What exporters write in another way than COCO, but plainly, is brought into its form, and noted: see `exporters`.
 
     Raises:
         DataError: a missing or unreadable file or folder, or JSON that is not COCO.
@@ -38,17 +41,49 @@ def load_coco(annotations: str | Path, images: str | Path) -> Annotations:
     content = read_json(annotations, LISTS)
     if not images.is_dir():
         raise DataError(f"The image folder does not exist. Received: images={images}")
-    root = images.resolve()
+    problems = problems or Problems()
+    root, content = images.resolve(), content | _understood(annotations, content, images, problems)
     return Annotations(
         name=annotations.stem,
         source=annotations,
         images=content["images"],
         annotations=content["annotations"],
         categories=content["categories"],
-        find_image=lambda entry: find_inside(root, entry.get("file_name")),
+        find_image=partial(_find_image, root, problems.max_pixels),
         place=_places(annotations, content),
         extra={key: value for key, value in content.items() if key not in LISTS},
     )
+
+
+def _find_image(root: Path, max_pixels: int, entry: Entry) -> Path:
+    """Return an image's file; where `exporters` could not read its size, say what is wrong with it."""
+    from spinenet_tf.data.images import read_size
+
+    file = find_inside(root, entry.get("file_name"))
+    if entry.get("height") is None or entry.get("width") is None:
+        read_size(file, max_pixels)
+    return file
+
+
+def _understood(file: Path, content: Entry, images: Path, problems: Problems) -> Entry:
+    """Return the three lists in COCO's own form."""
+    from spinenet_tf.data.images import read_size
+
+    place, notes, size_of = _places(file, content), Notes(), partial(read_size, max_pixels=problems.max_pixels)
+    root, prefixes = images.resolve(), ("images/", f"{images.name}/")
+    categories = [read_category(entry, partial(place, "category", entry), notes) for entry in content["categories"]]
+    pictures = [
+        read_image(entry, partial(place, "image", entry), notes, root, prefixes, size_of) for entry in content["images"]
+    ]
+    whole = (entry for entry in pictures if all(is_int64(entry.get(key)) for key in ("id", "height", "width")))
+    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in whole}
+    annotations = [
+        read_annotation(entry, partial(place, "annotation", entry), notes, sizes) for entry in content["annotations"]
+    ]
+    by_position = {id(entry): f"annotation at {number}" for number, entry in enumerate(annotations)}
+    numbered = with_ids(annotations, lambda entry: Place(file, by_position[id(entry)]), notes)
+    notes.tell(problems)
+    return {"images": pictures, "annotations": numbered, "categories": categories}
 
 
 def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
@@ -59,7 +94,9 @@ def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
         return {id(entry): number for number, entry in enumerate(content[_LIST_OF[noun]])}
 
     def place(noun: str, entry: Entry) -> Place:
-        key = entry.get("id")
+        key, at = entry.get("id"), entry.get("_at")
+        if isinstance(at, Place):  # of an entry that was given its id here
+            return at
         return Place(file, f"{noun} {key}" if is_int64(key) else f"{noun} at {positions(noun)[id(entry)]}")
 
     return place

@@ -37,7 +37,7 @@ def load(
         from spinenet_tf.data.coco import load_coco
 
         file = path / "annotations.json" if path.is_dir() else path
-        return load_coco(file, images or file.parent / "images")
+        return load_coco(file, images or file.parent / "images", problems)
     if form == "tfds":
         from spinenet_tf.data.tfds import load_tfds
 

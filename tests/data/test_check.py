@@ -78,7 +78,7 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
         {"id": 10, "file_name": "none.png", "height": 40, "width": 60},
         {"id": 11, "file_name": "9.png", "height": 41, "width": 60},
         {"id": 12, "file_name": "9.png", "height": 0, "width": 60},
-        {"id": "13", "file_name": "9.png", "height": 40, "width": 60},
+        {"id": "13th", "file_name": "9.png", "height": 40, "width": 60},
         {"id": 14, "file_name": "../annotations.json", "height": 40, "width": 60},
     ]
     content["categories"].append({"id": 20, "name": "cat"})
@@ -105,6 +105,7 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
 
     file, pictures = folder / "annotations.json", (folder / "images").resolve()
     expected = [
+        (file, "annotation at 10", "the id is used twice", False),
         (file, "category 20", "names must be text, and unique", True),
         (file, "image 9", "the id is used twice", True),
         (file, "image 10", "the image folder has no such file", True),
@@ -116,7 +117,6 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
         (file, "annotation 103", "the box reaches 5 px out of its image of 40 x 60", False),
         (file, "annotation 104", "the box has no area inside its image", False),
         (file, "annotation 105", "the box has a negative size", True),
-        (file, "annotation 5", "the id is used twice", True),
         (file, "annotation 108", "unknown image_id", True),
         (file, "annotation 109", "unknown category_id", True),
         (file, "annotation 111", "iscrowd is 0 or 1", True),
@@ -129,7 +129,7 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
     assert [(*p.place, p.refused) for p in report.problems] == [(*place, refused) for *place, _, refused in expected]
     for problem, (_, _, message, _) in zip(report.problems, expected, strict=True):
         assert problem.message.startswith(message)
-    told = report.to_dict()["problems"][0]
+    told = report.to_dict()["problems"][1]
     assert told["file"] == str(file)
     assert (told["entry"], told["refused"]) == ("category 20", True)
 
