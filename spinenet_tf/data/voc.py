@@ -100,15 +100,15 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     if not listing.is_file():
         raise DataError(f"{listing}: there is no such list of images")
     known = {composed(stem): stem for stem in stems}
-    chosen = set()
+    chosen: set[str] = set()
     for number, line in enumerate(read_lines(listing), start=1):
         with problems.at(Place(listing, f"line {number}")):
             told = composed(line)
             names = (told, told.rpartition(" ")[0].rstrip(), *told.split()[:1])  # a flag may follow a name
-            found = next((known[name] for name in names if name in known), None)
-            if line and found is None:
+            found = [known[name] for name in names if name in known][:1]
+            if line and not found:
                 raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")
-            chosen |= {found} - {None}
+            chosen.update(found)
     return chosen
 
 
