@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def read_annotation(entry: Entry, place: Tell, notes: Notes, sizes: dict[int, Si
             changed["bbox"] = numbers
             notes.add("bbox holds text, and is read as numbers", place)
     if box is None or box == []:
-        found = box_of(entry.get("segmentation"), sizes.get(changed.get("image_id", _key(entry)), (0, 0)))
+        image = changed.get("image_id", entry.get("image_id"))
+        found = box_of(entry.get("segmentation"), sizes[image] if is_int64(image) and image in sizes else (0, 0))
         if found is not None:
             changed["bbox"] = found
             notes.add("the box is not given, and read from the segmentation", place)
@@ -104,7 +106,7 @@ def with_ids(annotations: list[Entry], place: Callable[[Entry], Place], notes: N
         if key is None or (is_int64(key) and key in seen):
             at = place(entry)
             told = "the id is not given" if key is None else "the id is used twice"
-            notes.add(f"{told}, and a free one taken", lambda at=at: at)
+            notes.add(f"{told}, and a free one taken", partial(place, entry))
             entry = entry | {"id": next(free), "_at": at}
         elif is_int64(key):
             seen.add(key)
@@ -134,10 +136,6 @@ def _integer(value: str | float) -> int | None:
 
 def _number(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text.strip()) else None
-
-
-def _key(entry: Entry) -> int | None:
-    return entry["image_id"] if is_int64(entry.get("image_id")) else None
 
 
 def _stored_name(root: Path, name: Any, prefixes: tuple[str, ...]) -> Any:

@@ -38,14 +38,14 @@ def _is_polygon(points: Any) -> bool:
 
 def _box_of_mask(mask: dict, size: tuple[int, int]) -> list[float] | None:
     """Return the box of runs that go down the columns, one after the other, background and object by turns."""
-    counts, height = mask.get("counts"), size[0]
-    if isinstance(counts, str):
-        counts = _decompressed(counts)
-    is_list = isinstance(counts, list) and all(type(count) is int and 0 <= count < 2**63 for count in counts)
-    if not is_list or mask.get("size") != [*size] or sum(counts) != math.prod(size):
+    told, height = mask.get("counts"), size[0]
+    counts = _decompressed(told) if isinstance(told, str) else told
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+        return None
+    if mask.get("size") != [*size] or sum(counts) != math.prod(size):
         return None
     ends = np.cumsum(np.array(counts, np.int64))
-    first, last = (ends - counts)[1::2], ends[1::2] - 1
+    first, last = (ends - np.array(counts, np.int64))[1::2], ends[1::2] - 1
     first, last = first[first <= last], last[first <= last]
     if not len(first):
         return [0.0, 0.0, 0.0, 0.0]
