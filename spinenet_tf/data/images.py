@@ -135,7 +135,7 @@ def _check_scans(image: OpenedImage) -> None:
     """Refuse what a decoder would spend minutes on, though it is small."""
     if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
         raise ImageError("BMP with run lengths is not supported")
-    if image.format == "JPEG" and "progressive" in image.info and image.fp:
+    if image.format in ("JPEG", "MPO") and "progressive" in image.info and image.fp:  # MPO: several JPEGs in a row
         scans = _read_again(image).count(b"\xff\xda")
         if scans > MAX_SCANS:
             raise ImageError(f"it has {scans} scans, the limit is {MAX_SCANS}")

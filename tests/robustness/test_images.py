@@ -237,6 +237,10 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     struct.pack_into(">HH", jpeg, jpeg.index(b"\xff\xc0") + 5, 60_000, 60_000)
     yield "jpeg.jpg", bytes(jpeg)
     yield "scans.jpg", scans(20_000)
+    several = saved("MPO", save_all=True, append_images=[Image.new("RGB", (64, 64))])  # a phone's: JPEGs in a row
+    start = several.index(b"MPF\0") - 4
+    index = several[start : start + 2 + int.from_bytes(several[start + 2 : start + 4], "big")]
+    yield "scans-of-several.jpg", scans(20_000).replace(b"\xff\xd8", b"\xff\xd8" + index, 1)
     webp = saved("WEBP", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")])
     at = webp.index(b"VP8X") + 12
     webp[at : at + 6] = (12_999).to_bytes(3, "little") * 2
@@ -253,7 +257,7 @@ def frame_beyond_its_screen() -> bytearray:
 
 def test_bombs_cost_nothing_and_are_refused(outcomes: list[dict], promise) -> None:
     found = outcomes[1]
-    assert len(found["rows"]) == len(list(bombs())) == 11
+    assert len(found["rows"]) == len(list(bombs())) == 12
     for name, seconds, (_, image) in found["rows"]:
         assert isinstance(image, str), f"{name} was read: {image}"
         assert name in image
