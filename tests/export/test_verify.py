@@ -94,7 +94,7 @@ def test_more_lost_ap_than_allowed_fails(detector, scenes, loss, monkeypatch) ->
 
 
 def test_ap_is_for_detectors_of_these_classes(detector, scenes) -> None:
-    with pytest.raises(ValueError, match=r"has the classes \('digit',\)\. Received: num_classes=3"):
+    with pytest.raises(ValueError, match=r"has the classes 'digit'\. Received: num_classes=3"):
         check_verifiable(detector, scenes)
     with pytest.raises(ValueError, match="AP is measured on detectors, top-1 on classifiers"):
         check_verifiable(detector.backbone, scenes)
