@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from spinenet_tf.data.augment import mosaic, pad_boxes, random_flip, random_scale_crop
 from spinenet_tf.data.colours import Colours
+from spinenet_tf.data.python_calls import numpy_function
 
 Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
 
@@ -62,4 +63,4 @@ def recoloured(image: tf.Tensor, colours: Colours | None, seed: tf.Tensor) -> tf
     """Vary the colours of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
     if not colours:
         return image
-    return tf.ensure_shape(tf.numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])
+    return tf.ensure_shape(numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])

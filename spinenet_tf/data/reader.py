@@ -13,6 +13,7 @@ import tensorflow as tf
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, Example, ImageError
 from spinenet_tf.data.images import read_image
+from spinenet_tf.data.python_calls import numpy_function
 
 
 def read_example(example: Example, max_pixels: int) -> np.ndarray:
@@ -51,7 +52,7 @@ class Reader:
 
     def __call__(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return an image `[h, w, 3]` uint8, and its own index: not `index` where that one is bad."""
-        image, own = tf.numpy_function(self._whole, [index], (tf.uint8, tf.int64))
+        image, own = numpy_function(self._whole, [index], (tf.uint8, tf.int64))
         return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(own, [])
 
     def _whole(self, index: int) -> tuple[np.ndarray, np.int64]:
