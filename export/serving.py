@@ -39,7 +39,8 @@ def decoding_function(model: RetinaNet, raw: Any) -> Any:
     @tf.function(input_signature=raw.input_signature, autograph=False)
     def every_anchor(images):
         all_anchors = concatenate(anchors(height, width, model.anchor_spec))
-        boxes, scores = decoded(*model.flatten(nest(raw(images))), all_anchors, height, width, plus_one)
+        class_logits, box_deltas = model.flatten(nest(raw(images)))
+        boxes, scores = decoded(class_logits, box_deltas, all_anchors, height, width, plus_one)
         return {"boxes": boxes, "scores": scores}
 
     return every_anchor

@@ -130,7 +130,7 @@ def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
     name = "".join(features.texts("image/filename"))
     file = record.image(encoded, PurePath(name).name)
     sizes = features.ints("image/height"), features.ints("image/width")
-    size = (*sizes[0], *sizes[1]) if len(sizes[0]) == len(sizes[1]) == 1 else None
+    size = (sizes[0][0], sizes[1][0]) if len(sizes[0]) == len(sizes[1]) == 1 else None
     stored = _stored(encoded, file, size, problems.max_pixels)
     height, width = size or stored[:2]
     told_image, told_objects = _told(features)
