@@ -123,6 +123,8 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
     """Check in the graph, and call Python only to say what is wrong."""
     import tensorflow as tf
 
+    from spinenet_tf.data.python_calls import numpy_function
+
     _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     check_form(y, sample_weight)
 
@@ -137,7 +139,7 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
         for weight in weights:
             odd |= tf.reduce_any(odd_weights(weight, weights[0]))
         tell = [number == 0, size, *truth, *weights]
-        said = tf.cond(odd, lambda: tf.numpy_function(_Say(num_classes, sample_weight), tell, tf.bool), lambda: True)
+        said = tf.cond(odd, lambda: numpy_function(_Say(num_classes, sample_weight), tell, tf.bool), lambda: True)
         with tf.control_dependencies([said]):
             return tf.nest.map_structure(tf.identity, batch)
 
