@@ -13,19 +13,9 @@ DETECTION_SETS = (
     "folder with images and labels, or images with labels beside them, a Pascal VOC folder, tfds:NAME"
 )
 LOOKED_FOR = f"A detection data set would be {DETECTION_SETS}"
-# Folders and files beside images that tell of boxes rather than of classes.
-_PARTS = (
-    "images",
-    "labels",
-    "annotations",
-    "jpegimages",
-    "train",
-    "val",
-    "valid",
-    "validation",
-    "test",
-    "obj_train_data",
-)
+_SPLITS = ("train", "val", "valid", "validation", "test")
+# Folders, and files beside images, that suggest boxes rather than classes.
+_PARTS = ("images", "labels", "annotations", "jpegimages", "obj_train_data", *_SPLITS)
 _LABELS = (".txt", ".xml", ".json")
 
 
@@ -65,18 +55,16 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _looks_otherwise(classes: list[Path], images: set[Path]) -> str | None:
-    """Return why class folders may be no classes, None if nothing tells so."""
+    """Return a reason to think that the folders are not classes, or None."""
     named = [entry.name for entry in classes if entry.name.lower() in _PARTS]
     if named:
         return f"folders named {', '.join(map(repr, named))} are read as classes"
     stems = {image.with_suffix("") for image in images}
     others = (file for entry in classes for file in files_in(entry) if file.suffix.lower() in _LABELS)
-    found = next((file for file in others if file.with_suffix("") in stems or file.name.endswith(".coco.json")), None)
-    return (
-        None
-        if found is None
-        else f"folders are read as classes, though one holds {found.relative_to(found.parents[1])}"
-    )
+    for file in others:
+        if file.with_suffix("") in stems or file.name.endswith(".coco.json"):
+            return f"folders are read as classes, though one holds {file.relative_to(file.parents[1])}"
+    return None
 
 
 def images_in(folder: Path) -> list[Path]:

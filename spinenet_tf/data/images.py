@@ -23,14 +23,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_TELL_TURNS = (
-    b"Exif\0\0",
-    b"EXIF",
-    b"eXIf",
-    b"exif",
-    b"XMP ",
-    b"adobe.",
-)  # one of them is in a file that tells its turn
+_TELL_TURNS = (b"Exif\0\0", b"EXIF", b"eXIf", b"exif", b"XMP ", b"adobe.")  # a file that tells its turn has one
 _BYTES_PER_PIXEL = 16  # in a file that is no trick: the largest pixel, RGBA of 16 bits, has 8
 
 

@@ -24,16 +24,16 @@ from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.shards import Record, records, shard_files
 
+logger = logging.getLogger(__name__)
+
 CATEGORIES = "categories.json"  # beside the shards: the COCO file without its images and annotations
 SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 LABEL, TEXT = "image/object/class/label", "image/object/class/text"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 COCO = "image/coco"
 
-_UPRIGHT = "boxes are read as those of the upright image; by the schema they are those of the stored pixels"
-
-logger = logging.getLogger(__name__)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")  # of 64 bits, or a little more
+_UPRIGHT = "boxes are read as those of the upright image; by the schema they are those of the stored pixels"
 
 
 def read_tfrecord(
