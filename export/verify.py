@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from spinenet_tf.data.classes import listed, strangers
+from spinenet_tf.data.classes import strangers
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
+from spinenet_tf.messages import some_of
 
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.inference import Predict
@@ -166,6 +167,6 @@ def check_verifiable(
     names = class_names or verify_on.class_names
     if model.num_classes != len(names) or strangers(verify_on, names):
         raise ValueError(
-            f"{verify_on.name} has the classes {listed(verify_on.class_names)}. "
+            f"{verify_on.name} has the classes {some_of(verify_on.class_names, form=repr)}. "
             f"Received: num_classes={model.num_classes}, class_names={class_names}"
         )

@@ -16,13 +16,14 @@ from rich.table import Table
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
-from spinenet_tf.data.classes import Dataset, listed, only_classes
+from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.evaluation import coco, report
 from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+from spinenet_tf.messages import some_of
 from spinenet_tf.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.tables import accuracy_table, evaluation_table
@@ -42,11 +43,14 @@ def _chosen(dataset: Dataset, classes: Sequence[str] | None, known: Sequence[str
     if classes is None:
         return dataset
     if lacking := [name for name in classes if name not in known]:
-        raise ValueError(f"The model does not know these classes, only {listed(known)}. Received: {listed(lacking)}")
+        raise ValueError(
+            f"The model does not know these classes, only {some_of(known, form=repr)}. "
+            f"Received: {some_of(lacking, form=repr)}"
+        )
     if len(set(classes)) < len(classes):
-        raise ValueError(f"A class is there twice. Received: {listed(classes)}")
+        raise ValueError(f"A class is there twice. Received: {some_of(classes, form=repr)}")
     if not set(classes) & set(dataset.class_names):
-        raise ValueError(f"{dataset.name} has none of these classes. Received: {listed(classes)}")
+        raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, form=repr)}")
     return only_classes(dataset, classes)
 
 

@@ -15,3 +15,8 @@ def test_the_first_ten_are_named_and_the_others_counted() -> None:
 
 def test_what_is_named_is_cut() -> None:
     assert some_of(["a" * 1000, "b"]) == "a" * 297 + "..., b"
+
+
+def test_names_may_be_quoted() -> None:
+    assert some_of("abc", form=repr) == "'a', 'b', 'c'"
+    assert some_of(map(str, range(8000)), form=repr) == "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 7990 more"

@@ -25,8 +25,8 @@ def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequen
     """Raise ValueError if a data set has objects, or images, of a class that a model with `names` does not know."""
     if unknown := strangers(dataset, names):
         raise ValueError(
-            f"The model does not know the classes {listed(unknown)}, only {listed(names)}; evaluate --classes leaves "
-            "others out."
+            f"The model does not know the classes {some_of(unknown, form=repr)}, only {some_of(names, form=repr)}; "
+            "evaluate --classes leaves others out."
         )
 
 
@@ -40,7 +40,8 @@ def with_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """
     if unknown := strangers(dataset, names):
         raise DataError(
-            f"{dataset.name}: it has classes that are not among {listed(names)}. Received: {listed(unknown)}"
+            f"{dataset.name}: it has classes that are not among {some_of(names, form=repr)}. "
+            f"Received: {some_of(unknown, form=repr)}"
         )
     return only_classes(dataset, names)
 
@@ -59,11 +60,6 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
         columns = {name: getattr(example, name)[kept] for name in ("boxes", "crowd", "area")}
         examples.append(replace(example, classes=labels[kept], **columns))
     return replace(dataset, class_names=tuple(names), category_ids=_ids(dataset, names), examples=tuple(examples))
-
-
-def listed(names: Iterable[str]) -> str:
-    """Write names into a message, the first ten and the number of the others."""
-    return some_of(map(repr, names))
 
 
 def _used(dataset: DetectionDataset | ClassificationDataset) -> set[int]:

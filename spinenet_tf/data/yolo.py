@@ -81,9 +81,8 @@ def _files(told: Description, path: Path, problems: Problems) -> list[Path]:
         raise DataError(f"{path}: there are no images in {some_of(told.folders) or 'its lists'}")
     for place, images in found:
         if images and not any(map(find_labels, images)):
-            looked = dict.fromkeys(str(file.parent) for image in images for file in label_files(image))
-            listed = " and ".join([*looked][:4]) + (f" and {len(looked) - 4} more" if len(looked) > 4 else "")
-            problems.warn(Place(place), f"no image has a label file, looked in {listed}")
+            looked = dict.fromkeys(file.parent for image in images for file in label_files(image))
+            problems.warn(Place(place), f"no image has a label file, looked in {some_of(looked, ' and ')}")
     return [image for _, images in found for image in images]
 
 

@@ -11,8 +11,9 @@ import keras
 
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.classes import Dataset, listed, with_classes
+from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.messages import some_of
 from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
@@ -145,10 +146,11 @@ def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -
     if names is None:
         names = known
     if len(set(names)) < len(names):
-        raise ConfigError(f"class_names: a name is there twice. Received: {listed(names)}")
+        raise ConfigError(f"class_names: a name is there twice. Received: {some_of(names, form=repr)}")
     if lacking := [name for name in names if name not in set(known)]:
         raise ConfigError(
-            f"class_names: the training data lack some of them, and have {listed(known)}. Received: {listed(lacking)}"
+            f"class_names: the training data lack some of them, and have {some_of(known, form=repr)}. "
+            f"Received: {some_of(lacking, form=repr)}"
         )
     parts = []
     for key, part in (("train", training), ("val", validation)):
