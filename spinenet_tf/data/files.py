@@ -99,13 +99,25 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and the folders inside it, in order of their names, without hidden ones.
+def file_in(folder: Path, *names: str) -> Path | None:
+    """Return the first of `names` that is a file of the folder, None if there is none.
+
+    Raises:
+        DataError: it is a link that leads out of the folder. The folder itself may be a link.
+    """
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is not None and path.is_symlink():
+        check_inside(path, folder)
+    return path
+
+
+def files_in(folder: Path, pattern: str = "**/*") -> Iterator[Path]:
+    """Yield the files of a folder, and of the folders inside it, in order of their names, without hidden ones.
 
     Raises:
         DataError: a link leads out of the folder. The folder itself may be a link.
     """
-    for path in sorted(folder.rglob("*")):  # which enters no folder by a link
+    for path in sorted(folder.glob(pattern)):  # which enters no folder by a link
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if path.is_symlink():

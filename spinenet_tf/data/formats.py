@@ -7,6 +7,7 @@ from typing import Literal
 
 from spinenet_tf.data.annotations import Annotations
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.files import file_in
 from spinenet_tf.data.image_folder import DETECTION_SETS, LOOKED_FOR, images_in
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.data.shards import has_shards
@@ -36,7 +37,7 @@ def load(
     if form == "coco":
         from spinenet_tf.data.coco import load_coco
 
-        file = path / "annotations.json" if path.is_dir() else path
+        file = file_in(path, "annotations.json") or path
         return load_coco(file, images or file.parent / "images", problems)
     if form == "tfds":
         from spinenet_tf.data.tfds import load_tfds

@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.files import check_inside
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.messages import some_of
 
@@ -64,14 +65,17 @@ def shard_files(path: str | Path) -> list[Path]:
     """Return the files of one data set in order: of a file, a folder, a pattern, or what comes before `-00000-of-`.
 
     Raises:
-        DataError: there are none, one is missing, or they belong to several data sets.
+        DataError: there are none, one is missing, they belong to several data sets, or one that `path` does not name
+            itself is a link that leads out of its folder.
     """
     path = Path(path)
-    files = [path] if path.is_file() else _candidates(path)
+    if path.is_file():
+        return [path]
+    files = _candidates(path)
     if not files:
         raise DataError(f"{path}: there are no TFRecord files")
-    if path.is_file():
-        return files
+    for file in files:
+        check_inside(file, file.parent)
     parts = [_SHARD.fullmatch(file.name) for file in files]
     sets = {file.name if part is None else part["prefix"] for file, part in zip(files, parts, strict=True)}
     if len(sets) > 1:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from spinenet_tf.data.annotations import Annotations, Entry, is_int64, plain, to_dataset
 from spinenet_tf.data.coco import read_json
 from spinenet_tf.data.dataset import DataError, DetectionDataset, ImageError, ImageFile
+from spinenet_tf.data.files import file_in
 from spinenet_tf.data.images import Stored, may_be_turned, read_stored
 from spinenet_tf.data.label_map import LABEL_MAP, read_label_map
 from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
@@ -48,9 +49,9 @@ def read_tfrecord(
     1.
 
     Raises:
-        DataError: naming the file and the record: as `to_dataset` does, and for missing shards, corrupt records
-            (every checksum is verified), records that are not of the schema, and those whose classes have the names of
-            other ones in the list of categories.
+        DataError: naming the file and the record: as `to_dataset` does, and for missing shards, links that lead out of
+            the folder, corrupt records (every checksum is verified), records that are not of the schema, and those
+            whose classes have the names of other ones in the list of categories.
     """
     return to_dataset(load_tfrecord(path, categories, problems), problems)
 
@@ -71,8 +72,7 @@ def load_tfrecord(
     if upright and not problems.keep_going:
         logger.warning("%s: %d of %d records: %s", path, upright, len(images), _UPRIGHT)
     annotations = _number(images, objects)
-    beside = (files[0].parent / name for name in (CATEGORIES, LABEL_MAP))
-    categories = categories or next((file for file in beside if file.is_file()), None)
+    categories = categories or file_in(files[0].parent, CATEGORIES, LABEL_MAP)
     if categories:
         content = _listed(Path(categories))
         _check_names(annotations, content["categories"], Path(categories), problems)

@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.files import composed, read_lines
+from spinenet_tf.data.files import composed, file_in, files_in, read_lines
 from spinenet_tf.data.images import read_size
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.voc_images import find_image
@@ -33,7 +33,8 @@ def read_voc(folder: str | Path, split: str | None = None, problems: Problems | 
 
     Raises:
         DataError: naming the file and the object: as `to_dataset` does, and for what is missing, is not XML or not
-            VOC's, and for a document type: VOC has none, and entities in one can blow up.
+            VOC's, for links that lead out of the folder, and for a document type: VOC has none, and entities in one can
+            blow up.
     """
     return to_dataset(load_voc(folder, split, problems), problems)
 
@@ -43,7 +44,7 @@ def load_voc(folder: str | Path, split: str | None = None, problems: Problems | 
     folder, problems = Path(folder), problems or Problems()
     pictures = next((f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()), folder).resolve()
     told = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
-    files = sorted(told.glob("*.xml"))
+    files = list(files_in(told, "*.xml"))
     if not files:
         raise DataError(f"{told}: there are no XML files")
     chosen = _chosen(folder, split, {file.stem for file in files}, problems)
@@ -96,9 +97,10 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     """Return the names that a split lists, None for all."""
     if split is None:
         return None
-    listing = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not listing.is_file():
-        raise DataError(f"{listing}: there is no such list of images")
+    name = f"ImageSets/Main/{split}.txt"
+    listing = file_in(folder, name)
+    if listing is None:
+        raise DataError(f"{folder / name}: there is no such list of images")
     known = {composed(stem): stem for stem in stems}
     chosen: set[str] = set()
     for number, line in enumerate(read_lines(listing), start=1):

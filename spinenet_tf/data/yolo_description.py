@@ -10,7 +10,7 @@ import yaml
 
 from spinenet_tf.data.annotations import Entry
 from spinenet_tf.data.dataset import DataError, ImageError
-from spinenet_tf.data.files import find_inside, read_lines, read_text, resolved
+from spinenet_tf.data.files import file_in, find_inside, read_lines, read_text, resolved
 from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.yolo_labels import CLASSES, has_labels, has_labels_folder
 from spinenet_tf.data.yolo_lists import names_in_list, read_list
@@ -58,7 +58,7 @@ def _same(split: str) -> tuple[str, ...]:
 
 
 def _of_folder(folder: Path, split: str | None, problems: Problems) -> Description:
-    described = next((folder / name for name in DESCRIBED if (folder / name).is_file()), None)
+    described = file_in(folder, *DESCRIBED)
     if described is not None and (split is not None or not has_labels_folder(folder)):
         return describe(described, split, problems)
     part = folder / "images" if has_labels_folder(folder) else folder
@@ -81,11 +81,10 @@ def _parts(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 def _listed_names(folder: Path, images: Path) -> dict[int, str]:
     """Return the class names that a file of their list tells."""
-    for place in dict.fromkeys((folder, folder / "labels", images)):
-        for name in (CLASSES, "obj.names"):
-            if (place / name).is_file():
-                return dict(enumerate(read_lines(_find(folder, resolved(folder), (place / name).relative_to(folder)))))
-    return {}
+    places = dict.fromkeys((folder, folder / "labels", images))
+    names = (str(place.relative_to(folder) / name) for place in places for name in (CLASSES, "obj.names"))
+    file = file_in(folder, *names)
+    return dict(enumerate(read_lines(file))) if file else {}
 
 
 def _of_yaml(path: Path, split: str, problems: Problems) -> Description:

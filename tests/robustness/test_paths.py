@@ -15,8 +15,10 @@ from PIL import Image
 from spinenet_tf.data import files
 from spinenet_tf.data.coco import load_coco, read_coco, write_coco
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.formats import load
 from spinenet_tf.data.image_folder import read_image_folder
-from spinenet_tf.data.tfrecord import load_tfrecord
+from spinenet_tf.data.label_map import LABEL_MAP
+from spinenet_tf.data.tfrecord import CATEGORIES, load_tfrecord
 from spinenet_tf.data.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.voc import read_voc
 from spinenet_tf.data.yolo import read_yolo
@@ -161,7 +163,7 @@ def test_lists_of_yolo_name_nothing_outside(images: Path, outside: Path, promise
         (images / link).unlink()
     for file in (root / "classes.txt", root / "labels" / "classes.txt", images / "0.txt"):
         file.symlink_to(secret)
-        with pytest.raises(DataError, match=LEADS_OUT + "|the link leads out") as caught:
+        with pytest.raises(DataError, match="txt: the link leads out of the folder") as caught:
             read_yolo(root)
         assert "a secret" not in str(caught.value)
         file.unlink()
@@ -184,3 +186,59 @@ def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, 
     with pytest.raises(DataError, match="dog: the link leads out of the folder"):
         read_image_folder(tmp_path / "classes")
     promise("Paths: no labels outside of their folder are read, and no class folder", cases=2)
+
+
+def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Path, promise) -> None:
+    """Annotations, lists of images and of classes: nobody named these files, so a link to another one is a trap."""
+    root, secret = images.parent, tmp_path / "secret"
+    secret.write_text(xml(VOC))
+    (root / "Annotations").mkdir()
+    (root / "Annotations" / "1.xml").write_text(xml(VOC))
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    source = tmp_path / "source.json"
+    source.write_text(json.dumps(COCO))
+    (shard,) = write_tfrecord(load_coco(source, images), root / "records" / "a")
+    (shard.parent / CATEGORIES).unlink()
+    cases = {
+        root / "Annotations" / "0.xml": lambda: read_voc(root),
+        root / "ImageSets" / "Main" / "train.txt": lambda: read_voc(root, "train"),
+        shard.parent / CATEGORIES: lambda: load_tfrecord(shard),
+        shard.parent / LABEL_MAP: lambda: load_tfrecord(shard.parent),
+        shard.with_name("b-00000-of-00001"): lambda: load_tfrecord(shard.parent),
+        root / "data.yaml": lambda: read_yolo(root),
+        root / "obj.data": lambda: read_yolo(root),
+        root / "annotations.json": lambda: load(str(root)),
+    }
+    for file, read in cases.items():
+        file.symlink_to(secret)
+        with pytest.raises(DataError, match=rf"^{file}: the link leads out of the folder [^:]*$"):
+            read()
+        file.unlink()
+    promise("Paths: annotations and lists that are found in a folder are no links outside", cases=len(cases))
+
+
+def test_links_that_the_user_names_and_links_inside_are_followed(images: Path, tmp_path: Path) -> None:
+    """A link to a file or folder that the user names, to a folder of a data set, or within the data set."""
+    root, elsewhere = images.parent, tmp_path / "elsewhere"
+    for folder, name, text in (
+        ("xml", "0.xml", xml(VOC)),
+        ("labels", "0.txt", "0 0.5 0.5 0.5 0.5"),
+        ("labels", "classes.txt", "cat"),
+        ("coco", "a.json", json.dumps(COCO)),
+    ):
+        (elsewhere / folder).mkdir(parents=True, exist_ok=True)
+        (elsewhere / folder / name).write_text(text)
+    (root / "Annotations").symlink_to(elsewhere / "xml")
+    (root / "lists").mkdir()
+    (root / "lists" / "all.txt").write_text("0\n")
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").symlink_to("../../lists/all.txt")
+    (tmp_path / "linked").symlink_to(root)
+    assert len(read_voc(root)) == len(read_voc(root, "train")) == len(read_voc(tmp_path / "linked")) == 1
+    (root / "labels").symlink_to(elsewhere / "labels")
+    assert read_yolo(root).class_names == ("cat",)
+    (root / "a.json").symlink_to(elsewhere / "coco" / "a.json")
+    assert len(load_coco(root / "a.json", images).images) == len(COCO["images"])
+    (shard,) = write_tfrecord(load_coco(root / "a.json", images), elsewhere / "records" / "a")
+    (root / "a.tfrecord").symlink_to(shard)
+    assert len(load_tfrecord(root / "a.tfrecord").images) == len(COCO["images"])
