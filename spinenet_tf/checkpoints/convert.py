@@ -16,6 +16,7 @@ from spinenet_tf.family import variant
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import apply_override, make_config
+from spinenet_tf.training.document import plain
 from spinenet_tf.training.run import Run, build_detector
 
 
@@ -113,7 +114,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in pairs:
         apply_override(values, pair)
-    return values
+    return plain(values)
 
 
 def default_class_names(count: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.convert import convert_detector, default_class_names
+from spinenet_tf.checkpoints.convert import convert_detector, default_class_names, parse_overrides
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.data.coco_classes import COCO_CLASSES
@@ -81,6 +81,11 @@ def test_backbone_weights_alone(detector, checkpoint, tmp_path, succeed):
     net = spinenet_tf.backbone("tiny", (64, 64, 3), weights=path, **OPTIONS)
     for name, variable in variables_by_name(detector.backbone).items():
         np.testing.assert_array_equal(np.asarray(variables_by_name(net)[name]), np.asarray(variable))
+
+
+def test_overrides_are_plain_values():
+    pairs = ["max_level=5", "activation=swish", "aspect_ratios=[1.0, 2]"]
+    assert parse_overrides(pairs) == {"max_level": 5, "activation": "swish", "aspect_ratios": [1.0, 2]}
 
 
 def test_a_run_in_the_way_is_left_alone(checkpoint, tmp_path):
