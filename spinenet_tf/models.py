@@ -35,7 +35,8 @@ def backbone(
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
 
-    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh.
+    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. The
+    activation and the gate of "coco" and of other archives are found by their BN statistics, if they are not given.
 
     `overrides` are the arguments of `Backbone`: width, alpha, repeats, endpoint, activation, stochastic_depth,
     se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2, tf1_zoo.
@@ -48,7 +49,9 @@ def backbone(
     row = variant(name)
     scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation", "se_ratio")}
     title = name if isinstance(name, str) else row.graph.name
-    scaling |= _published_overrides(weights, name)
+    levels = {"min_level": min_level, "max_level": max_level}
+    trained = _trained_with(weights, name, "backbone", overrides | levels)
+    scaling |= _pick(trained, BACKBONE_OVERRIDES)
     net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
     return _with_weights(net, weights, title)
 
@@ -67,8 +70,8 @@ def classifier(
     Raises:
         ValueError: as `backbone` does.
     """
-    _published_overrides(weights, name)  # tells of missing weights before the work of building
-    net = backbone(name, input_shape, **overrides)
+    trained = _trained_with(weights, name, "classifier", overrides)
+    net = backbone(name, input_shape, **_pick(trained, BACKBONE_OVERRIDES) | overrides)
     return _with_weights(Classifier(net, num_classes), weights, net.name)
 
 
@@ -83,7 +86,7 @@ def detector(
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
     `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. With
-    "coco", `num_classes` is 91 and a class is its COCO category id.
+    "coco", `num_classes` is 91 and a class is its COCO category id. Activation and gate are those of `backbone`.
 
     `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios,
     anchor_size (in strides) and the fields of `LossSpec` and `DecodingSpec`.
@@ -95,9 +98,7 @@ def detector(
         raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
     _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
     row = variant(name)
-    published = _published_overrides(weights, name)
-    if weights == "coco":
-        overrides = {"background": True} | published | overrides
+    overrides = _trained_with(weights, name, "detector", overrides, num_classes) | overrides
     net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
     anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
     model = RetinaNet(
@@ -112,12 +113,20 @@ def detector(
     return _with_weights(model, weights, net.name)
 
 
-def _published_overrides(weights: str | os.PathLike | None, name: str | ArchitectureSpec) -> dict[str, Any]:
+def _trained_with(
+    weights: str | os.PathLike | None,
+    name: str | ArchitectureSpec,
+    kind: str,
+    overrides: dict[str, Any],
+    num_classes: int | None = None,
+) -> dict[str, Any]:
+    """Return the overrides that `weights` were trained with, as far as `overrides` do not say them."""
     if weights is None:
         return {}
-    from spinenet_tf.checkpoints.pretrained import published_overrides
+    from spinenet_tf.checkpoints.pretrained import check_weights, trained_with
 
-    return published_overrides(weights, name)
+    check_weights(weights, name, kind, num_classes)
+    return trained_with(weights, name, overrides)
 
 
 def _with_weights(model: Any, weights: str | os.PathLike | None, name: str) -> Any:

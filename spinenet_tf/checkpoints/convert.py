@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.activation import find_functions
+from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.classification import Classifier
@@ -36,15 +37,16 @@ def convert_detector(
 
     Classes keep Model Garden's numbers: 0 is the background and never detected, COCO's are their category ids.
     `class_names` are needed for other data than COCO. `image_size` (height, width) defaults to the published one;
-    `averaged` and `ignore` are those of `load_checkpoint`.
+    `averaged` and `ignore` are those of `load_checkpoint`. The activation and the gate that `overrides` do not give are
+    found by the checkpoint's BN statistics, see `activation.find_functions`.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does, or the names do not fit the checkpoint's classes.
+        CheckpointError: as `load_checkpoint` and `find_functions` do, or the names do not fit the checkpoint's classes.
         RunError: the folder exists and `overwrite` is False.
     """
     run, row = Run(folder), variant(name)
     run.check(overwrite=overwrite)
-    source = read_checkpoint(checkpoint, averaged=averaged)
+    source, ignore = read_checkpoint(checkpoint, averaged=averaged), tuple(ignore)
     count = source.num_classes()
     names = tuple(class_names or default_class_names(count))
     if len(names) != count:
@@ -52,7 +54,7 @@ def convert_detector(
     model = {
         "name": name,
         "image_size": image_size or (row.image_size, row.image_size),
-        "overrides": source.overrides(is_mobile=row.graph.is_mobile) | (overrides or {}),
+        "overrides": _overrides(source, name, overrides, ignore),
     }
     config = make_config({"model": model, "batch_size": 256, "epochs": 1, "class_names": names}, checkpoint)
     detector = build_detector(config)
@@ -75,21 +77,28 @@ def convert_weights(
     """Write a checkpoint's backbone to a `.weights.h5` file, for `backbone(name, weights=path)`; return the model.
 
     With `as_classifier`, write all of an image classifier of the TF1 zoo, whose class 0 is the background:
-    `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads ImageNet's.
+    `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads ImageNet's. Activation and gate are
+    found as `convert_detector` does.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does, or it is no classifier.
+        CheckpointError: as `load_checkpoint` and `find_functions` do, or it is no classifier.
         FileExistsError: the file exists and `overwrite` is False.
     """
-    source = read_checkpoint(checkpoint, averaged=averaged)
-    trained_with = source.overrides(is_mobile=variant(name).graph.is_mobile)
-    options = {key: trained_with[key] for key in trained_with if key in BACKBONE_OVERRIDES} | (overrides or {})
+    source, ignore = read_checkpoint(checkpoint, averaged=averaged), tuple(ignore)
     if as_classifier and not source.is_classifier:
         raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
+    trained_with = _overrides(source, name, overrides, ignore)
+    options = {key: trained_with[key] for key in trained_with if key in BACKBONE_OVERRIDES} | (overrides or {})
     model = classifier(name, source.num_classes(), **options) if as_classifier else backbone(name, **options)
     source.load(model, ignore=ignore)
     model.save_weights(path, overwrite=overwrite, include_optimizer=False)
     return model
+
+
+def _overrides(source: Checkpoint, name: str, given: dict[str, Any] | None, ignore: tuple[str, ...]) -> dict[str, Any]:
+    """Return the overrides of a model: what is given, what its code base has, and what the statistics tell."""
+    overrides = source.overrides(is_mobile=variant(name).graph.is_mobile) | (given or {})
+    return overrides | find_functions(source, name, overrides, ignore)
 
 
 def convert_run(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tarfile
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.loading import load_checkpoint
+from spinenet_tf.base import ArchitectureError
+from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
+from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
+from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.classification import Classifier
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.family import variant
 from spinenet_tf.specs import ArchitectureSpec
 from spinenet_tf.weights import SUFFIX
-from spinenet_tf.writing import staged
+from spinenet_tf.writing import staged, write_whole
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
 COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
@@ -32,8 +36,6 @@ class Archive:
 
     path: str
     ap: float
-    # Their AP is that of the long recipe, which trains with swish (paper, appendix); the archives say nothing of it.
-    activation: str = "swish"
 
 
 # RetinaNets of Model Garden's TF2 code; no other SpineNet is published for it.
@@ -49,27 +51,52 @@ class DownloadError(RuntimeError):
     """Weights that could not be fetched; the message says what to download by hand, and where to put it."""
 
 
-def published_overrides(weights: str | os.PathLike, name: object) -> dict[str, Any]:
-    """Return the overrides of the factory with which `weights` were trained: those of "coco" differ from its own.
+def check_weights(weights: str | os.PathLike, name: object, kind: str, num_classes: int | None = None) -> None:
+    """Refuse what can be no weights of a "backbone", "detector" or "classifier", before the work of getting them.
 
     Raises:
-        ValueError: no COCO weights of `name` are published.
+        ValueError: no COCO weights of `name` are published, or they do not fit the head.
         FileNotFoundError: `weights` are neither "coco" nor a file.
     """
+    if weights != "coco":
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f'There are no weights {weights}: it is neither a file nor "coco".')
+        return
+    if not isinstance(name, str) or name not in ARCHIVES:
+        given = f"a spec, {name.name!r}" if isinstance(name, ArchitectureSpec) else f"{name=}"
+        raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: {given}")
+    if kind == "classifier":
+        raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
+    if kind == "detector" and num_classes != COCO_COUNT:
+        raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {num_classes}")
+
+
+def trained_with(
+    weights: str | os.PathLike, name: str | ArchitectureSpec, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the overrides of the factory with which `weights` were trained, as far as `overrides` do not say them.
+
+    A `.weights.h5` file has been written by a model, and is compared with the one that loads it: there is nothing to
+    return. An archive does not name its activation: see `activation.find_functions`. What is found in "coco" is kept.
+
+    Raises:
+        DownloadError, CheckpointError: as `load_pretrained` and `find_functions` do.
+    """
     if weights == "coco":
-        if not isinstance(name, str) or name not in ARCHIVES:
-            given = f"a spec, {name.name!r}" if isinstance(name, ArchitectureSpec) else f"{name=}"
-            raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: {given}")
-        return {"activation": ARCHIVES[name].activation}
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f'There are no weights {weights}: it is neither a file nor "coco".')
-    return {}
+        return {"background": True} | _coco_functions(str(name), overrides)
+    path = Path(weights)
+    if path.name.endswith(SUFFIX):
+        return {}
+    source = read_archive(path)
+    made = source.overrides(is_mobile=variant(name).graph.is_mobile)
+    return made | find_functions(source, name, made | dict(overrides))
 
 
 def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> None:
     """Give a model the weights "coco", or those of a local file: `.weights.h5`, or an archive of Model Garden.
 
     "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
+    The model is one that was built as `trained_with` says: an archive does not tell when it is not.
 
     Raises:
         ValueError: COCO weights do not fit the model's head.
@@ -82,14 +109,14 @@ def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> No
     elif path.name.endswith(SUFFIX):
         model.load_weights(path)
     else:
-        load_archive(model, path)
+        read_archive(path).load(model)
 
 
-def load_archive(model: Network, archive: Path) -> None:
-    """Give a model the weights of the one checkpoint in a `.tar.gz` file, whose members may not leave its folder.
+def read_archive(archive: Path) -> Checkpoint:
+    """Read the one checkpoint in a `.tar.gz` file, whose members may not leave its folder.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does, or the file is no archive, or is unsafe.
+        CheckpointError: as `read_checkpoint` does, or the file is no archive, or is unsafe.
     """
     with tempfile.TemporaryDirectory(prefix="spinenet_tf-") as folder:
         try:
@@ -100,7 +127,7 @@ def load_archive(model: Network, archive: Path) -> None:
         found = sorted(Path(folder).rglob("*.index"))
         if len(found) != 1:
             raise CheckpointError(f"{archive} should hold one checkpoint. Received: {len(found)}")
-        load_checkpoint(model, found[0])
+        return replace(read_checkpoint(found[0]), source=str(archive))
 
 
 def cache_folder() -> Path:
@@ -109,20 +136,50 @@ def cache_folder() -> Path:
 
 
 def _load_coco(model: Network, name: str) -> None:
-    if isinstance(model, Classifier):
-        raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
-    if isinstance(model, RetinaNet) and model.num_classes != COCO_COUNT:
-        raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {model.num_classes}")
-    kind = "backbone" if isinstance(model, Backbone) else "detector"
+    kind = "backbone" if isinstance(model, Backbone) else "classifier" if isinstance(model, Classifier) else "detector"
+    check_weights("coco", name, kind, getattr(model, "num_classes", None))
+    if not _load_kept(model, f"{name}-{kind}"):
+        read_archive(_coco_archive(name)).load(model)
+        _keep(model, f"{name}-{kind}")
+
+
+def _load_kept(model: Network, stem: str) -> bool:
+    """Load converted weights that are whole and were converted for the model's functions; return whether there are."""
+    for kept in sorted(cache_folder().glob(f"{stem}-*{SUFFIX}")):
+        if kept.name == f"{stem}-{_digest(kept)}{SUFFIX}":
+            try:
+                model.load_weights(kept)
+            except ArchitectureError:  # another activation or gate
+                continue
+            return True
+    return False
+
+
+def _coco_archive(name: str) -> Path:
     archive = cache_folder() / Path(ARCHIVES[name].path).name
-    for kept in sorted(cache_folder().glob(f"{name}-{kind}-*{SUFFIX}")):
-        if kept.name == f"{name}-{kind}-{_digest(kept)}{SUFFIX}":
-            model.load_weights(kept)
-            return
     if not archive.is_file():
         _download(ARCHIVES[name].path, archive)
-    load_archive(model, archive)
-    _keep(model, f"{name}-{kind}")
+    return archive
+
+
+def _coco_functions(name: str, given: Mapping[str, Any]) -> Functions:
+    """Return the functions of published weights, found once and kept in a file."""
+    candidates, kept = list(candidates_of(name, given)), cache_folder() / f"{name}-functions.json"
+    if len(candidates) == 1:
+        return candidates[0]
+    found = _read_functions(kept)
+    if found not in candidates:
+        found = find_functions(read_archive(_coco_archive(name)), name, given)
+        if not given.keys() & found.keys():
+            write_whole(kept, json.dumps(found))
+    return found
+
+
+def _read_functions(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or damaged
+        return None
 
 
 def _keep(model: Network, stem: str) -> None:

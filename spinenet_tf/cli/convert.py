@@ -25,21 +25,26 @@ def convert(
 ) -> None:
     """Convert a checkpoint of TF Model Garden into a run, or into backbone weights; or a run into a checkpoint.
 
-    Example: spinenet-tf convert ckpt-277200 runs/coco activation=swish --model spinenet_49
+    A checkpoint's BN statistics tell which activation and gate it was trained with, unless they are given.
+
+    Example: spinenet-tf convert ckpt-277200 runs/coco --model spinenet_49
     """
     from spinenet_tf.checkpoints import convert as conversion
+    from spinenet_tf.checkpoints.activation import functions_of
     from spinenet_tf.data.files import read_lines
     from spinenet_tf.weights import SUFFIX
 
     if model is None:
         conversion.convert_run(source, target)
+        console.print(f"Wrote {target}.", soft_wrap=True)
+        return
+    values = conversion.parse_overrides(overrides or [])
+    options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
+    if target.name.endswith(SUFFIX):
+        net = conversion.convert_weights(source, target, model, as_classifier=classifier, overrides=values, **options)
     else:
-        values = conversion.parse_overrides(overrides or [])
-        options: dict[str, Any] = {"averaged": not trained, "ignore": ignore or (), "overwrite": overwrite}
-        if target.name.endswith(SUFFIX):
-            conversion.convert_weights(source, target, model, as_classifier=classifier, overrides=values, **options)
-        else:
-            names = read_lines(class_names) if class_names else None
-            sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}
-            conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
-    console.print(f"Wrote {target}.", soft_wrap=True)
+        names = read_lines(class_names) if class_names else None
+        sizes: dict[str, Any] = {"image_size": image_size, "class_names": names}
+        net = conversion.convert_detector(source, target, model, overrides=values, **sizes, **options)
+    functions = ", ".join(f"{key}={value}" for key, value in functions_of(net).items())
+    console.print(f"Wrote {target}: {functions}.", soft_wrap=True)

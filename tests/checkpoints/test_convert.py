@@ -5,7 +5,6 @@ tests/garden has the same with checkpoints of Model Garden's own code.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -26,33 +25,28 @@ CLASSES = 3
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_row, randomize):
+def detector(tiny_row, settle):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(spinenet_tf.family.VARIANTS, "tiny", tiny_row)
-        return randomize(spinenet_tf.detector("tiny", CLASSES, (64, 64, 3), **OPTIONS))
+        return settle(spinenet_tf.detector("tiny", CLASSES, (64, 64, 3), activation="swish", **OPTIONS))
 
 
 @pytest.fixture(scope="module")
-def checkpoint(detector, tmp_path_factory) -> Path:
+def checkpoint(detector, as_garden, tmp_path_factory) -> Path:
     """Return a checkpoint of `detector` as a trainer's second net of a process would be named."""
     root = tf.train.Checkpoint(global_step=tf.Variable(7, name="global_step"), optimizer=tf.Module())
     root.optimizer.iterations = tf.Variable(7, name="SGD/iter")
     root.model = tf.Module()
     for index, (name, variable) in enumerate(variables_by_name(detector).items()):
-        setattr(root.model, f"v{index}", tf.Variable(np.asarray(variable), name=_as_garden(name)))
+        setattr(root.model, f"v{index}", tf.Variable(np.asarray(variable), name=as_garden(name)))
     return Path(root.write(str(tmp_path_factory.mktemp("garden") / "ckpt")))
-
-
-def _as_garden(canonical: str) -> str:
-    """Write `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
-    numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
-    return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
 
 
 def test_a_checkpoint_becomes_a_run(detector, checkpoint, tmp_path, images):
     convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
     converted, config = Run(tmp_path / "run").load()
     assert config.class_names == ("background", "class 1", "class 2")
+    assert config.model.overrides["activation"] == "swish"
     x = images(64, 64)
     got, expected = converted(x), detector(x)
     for piece, levels in expected.items():
@@ -75,12 +69,18 @@ def test_the_command_line_converts_and_evaluates_by_class_name(checkpoint, tmp_p
     assert '"digit"' in (tmp_path / "numbers.json").read_text()
 
 
-def test_backbone_weights_alone(detector, checkpoint, tmp_path, succeed):
+def test_backbone_weights_alone(detector, checkpoint, tmp_path, succeed, capsys):
     path = tmp_path / "net.weights.h5"
     succeed("convert", checkpoint, path, "max_level=5", "--model", "tiny")
-    net = spinenet_tf.backbone("tiny", (64, 64, 3), weights=path, **OPTIONS)
+    assert "net.weights.h5: activation=swish." in capsys.readouterr().out
+    net = spinenet_tf.backbone("tiny", (64, 64, 3), weights=path, activation="swish", **OPTIONS)
     for name, variable in variables_by_name(detector.backbone).items():
         np.testing.assert_array_equal(np.asarray(variables_by_name(net)[name]), np.asarray(variable))
+
+
+def test_an_activation_that_is_given_is_taken(checkpoint, tmp_path):
+    converted = convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS | {"activation": "gelu"})
+    assert converted.backbone.style.activation == "gelu"
 
 
 def test_overrides_are_plain_values():

@@ -171,12 +171,12 @@ def test_a_classifier_computes_what_the_tf1_code_does(tmp_path, randomize, image
     ours = randomize(spinenet_tf.classifier("leaps", 1001, (112, 112, 3), **options))
     values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
     checkpoint, path = _write(values, tmp_path), tmp_path / "imagenet.weights.h5"
-    succeed("convert", checkpoint, path, "max_level=5", "--model", "leaps", "--classifier")
+    succeed("convert", checkpoint, path, "max_level=5", "activation=relu", "--model", "leaps", "--classifier")
     loaded = spinenet_tf.classifier("leaps", 1001, (112, 112, 3), weights=path, **options)
     x = images(112, 112)
     expected = _Tf1Code(values, epsilon=1e-5).logits(x)
     np.testing.assert_allclose(loaded(x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
-    succeed("convert", checkpoint, tmp_path / "net.weights.h5", "max_level=5", "--model", "leaps")
+    succeed("convert", checkpoint, tmp_path / "net.weights.h5", "max_level=5", "activation=relu", "--model", "leaps")
     net = spinenet_tf.backbone("leaps", (112, 112, 3), weights=tmp_path / "net.weights.h5", **options)
     np.testing.assert_array_equal(net(x)["P3"], ours.backbone(x)["P3"])
 
@@ -226,7 +226,9 @@ def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
     name = "spinenet_mobile_49xs"
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
     values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
-    converted = convert_detector(_write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE))
+    converted = convert_detector(
+        _write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE), overrides={"activation": "swish"}
+    )
     loaded, config = Run(tmp_path / "run").load()
     assert config.class_names == ("background", "class 1", "class 2", "class 3")
     assert loaded.decoding_spec.plus_one

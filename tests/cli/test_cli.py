@@ -361,9 +361,16 @@ def test_help_does_not_wait_for_keras() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_convert_takes_class_names_as_editors_on_windows_save_them(command, tmp_path: Path, monkeypatch) -> None:
+def test_convert_takes_class_names_as_editors_on_windows_save_them(
+    command, tmp_path: Path, monkeypatch, tiny_backbone
+) -> None:
     taken = {}
-    monkeypatch.setattr("spinenet_tf.checkpoints.convert.convert_detector", lambda *_, **options: taken.update(options))
+
+    def convert(*_, **options):
+        taken.update(options)
+        return tiny_backbone
+
+    monkeypatch.setattr("spinenet_tf.checkpoints.convert.convert_detector", convert)
     (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfbackground\r\ncar \r\n\r\n")
     assert command("convert", "ckpt", "run", "--model", "spinenet_49", "--class-names", "names.txt").code == 0
     assert taken["class_names"] == ["background", "car"]

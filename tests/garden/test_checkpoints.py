@@ -20,6 +20,7 @@ from spinenet_tf.training.run import Run
 
 SIDE, CLASSES = 128, 5
 SMALL = "spinenet_mobile_49xs"
+FUNCTIONS = {"activation": "swish", "se_gate": "hard_sigmoid"}  # random BN statistics do not tell them
 NAMES = ("background", "cat", "dog", "cow", "sheep")
 # The published sizes of these two need minutes and gigabytes; their graphs are those of 49 and 96.
 LARGE = ("spinenet_143", "spinenet_143l", "spinenet_190")
@@ -101,7 +102,7 @@ def test_model_form_and_backbone_alone(tmp_path, randomize):
     tf.train.Checkpoint(model=theirs).write(str(tmp_path / "model"))
     tf.train.Checkpoint(backbone=theirs.backbone).write(str(tmp_path / "backbone"))
     for form in ("model", "backbone"):
-        convert_weights(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL)
+        convert_weights(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL, overrides=FUNCTIONS)
         net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{form}.weights.h5")
         _assert_same(_weights(net), _weights(ours.backbone))
     with pytest.raises(CheckpointError, match="no RetinaNet head"):
@@ -115,7 +116,9 @@ def test_a_converted_net_detects_what_model_gardens_does(tmp_path, garden_detect
     x = images(SIDE, SIDE)
     _spread_outputs(theirs, ours(x))
     tf.train.Checkpoint(**theirs.checkpoint_items).write(str(tmp_path / "ckpt"))
-    convert_detector(tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE), class_names=NAMES)
+    convert_detector(
+        tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE), class_names=NAMES, overrides=FUNCTIONS
+    )
     converted, config = Run(tmp_path / "run").load()
     assert config.class_names == NAMES
     expected = theirs(x, tf.constant([[SIDE, SIDE]] * 2), training=False)
@@ -140,7 +143,7 @@ def _spread_outputs(garden, raw: dict) -> None:
 def test_a_run_becomes_a_checkpoint(tmp_path, randomize):
     ours = randomize(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3)))
     garden_model.write_checkpoint(ours, tmp_path / "ckpt")
-    convert_detector(tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE))
+    convert_detector(tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE), overrides=FUNCTIONS)
     convert_run(tmp_path / "run", tmp_path / "again")
     again = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
     load_checkpoint(again, tmp_path / "again")

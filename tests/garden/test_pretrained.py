@@ -18,14 +18,14 @@ from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.checkpoints.pretrained import ARCHIVES, COCO_COUNT, DownloadError
 
-NAME, SIDE = "spinenet_mobile_49", 128
+NAME, SIDE, ACTIVATION = "spinenet_mobile_49", 128, "hard_swish"
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory, randomize):
+def published(tmp_path_factory, settle):
     """Return a folder laid out as the published one, and the detector whose weights its archive holds."""
     folder = tmp_path_factory.mktemp("published")
-    model = randomize(spinenet_tf.detector(NAME, COCO_COUNT, (SIDE, SIDE, 3)))
+    model = settle(spinenet_tf.detector(NAME, COCO_COUNT, (256, 256, 3), activation=ACTIVATION))
     garden_model.write_checkpoint(model, folder / "spinenet49mobile" / "ckpt-1")
     archive = folder / ARCHIVES[NAME].path
     archive.parent.mkdir(parents=True)
@@ -63,6 +63,7 @@ def test_downloads_once_and_works_offline_from_then_on(server, published, monkey
     model = spinenet_tf.detector(NAME, COCO_COUNT, (SIDE, SIDE, 3), weights="coco")
     _assert_same(model, published[1])
     assert model.decoding_spec.background
+    assert (model.backbone.style.activation, model.backbone.style.se_gate) == (ACTIVATION, "hard_sigmoid")
     assert len(server.requests) == 1
     monkeypatch.setattr(pretrained, "HOME", "http://127.0.0.1:9")
     for archive in pretrained.cache_folder().glob("*.tar.gz"):

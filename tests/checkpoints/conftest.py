@@ -1,0 +1,51 @@
+"""Small models of both kinds, and checkpoints of them as Model Garden names things."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import spinenet_tf
+from spinenet_tf.checkpoints.model_garden import GardenCheckpoint
+from spinenet_tf.checkpoints.names import variables_by_name
+
+
+@pytest.fixture(scope="session")
+def as_garden() -> Callable[[str], str]:
+    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
+
+    def rename(canonical: str) -> str:
+        numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
+        return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
+
+    return rename
+
+
+@pytest.fixture(scope="session")
+def garden_checkpoint(as_garden) -> Callable:
+    """Return `garden_checkpoint(model)`: what `read_checkpoint` gives of a trainer's checkpoint of these weights."""
+
+    def make(model) -> GardenCheckpoint:
+        found = {as_garden(name): np.array(variable) for name, variable in variables_by_name(model).items()}
+        return GardenCheckpoint("ckpt-7", found)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_mobile_row(tiny_spec, tiny_row):
+    """Return a row for `tiny_spec` with the blocks of a mobile net."""
+    blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
+    spec = replace(tiny_spec, name="tiny_mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 32))
+    return replace(tiny_row, kind="mobile", graph=spec)
+
+
+@pytest.fixture
+def tiny_models(tiny_model, tiny_mobile_row, monkeypatch) -> tuple[str, str]:
+    """Put "tiny" and "tiny_mobile" into the family for one test."""
+    monkeypatch.setitem(spinenet_tf.family.VARIANTS, "tiny_mobile", tiny_mobile_row)
+    return tiny_model, "tiny_mobile"
