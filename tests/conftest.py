@@ -23,11 +23,12 @@ hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _seed(request: pytest.FixtureRequest) -> None:
     """Seed Python, NumPy and the backend, so that a test alone and the same test in the suite see one stream."""
     import keras
 
-    keras.utils.set_random_seed(0)
+    if not request.node.get_closest_marker("unseeded"):
+        keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,9 @@ def given(rows: list[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return IMAGES[rows], {"boxes": BOXES[rows].astype("float32"), "classes": CLASSES[rows]}
 
 
+EACH = given([0, 1, 2])
+
+
 def compiled(**overrides) -> keras.Model:
     """Return a small detector whose weights decay and whose BN does not learn; the same each time."""
     keras.utils.set_random_seed(1)
@@ -48,79 +51,76 @@ def model() -> keras.Model:
     return compiled()
 
 
+@pytest.fixture(scope="module")
+def expected(model) -> dict[str, float]:
+    """Return the losses of the images as often as the weights count them, which are not those of each once."""
+    plain, found = (model.test_on_batch(*batch, return_dict=True) for batch in (EACH, given(COUNTED)))
+    assert abs(plain["box_loss"] - found["box_loss"]) > 1e-3 * found["box_loss"]
+    return found
+
+
 def tuples(weights) -> keras.utils.PyDataset:
     class One(keras.utils.PyDataset):
         num_batches = 1
 
         def __getitem__(self, index: int):
-            return *given([0, 1, 2]), weights
+            return *EACH, weights
 
     return One()
 
 
+BOTH = {"boxes": WEIGHTS, "classes": WEIGHTS.copy()}
 FORMS = {
-    "array": lambda model, images, truth: model.evaluate(
-        images, truth, sample_weight=WEIGHTS, verbose=0, return_dict=True
-    ),
-    "column": lambda model, images, truth: model.evaluate(
-        images, truth, sample_weight=WEIGHTS[:, None], verbose=0, return_dict=True
-    ),
-    "dictionary": lambda model, images, truth: model.evaluate(
-        images, truth, sample_weight={"boxes": WEIGHTS, "classes": WEIGHTS.copy()}, verbose=0, return_dict=True
-    ),
-    "integers": lambda model, images, truth: model.evaluate(
-        images, truth, sample_weight=WEIGHTS.astype(int), verbose=0, return_dict=True
-    ),
-    "batch": lambda model, images, truth: model.test_on_batch(images, truth, WEIGHTS, return_dict=True),
-    "tuples": lambda model, images, truth: model.evaluate(tuples(WEIGHTS), verbose=0, return_dict=True),
-    "tuples of dictionaries": lambda model, images, truth: model.evaluate(
-        tuples({"boxes": WEIGHTS, "classes": WEIGHTS}), verbose=0, return_dict=True
-    ),
+    "array": lambda model: model.evaluate(*EACH, sample_weight=WEIGHTS, verbose=0, return_dict=True),
+    "column": lambda model: model.test_on_batch(*EACH, WEIGHTS[:, None], return_dict=True),
+    "dictionary": lambda model: model.test_on_batch(*EACH, BOTH, return_dict=True),
+    "integers": lambda model: model.test_on_batch(*EACH, WEIGHTS.astype(int), return_dict=True),
+    "batch": lambda model: model.test_on_batch(*EACH, WEIGHTS, return_dict=True),
+    "tuples": lambda model: model.evaluate(tuples(WEIGHTS), verbose=0, return_dict=True),
+    "tuples of dictionaries": lambda model: model.evaluate(tuples(BOTH), verbose=0, return_dict=True),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_weight_counts_an_image_so_many_times(model, form: str) -> None:
-    expected = model.evaluate(*given(COUNTED), verbose=0, return_dict=True)
-    plain = model.evaluate(*given([0, 1, 2]), verbose=0, return_dict=True)
-    assert abs(plain["box_loss"] - expected["box_loss"]) > 1e-3 * expected["box_loss"], "the images differ"
-    close(FORMS[form](model, *given([0, 1, 2])), expected)
+def test_a_weight_counts_an_image_so_many_times(model, expected, form: str) -> None:
+    close(FORMS[form](model), expected)
 
 
 def test_weights_count_with_the_other_box_loss_too() -> None:
     model = compiled(box_loss="giou", box_weight=2.0)
-    weighted = model.evaluate(*given([0, 1, 2]), sample_weight=WEIGHTS, verbose=0, return_dict=True)
-    close(weighted, model.evaluate(*given(COUNTED), verbose=0, return_dict=True))
+    weighted = model.test_on_batch(*EACH, WEIGHTS, return_dict=True)
+    close(weighted, model.test_on_batch(*given(COUNTED), return_dict=True))
 
 
 def test_weights_of_zero_leave_the_decay_of_the_weights_alone(model) -> None:
-    nothing = model.evaluate(*given([0, 1, 2]), sample_weight=np.zeros(3), verbose=0, return_dict=True)
+    nothing = model.test_on_batch(*EACH, np.zeros(3), return_dict=True)
     assert nothing["class_loss"] == nothing["box_loss"] == 0
     np.testing.assert_allclose(nothing["loss"], float(sum(model.losses)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("act", ["fit", "train_on_batch"])
-def test_a_step_with_weights_is_one_with_the_images_as_often(act: str) -> None:
-    weighted, counted = compiled(), compiled()
-    start = weighted.get_weights()
-    if act == "fit":
-        weighted.fit(*given([0, 1, 2]), sample_weight=WEIGHTS, shuffle=False, verbose=0)
-        counted.fit(*given(COUNTED), shuffle=False, verbose=0)
-    else:
-        weighted.train_on_batch(*given([0, 1, 2]), WEIGHTS)
-        counted.train_on_batch(*given(COUNTED))
-    for ours, expected, before in zip(weighted.get_weights(), counted.get_weights(), start, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
-        assert ours.ndim < 2 or not np.array_equal(ours, before)
+def test_a_step_with_weights_is_one_with_the_images_as_often() -> None:
+    model = compiled()
+    start = model.get_weights()
+
+    def after(act, *batch, **options) -> list[np.ndarray]:
+        model.set_weights(start)
+        act(*batch, **options)
+        return model.get_weights()
+
+    counted = after(model.train_on_batch, *given(COUNTED))
+    assert all(ours.ndim < 2 or not np.array_equal(ours, before) for ours, before in zip(counted, start, strict=True))
+    for act, options in ((model.fit, {"shuffle": False, "verbose": 0}), (model.train_on_batch, {})):
+        for ours, expected in zip(after(act, *EACH, sample_weight=WEIGHTS, **options), counted, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes long to compile")
 def test_weights_count_in_training_for_integers(model) -> None:
     aware = QuantizationAware(model)
     aware.compile(keras.optimizers.SGD(0.0), **EAGER)
-    aware.train_on_batch(*given([0, 1, 2]))  # measures the ranges
-    weighted = aware.evaluate(*given([0, 1, 2]), sample_weight=WEIGHTS, verbose=0, return_dict=True)
-    close(weighted, aware.evaluate(*given(COUNTED), verbose=0, return_dict=True))
+    aware.train_on_batch(*EACH)  # measures the ranges
+    weighted = aware.test_on_batch(*EACH, WEIGHTS, return_dict=True)
+    close(weighted, aware.test_on_batch(*given(COUNTED), return_dict=True))
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_weights_count_in_training_for_integers(model) -> None:
 def test_weights_with_two_meanings_are_refused_in_one_line(model, act: str, weights, message: str) -> None:
     before = model.get_weights()
     with pytest.raises(ValueError, match=message) as error:
-        getattr(model, act)(*given([0, 1, 2]), sample_weight=weights)
+        getattr(model, act)(*EACH, sample_weight=weights)
     assert "\n" not in str(error.value)
     assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 
 
 def test_class_weights_are_refused(model) -> None:
     with pytest.raises(ValueError, match=r"class_weight"):
-        model.fit(*given([0, 1, 2]), class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=0)
+        model.fit(*EACH, class_weight={0: 1.0, 1: 2.0, 2: 1.0}, verbose=0)
 
 
 @pytest.mark.parametrize("name", ["loss", "loss_weights", "metrics", "weighted_metrics"])

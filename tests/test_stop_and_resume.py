@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -66,12 +68,29 @@ def check(model: keras.Model, kind: str, losses: list[float]) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Callable:
+    """Return `stopped(kind)`: a model after two epochs, and the folder that holds all that Keras can save of it."""
+
+    @cache
+    def run(kind: str) -> tuple[keras.Model, Path]:
+        model, folder = compiled(kind), tmp_path_factory.mktemp("stopped")
+        weights = keras.callbacks.ModelCheckpoint(folder / "{epoch}.weights.h5", save_weights_only=True)
+        train(model, kind, 0, 2, weights, backup(folder))
+        model.save(folder / "stopped.keras")
+        return model, folder
+
+    return run
+
+
+def backup(folder: Path) -> keras.callbacks.Callback:
+    return keras.callbacks.BackupAndRestore(folder / "backup", double_checkpoint=True, delete_checkpoint=False)
+
+
 @pytest.mark.parametrize("kind", ["detector", "classifier", "quantization-aware"])
-def test_a_keras_file_evaluates_alike_and_goes_on(tmp_path: Path, kind: str) -> None:
-    model = compiled(kind)
-    train(model, kind, 0, 2)
-    model.save(tmp_path / "stopped.keras")
-    loaded = keras.saving.load_model(tmp_path / "stopped.keras")
+def test_a_keras_file_evaluates_alike_and_goes_on(stopped, kind: str) -> None:
+    model, folder = stopped(kind)
+    loaded = keras.saving.load_model(folder / "stopped.keras")
     assert type(loaded) is type(model)
     measured = [one.evaluate(*data(kind), verbose=0, return_dict=True) for one in (model, loaded)]
     assert measured[0] == measured[1]
@@ -79,32 +98,27 @@ def test_a_keras_file_evaluates_alike_and_goes_on(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["detector", "quantization-aware"])
-def test_a_backup_is_gone_on_from(tmp_path: Path, kind: str) -> None:
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
-    train(compiled(kind), kind, 0, 2, backup)
+def test_a_backup_is_gone_on_from(stopped, tmp_path: Path, kind: str) -> None:
+    shutil.copytree(stopped(kind)[1], tmp_path, dirs_exist_ok=True)
     model = compiled(kind)
-    losses = train(model, kind, 0, 4, backup)
+    losses = train(model, kind, 0, 4, backup(tmp_path))
     assert len(losses) == 2
     check(model, kind, losses)
 
 
 @pytest.mark.parametrize("kind", ["classifier", "quantization-aware"])
-def test_a_checkpoint_that_was_loaded_is_gone_on_from(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "{epoch}.weights.h5"
-    train(compiled(kind), kind, 0, 2, keras.callbacks.ModelCheckpoint(path, save_weights_only=True))
+def test_a_checkpoint_that_was_loaded_is_gone_on_from(stopped, kind: str) -> None:
     model = compiled(kind)
-    model.load_weights(tmp_path / "2.weights.h5")
+    model.load_weights(stopped(kind)[1] / "2.weights.h5")
     check(model, kind, train(model, kind, 2, 4))
 
 
-def test_keras_falls_back_to_the_backup_before_a_damaged_one(tmp_path: Path) -> None:
-    folder = tmp_path / "backup"
-    options = {"double_checkpoint": True, "delete_checkpoint": False}
-    train(compiled("detector"), "detector", 0, 2, keras.callbacks.BackupAndRestore(folder, **options))
-    latest = folder / "latest.weights.h5"
+def test_keras_falls_back_to_the_backup_before_a_damaged_one(stopped, tmp_path: Path) -> None:
+    shutil.copytree(stopped("detector")[1], tmp_path, dirs_exist_ok=True)
+    latest = tmp_path / "backup" / "latest.weights.h5"
     latest.write_bytes(latest.read_bytes()[:-1000])
     model = compiled("detector")
-    losses = train(model, "detector", 0, 4, keras.callbacks.BackupAndRestore(folder, **options))
+    losses = train(model, "detector", 0, 4, backup(tmp_path))
     assert len(losses) == 3
     check(model, "detector", losses)
 

@@ -25,7 +25,7 @@ def test_the_second_one_does_not_wait_for_native_code() -> None:
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(1)
+        child.wait(0.5)
     child.send_signal(signal.SIGINT)
     begun = time.monotonic()
     assert child.wait(60) == 130

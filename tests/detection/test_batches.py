@@ -17,6 +17,7 @@ from spinenet_tf.detection.batches import BatchCheck, checked, in_one_line
 from spinenet_tf.detection.ground_truth import GroundTruthError
 from spinenet_tf.detection.model import DetectionModel
 
+pytestmark = pytest.mark.unseeded
 COUNT = 6
 BOX, SPLINTER = [2.0, 2.0, 20.0, 20.0], [0.0, 0.0, 0.5, 1.0]
 

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import spinenet_tf
-from spinenet_tf import export
+from spinenet_tf import BlockSpec, export
 from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import TOLERANCES
@@ -77,10 +77,10 @@ def test_the_metadata_is_inside_and_beside(report) -> None:
     assert (report.path.parent / "model.labels.txt").read_text() == "cat\ndog\n"
 
 
-def test_a_file_that_fails_its_check_is_not_left(mobile, tmp_path, monkeypatch) -> None:
+def test_a_file_that_fails_its_check_is_not_left(tiny_backbone, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(TOLERANCES, "none", -1.0)
     with pytest.raises(export.ExportError, match="differs from Keras"):
-        export.onnx(mobile, tmp_path / "model.onnx")
+        export.onnx(tiny_backbone, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -109,10 +109,12 @@ def assert_equal_with_maps_of_one_pixel(model, path) -> None:
         np.testing.assert_allclose(actual[name], x, atol=1e-4 * largest)
 
 
-@pytest.mark.parametrize("kind", ["standard", "mobile"])
-def test_a_sum_of_maps_of_one_pixel_is_no_bias(tiny_spec, mobile_spec, randomize, tmp_path, kind) -> None:
+@pytest.mark.parametrize(("kind", "stem"), [("bottleneck", (2, 2)), ("mbconv", (1, 2))])
+def test_a_sum_of_maps_of_one_pixel_is_no_bias(tiny_spec, randomize, tmp_path, kind, stem) -> None:
     """With one image, Keras writes such a sum as a bias, and tf2onnx gave one conv two of them."""
-    spec = {"standard": tiny_spec, "mobile": mobile_spec}[kind]
+    parents = {3: (0, 1), 4: (1, 2), 5: (2, 3)}
+    blocks = tuple(BlockSpec(level, kind, pair, is_output=True) for level, pair in parents.items())
+    spec = replace(tiny_spec, stem=stem, blocks=blocks, widths=dict.fromkeys(range(6), 4))
     model = randomize(spinenet_tf.backbone(spec, (32, 32, 3), max_level=5, endpoint=8))
     assert_equal_with_maps_of_one_pixel(model, tmp_path / "model.onnx")
 

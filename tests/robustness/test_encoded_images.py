@@ -16,6 +16,7 @@ from spinenet_tf.data.images import read_image
 from spinenet_tf.export.guard import decode_capped
 from spinenet_tf.export.serving import bytes_function
 
+pytestmark = pytest.mark.unseeded
 SECONDS = 10.0
 
 
@@ -27,7 +28,7 @@ def serve_bytes():
     def serve(images):
         return {"boxes": tf.tile(tf.constant([[[8.0, 8.0, 24.0, 24.0]]]), [tf.shape(images)[0], 1, 1])}
 
-    return bytes_function(serve).get_concrete_function()  # traced once, though each test seeds anew
+    return bytes_function(serve).get_concrete_function()
 
 
 def encoded(form: str, mode: str = "RGB") -> bytes:
