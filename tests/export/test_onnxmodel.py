@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import onnx as onnx_format
@@ -12,7 +11,7 @@ import onnxruntime
 import pytest
 
 import spinenet_tf
-from spinenet_tf import BlockSpec, export
+from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import TOLERANCES
@@ -30,16 +29,17 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def mobile_spec(tiny_spec):
-    """A graph with depthwise convs, squeeze-and-excitation and upsampling."""
-    blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
-    return replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
+def graph(kind: str, stem: tuple[int, int]) -> ArchitectureSpec:
+    """Return three blocks, the last of which enlarges what it reads."""
+    parents = {3: (0, 1), 5: (1, 2), 4: (2, 3)}
+    blocks = tuple(BlockSpec(level, kind, pair, is_output=True) for level, pair in parents.items())
+    return ArchitectureSpec("three_blocks", stem, blocks, dict.fromkeys(range(6), 4))
 
 
 @pytest.fixture(scope="module")
-def mobile(mobile_spec, randomize):
-    backbone = spinenet_tf.backbone(mobile_spec, (64, 64, 3), max_level=5, endpoint=8)
+def mobile(randomize):
+    """A detector with depthwise convs, squeeze-and-excitation and upsampling."""
+    backbone = spinenet_tf.backbone(graph("mbconv", (1, 2)), (64, 64, 3), max_level=5, endpoint=8)
     return randomize(RetinaNet(backbone, num_classes=2, head_depth=2, head_width=8))
 
 
@@ -110,12 +110,9 @@ def assert_equal_with_maps_of_one_pixel(model, path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "stem"), [("bottleneck", (2, 2)), ("mbconv", (1, 2))])
-def test_a_sum_of_maps_of_one_pixel_is_no_bias(tiny_spec, randomize, tmp_path, kind, stem) -> None:
+def test_a_sum_of_maps_of_one_pixel_is_no_bias(randomize, tmp_path, kind, stem) -> None:
     """With one image, Keras writes such a sum as a bias, and tf2onnx gave one conv two of them."""
-    parents = {3: (0, 1), 4: (1, 2), 5: (2, 3)}
-    blocks = tuple(BlockSpec(level, kind, pair, is_output=True) for level, pair in parents.items())
-    spec = replace(tiny_spec, stem=stem, blocks=blocks, widths=dict.fromkeys(range(6), 4))
-    model = randomize(spinenet_tf.backbone(spec, (32, 32, 3), max_level=5, endpoint=8))
+    model = randomize(spinenet_tf.backbone(graph(kind, stem), (32, 32, 3), max_level=5, endpoint=8))
     assert_equal_with_maps_of_one_pixel(model, tmp_path / "model.onnx")
 
 
