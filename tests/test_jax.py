@@ -31,9 +31,9 @@ assert keras.backend.backend() == "jax"
 assert "tensorflow" not in sys.modules, "the package imports TensorFlow on JAX"
 folder, kind = sys.argv[1:]
 config = json.load(open(folder + "/config.json"))
-model = (Backbone if kind == "backbone" else RetinaNet).from_config(config)
+(model_class,) = (one for one in (Backbone, RetinaNet, QuantizationAware) if one.__name__.lower() == kind)
+model = model_class.from_config(config)
 model.load_weights(folder + "/net.weights.h5")
-model = QuantizationAware(model) if kind == "quantizationaware" else model
 data = dict(np.load(folder + "/data.npz"))
 if kind == "backbone":
     np.savez(folder + "/jax.npz", **model.predict(data["images"], verbose=0))

@@ -205,6 +205,6 @@ LONG = {
 
 @pytest.mark.parametrize("file", LONG.values(), ids=LONG.keys())
 def test_no_file_makes_it_run_on(found, file: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert found(file) == 1
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

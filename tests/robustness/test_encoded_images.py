@@ -17,7 +17,7 @@ from spinenet_tf.export.guard import decode_capped
 from spinenet_tf.export.serving import bytes_function
 
 pytestmark = pytest.mark.unseeded
-SECONDS = 10.0
+SECONDS = 10.0  # of CPU time, for one image
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ def test_images_below_the_cap_are_served(serve_bytes, promise) -> None:
 def test_what_claims_too_many_pixels_is_refused_before_it_is_decoded(serve_bytes, promise, form) -> None:
     sizes = [(60_000, 60_000), (8_001, 8_000), (65_000, 1_000), (0, 10)] + [(2**31 - 1, 2**31 - 1)] * (form == "PNG")
     for size in sizes:
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"pixels|Invalid JPEG data"):
             serve_bytes(tf.constant([encoded("JPEG"), huge(form, *size)]))
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
     promise("Serving: an encoded image that claims too many pixels is refused by its header", cases=len(sizes))
 
 

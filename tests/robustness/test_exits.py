@@ -23,6 +23,7 @@ for number in range(int(sys.argv[1])):
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         reader = Reader(examples, lambda example: read_example(example, 10**6), cache=False)
         small = lambda _, index: tf.image.resize(reader(index)[0], (32, 32))
         batches = iter(endless_batches(small, len(examples), 4, 0))

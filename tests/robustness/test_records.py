@@ -78,9 +78,9 @@ def test_tfrecord(images: Path, records: tuple[Path, list[bytes]], promise) -> N
             content = record.SerializeToString()
             contents.append(torn(content, rng) if rng.random() < 0.1 else content)
         file.write_bytes(framed(*contents))
-        problems, start = Problems(keep_going=True), time.perf_counter()
+        problems, start = Problems(keep_going=True), time.process_time()
         hold_sound(to_dataset(load_tfrecord(file, problems=problems), problems), images)
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
         assert all(problem.place.file == file for problem in problems.found)
         assert all(re.match(r"record \d+", problem.place.entry) for problem in problems.found)
         refused += sum(problem.refused for problem in problems.found)
@@ -123,8 +123,8 @@ def test_a_tfrecord_that_ends_early_or_lies_of_lengths_does_not_stall(records, p
     cases = list(cut_or_lying(contents))
     for data, number, offset in cases:
         file.write_bytes(data)
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(DataError, match=rf"{file}: record {number}: .* at byte {offset}$"):
             read_tfrecord(file)
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
     promise("TFRecord: a file that is cut, or lies about lengths, neither stalls nor takes memory", cases=len(cases))
