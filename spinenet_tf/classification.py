@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
@@ -67,3 +68,24 @@ class Classifier(SpineNetModel):
 
     def architecture(self) -> dict[str, Any]:
         return {"backbone": self.backbone.architecture(), "classifier": {"classes": self.num_classes}}
+
+
+@keras.saving.register_keras_serializable("spinenet_tf")
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits `[B, C]` with labels `[B]`, of which a share is spread over all classes (Szegedy 2016).
+
+    Keras smooths one-hot labels only, which a pipeline would have to carry for thousands of classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        targets = ops.one_hot(ops.reshape(y_true, [-1]), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"label_smoothing": self.label_smoothing}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras import ops
 
-from spinenet_tf.classification import Classifier
+from spinenet_tf.classification import Classifier, SmoothedCrossentropy
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
@@ -59,27 +58,6 @@ def compile_classifier(classifier: Classifier, optimizer: keras.Optimizer, label
     # Keras makes the metrics' variables at the first batch, and a state to resume from holds them already.
     classifier.compute_metrics(None, ops.zeros([1]), ops.zeros([1, classifier.num_classes]))
     classifier.reset_metrics()
-
-
-@keras.saving.register_keras_serializable("spinenet_tf")
-class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits `[B, C]` with labels `[B]`, of which a share is spread over all classes (Szegedy 2016).
-
-    Keras smooths one-hot labels only, which a pipeline would have to carry for thousands of classes.
-    """
-
-    def __init__(self, label_smoothing: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true, y_pred):
-        targets = ops.one_hot(ops.reshape(y_true, [-1]), y_pred.shape[-1])
-        return keras.losses.categorical_crossentropy(
-            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"label_smoothing": self.label_smoothing}
 
 
 class ClassificationEvaluation(Evaluation):
