@@ -1,10 +1,31 @@
 """Deployment formats: a trained model written as an artifact that runs without this package."""
 
-from spinenet_tf.export.litert import TFLiteModel, tflite
-from spinenet_tf.export.onnxmodel import onnx
-from spinenet_tf.export.savedmodel import saved_model
-from spinenet_tf.export.sensitivity import find_sensitive
-from spinenet_tf.export.verify import ExportError
-from spinenet_tf.export.webpage import web
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinenet_tf.export.litert import TFLiteModel, tflite
+    from spinenet_tf.export.onnxmodel import onnx
+    from spinenet_tf.export.savedmodel import saved_model
+    from spinenet_tf.export.sensitivity import find_sensitive
+    from spinenet_tf.export.verify import ExportError
+    from spinenet_tf.export.webpage import web
 
 __all__ = ["ExportError", "TFLiteModel", "find_sensitive", "onnx", "saved_model", "tflite", "web"]
+
+_HOMES = {
+    "ExportError": "verify",
+    "TFLiteModel": "litert",
+    "find_sensitive": "sensitivity",
+    "onnx": "onnxmodel",
+    "saved_model": "savedmodel",
+    "tflite": "litert",
+    "web": "webpage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: who reads an artifact does not import what writes one."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'spinenet_tf.export' has no attribute {name!r}")
+    return getattr(import_module(f"spinenet_tf.export.{_HOMES[name]}"), name)
