@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.contender import HOME, OURS, THEIRS, Contender, contest
 from benchmarks.nets import Net, build_ours, build_theirs, raw_call, with_weights
-from spinenet_tf.writing import staged, write_whole
+from spinenet_tf._files.writing import staged, write_whole
 
 CALIBRATION_IMAGES = 4  # ranges decide on accuracy, not on speed
 SAVED_MODEL, FLOAT, INTEGER = "saved_model", "fp32.tflite", "int8.tflite"

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.inspection import open_interpreter
 
 LITERT = "2.3."  # of which `_Event` is the layout

@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export import TFLiteModel, tflite
 from spinenet_tf.export.benchmark import time_calls
@@ -30,7 +31,6 @@ from spinenet_tf.export.run import calibration_batches
 from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
-from spinenet_tf.writing import write_whole
 
 GOALS = {"fp16": 0.001, "dynamic": 0.005}  # the most that AP may fall
 INT8_GOALS = {"trained for int8": 0.005, "lite": 0.01, "other": 0.02}

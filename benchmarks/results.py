@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import median, spread
-from spinenet_tf.writing import write_whole
+from spinenet_tf._files.writing import write_whole
 
 GARDEN = "TF Model Garden"
 HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met", "of the limit", "spread", "rounds")

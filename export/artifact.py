@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spinenet_tf import writing
+from spinenet_tf._files import writing
 from spinenet_tf.export.metadata import is_metadata
 
 # What a folder of ours holds at its top, a SavedModel or a web page, by the file that tells what it is ...

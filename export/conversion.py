@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.calibration import CALIBRATED, calibrate, quantize, to_integers
 from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.rewriting import rewrite

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of
 from spinenet_tf.export.inspection import open_interpreter
 from spinenet_tf.export.litert import SUFFIX, TFLiteModel

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 
 _DELEGATE = "DELEGATE"
 

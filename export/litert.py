@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.calibration import CALIBRATED, to_pixels
 from spinenet_tf.export.conversion import convert, convert_partly, converter

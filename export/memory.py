@@ -8,7 +8,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.engines import ONNX, Form, load
 
 RUNS = 3  # the first ones allocate

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.metadata import METADATA, describe
 from spinenet_tf.export.savedmodel import output_specs

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.export.calibration import to_integers
 from spinenet_tf.export.conversion import calibrate_named
 from spinenet_tf.export.progress import Track, untracked

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.classes import strangers
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
-from spinenet_tf.messages import some_of
 
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.inference import Predict

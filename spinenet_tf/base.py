@@ -15,7 +15,8 @@ from typing import Any
 import h5py
 import keras
 
-from spinenet_tf.messages import some_of
+from spinenet_tf._files.messages import some_of
+from spinenet_tf._files.writing import staged
 from spinenet_tf.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.variables import named_alike
 from spinenet_tf.weights import (
@@ -33,7 +34,6 @@ from spinenet_tf.weights import (
     shape_table,
     weights_path,
 )
-from spinenet_tf.writing import staged
 
 
 class _NamedMemory(io.BytesIO):

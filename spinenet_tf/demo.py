@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.predictor import Predictor, load_predictor
 from spinenet_tf.retinanet import RetinaNet
-from spinenet_tf.writing import write_whole
 
 DRAWN_SCENES = 12
 

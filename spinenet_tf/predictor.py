@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from spinenet_tf._files.messages import some_of
+from spinenet_tf._files.writing import made, staged
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.inference import Predict, in_file
-from spinenet_tf.messages import some_of
-from spinenet_tf.writing import made, staged
 
 
 @dataclass(frozen=True)

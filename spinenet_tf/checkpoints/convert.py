@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from spinenet_tf._files.document import plain
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.activation import find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
@@ -17,7 +18,6 @@ from spinenet_tf.family import variant
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import apply_override, make_config
-from spinenet_tf.training.document import plain
 from spinenet_tf.training.run import Run, build_detector
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from spinenet_tf._files.writing import staged, write_whole
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import ArchitectureError
 from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
@@ -24,7 +25,6 @@ from spinenet_tf.classification import Classifier
 from spinenet_tf.family import variant
 from spinenet_tf.specs import ArchitectureSpec
 from spinenet_tf.weights import SUFFIX
-from spinenet_tf.writing import staged, write_whole
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
 COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background

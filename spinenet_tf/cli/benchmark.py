@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from spinenet_tf._files.writing import write_whole
 from spinenet_tf.cli.options import Images, JsonFile, check_parent
 from spinenet_tf.cli.terminal import show_whole, with_progress
-from spinenet_tf.writing import write_whole
 
 
 def benchmark(

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 from spinenet_tf.cli.benchmark import benchmark
 from spinenet_tf.cli.convert import convert
 from spinenet_tf.cli.dataset import app as dataset_app

@@ -7,8 +7,8 @@ import math
 import threading
 from collections.abc import Iterable
 
+from spinenet_tf._files.messages import SHOWN, some_of
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.messages import SHOWN, some_of
 
 logger = logging.getLogger(__name__)
 

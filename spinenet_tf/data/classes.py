@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
-from spinenet_tf.messages import some_of
 
 Dataset = TypeVar("Dataset", DetectionDataset, ClassificationDataset)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
+from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.annotations import Annotations, Entry, Track, is_int64, plain, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.exporters import Notes, read_annotation, read_category, read_image, with_ids
 from spinenet_tf.data.files import find_inside, inside
 from spinenet_tf.data.problems import Place, Problems
-from spinenet_tf.writing import new_folder
 
 LISTS = ("images", "annotations", "categories")
 _LIST_OF = {"image": "images", "annotation": "annotations", "category": "categories"}

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset, Example
 from spinenet_tf.data.digits import Split, read_digits
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
-from spinenet_tf.writing import new_folder
 
 MARGIN = 0.15  # of the longer side, that is left around an object
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.writing import new_folder
 
 Split = Literal["train", "val"]
 

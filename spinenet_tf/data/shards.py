@@ -9,10 +9,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.files import check_inside
 from spinenet_tf.data.problems import Place, Problems
-from spinenet_tf.messages import some_of
 
 _SHARD = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<suffix>.*)")
 _HEADER, _FOOTER = 12, 4  # bytes around a record: its length and checksums

@@ -14,13 +14,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.annotations import Annotations, Entry, Track, plain, to_dataset
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.images import Stored, read_stored
 from spinenet_tf.data.orientation import stored_boxes
 from spinenet_tf.data.pipeline import check_images
 from spinenet_tf.data.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, SIDES, TEXT
-from spinenet_tf.writing import new_folder
 
 _KINDS = {
     int: lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values)),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.annotations import Annotations, Entry, to_dataset
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.files import read_lines
@@ -17,7 +18,6 @@ from spinenet_tf.data.problems import Place, Problems
 from spinenet_tf.data.yolo_description import Description, describe
 from spinenet_tf.data.yolo_labels import check_labels, find_labels, label_files, orphans
 from spinenet_tf.data.yolo_rows import Keypoints, Row, meaning_of_six, read_row
-from spinenet_tf.messages import some_of
 
 
 def read_yolo(path: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:

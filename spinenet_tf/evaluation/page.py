@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from spinenet_tf.writing import made, write_whole
+from spinenet_tf._files.writing import made, write_whole
 
 STYLE = """
 :root { color-scheme: light; }

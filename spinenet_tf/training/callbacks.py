@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
@@ -25,7 +26,6 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import contact_sheet, draw_detections
-from spinenet_tf.writing import write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from spinenet_tf import models
+from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classification import Classifier
 from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
-from spinenet_tf.writing import made, remove_leftovers, staged, write_whole
 
 # What decides neither on the weights that are trained nor on what they are trained on.
 MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from spinenet_tf.training.document import Scalar, plain
+from spinenet_tf._files.document import Scalar, plain
 
 _SHOWN = 5  # unknown keys
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from spinenet_tf._files.writing import made, staged
 from spinenet_tf.training.clock import Clock
-from spinenet_tf.writing import made, staged
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,9 @@ import pytest
 from PIL import Image
 
 import spinenet_tf
-from spinenet_tf import classify, writing
+from spinenet_tf import classify
+from spinenet_tf._files import writing
+from spinenet_tf._files.writing import WriteError, write_whole
 from spinenet_tf.checkpoints import pretrained
 from spinenet_tf.cli import main
 from spinenet_tf.data.coco import load_coco, write_coco
@@ -32,7 +34,6 @@ from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 from spinenet_tf.training.state import TrainingState
 from spinenet_tf.visualize import save_png
-from spinenet_tf.writing import WriteError, write_whole
 
 ROOM = 512 * 1024  # bytes of the small disk
 NOISE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)  # does not compress: 768 KiB

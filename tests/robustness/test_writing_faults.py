@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import spinenet_tf
-from spinenet_tf import writing
-from spinenet_tf.writing import WriteError, made, new_folder, remove_leftovers, staged, write_whole
+from spinenet_tf._files import writing
+from spinenet_tf._files.writing import WriteError, made, new_folder, remove_leftovers, staged, write_whole
 
 STEPS = ("mkdir", "open", "fsync", "rename", "replace", "link")  # of the module os, that writing goes through
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from spinenet_tf import native_output
+from spinenet_tf._files import native_output
 
 
 @pytest.mark.parametrize(("debug", "expected"), [(None, "after"), ("1", "insideafter")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spinenet_tf.messages import some_of
+from spinenet_tf._files.messages import some_of
 
 
 def test_the_first_ten_are_named_and_the_others_counted() -> None:
