@@ -83,7 +83,7 @@ def _rows(
 
 def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
     """Return the step that `fit` makes, on the same batch again and again, in a process like that of `train`."""
-    from spinenet_tf.training.memory import share_one_pool
+    from spinenet_tf._fast.pools import share_one_pool
 
     share_one_pool()
     model = our_detector(net, precision)

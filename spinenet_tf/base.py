@@ -15,10 +15,10 @@ from typing import Any
 import h5py
 import keras
 
+from spinenet_tf._fast.variables import named_alike
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import staged
 from spinenet_tf.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
-from spinenet_tf.variables import named_alike
 from spinenet_tf.weights import (
     FINGERPRINT,
     SUFFIX,

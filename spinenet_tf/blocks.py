@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from spinenet_tf.convolution import Conv2D
-from spinenet_tf.normalization import BatchNorm
-from spinenet_tf.regularization import L2
+from spinenet_tf._fast.convolution import Conv2D
+from spinenet_tf._fast.normalization import BatchNorm
+from spinenet_tf._fast.regularization import L2
 
 ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish", "gelu")
 SE_GATES = ("hard_sigmoid", "sigmoid")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import keras
 
+from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.blocks import Style
 from spinenet_tf.resample import upsample
-from spinenet_tf.variables import named_alike
 
 PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.normalization import BatchNorm
 from spinenet_tf.resample import NearestUpsample
 from spinenet_tf.retinanet import RetinaNet
 

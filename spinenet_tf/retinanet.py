@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
 from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
@@ -19,7 +20,6 @@ from spinenet_tf.detection.ground_truth import check_form, image_weights
 from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss, weighted_sum
 from spinenet_tf.detection.model import DetectionModel
 from spinenet_tf.heads import retinanet_head
-from spinenet_tf.replicas import replica_count, sum_over_replicas
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ def settle(randomize) -> Callable:
     That is what training converges to, here on other crops of the photograph that `checkpoints.activation` looks at.
     Models of 256 px have its padding, too. Gates differ between images, as those of trained nets do.
     """
+    from spinenet_tf._fast.normalization import BatchNorm
     from spinenet_tf.checkpoints.activation import crops
-    from spinenet_tf.normalization import BatchNorm
 
     def run(model):
         randomize(model)

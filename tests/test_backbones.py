@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, backbone, list_models
+from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.family import VARIANTS
-from spinenet_tf.normalization import BatchNorm
 from spinenet_tf.specs import SPINENET, SPINENET_MOBILE
 
 NARROW = {"width": 0.25, "endpoint": 8}

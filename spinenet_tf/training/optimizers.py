@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import keras
 
-from spinenet_tf.replicas import replica_count, sum_over_replicas
+from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 
 
 def _fuses() -> bool:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.regularization import L2
+from spinenet_tf._fast.regularization import L2
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 4, 5)).astype("float32")
 

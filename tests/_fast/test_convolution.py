@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.convolution import Conv2D
+from spinenet_tf._fast.convolution import Conv2D
 
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="products are for its CPU")
 

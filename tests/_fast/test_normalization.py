@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.normalization import BatchNorm
+from spinenet_tf._fast.normalization import BatchNorm
 
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the kernel is TensorFlow's")
 
@@ -113,7 +113,7 @@ def test_bfloat16_is_computed_in_float32_where_onednn_has_no_vectors_for_it(chan
     layer, given = _build(BatchNorm, "mixed_bfloat16", channels), []
     kernel = layer._fused
     monkeypatch.setattr(layer, "_fused", lambda x, *args, **kwargs: given.append(x) or kernel(x, *args, **kwargs))
-    monkeypatch.setattr("spinenet_tf.normalization.is_on_tensorflow_cpu", lambda: True)
+    monkeypatch.setattr("spinenet_tf._fast.normalization.is_on_tensorflow_cpu", lambda: True)
     outputs = layer(np.ones((2, 4, 4, channels), "float32"), training=True)
     assert [x.dtype.name for x in given] == [dtype]
     assert outputs.dtype.name == "bfloat16"
@@ -128,7 +128,7 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(maps, monkeypatch):
 @on_tensorflow
 @pytest.mark.parametrize(("devices", "is_fused"), [(1, True), (2, False)])
 def test_statistics_over_devices_cost_the_kernel_only_where_there_are_several(maps, monkeypatch, devices, is_fused):
-    monkeypatch.setattr("spinenet_tf.normalization.replica_count", lambda: devices)
+    monkeypatch.setattr("spinenet_tf._fast.normalization.replica_count", lambda: devices)
     ours, reference = _build(BatchNorm, synchronized=True), _build(keras.layers.BatchNormalization)
     _close(ours(maps, training=True), reference(maps, training=True))
     _close(ours.moving_variance, reference.moving_variance)

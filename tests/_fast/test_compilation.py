@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.compilation import is_compiled_by_xla, is_on_tensorflow_cpu
+from spinenet_tf._fast.compilation import is_compiled_by_xla, is_on_tensorflow_cpu
 
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
 

@@ -11,7 +11,7 @@ import pytest
 # Each of four threads, all alive at once, allocates; glibc then lists its pools, "heaps", as XML.
 CHILD = """
 import ctypes, sys, threading
-from spinenet_tf.training.memory import share_one_pool
+from spinenet_tf._fast.pools import share_one_pool
 
 if sys.argv[1] == "shared":
     share_one_pool()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from spinenet_tf.compilation import is_on_tensorflow_cpu
+from spinenet_tf._fast.compilation import is_on_tensorflow_cpu
 
 
 # Keras names a layer's weights in a file by its class: as `Conv2D` they are where a plain conv has them.

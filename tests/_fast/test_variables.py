@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import backbone
-from spinenet_tf.variables import named_alike
+from spinenet_tf._fast.variables import named_alike
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="names TensorFlow's variables")
 

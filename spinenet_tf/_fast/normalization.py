@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.compilation import is_on_tensorflow_cpu
-from spinenet_tf.replicas import replica_count
+from spinenet_tf._fast.compilation import is_on_tensorflow_cpu
+from spinenet_tf._fast.replicas import replica_count
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

@@ -1,0 +1,1 @@
+"""What makes Keras fast on TensorFlow without changing a number."""
