@@ -19,7 +19,7 @@ from spinenet_tf.export.litert import SUFFIX, TFLiteModel
 from spinenet_tf.export.metadata import Metadata, read_metadata
 from spinenet_tf.export.savedmodel import DEFAULT
 from spinenet_tf.export.signatures import image_shape
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training.run import Run
 
 RAW = "raw"  # the signature of a SavedModel without decoding

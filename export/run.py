@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spinenet_tf.classification import Classifier
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.litert import CALIBRATED, tflite
@@ -19,7 +18,8 @@ from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.sensitivity import Sensitivity, find_sensitive
 from spinenet_tf.export.verify import Report
 from spinenet_tf.export.webpage import web
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 

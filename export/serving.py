@@ -9,7 +9,7 @@ from spinenet_tf.detection.anchors import anchors, concatenate
 from spinenet_tf.detection.decoding import decoded
 from spinenet_tf.export.guard import decode_capped, nonempty
 from spinenet_tf.export.signatures import INPUT, image_shape, nest
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 
 
 def detection_function(model: RetinaNet, raw: Any) -> Any:

@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.classification import Classifier
 from spinenet_tf.export.adding import restore_sums
 from spinenet_tf.export.folding import fold_batch_norms
 from spinenet_tf.export.frozen_graph import FrozenGraph
 from spinenet_tf.export.summing import sum_in_convs
 from spinenet_tf.export.weights import take_out_weights
+from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.resample import UPSAMPLING
-from spinenet_tf.retinanet import RetinaNet
 
 INPUT = "images"
 LOGITS = "logits"

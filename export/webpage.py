@@ -17,7 +17,7 @@ from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.litert import tflite
 from spinenet_tf.export.signatures import task_of
 from spinenet_tf.export.verify import Report
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset

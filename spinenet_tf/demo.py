@@ -14,8 +14,8 @@ from rich.table import Table
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.predictor import Predictor, load_predictor
-from spinenet_tf.retinanet import RetinaNet
 
 DRAWN_SCENES = 12
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import keras
 
-from spinenet_tf.classification import Classifier
 from spinenet_tf.family import list_models, variant
+from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.models import detector
 
 COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.classification import Classifier
 from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.coco import read_coco
@@ -24,8 +23,9 @@ from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.evaluation import coco, report
 from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.predictor import Predictor, detect_in_files, load_predictor
-from spinenet_tf.retinanet import RetinaNet
 from spinenet_tf.tables import accuracy_table, evaluation_table
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run

@@ -25,7 +25,7 @@ import json, sys
 import keras, numpy as np
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.quantization import QuantizationAware
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 
 assert keras.backend.backend() == "jax"
 assert "tensorflow" not in sys.modules, "the package imports TensorFlow on JAX"

@@ -125,7 +125,7 @@ def test_a_count_equals_that_of_a_detector_with_values(summary_rows):
 
 
 def test_shared_convs_count_once_per_level(tiny_backbone):
-    from spinenet_tf.retinanet import RetinaNet
+    from spinenet_tf.heads.retinanet import RetinaNet
 
     one, two = (multiply_adds(RetinaNet(tiny_backbone, 3, depth, 16)) for depth in (1, 2))
     pixels = 8 * 8 + 4 * 4 + 2 * 2  # P3 to P5 of 64 px

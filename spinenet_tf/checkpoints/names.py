@@ -16,8 +16,8 @@ from typing import ClassVar, NamedTuple
 import keras
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.classification import Classifier
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
 
 HEAD = "retina_net_head"
 _BLOCK_CLASSES = {

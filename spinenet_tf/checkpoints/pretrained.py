@@ -21,8 +21,8 @@ from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_fu
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.classification import Classifier
 from spinenet_tf.family import variant
+from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.specs import ArchitectureSpec
 from spinenet_tf.weights import SUFFIX
 

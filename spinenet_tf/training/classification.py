@@ -8,10 +8,10 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from spinenet_tf.classification import Classifier, SmoothedCrossentropy
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.classification import classify_dataset
+from spinenet_tf.heads.classifier import Classifier, SmoothedCrossentropy
 from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Course, fit

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from spinenet_tf.blocks import ACTIVATIONS, SE_GATES
 from spinenet_tf.family import unknown
-from spinenet_tf.retinanet import BOX_LOSSES
+from spinenet_tf.heads.retinanet import BOX_LOSSES
 from spinenet_tf.training.schema import NUMBER, Count, Fraction, NotNegative, Positive
 
 Level = Annotated[int, Field(ge=0, le=10), NUMBER]

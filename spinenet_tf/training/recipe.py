@@ -14,8 +14,8 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.quantization import QuantizationAware
-from spinenet_tf.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf.export.signatures import FOLDED, flatten, raw_function
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 
 
 def operations(function) -> Counter:

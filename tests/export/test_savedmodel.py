@@ -23,7 +23,7 @@ from spinenet_tf.evaluation.inference import in_file
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.weights import LARGE
-from spinenet_tf.retinanet import DecodingSpec, RetinaNet
+from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
 
 # Loads and runs every signature where spinenet_tf cannot be imported, and hands the outputs back.
 PLAIN = """

@@ -11,7 +11,7 @@ from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 
 CLIPPED = "box_conv0"
 

@@ -23,7 +23,7 @@ from spinenet_tf.data.digits import write_digits
 from spinenet_tf.data.pipeline import check_images, data_errors, evaluation_batches, training_batches
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.data.yolo import read_yolo
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.callbacks import Clock
 from spinenet_tf.training.classification import train_classifier

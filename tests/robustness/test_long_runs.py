@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.run import Run
@@ -88,7 +88,7 @@ import pickle, sys
 from functools import partialmethod
 from pathlib import Path
 from spinenet_tf.family import VARIANTS
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.config import read_config
 

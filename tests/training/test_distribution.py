@@ -32,7 +32,7 @@ tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfi
 
 from functools import partialmethod
 from spinenet_tf.family import VARIANTS
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import build_detector

@@ -14,7 +14,7 @@ from tensorflow.compat.v1.train import summary_iterator
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config

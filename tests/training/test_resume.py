@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf.family import Variant
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.callbacks import CocoEvaluation
 from spinenet_tf.training.clock import Clock
@@ -66,7 +66,7 @@ import pickle, signal, sys
 from functools import partialmethod
 import pytest
 from spinenet_tf.family import VARIANTS
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.config import read_config
 sys.path.insert(0, sys.argv[1])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf.blocks import Style
-from spinenet_tf.heads import PRIOR, classification_head, retinanet_head
+from spinenet_tf.heads.towers import PRIOR, classification_head, retinanet_head
 
 CLASSES, ANCHORS, DEPTH, WIDTH = 3, 2, 2, 8
 

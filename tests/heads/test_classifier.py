@@ -22,7 +22,7 @@ def model() -> keras.Model:
 @pytest.mark.parametrize(("labels", "told"), [([0, 1, 2, 3], "3"), ([0, -1, 2, 1], "-1"), ([[0], [7], [1], [1]], "7")])
 @pytest.mark.parametrize("act", ["fit", "evaluate"])
 def test_labels_out_of_range_are_refused_before_anything_is_learned(model, act: str, labels: list, told: str) -> None:
-    from spinenet_tf.classification import SmoothedCrossentropy
+    from spinenet_tf.heads.classifier import SmoothedCrossentropy
 
     before = model.get_weights()
     for loss in (SPARSE(from_logits=True), SmoothedCrossentropy()):

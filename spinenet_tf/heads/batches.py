@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf.detection.ground_truth import (
+from spinenet_tf.heads.ground_truth import (
     KEYS,
     GroundTruthError,
     are_shares,

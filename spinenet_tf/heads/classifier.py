@@ -11,7 +11,7 @@ from keras import ops
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.heads import classification_head
+from spinenet_tf.heads.towers import classification_head
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

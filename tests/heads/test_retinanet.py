@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import spinenet_tf
-from spinenet_tf.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.weights import ArchitectureError
 
 SIZE = (64, 64, 3)

@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.detection.batches import checked, in_one_line
-from spinenet_tf.detection.ground_truth import check
+from spinenet_tf.heads.batches import checked, in_one_line
+from spinenet_tf.heads.ground_truth import check
 
 OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # of `compile`, which a detector brings itself
 

@@ -16,10 +16,10 @@ from spinenet_tf.base import SpineNetModel
 from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
 from spinenet_tf.detection.assignment import assign
 from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.ground_truth import check_form, image_weights
 from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss, weighted_sum
-from spinenet_tf.detection.model import DetectionModel
-from spinenet_tf.heads import retinanet_head
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.ground_truth import check_form, image_weights
+from spinenet_tf.heads.towers import retinanet_head
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.detection.batches import BatchCheck, checked, in_one_line
-from spinenet_tf.detection.ground_truth import GroundTruthError
-from spinenet_tf.detection.model import DetectionModel
+from spinenet_tf.heads.batches import BatchCheck, checked, in_one_line
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.ground_truth import GroundTruthError
 
 pytestmark = pytest.mark.unseeded
 COUNT = 6

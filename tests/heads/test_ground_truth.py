@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.detection.ground_truth import GroundTruthError, check, check_form
+from spinenet_tf.heads.ground_truth import GroundTruthError, check, check_form
 
 IMAGES = np.zeros((2, 32, 64, 3), "float32")
 BOXES = np.array([[[2, 2, 20, 20], [8, 1, 31, 30]], [[8, 4, 30, 24], [-1, -1, -1, -1]]], "float32")

@@ -1,0 +1,1 @@
+"""What a model ends in: one file a head, with its layers, its loss and its decoding."""
