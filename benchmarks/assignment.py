@@ -79,8 +79,8 @@ def _their_batch() -> Mapping[str, Callable]:
 def _our_assignment() -> Callable:
     import tensorflow as tf
 
-    from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-    from spinenet_tf.detection.assignment import assign
+    from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+    from spinenet_tf.ops.assignment import assign
 
     @tf.function(autograph=False)
     def run(boxes, classes):

@@ -56,8 +56,8 @@ def our_turns(kind: str, classes: int) -> Mapping[str, Callable]:
     """Return our decoding and NMS in a `tf.function`."""
     import tensorflow as tf
 
-    from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
-    from spinenet_tf.detection.decoding import detections
+    from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate, per_anchor
+    from spinenet_tf.ops.decoding import detections
 
     @tf.function(autograph=False)
     def run(logits, deltas):

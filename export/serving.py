@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spinenet_tf.detection.anchors import anchors, concatenate
-from spinenet_tf.detection.decoding import decoded
 from spinenet_tf.export.guard import decode_capped, nonempty
 from spinenet_tf.export.signatures import INPUT, image_shape, nest
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.ops.anchors import anchors, concatenate
+from spinenet_tf.ops.decoding import decoded
 
 
 def detection_function(model: RetinaNet, raw: Any) -> Any:
@@ -29,7 +29,7 @@ def detection_function(model: RetinaNet, raw: Any) -> Any:
 def decoding_function(model: RetinaNet, raw: Any) -> Any:
     """Return a `tf.function` from the input of `raw` to every anchor's box, clipped, and scores, without NMS.
 
-    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`, as `detection.decoding.decoded`.
+    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`, as `ops.decoding.decoded`.
     """
     import tensorflow as tf
 

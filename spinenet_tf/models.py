@@ -8,10 +8,10 @@ from dataclasses import fields
 from typing import Any
 
 from spinenet_tf.backbones import Backbone
-from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.family import unknown, variant
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import DecodingSpec, LossSpec, RetinaNet
+from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.specs import MAX_LEVEL, ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]

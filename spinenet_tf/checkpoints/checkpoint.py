@@ -12,7 +12,7 @@ import numpy as np
 
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.ops.anchors import AnchorSpec
 
 _SHOWN = 12  # differences of a kind that an error lists
 

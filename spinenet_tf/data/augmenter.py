@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from spinenet_tf.data.augment import mosaic, pad_boxes, random_flip, random_scale_crop
 from spinenet_tf.data.colours import Colours
-from spinenet_tf.data.python_calls import numpy_function
+from spinenet_tf.ops.python_calls import numpy_function
 
 Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
 

@@ -18,10 +18,10 @@ from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
-from spinenet_tf.detection.anchors import AnchorSpec
-from spinenet_tf.detection.assignment import POSITIVE_IOU
-from spinenet_tf.detection.coverage import best_overlap
 from spinenet_tf.family import variant
+from spinenet_tf.ops.anchors import AnchorSpec
+from spinenet_tf.ops.assignment import POSITIVE_IOU
+from spinenet_tf.ops.coverage import best_overlap
 
 SMALL, LARGE = 32**2, 96**2  # COCO's borders between sizes, in square pixels
 

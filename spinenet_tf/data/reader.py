@@ -13,7 +13,7 @@ import tensorflow as tf
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, Example, ImageError
 from spinenet_tf.data.images import read_image
-from spinenet_tf.data.python_calls import numpy_function
+from spinenet_tf.ops.python_calls import numpy_function
 
 
 def read_example(example: Example, max_pixels: int) -> np.ndarray:

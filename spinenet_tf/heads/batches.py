@@ -123,7 +123,7 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
     """Check in the graph, and call Python only to say what is wrong."""
     import tensorflow as tf
 
-    from spinenet_tf.data.python_calls import numpy_function
+    from spinenet_tf.ops.python_calls import numpy_function
 
     _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     check_form(y, sample_weight)

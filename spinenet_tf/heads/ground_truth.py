@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor
+from spinenet_tf.ops.boxes import Tensor
 
 KEYS = ("boxes", "classes")
 

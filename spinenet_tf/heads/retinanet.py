@@ -13,13 +13,13 @@ from keras import ops
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate, per_anchor
-from spinenet_tf.detection.assignment import assign
-from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.losses import BOX_LOSSES, retinanet_loss, weighted_sum
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.ground_truth import check_form, image_weights
 from spinenet_tf.heads.towers import retinanet_head
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate, per_anchor
+from spinenet_tf.ops.assignment import assign
+from spinenet_tf.ops.decoding import detections
+from spinenet_tf.ops.losses import BOX_LOSSES, retinanet_loss, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class RetinaNet(DetectionModel):
         )
 
     def detect(self, images, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Decode raw outputs for `images [B, H, W, 3]`: see `detection.decoding.detections`."""
+        """Decode raw outputs for `images [B, H, W, 3]`: see `ops.decoding.detections`."""
         height, width = ops.shape(images)[1:3]
         all_anchors = concatenate(anchors(height, width, self.anchor_spec))
         class_logits, box_deltas = self.flatten(raw)

@@ -15,9 +15,9 @@ import numpy as np
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.backbones import Backbone
 from spinenet_tf.base import SpineNetModel
-from spinenet_tf.detection.anchors import AnchorSpec
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.weights import differences, read_architecture
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from spinenet_tf.blocks import stochastic_depth
-from spinenet_tf.detection.losses import focal_loss, giou_loss
+from spinenet_tf.ops.losses import focal_loss, giou_loss
 
 
 def test_focal_loss(addons):

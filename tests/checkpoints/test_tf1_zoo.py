@@ -18,8 +18,8 @@ from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_detector
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
-from spinenet_tf.detection.boxes import decode
-from spinenet_tf.detection.decoding import detections
+from spinenet_tf.ops.boxes import decode
+from spinenet_tf.ops.decoding import detections
 from spinenet_tf.training.run import Run
 
 SIDE, CLASSES = 128, 4

@@ -18,10 +18,10 @@ import spinenet_tf
 from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.data.images import preprocess
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-from spinenet_tf.detection.assignment import assign
-from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.losses import retinanet_loss
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.assignment import assign
+from spinenet_tf.ops.decoding import detections
+from spinenet_tf.ops.losses import retinanet_loss
 
 SIDE, CLASSES = 128, 7
 LEVELS = ("3", "4", "5", "6", "7")

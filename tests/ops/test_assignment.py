@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-from spinenet_tf.detection.assignment import Assignment, assign
-from spinenet_tf.detection.boxes import decode, encode, iou
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.assignment import Assignment, assign
+from spinenet_tf.ops.boxes import decode, encode, iou
 
 ANCHORS = ops.convert_to_numpy(concatenate(anchors(96, 96, AnchorSpec(max_level=6))))
 
@@ -66,7 +66,7 @@ def test_anchors_matched_in_chunks_are_matched_alike(name: str, monkeypatch: pyt
     boxes, classes = (x[None] for x in SCENES[name])
     expected = assigned(boxes, classes)
     overlaps = 100 * (1 + len(boxes[0]))  # a hundred anchors in a chunk, or a few less
-    monkeypatch.setattr("spinenet_tf.detection.assignment.OVERLAPS", overlaps)
+    monkeypatch.setattr("spinenet_tf.ops.assignment.OVERLAPS", overlaps)
     for got, target in zip(assigned(boxes, classes), expected, strict=True):
         np.testing.assert_array_equal(got, target)
 
@@ -152,7 +152,7 @@ def test_all_anchors_are_computed_on_where_xla_compiles_alone(
     """With a GPU but without XLA, as under a strategy or with determinism, nothing fuses B * M * N overlaps either."""
     import tensorflow as tf
 
-    from spinenet_tf.detection import assignment
+    from spinenet_tf.ops import assignment
 
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices)
     used = []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keras import ops
 
 from spinenet_tf._fast.compilation import is_compiled_by_xla
-from spinenet_tf.detection.boxes import Tensor, encode, iou, pick
+from spinenet_tf.ops.boxes import Tensor, encode, iou, pick
 
 POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
 OVERLAPS = 2**20  # of boxes and anchors, computed at once: 4 MB for each operation on them

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor
+from spinenet_tf.ops.boxes import Tensor
 from spinenet_tf.resample import level_size
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 from pycocotools import mask
 
-from spinenet_tf.detection.boxes import clip, decode, encode, iou
+from spinenet_tf.ops.boxes import clip, decode, encode, iou
 
 
 def random_boxes(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-from spinenet_tf.detection.boxes import iou
-from spinenet_tf.detection.coverage import best_overlap
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.boxes import iou
+from spinenet_tf.ops.coverage import best_overlap
 
 
 @pytest.mark.parametrize(

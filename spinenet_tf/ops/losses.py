@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from keras import ops
 
-from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.boxes import Tensor, decode, index_type
+from spinenet_tf.ops.assignment import Assignment
+from spinenet_tf.ops.boxes import Tensor, decode, index_type
 
 BOX_LOSSES = ("huber", "giou")
 

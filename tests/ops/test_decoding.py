@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-from spinenet_tf.detection.boxes import clip, decode, encode, iou
-from spinenet_tf.detection.decoding import detections
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.boxes import clip, decode, encode, iou
+from spinenet_tf.ops.decoding import detections
 
 SIZE = 64
 ANCHORS = ops.convert_to_numpy(concatenate(anchors(SIZE, SIZE, AnchorSpec(max_level=5))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 
 SPECS = [AnchorSpec(), AnchorSpec(min_level=4, max_level=6, num_scales=2, aspect_ratios=(1.0, 3.0), size=4.0)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinenet_tf.detection.anchors import AnchorSpec
+from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.resample import level_size
 
 

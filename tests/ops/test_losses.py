@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.detection.assignment import Assignment
-from spinenet_tf.detection.boxes import decode
-from spinenet_tf.detection.losses import focal_loss, giou_loss, huber_loss, retinanet_loss
+from spinenet_tf.ops.assignment import Assignment
+from spinenet_tf.ops.boxes import decode
+from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss, retinanet_loss
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 4, (2, 30, 5)).astype("float32")

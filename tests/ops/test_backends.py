@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.detection.anchors import AnchorSpec, anchors, concatenate
-from spinenet_tf.detection.assignment import assign
-from spinenet_tf.detection.boxes import pick
-from spinenet_tf.detection.decoding import detections
-from spinenet_tf.detection.losses import focal_loss, retinanet_loss
+from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
+from spinenet_tf.ops.assignment import assign
+from spinenet_tf.ops.boxes import pick
+from spinenet_tf.ops.decoding import detections
+from spinenet_tf.ops.losses import focal_loss, retinanet_loss
 
 HEIGHT, WIDTH = 96, 75
 HUGE = (256, 150_381, 91)  # logits of 256 images of 896 px: 3.5e9 of them, and an int32 ends at 2.1e9

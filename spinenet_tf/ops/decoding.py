@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from spinenet_tf.detection.boxes import Tensor, clip, decode, iou, pick
+from spinenet_tf.ops.boxes import Tensor, clip, decode, iou, pick
 
 BLOCK = 128  # candidates that NMS decides at once
 
