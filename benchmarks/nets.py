@@ -81,7 +81,7 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     """Return Model Garden's config of the RetinaNet."""
     from official.vision.configs import backbones, common, decoders, retinanet
 
-    from spinenet_tf.family import variant
+    from spinenet_tf.nets.family import variant
 
     row = variant(net.name)
     kind = "spinenet_mobile" if net.is_mobile else "spinenet"
@@ -102,9 +102,9 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
 
 def with_weights(model: Any) -> Any:
     """Give a network of either side weights that depend on the variables' canonical names alone, and return it."""
-    from spinenet_tf.base import SpineNetModel
     from spinenet_tf.checkpoints.garden_model import canonical_variables
     from spinenet_tf.checkpoints.names import variables_by_name
+    from spinenet_tf.nets.base import SpineNetModel
 
     ours = isinstance(model, SpineNetModel)
     named = variables_by_name(model) if ours else canonical_variables(model.variables)
@@ -173,7 +173,7 @@ def ground_truth(net: Net, batch: int = 1, boxes: int = BOXES) -> tuple[np.ndarr
 
 def multiply_adds(net: Net) -> int:
     """Return the multiply-adds of one pass of our network over one image."""
-    from spinenet_tf.summary import multiply_adds as count
-    from spinenet_tf.summary import without_values
+    from spinenet_tf.nets.costs import multiply_adds as count
+    from spinenet_tf.nets.costs import without_values
 
     return count(without_values(lambda: build_ours(net)))

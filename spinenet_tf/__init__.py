@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spinenet_tf.family import list_models
     from spinenet_tf.models import backbone, classifier, detector
-    from spinenet_tf.specs import ArchitectureSpec, BlockSpec
+    from spinenet_tf.nets.family import list_models
+    from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 
 __all__ = ["ArchitectureSpec", "BlockSpec", "backbone", "classifier", "detector", "list_models"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ArchitectureSpec": "specs",
-    "BlockSpec": "specs",
+    "ArchitectureSpec": "nets.specs",
+    "BlockSpec": "nets.specs",
     "backbone": "models",
     "classifier": "models",
     "detector": "models",
-    "list_models": "family",
+    "list_models": "nets.family",
 }
 
 

@@ -7,12 +7,12 @@ import os
 from dataclasses import fields
 from typing import Any
 
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.family import unknown, variant
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import DecodingSpec, LossSpec, RetinaNet
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.family import unknown, variant
+from spinenet_tf.nets.specs import MAX_LEVEL, ArchitectureSpec
 from spinenet_tf.ops.anchors import AnchorSpec
-from spinenet_tf.specs import MAX_LEVEL, ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]
 

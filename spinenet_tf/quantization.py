@@ -9,9 +9,9 @@ import keras
 from keras import ops
 
 from spinenet_tf._fast.normalization import BatchNorm
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.resample import NearestUpsample
+from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.resample import NearestUpsample
 
 # The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
 # range of 1e-38 would give a scale that XNNPACK refuses (2^8 and more after a conv) and LiteRT 2.3 dies of. After BN

@@ -14,7 +14,6 @@ from rich.progress import track
 from rich.table import Table
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.coco import read_coco
@@ -25,6 +24,7 @@ from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.tables import accuracy_table, evaluation_table
 from spinenet_tf.training.config import TrainConfig

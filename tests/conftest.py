@@ -125,7 +125,7 @@ def tiny_backbone(tiny_spec, randomize):
 @pytest.fixture(scope="session")
 def summary_rows():
     """Return the rows of `summarize()` by name: the whole family, built and counted once."""
-    from spinenet_tf.summary import summarize
+    from spinenet_tf.nets.costs import summarize
 
     return {row["name"]: row for row in summarize()}
 
@@ -133,7 +133,7 @@ def summary_rows():
 @pytest.fixture(scope="session")
 def tiny_row(tiny_spec):
     """Return a row of the family's table for `tiny_spec`."""
-    from spinenet_tf.family import Variant
+    from spinenet_tf.nets.family import Variant
 
     return Variant("backbone", tiny_spec, 1.0, 0.5, 1, 8, 1, 8, 64)
 
@@ -141,7 +141,7 @@ def tiny_row(tiny_spec):
 @pytest.fixture
 def tiny_model(monkeypatch, tiny_row) -> str:
     """Put `tiny_row` into the family for one test, so that configs and runs can name it; return the name."""
-    from spinenet_tf.family import VARIANTS
+    from spinenet_tf.nets.family import VARIANTS
 
     monkeypatch.setitem(VARIANTS, "tiny", tiny_row)
     return "tiny"
@@ -190,7 +190,7 @@ def succeed(tiny_row) -> Callable:
 
     def run(*arguments: object) -> None:
         from spinenet_tf import cli
-        from spinenet_tf.family import VARIANTS
+        from spinenet_tf.nets.family import VARIANTS
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(VARIANTS, "tiny", tiny_row)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.base import SpineNetModel
+from spinenet_tf.nets.base import SpineNetModel
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks into eager steps")
 COUNT = 32

@@ -23,7 +23,7 @@ pytestmark = [
 CHILD = """
 import json, sys
 import keras, numpy as np
-from spinenet_tf.backbones import Backbone
+from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.heads.retinanet import RetinaNet
 
@@ -130,7 +130,7 @@ def flat(model) -> np.ndarray:
 RESUME = """
 import sys
 import keras, numpy as np
-from spinenet_tf.base import SpineNetModel
+from spinenet_tf.nets.base import SpineNetModel
 
 class Small(SpineNetModel):
     def architecture(self):

@@ -86,7 +86,7 @@ def test_weights(folder, kind) -> None:
 
 @pytest.mark.parametrize("name", ["run", "detector.tflite"])
 def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
-    from spinenet_tf.family import VARIANTS, Variant
+    from spinenet_tf.nets.family import VARIANTS, Variant
     from spinenet_tf.predictor import load_predictor
 
     monkeypatch.setitem(VARIANTS, "tiny", Variant("backbone", SPEC, 1.0, 0.5, 1, 8, 1, 8, 32))

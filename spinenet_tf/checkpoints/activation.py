@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from spinenet_tf._fast.normalization import BatchNorm
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.blocks import SE_GATES
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.family import variant
 from spinenet_tf.models import BACKBONE_OVERRIDES, LEVELS, backbone
-from spinenet_tf.specs import ArchitectureSpec
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.blocks import SE_GATES
+from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.specs import ArchitectureSpec
 
 # What code bases trained with: standard nets, and mobile ones.
 ACTIVATIONS = (("relu", "swish"), ("swish", "hard_swish"))

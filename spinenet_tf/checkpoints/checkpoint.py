@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.names import Network
+from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.ops.anchors import AnchorSpec
 
 _SHOWN = 12  # differences of a kind that an error lists

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from spinenet_tf._files.document import plain
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints.activation import find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.coco_classes import COCO_CLASSES
-from spinenet_tf.family import variant
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.family import variant
 from spinenet_tf.training.config import apply_override, make_config
 from spinenet_tf.training.run import Run, build_detector
 

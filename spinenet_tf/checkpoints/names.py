@@ -15,9 +15,9 @@ from typing import ClassVar, NamedTuple
 
 import keras
 
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.backbone import Backbone
 
 HEAD = "retina_net_head"
 _BLOCK_CLASSES = {

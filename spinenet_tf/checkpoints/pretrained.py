@@ -15,16 +15,16 @@ from typing import Any
 import keras
 
 from spinenet_tf._files.writing import staged, write_whole
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import ArchitectureError
 from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.family import variant
 from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.specs import ArchitectureSpec
-from spinenet_tf.weights import SUFFIX
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.base import ArchitectureError
+from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.nets.weights import SUFFIX
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
 COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background

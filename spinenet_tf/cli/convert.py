@@ -32,7 +32,7 @@ def convert(
     from spinenet_tf.checkpoints import convert as conversion
     from spinenet_tf.checkpoints.activation import functions_of
     from spinenet_tf.data.files import read_lines
-    from spinenet_tf.weights import SUFFIX
+    from spinenet_tf.nets.weights import SUFFIX
 
     if model is None:
         conversion.convert_run(source, target)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from spinenet_tf import family
 from spinenet_tf.cli.options import AsJson
 from spinenet_tf.cli.terminal import console, show_whole
+from spinenet_tf.nets import family
 
 
 def list_models(kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None) -> None:
@@ -29,7 +29,7 @@ def summary(
 
     Example: spinenet-tf summary spinenet_49 spinenet_mobile_49
     """
-    from spinenet_tf.summary import summarize
+    from spinenet_tf.nets.costs import summarize
 
     names = names or family.list_models()
     with console.status("Building the models"):

@@ -18,7 +18,7 @@ from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
-from spinenet_tf.family import variant
+from spinenet_tf.nets.family import variant
 from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.ops.assignment import POSITIVE_IOU
 from spinenet_tf.ops.coverage import best_overlap

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.towers import classification_head
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.base import SpineNetModel
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

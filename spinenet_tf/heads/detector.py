@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.batches import checked, in_one_line
 from spinenet_tf.heads.ground_truth import check
+from spinenet_tf.nets.base import SpineNetModel
 
 OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # of `compile`, which a detector brings itself
 

@@ -11,11 +11,11 @@ import keras
 from keras import ops
 
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.ground_truth import check_form, image_weights
 from spinenet_tf.heads.towers import retinanet_head
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate, per_anchor
 from spinenet_tf.ops.assignment import assign
 from spinenet_tf.ops.decoding import detections

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import keras
 
 from spinenet_tf._fast.variables import named_alike
-from spinenet_tf.blocks import Style
-from spinenet_tf.resample import upsample
+from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.resample import upsample
 
 PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 

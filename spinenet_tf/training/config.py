@@ -15,7 +15,7 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.family import variant
+from spinenet_tf.nets.family import variant
 from spinenet_tf.training.overrides import Overrides
 from spinenet_tf.training.schema import (
     Below1,

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.backbones import Backbone
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.weights import differences, read_architecture
 from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.training.config import ConfigError
-from spinenet_tf.weights import differences, read_architecture
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from spinenet_tf.base import SpineNetModel
+from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.training.averages import WeightAverages
 from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, JsonLog, SaveBest, SaveLast, SaveState
 from spinenet_tf.training.clock import Clock

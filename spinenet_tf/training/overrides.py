@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 # pydantic takes the standard library's TypedDict from Python 3.12 on, and brings this one for those before.
 from typing_extensions import TypedDict
 
-from spinenet_tf.blocks import ACTIVATIONS, SE_GATES
-from spinenet_tf.family import unknown
 from spinenet_tf.heads.retinanet import BOX_LOSSES
+from spinenet_tf.nets.blocks import ACTIVATIONS, SE_GATES
+from spinenet_tf.nets.family import unknown
 from spinenet_tf.training.schema import NUMBER, Count, Fraction, NotNegative, Positive
 
 Level = Annotated[int, Field(ge=0, le=10), NUMBER]

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import keras
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
+from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig

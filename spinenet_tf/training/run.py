@@ -10,9 +10,9 @@ from typing import Any
 
 from spinenet_tf import models
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
-from spinenet_tf.base import SpineNetModel
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 
 # What decides neither on the weights that are trained nor on what they are trained on.

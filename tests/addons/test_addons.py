@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spinenet_tf.blocks import stochastic_depth
+from spinenet_tf.nets.blocks import stochastic_depth
 from spinenet_tf.ops.losses import focal_loss, giou_loss
 
 

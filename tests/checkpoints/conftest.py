@@ -47,5 +47,5 @@ def tiny_mobile_row(tiny_spec, tiny_row):
 @pytest.fixture
 def tiny_models(tiny_model, tiny_mobile_row, monkeypatch) -> tuple[str, str]:
     """Put "tiny" and "tiny_mobile" into the family for one test."""
-    monkeypatch.setitem(spinenet_tf.family.VARIANTS, "tiny_mobile", tiny_mobile_row)
+    monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "tiny_mobile", tiny_mobile_row)
     return tiny_model, "tiny_mobile"

@@ -27,7 +27,7 @@ CLASSES = 3
 @pytest.fixture(scope="module")
 def detector(tiny_row, settle):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(spinenet_tf.family.VARIANTS, "tiny", tiny_row)
+        patch.setitem(spinenet_tf.nets.family.VARIANTS, "tiny", tiny_row)
         return settle(spinenet_tf.detector("tiny", CLASSES, (64, 64, 3), activation="swish", **OPTIONS))
 
 

@@ -25,7 +25,7 @@ CENTRE = 0.8  # not the usual one, so that a form that does not carry it shows
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny_row, randomize) -> Path:
     """Return the folder of a run whose weights are random. Load it in tests that have `tiny_model`; read only."""
-    from spinenet_tf.family import VARIANTS
+    from spinenet_tf.nets.family import VARIANTS
 
     folder = tmp_path_factory.mktemp("classifier")
     source = {"digit_images": str(folder / "data"), "scenes": 40}  # of about four digits each

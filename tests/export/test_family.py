@@ -19,7 +19,7 @@ from spinenet_tf.export.conversion import convert
 from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.litert import QUANTIZATIONS
 from spinenet_tf.export.signatures import flatten, nest, raw_function
-from spinenet_tf.family import variant
+from spinenet_tf.nets.family import variant
 
 SIDE = 128
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}

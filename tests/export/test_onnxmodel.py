@@ -15,8 +15,8 @@ from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.signatures import flatten
 from spinenet_tf.export.verify import TOLERANCES
-from spinenet_tf.family import variant
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.family import variant
 
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}
 # One of each graph and number of repeats; widths are in no operation's choice.

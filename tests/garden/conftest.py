@@ -20,7 +20,7 @@ from official.vision.modeling.backbones import factory as backbone_factory
 
 from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
-from spinenet_tf.family import variant
+from spinenet_tf.nets.family import variant
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from parity import BATCH, MOMENTUM, in_training, relative, report
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
-from spinenet_tf.backbones import Backbone
 from spinenet_tf.checkpoints import garden_model
+from spinenet_tf.nets.backbone import Backbone
 
 SIDE = 128  # px
 MAX_INNER_BLOCKS = 4

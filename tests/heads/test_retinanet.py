@@ -8,7 +8,7 @@ import pytest
 
 import spinenet_tf
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.weights import ArchitectureError
+from spinenet_tf.nets.weights import ArchitectureError
 
 SIZE = (64, 64, 3)
 SMALL = {"width": 0.25, "head_depth": 1}

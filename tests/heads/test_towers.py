@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.blocks import Style
 from spinenet_tf.heads.towers import PRIOR, classification_head, retinanet_head
+from spinenet_tf.nets.blocks import Style
 
 CLASSES, ANCHORS, DEPTH, WIDTH = 3, 2, 2, 8
 

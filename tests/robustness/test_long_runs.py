@@ -87,7 +87,7 @@ CHILD = """
 import pickle, sys
 from functools import partialmethod
 from pathlib import Path
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.config import read_config

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import spinenet_tf
-from spinenet_tf import weights
-from spinenet_tf.base import SpineNetModel
+from spinenet_tf.nets import weights
+from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.weights import ArchitectureError, DamagedWeightsError
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.finetuning import load_what_fits
-from spinenet_tf.weights import ArchitectureError, DamagedWeightsError
 
 DAMAGED, EDITED = 200, 40  # files
 HOSTILE = "Weights: links, parts of other files, plug-ins, other types and shapes are refused before reading"

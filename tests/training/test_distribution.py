@@ -31,7 +31,7 @@ device = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from functools import partialmethod
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.recipe import prepare

@@ -23,7 +23,7 @@ from spinenet_tf.training.run import Run
 CHILD = """
 import pickle, sys
 from spinenet_tf import cli
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv.pop(1)))
 cli.main()

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.family import Variant
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.family import Variant
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.callbacks import CocoEvaluation
 from spinenet_tf.training.clock import Clock
@@ -65,7 +65,7 @@ CHILD = """
 import pickle, signal, sys
 from functools import partialmethod
 import pytest
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.config import read_config

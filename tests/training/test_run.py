@@ -199,7 +199,7 @@ def test_an_old_run_loads_is_evaluated_and_exported(old_run: Run, succeed, tmp_p
 ON_JAX = """
 import pickle, sys
 from spinenet_tf import cli
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv.pop(1)))
 cli.main()

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.recipe import make_optimizer
@@ -89,7 +89,7 @@ ON_JAX = """
 import pickle, sys
 from pathlib import Path
 import keras
-from spinenet_tf.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.training.config import find_config, read_config
 from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import build_classifier, build_detector

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from spinenet_tf._fast.variables import named_alike
-from spinenet_tf.base import SpineNetModel
-from spinenet_tf.blocks import Style, block_channels, chain
-from spinenet_tf.resample import resample, resample_mobile, upsample
-from spinenet_tf.specs import ArchitectureSpec
+from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.blocks import Style, block_channels, chain
+from spinenet_tf.nets.resample import resample, resample_mobile, upsample
+from spinenet_tf.nets.specs import ArchitectureSpec
 
 MIN_SIDE = 32
 STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spinenet_tf import backbone, detector
-from spinenet_tf.base import SpineNetModel
-from spinenet_tf.weights import ArchitectureError, read_architecture, seal
+from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.weights import ArchitectureError, read_architecture, seal
 
 
 @pytest.fixture(scope="module")

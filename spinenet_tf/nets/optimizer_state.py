@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import keras
 
-from spinenet_tf.weights import DamagedWeightsError, Shapes, Stored
+from spinenet_tf.nets.weights import DamagedWeightsError, Shapes, Stored
 
 _PLACE = "optimizer/"
 _ARRAYS = f"{_PLACE}vars/"

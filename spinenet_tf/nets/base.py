@@ -18,8 +18,8 @@ import keras
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import staged
-from spinenet_tf.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
-from spinenet_tf.weights import (
+from spinenet_tf.nets.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
+from spinenet_tf.nets.weights import (
     FINGERPRINT,
     SUFFIX,
     ArchitectureError,

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import keras
 from keras import ops
 
-from spinenet_tf.blocks import Style
+from spinenet_tf.nets.blocks import Style
 
 UPSAMPLINGS = ("resize", "concat")
 # How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from spinenet_tf.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
+from spinenet_tf.nets.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
 
 KINDS = ("backbone", "mobile", "ladder")
 

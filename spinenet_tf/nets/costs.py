@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import keras
 
-from spinenet_tf.family import list_models, variant
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.models import detector
+from spinenet_tf.nets.family import list_models, variant
 
 COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0
 IMAGENET_CLASSES = 1000

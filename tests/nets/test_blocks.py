@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.blocks import (
+from spinenet_tf.nets.blocks import (
     Style,
     block_channels,
     bottleneck,

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from spinenet_tf.blocks import Style
-from spinenet_tf.resample import UPSAMPLING, NearestUpsample, level_size, nearest_indices, resample, resample_mobile
+from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.resample import (
+    UPSAMPLING,
+    NearestUpsample,
+    level_size,
+    nearest_indices,
+    resample,
+    resample_mobile,
+)
 
 STYLE = Style()
 
