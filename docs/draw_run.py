@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from spinenet_tf.data.images import read_image
+from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.predictor import load_predictor
 from spinenet_tf.training.run import Run
-from spinenet_tf.visualize import contact_sheet, draw_detections
 
 SCENES = 8
 

@@ -77,7 +77,7 @@ def _latencies(detector: RetinaNet, folder: Path, paths: dict[str, Path]) -> dic
 
 def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.visualize import contact_sheet, save_png
+    from spinenet_tf.drawing.boxes import contact_sheet, save_png
 
     images = (read_image(example.path) for example in dataset.examples[:DRAWN_SCENES])
     save_png(path, contact_sheet(predictor.draw(image, predictor.detect(image)) for image in images))

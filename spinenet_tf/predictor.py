@@ -43,7 +43,7 @@ class Predictor:
 
     def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
         """Return the image `[h, w, 3]` with what `detect` found in it, but for scores under `threshold`."""
-        from spinenet_tf.visualize import draw_detections
+        from spinenet_tf.drawing.boxes import draw_detections
 
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)
 

@@ -118,7 +118,7 @@ def show(
     Example: spinenet-tf dataset show annotations/val.json sheet.png --images val
     """
     from spinenet_tf.data.sheet import draw_sheet
-    from spinenet_tf.visualize import save_png
+    from spinenet_tf.drawing.boxes import save_png
 
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to replace it.")

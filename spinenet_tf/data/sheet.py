@@ -11,8 +11,8 @@ from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
 from spinenet_tf.data.formats import form_of, load
 from spinenet_tf.data.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
-from spinenet_tf.fonts import labels_with_crowds
-from spinenet_tf.visualize import contact_sheet, draw_detections
+from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
+from spinenet_tf.drawing.fonts import labels_with_crowds
 
 
 def draw_sheet(

@@ -45,7 +45,7 @@ def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) ->
     Raises:
         DataError: an image does not decode.
     """
-    from spinenet_tf.fonts import has_glyphs
+    from spinenet_tf.drawing.fonts import has_glyphs
 
     best, worst = best_and_worst(judged)
     if best:
@@ -80,8 +80,8 @@ def _figure(judged: Judged, names: Sequence[str], threshold: float) -> Element:
 def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return two pictures of an image, with its true boxes and with those found."""
     from spinenet_tf.data.images import read_image
-    from spinenet_tf.fonts import labels_with_crowds
-    from spinenet_tf.visualize import MIN_SIDE, draw_detections
+    from spinenet_tf.drawing.boxes import MIN_SIDE, draw_detections
+    from spinenet_tf.drawing.fonts import labels_with_crowds
 
     example, found = judged.example, judged.detections
     image = Image.fromarray(read_image(example.path, PILLOW_MAX_PIXELS))  # as evaluation has done

@@ -19,13 +19,13 @@ from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
 from spinenet_tf.data.images import read_image
+from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.evaluation.coco import MAX_DETECTIONS, METRICS, crowded_images, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
 from spinenet_tf.predictor import Predictor
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
-from spinenet_tf.visualize import contact_sheet, draw_detections
 
 logger = logging.getLogger(__name__)
 

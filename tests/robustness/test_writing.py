@@ -25,6 +25,7 @@ from spinenet_tf.cli import main
 from spinenet_tf.data.coco import load_coco, write_coco
 from spinenet_tf.data.digits import write_digits
 from spinenet_tf.data.tfrecord_writer import write_tfrecord
+from spinenet_tf.drawing.boxes import save_png
 from spinenet_tf.evaluation.page import element, write_page
 from spinenet_tf.export.artifact import staged as export_staged
 from spinenet_tf.predictor import Predictor, detect_in_files
@@ -33,7 +34,6 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 from spinenet_tf.training.state import TrainingState
-from spinenet_tf.visualize import save_png
 
 ROOM = 512 * 1024  # bytes of the small disk
 NOISE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)  # does not compress: 768 KiB

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from spinenet_tf._files.writing import staged
-from spinenet_tf.fonts import label, load_font
+from spinenet_tf.drawing.fonts import label, load_font
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
 LONGEST = 1024  # px; no picture is enlarged beyond, and larger ones are shrunk where many are on one sheet

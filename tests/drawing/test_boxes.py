@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spinenet_tf.visualize import LONGEST, MIN_SIDE, contact_sheet, draw_detections, save_png
+from spinenet_tf.drawing.boxes import LONGEST, MIN_SIDE, contact_sheet, draw_detections, save_png
 
 GRAY = np.full((400, 500, 3), 128, np.uint8)
 BOXES = np.array([[50.0, 60.0, 150.0, 200.0], [200.0, 300.0, 380.0, 450.0]])

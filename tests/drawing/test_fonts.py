@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from spinenet_tf.fonts import LONGEST, label, labels_with_crowds, load_font
-from spinenet_tf.visualize import draw_detections
+from spinenet_tf.drawing.boxes import draw_detections
+from spinenet_tf.drawing.fonts import LONGEST, label, labels_with_crowds, load_font
 
 GRAY = np.full((400, 500, 3), 128, np.uint8)
 
@@ -55,9 +55,9 @@ def test_labels_of_crowds_have_the_numbers_of_their_classes() -> None:
 
 
 def test_what_runs_from_right_to_left_needs_a_layout_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spinenet_tf.fonts.features.check", lambda name: True)
+    monkeypatch.setattr("spinenet_tf.drawing.fonts.features.check", lambda name: True)
     assert label("قطة", 3) == "قطة"
-    monkeypatch.setattr("spinenet_tf.fonts.features.check", lambda name: False)
+    monkeypatch.setattr("spinenet_tf.drawing.fonts.features.check", lambda name: False)
     assert (label("قطة", 3), label("cat", 3)) == ("3", "cat")
 
 
