@@ -116,8 +116,8 @@ def _calibration_task(net: Net) -> Any:
 
 def calibration_images(net: Net) -> Iterator[np.ndarray]:
     """Yield scenes with digits, preprocessed as for evaluation: `[side, side, 3]`."""
-    from spinenet_tf.data.digits import read_digits
-    from spinenet_tf.data.pipeline import evaluation_batches
+    from spinenet_tf.data.formats.digits import read_digits
+    from spinenet_tf.data.input.pipeline import evaluation_batches
 
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
         dataset = read_digits(folder, "train", CALIBRATION_IMAGES, size=(480, 640))

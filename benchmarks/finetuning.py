@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.data.digits import read_digits
+from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.evaluation.coco import evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
 from spinenet_tf.training.config import find_config, read_config

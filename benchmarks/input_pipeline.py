@@ -48,7 +48,7 @@ def one_core(settings: Settings) -> Iterator[Row]:
 
 
 def _our_turns(folder: Path) -> Mapping[str, Fresh]:
-    from spinenet_tf.data.pipeline import training_batches
+    from spinenet_tf.data.input.pipeline import training_batches
 
     _use_one_thread()
     dataset = _scenes(folder)
@@ -70,7 +70,7 @@ def _use_one_thread() -> None:
 
 
 def _scenes(folder: Path) -> Any:
-    from spinenet_tf.data.digits import read_digits
+    from spinenet_tf.data.formats.digits import read_digits
 
     folder.mkdir(parents=True)
     return read_digits(folder, "train", IMAGES, size=(480, 640))

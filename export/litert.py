@@ -69,7 +69,8 @@ def tflite(
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
     before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
     by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
-    `data.classification`), which the metadata tell. Its operations and ranks are held against what the target runs.
+    `data.input.class_pipeline`), which the metadata tell. Its operations and ranks are held against what the target
+    runs.
 
     Raises:
         ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that

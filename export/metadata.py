@@ -76,7 +76,7 @@ class Metadata:
 
     @property
     def centre(self) -> float:
-        """The side of a classifier's central crop, see `data.classification.central_crop`.
+        """The side of a classifier's central crop, see `data.input.class_pipeline.central_crop`.
 
         Raises:
             ValueError: it is missing: only a classifier's file has it.
@@ -273,7 +273,7 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
 
 
 def _crop(centre: float | None) -> dict[str, Any]:
-    from spinenet_tf.data.classification import CENTRE
+    from spinenet_tf.data.input.class_pipeline import CENTRE
 
     fit = "the middle, in the shape of the input and `centre` of the largest such part, resized bilinearly"
     return {"fit": fit, "centre": CENTRE if centre is None else centre}

@@ -155,7 +155,7 @@ def calibration_batches(
     dataset: Data, config: TrainConfig, count: int = CALIBRATION_IMAGES, seed: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yield `count` images drawn from the data set by a seed, preprocessed as for evaluation: `[B, H, W, 3]`."""
-    from spinenet_tf.data import classification, pipeline
+    from spinenet_tf.data.input import class_pipeline, pipeline
 
     random = np.random.default_rng(config.seed if seed is None else seed)
     chosen = random.permutation(len(dataset))[:count]
@@ -166,6 +166,6 @@ def calibration_batches(
     else:
         centre = _centre(config)
         options: dict[str, Any] = {} if centre is None else {"centre": centre}
-        batches = classification.evaluation_batches(sample, size, batch_size=8, **options)
+        batches = class_pipeline.evaluation_batches(sample, size, batch_size=8, **options)
     for images, _ in batches.as_numpy_iterator():
         yield images

@@ -76,10 +76,10 @@ def top1_difference(
 ) -> dict[str, float]:
     """Return top-1 of the classifier, of the artifact's runner, and what was lost, as `ap_difference` does with AP.
 
-    `centre` is the side of the central crop, see `data.classification.central_crop`.
+    `centre` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
     """
     from spinenet_tf.classify import ClassPredictor
-    from spinenet_tf.data.classification import CENTRE
+    from spinenet_tf.data.input.class_pipeline import CENTRE
 
     known = (image_shape(model)[:2], CENTRE if centre is None else centre, tuple(class_names or dataset.class_names))
     calls = {"keras": model.predict_on_batch, "exported": runner.predict}

@@ -29,7 +29,7 @@ class ClassPredictor:
 
     def scores(self, image: np.ndarray) -> np.ndarray:
         """Return the probability `[C]` of each class for one RGB image `[h, w, 3]` uint8 of any size."""
-        from spinenet_tf.data.classification import central_crop
+        from spinenet_tf.data.input.class_pipeline import central_crop
 
         pixels = central_crop(image, *self.image_size, self.centre)
         logits = np.asarray(self.classify(np.asarray(pixels)[None]))[0].astype(np.float64)
@@ -56,7 +56,7 @@ def load_classifier(path: Path) -> ClassPredictor:
     """
     if path.suffix == ".tflite":
         return _load_file(path)
-    from spinenet_tf.data.classification import CENTRE
+    from spinenet_tf.data.input.class_pipeline import CENTRE
     from spinenet_tf.training.run import Run
 
     model, config = Run(path).load_classifier()

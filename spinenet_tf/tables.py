@@ -147,7 +147,7 @@ def accuracy_table(accuracy: Accuracy) -> Table:
 
 
 def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
-    """Show what `data.check.check` counted in a data set, the objects of each class beside it."""
+    """Show what `data.checking.check` counted in a data set, the objects of each class beside it."""
     numbers = Table(box=None, show_header=False)
     for key, value in statistics.items():
         if key == "classes":

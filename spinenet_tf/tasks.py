@@ -16,9 +16,9 @@ from rich.table import Table
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.data.classes import Dataset, only_classes
-from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.data.image_folder import read_image_folder
+from spinenet_tf.data.formats.coco import read_coco
+from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation import coco, report
 from spinenet_tf.evaluation.classification import Accuracy
 from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from spinenet_tf.data.digits import write_digits
+from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.training.sources import Source
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-own-data.md"

@@ -11,8 +11,8 @@ import spinenet_tf
 
 @pytest.mark.slow
 def test_a_detector_overfits_four_images_to_ap_above_095(tmp_path):
-    from spinenet_tf.data.digits import read_digits
-    from spinenet_tf.data.pipeline import evaluation_batches
+    from spinenet_tf.data.formats.digits import read_digits
+    from spinenet_tf.data.input.pipeline import evaluation_batches
     from spinenet_tf.evaluation.coco import evaluate
     from spinenet_tf.evaluation.inference import detect_in_dataset
 

@@ -11,7 +11,7 @@ from spinenet_tf.checkpoints.activation import find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
-from spinenet_tf.data.coco_classes import COCO_CLASSES
+from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier

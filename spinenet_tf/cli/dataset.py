@@ -51,7 +51,7 @@ def check(
 
     Example: spinenet-tf dataset check annotations/val.json --images val
     """
-    from spinenet_tf.data.check import check as carry_out
+    from spinenet_tf.data.checking import check as carry_out
     from spinenet_tf.tables import statistics_table
 
     progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
@@ -87,9 +87,9 @@ def convert(
 
     Example: spinenet-tf dataset convert annotations/val.json records/val --images val --shards 10
     """
-    from spinenet_tf.data.coco import write_coco
-    from spinenet_tf.data.formats import form_of, load
-    from spinenet_tf.data.tfrecord_writer import write_tfrecord
+    from spinenet_tf.data.formats.coco import write_coco
+    from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
+    from spinenet_tf.data.reading import form_of, load
 
     if target.exists():
         raise FileExistsError(f"{target} exists; delete it or choose another folder.")

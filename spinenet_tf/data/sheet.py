@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spinenet_tf.data.annotations import to_dataset
 from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
-from spinenet_tf.data.formats import form_of, load
-from spinenet_tf.data.image_folder import read_image_folder
+from spinenet_tf.data.formats.annotations import to_dataset
+from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
+from spinenet_tf.data.reading import form_of, load
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.drawing.fonts import labels_with_crowds
 

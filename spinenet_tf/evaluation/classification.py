@@ -35,7 +35,7 @@ def classify_dataset(
     batch_size: int = 8,
 ) -> Accuracy:
     """Measure `classify`, from normalised images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set."""
-    from spinenet_tf.data.classification import evaluation_batches
+    from spinenet_tf.data.input.class_pipeline import evaluation_batches
 
     batches = evaluation_batches(dataset, image_size, batch_size, centre)
     ranks, labels = [], []

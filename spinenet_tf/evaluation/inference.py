@@ -20,7 +20,7 @@ def detect_in_dataset(
 
     `predict` is what Keras detectors and TFLite files have in common: normalised images `[B, H, W, 3]` to detections.
     """
-    from spinenet_tf.data.pipeline import evaluation_batches
+    from spinenet_tf.data.input.pipeline import evaluation_batches
 
     for images, targets in evaluation_batches(dataset, image_size, batch_size).as_numpy_iterator():
         found = predict(images)

@@ -26,8 +26,8 @@ def train_classifier(
 
     It trains on one device: another `distribution` is a ConfigError.
     """
-    from spinenet_tf.data.classification import training_batches
-    from spinenet_tf.data.pipeline import data_errors
+    from spinenet_tf.data.input.class_pipeline import training_batches
+    from spinenet_tf.data.input.pipeline import data_errors
 
     if config.distribution is not None:
         raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
@@ -75,7 +75,7 @@ class ClassificationEvaluation(Evaluation):
 
 def _read_data(config: TrainConfig, bad: BadImages) -> tuple[ClassificationDataset, ClassificationDataset]:
     """Return training and validation data that fit each other, the config and their image files; as `recipe` does."""
-    from spinenet_tf.data.classification import check_images
+    from spinenet_tf.data.input.class_pipeline import check_images
 
     data = config.own_images()
     training, validation = data.read("train"), data.read("val")

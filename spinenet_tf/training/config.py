@@ -12,8 +12,8 @@ from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.colours import Colours
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
+from spinenet_tf.data.input.colors import Colours
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.nets.family import variant
 from spinenet_tf.training.overrides import Overrides

@@ -48,7 +48,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
 
 def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> RetinaNet:
     """Do as `train`, in one of the processes."""
-    from spinenet_tf.data.pipeline import data_errors, training_batches
+    from spinenet_tf.data.input.pipeline import data_errors, training_batches
 
     with first_ahead():
         bad = BadImages(config.own_data().max_bad_images)
@@ -120,7 +120,7 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, D
 
     Of the training data, bad images are noted, of the others they are errors.
     """
-    from spinenet_tf.data.pipeline import check_images, check_trainable
+    from spinenet_tf.data.input.pipeline import check_images, check_trainable
 
     data = config.own_data()
     training, validation = data.read("train", bad), data.read("val")

@@ -22,7 +22,7 @@ class CocoSource(Strict):
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
-        from spinenet_tf.data.coco import read_coco
+        from spinenet_tf.data.formats.coco import read_coco
 
         return read_coco(self.annotations, self.images, problems)
 
@@ -38,7 +38,7 @@ class DigitsSource(Strict):
 
     def read(self, split: Literal["train", "val"], problems: Problems | None = None) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
-        from spinenet_tf.data.digits import read_digits
+        from spinenet_tf.data.formats.digits import read_digits
 
         return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size, problems)
 
@@ -51,7 +51,7 @@ class TfrecordSource(Strict):
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the files themselves."""
-        from spinenet_tf.data.tfrecord import read_tfrecord
+        from spinenet_tf.data.formats.tfrecord import read_tfrecord
 
         return read_tfrecord(self.tfrecords, self.categories, problems)
 
@@ -64,8 +64,8 @@ class YoloSource(Strict):
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set."""
-        from spinenet_tf.data.yolo import read_yolo
-        from spinenet_tf.data.yolo_description import has_parts
+        from spinenet_tf.data.formats.yolo import read_yolo
+        from spinenet_tf.data.formats.yolo_description import has_parts
 
         return read_yolo(self.yolo, self.split or (split if has_parts(self.yolo) else None), problems)
 
@@ -78,7 +78,7 @@ class VocSource(Strict):
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the field of that name."""
-        from spinenet_tf.data.voc import read_voc
+        from spinenet_tf.data.formats.voc import read_voc
 
         return read_voc(self.voc, self.split, problems)
 
@@ -92,7 +92,7 @@ class TfdsSource(Strict):
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set; `split` is told by the field of that name."""
-        from spinenet_tf.data.tfds import read_tfds
+        from spinenet_tf.data.formats.tfds import read_tfds
 
         return read_tfds(self.tfds, self.split, self.data_dir, problems)
 
@@ -121,7 +121,7 @@ class FolderSource(Strict):
 
     def read(self, split: str) -> ClassificationDataset:
         """Read the data set; `split` is told by the folder itself."""
-        from spinenet_tf.data.image_folder import read_image_folder
+        from spinenet_tf.data.formats.image_folder import read_image_folder
 
         return read_image_folder(self.folder)
 
@@ -135,7 +135,7 @@ class DigitImagesSource(Strict):
 
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
         """Write the images if needed, and read them as an image folder."""
-        from spinenet_tf.data.digit_images import read_digit_images
+        from spinenet_tf.data.formats.digit_images import read_digit_images
 
         return read_digit_images(self.digit_images, split, self.scenes, self.seed)
 

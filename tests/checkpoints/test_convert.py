@@ -16,7 +16,7 @@ from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.convert import convert_detector, default_class_names, parse_overrides
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
-from spinenet_tf.data.coco_classes import COCO_CLASSES
+from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.training.run import Run, RunError
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
@@ -56,7 +56,7 @@ def test_a_checkpoint_becomes_a_run(detector, checkpoint, tmp_path, images):
 
 
 def test_the_command_line_converts_and_evaluates_by_class_name(checkpoint, tmp_path, succeed):
-    from spinenet_tf.data.digits import write_digits
+    from spinenet_tf.data.formats.digits import write_digits
 
     photos, annotations = write_digits(tmp_path / "data", 2, classes=1)
     (tmp_path / "names.txt").write_text("background\ndigit\nother\n")

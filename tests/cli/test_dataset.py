@@ -14,7 +14,7 @@ from PIL import Image
 
 from spinenet_tf import cli
 from spinenet_tf.cli import dataset
-from spinenet_tf.data.digits import write_digits
+from spinenet_tf.data.formats.digits import write_digits
 
 COMMANDS = ("check", "convert", "show")
 

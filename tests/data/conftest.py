@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.data.digits import read_digits, write_digits
+from spinenet_tf.data.formats.digits import read_digits, write_digits
 
 SCENES = 12
 

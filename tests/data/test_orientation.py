@@ -13,17 +13,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from spinenet_tf.data.annotations import to_dataset
-from spinenet_tf.data.check import check
-from spinenet_tf.data.coco import load_coco, write_coco
+from spinenet_tf.data.checking import check
 from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.formats.annotations import to_dataset
+from spinenet_tf.data.formats.coco import load_coco, write_coco
+from spinenet_tf.data.formats.tfds import load_builder
+from spinenet_tf.data.formats.tfrecord import load_tfrecord, read_tfrecord
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image, read_size, read_stored
+from spinenet_tf.data.input.pipeline import check_images
 from spinenet_tf.data.orientation import TURNS, stored_boxes, turned_size, upright_boxes, upright_image
-from spinenet_tf.data.pipeline import check_images
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.data.tfds import load_builder
-from spinenet_tf.data.tfrecord import load_tfrecord, read_tfrecord
-from spinenet_tf.data.tfrecord_writer import write_tfrecord
 
 ORIENTATIONS = range(1, 9)
 SIZE = (48, 80)  # of the stored pixels; all sides and distances are whole blocks of a JPEG

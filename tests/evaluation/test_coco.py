@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detections, write_coco
 
-from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.evaluation.coco import METRICS, crowded_images, evaluate
 
 

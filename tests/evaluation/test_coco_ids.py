@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detections, write_coco
 
-from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.inference import detect_in_dataset
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import export
-from spinenet_tf.data.digits import read_digits
+from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.export import verify
 from spinenet_tf.export.signatures import flatten, nest
 from spinenet_tf.export.verify import ap_difference, check, check_verifiable, float_difference

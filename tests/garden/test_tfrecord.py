@@ -10,11 +10,11 @@ import tensorflow as tf
 from official.vision.data.create_coco_tf_record import create_tf_example
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 
-from spinenet_tf.data.coco import load_coco
-from spinenet_tf.data.digits import read_digits, write_digits
+from spinenet_tf.data.formats.coco import load_coco
+from spinenet_tf.data.formats.digits import read_digits, write_digits
+from spinenet_tf.data.formats.tfrecord import read_tfrecord
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image
-from spinenet_tf.data.tfrecord import read_tfrecord
-from spinenet_tf.data.tfrecord_writer import write_tfrecord
 
 
 def test_model_garden_decodes_what_is_written(tmp_path: Path) -> None:

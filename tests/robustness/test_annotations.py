@@ -15,12 +15,12 @@ import pytest
 import yaml
 from hostile import COCO, FORMAT, NUMBERS, SECONDS, TEXTS, VOC, changed, hold_sound, torn, write_images, xml
 
-from spinenet_tf.data.annotations import to_dataset
-from spinenet_tf.data.coco import load_coco, read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.formats.annotations import to_dataset
+from spinenet_tf.data.formats.coco import load_coco, read_coco
+from spinenet_tf.data.formats.voc import load_voc, read_voc
+from spinenet_tf.data.formats.yolo import load_yolo, read_yolo
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.data.voc import load_voc, read_voc
-from spinenet_tf.data.yolo import load_yolo, read_yolo
 
 LONGEST = 2000  # characters of a message
 

@@ -17,12 +17,12 @@ import yaml
 from PIL import Image
 
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.coco import read_coco
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.digits import write_digits
-from spinenet_tf.data.pipeline import check_images, data_errors, evaluation_batches, training_batches
+from spinenet_tf.data.formats.coco import read_coco
+from spinenet_tf.data.formats.digits import write_digits
+from spinenet_tf.data.formats.yolo import read_yolo
+from spinenet_tf.data.input.pipeline import check_images, data_errors, evaluation_batches, training_batches
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.data.yolo import read_yolo
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.callbacks import Clock

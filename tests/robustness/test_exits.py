@@ -13,9 +13,9 @@ import pytest
 SCRIPT = """
 import os, signal, sys, time
 import tensorflow as tf
-from spinenet_tf.data.digits import read_digits
-from spinenet_tf.data.pipeline import endless_batches
-from spinenet_tf.data.reader import Reader, read_example
+from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.input.pipeline import endless_batches
+from spinenet_tf.data.input.reader import Reader, read_example
 
 examples = read_digits(sys.argv[2], scenes=16).examples
 for number in range(int(sys.argv[1])):

@@ -13,15 +13,15 @@ from hostile import COCO, VOC, framed, write_images, xml
 from PIL import Image
 
 from spinenet_tf.data import files
-from spinenet_tf.data.coco import load_coco, read_coco, write_coco
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.formats import load
-from spinenet_tf.data.image_folder import read_image_folder
-from spinenet_tf.data.label_map import LABEL_MAP
-from spinenet_tf.data.tfrecord import CATEGORIES, load_tfrecord
-from spinenet_tf.data.tfrecord_writer import write_tfrecord
-from spinenet_tf.data.voc import read_voc
-from spinenet_tf.data.yolo import read_yolo
+from spinenet_tf.data.formats.coco import load_coco, read_coco, write_coco
+from spinenet_tf.data.formats.image_folder import read_image_folder
+from spinenet_tf.data.formats.label_map import LABEL_MAP
+from spinenet_tf.data.formats.tfrecord import CATEGORIES, load_tfrecord
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
+from spinenet_tf.data.formats.voc import read_voc
+from spinenet_tf.data.formats.yolo import read_yolo
+from spinenet_tf.data.reading import load
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 import tensorflow as tf
 from hostile import COCO, FORMAT, SECONDS, changed, framed, hold_sound, torn, write_images
 
-from spinenet_tf.data.annotations import to_dataset
-from spinenet_tf.data.coco import load_coco
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.formats.annotations import to_dataset
+from spinenet_tf.data.formats.coco import load_coco
+from spinenet_tf.data.formats.tfrecord import load_tfrecord, read_tfrecord
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.data.tfrecord import load_tfrecord, read_tfrecord
-from spinenet_tf.data.tfrecord_writer import write_tfrecord
 
 
 @pytest.fixture

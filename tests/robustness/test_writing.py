@@ -22,9 +22,9 @@ from spinenet_tf._files import writing
 from spinenet_tf._files.writing import WriteError, write_whole
 from spinenet_tf.checkpoints import pretrained
 from spinenet_tf.cli import main
-from spinenet_tf.data.coco import load_coco, write_coco
-from spinenet_tf.data.digits import write_digits
-from spinenet_tf.data.tfrecord_writer import write_tfrecord
+from spinenet_tf.data.formats.coco import load_coco, write_coco
+from spinenet_tf.data.formats.digits import write_digits
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.drawing.boxes import save_png
 from spinenet_tf.evaluation.page import element, write_page
 from spinenet_tf.export.artifact import staged as export_staged

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from spinenet_tf.data.digits import read_digits
+from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.training.callbacks import AtEpochEnd, CocoEvaluation, EarlyStopping, JsonLog, SaveBest
 from spinenet_tf.training.clock import Clock
 

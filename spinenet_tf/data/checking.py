@@ -1,0 +1,175 @@
+"""Look through a data set: what it holds, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataError, DetectionDataset
+from spinenet_tf.data.formats.annotations import Track, to_dataset
+from spinenet_tf.data.formats.image_folder import read_image_folder
+from spinenet_tf.data.images import read_image, read_size
+from spinenet_tf.data.input.pipeline import check_image, check_trainable
+from spinenet_tf.data.problems import Place, Problem, Problems
+from spinenet_tf.data.reading import form_of, load
+from spinenet_tf.nets.family import variant
+from spinenet_tf.ops.anchors import AnchorSpec
+from spinenet_tf.ops.assignment import POSITIVE_IOU
+from spinenet_tf.ops.coverage import best_overlap
+
+SMALL, LARGE = 32**2, 96**2  # COCO's borders between sizes, in square pixels
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found."""
+
+    name: str
+    statistics: dict[str, Any]
+    problems: tuple[Problem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        problems = [
+            {"file": str(p.place.file), "entry": p.place.entry, "message": p.message, "refused": p.refused}
+            for p in self.problems
+        ]
+        return asdict(self) | {"problems": problems}
+
+
+def check(
+    source: str,
+    images: Path | None = None,
+    split: str | None = None,
+    model: str = "spinenet_49",
+    image_size: tuple[int, int] | None = None,
+    decode: bool = True,
+    track: Track = iter,
+    max_pixels: int = MAX_PIXELS,
+) -> Report:
+    """Read a data set of any format, as `formats.load` does, and every one of its images; list all problems.
+
+    Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
+    published one. Without `decode`, only the images' headers are read. `track` wraps the list of images, to show
+    progress. An image of more than `max_pixels` is a problem.
+
+    Raises:
+        DataError: the data set cannot be read at all.
+        ValueError: the model is unknown.
+    """
+    row = variant(model)
+    size = image_size or (row.image_size, row.image_size)
+    if form_of(source) == "image_folder":
+        problems = Problems(keep_going=True)
+        classes = replace(read_image_folder(source, problems), max_pixels=max_pixels)
+        return _check_folder(classes, problems, decode, track)
+    problems = Problems(keep_going=True, max_pixels=max_pixels)
+    dataset = to_dataset(load(source, images, split, problems), problems)
+    _check_images(dataset, problems, decode, track)
+    if len(dataset):
+        with problems.at(Place(Path(source))):
+            check_trainable(dataset)
+    _check_duplicates(dataset, problems, Path(source))
+    anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, AnchorSpec(size=row.anchor_size))}
+    return Report(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))
+
+
+def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, track: Track) -> None:
+    if not len(dataset):
+        with problems.at(Place(Path(dataset.name))):
+            raise DataError("the data set has no images")
+    with ThreadPoolExecutor() as threads:
+        checks = [threads.submit(check_image, example, decode, dataset.max_pixels) for example in dataset]
+        for example, done in zip(track(list(dataset)), checks, strict=True):
+            with problems.at(Place(Path(str(example.path)), f"image {example.image_id}")):
+                done.result()
+
+
+def _check_duplicates(dataset: DetectionDataset, problems: Problems, source: Path) -> None:
+    """List images that occur twice, and boxes that do so within an image."""
+    owners: dict[str, int] = {}
+    for example in dataset:
+        place = Place(source, f"image {example.image_id}")
+        first = owners.setdefault(str(example.path), example.image_id)
+        if first != example.image_id:
+            problems.note(place, f"its file is also that of image {first}. Received: {example.path}")
+        boxes = Counter(zip(example.classes.tolist(), map(tuple, example.boxes.tolist()), strict=True))
+        for (label, box), count in boxes.items():
+            if count > 1:
+                name = dataset.class_names[label]
+                problems.note(place, f"a box of {name!r} stands there {count} times. Received: yxyx={list(box)}")
+
+
+def _statistics(dataset: DetectionDataset) -> dict[str, Any]:
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(example.boxes for example in dataset)])
+    areas = np.concatenate([np.zeros(0, np.float32), *(example.area for example in dataset)])
+    labels = np.concatenate([np.zeros(0, np.int32), *(example.classes for example in dataset)])
+    counts = np.bincount(labels, minlength=len(dataset.class_names)).tolist()
+    return {
+        "images": len(dataset),
+        "images_without_objects": sum(not len(example.boxes) for example in dataset),
+        "image_height": spread([example.height for example in dataset]),
+        "image_width": spread([example.width for example in dataset]),
+        "boxes": len(boxes),
+        "crowds": int(sum(example.crowd.sum() for example in dataset)),
+        "boxes_per_image": spread([len(example.boxes) for example in dataset]),
+        "box_height": spread(boxes[:, 2] - boxes[:, 0]),
+        "box_width": spread(boxes[:, 3] - boxes[:, 1]),
+        "box_sizes": {
+            "small": int((areas < SMALL).sum()),
+            "medium": int(((areas >= SMALL) & (areas <= LARGE)).sum()),
+            "large": int((areas > LARGE).sum()),
+        },
+        "classes": dict(zip(dataset.class_names, counts, strict=True)),
+    }
+
+
+def spread(values: Iterable[float]) -> dict[str, float] | None:
+    """Return the smallest, the middle and the largest value; None if there are none."""
+    values = np.asarray(list(values), np.float64)
+    if not len(values):
+        return None
+    numbers = (values.min(), np.median(values), values.max())
+    return {key: round(float(value), 2) for key, value in zip(("min", "median", "max"), numbers, strict=True)}
+
+
+def _coverage(dataset: DetectionDataset, size: tuple[int, int], spec: AnchorSpec) -> dict[str, float | None]:
+    """Return how the anchors fit the boxes to learn from, in images fitted into an input of `size`."""
+    scaled = [
+        example.boxes[example.trainable] * min(size[0] / example.height, size[1] / example.width) for example in dataset
+    ]
+    overlap = best_overlap(np.concatenate([np.zeros((0, 4)), *scaled]), *size, spec)
+    if not len(overlap):
+        return {"covered": None, "mean_iou": None}
+    return {
+        "covered": round(float((overlap >= POSITIVE_IOU).mean()), 4),
+        "mean_iou": round(float(overlap.mean()), 4),
+    }
+
+
+def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bool, track: Track) -> Report:
+    """Check images of one class each."""
+    sizes = []
+    with ThreadPoolExecutor() as threads:
+        checks = [threads.submit(_size, example.path, decode, dataset.max_pixels) for example in dataset]
+        for example, done in zip(track(list(dataset)), checks, strict=True):
+            with problems.at(Place(example.path)):
+                sizes.append(done.result())
+    counts = Counter(example.label for example in dataset)
+    statistics = {
+        "images": len(dataset),
+        "image_height": spread([height for height, _ in sizes]),
+        "image_width": spread([width for _, width in sizes]),
+        "classes": {name: counts[label] for label, name in enumerate(dataset.class_names)},
+    }
+    return Report(dataset.name, statistics, tuple(problems.found))
+
+
+def _size(path: Path, decode: bool, max_pixels: int) -> tuple[int, ...]:
+    return read_image(path, max_pixels).shape[:2] if decode else read_size(path, max_pixels)

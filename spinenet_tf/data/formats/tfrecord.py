@@ -1,0 +1,274 @@
+"""Read TFRecord files in TF Model Garden's schema, one `tf.train.Example` for each image.
+
+The schema keeps float32 coordinates relative to the stored pixels, whatever turn the EXIF data asks for, and no
+annotation ids. So that COCO comes back as it was, a record written by `tfrecord_writer` also holds its COCO entries as
+JSON under `image/coco`, of the upright image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path, PurePath
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.dataset import DataError, DetectionDataset, ImageError, ImageFile
+from spinenet_tf.data.files import file_in
+from spinenet_tf.data.formats.annotations import Annotations, Entry, is_int64, plain, to_dataset
+from spinenet_tf.data.formats.coco import read_json
+from spinenet_tf.data.formats.label_map import LABEL_MAP, read_label_map
+from spinenet_tf.data.formats.shards import Record, records, shard_files
+from spinenet_tf.data.images import Stored, may_be_turned, read_stored
+from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
+from spinenet_tf.data.problems import Place, Problems
+
+logger = logging.getLogger(__name__)
+
+CATEGORIES = "categories.json"  # beside the shards: the COCO file without its images and annotations
+SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
+LABEL, TEXT = "image/object/class/label", "image/object/class/text"
+CROWD, AREA = "image/object/is_crowd", "image/object/area"
+COCO = "image/coco"
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")  # of 64 bits, or a little more
+_UPRIGHT = "boxes are read as those of the upright image; by the schema they are those of the stored pixels"
+
+
+def read_tfrecord(
+    path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
+) -> DetectionDataset:
+    """Read sharded TFRecord files of TF Model Garden's schema, as `to_dataset` makes a data set of them.
+
+    `path` is a file, a folder, a pattern such as `train-*`, or what comes before `-00000-of-00010`. Category ids are
+    the records' `image/object/class/label`; their names come from the file `categories`, a label map (`*.pbtxt`) or
+    JSON with a list of that name, as in COCO, else from `categories.json` or `label_map.pbtxt` beside the shards, else
+    from the records themselves. Image ids are the records' `image/source_id` if all are integers, else they count from
+    1.
+
+    Raises:
+        DataError: naming the file and the record: as `to_dataset` does, and for missing shards, links that lead out of
+            the folder, corrupt records (every checksum is verified), records that are not of the schema, and those
+            whose classes have the names of other ones in the list of categories.
+    """
+    return to_dataset(load_tfrecord(path, categories, problems), problems)
+
+
+def load_tfrecord(
+    path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
+) -> Annotations:
+    """Read TFRecord files, whose entries are not checked yet; raises as `read_tfrecord` does."""
+    files, problems = shard_files(path), problems or Problems()
+    images: list[Entry] = []
+    objects: list[list[Entry]] = []
+    for record in (record for file in files for record in records(file, problems)):
+        with problems.at(record.place):
+            image, found = _entries(record, problems)
+            images.append(image)
+            objects.append(found)
+    upright = sum(image["_upright"] for image in images)
+    if upright and not problems.keep_going:
+        logger.warning("%s: %d of %d records: %s", path, upright, len(images), _UPRIGHT)
+    annotations = _number(images, objects)
+    categories = categories or file_in(files[0].parent, CATEGORIES, LABEL_MAP)
+    if categories:
+        content = _listed(Path(categories))
+        _check_names(annotations, content["categories"], Path(categories), problems)
+    else:
+        content = {"categories": _named(annotations, problems)}
+    return Annotations(
+        name=files[0].name.split("-00000-of-")[0].removesuffix(".tfrecord"),
+        source=Path(path),
+        images=images,
+        annotations=annotations,
+        categories=content.pop("categories"),
+        find_image=lambda entry: entry["_file"],
+        place=lambda noun, entry: entry.get("_at") or Place(Path(categories or path), f"{noun} {entry.get('id')}"),
+        extra=content,
+    )
+
+
+class Features:
+    """The features of one record by key; empty where there are none, or of another kind."""
+
+    def __init__(self, record: bytes) -> None:
+        try:
+            self._features = tf.train.Example.FromString(record).features.feature
+        except Exception as error:  # protobuf's DecodeError, which TensorFlow does not export
+            raise DataError(f"not a tf.train.Example ({error})") from None
+
+    def ints(self, key: str) -> list[int]:
+        return list(self._features[key].int64_list.value) if key in self._features else []
+
+    def floats(self, key: str) -> list[float]:
+        return list(self._features[key].float_list.value) if key in self._features else []
+
+    def bytes(self, key: str) -> list[bytes]:
+        return list(self._features[key].bytes_list.value) if key in self._features else []
+
+    def texts(self, key: str) -> list[str]:
+        try:
+            return [text.decode() for text in self.bytes(key)]
+        except UnicodeDecodeError:
+            raise DataError(f"{key} is not UTF-8") from None
+
+
+def encoded_image(features: Features, key: str) -> bytes:
+    """Return the encoded image of a record; raises DataError if there is not one."""
+    values = features.bytes(key)
+    if len(values) != 1 or not values[0]:
+        raise DataError(f"it has no {key}, or several")
+    return values[0]
+
+
+def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
+    """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
+    features = Features(record.content)
+    encoded = encoded_image(features, "image/encoded")
+    name = "".join(features.texts("image/filename"))
+    file = record.image(encoded, PurePath(name).name)
+    sizes = features.ints("image/height"), features.ints("image/width")
+    size = (sizes[0][0], sizes[1][0]) if len(sizes[0]) == len(sizes[1]) == 1 else None
+    stored = _stored(encoded, file, size, problems.max_pixels)
+    height, width = size or stored[:2]
+    told_image, told_objects = _told(features)
+    objects = _objects(features, height, width)
+    turned = turned_entries(objects, Stored(height, width, stored.orientation))
+    upright = _is_upright(size, stored, told_objects, objects, turned)
+    if upright:
+        problems.note(record.place, _UPRIGHT)
+    else:
+        height, width = turned_size(height, width, stored.orientation)
+        objects = turned
+    image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
+    image |= {"_source": "".join(features.texts("image/source_id")), "_upright": upright}
+    if _agree(told_objects, objects):
+        objects = [told | {"_text": row["_text"]} for told, row in zip(told_objects, objects, strict=True)]
+    return told_image | image, objects
+
+
+def _stored(encoded: bytes, file: ImageFile, size: tuple[int, int] | None, max_pixels: int) -> Stored:
+    """Return how the image lies in its record; one that is damaged, and whose `size` is told, is left for later."""
+    if size and not may_be_turned(encoded):
+        return Stored(*size, UPRIGHT)
+    try:
+        return read_stored(file, max_pixels)
+    except ImageError:
+        if size is None:
+            raise
+        return Stored(*size, UPRIGHT)
+
+
+def turned_entries(objects: list[Entry], stored: Stored) -> list[Entry]:
+    """Return objects whose boxes are in stored pixels with those in pixels of the upright image."""
+    if stored.orientation == UPRIGHT:
+        return objects
+    left, top, width, height = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4).T
+    boxes = upright_boxes(np.stack([top, left, top + height, left + width], axis=1), *stored)
+    rows = ([left, top, right - left, bottom - top] for top, left, bottom, right in boxes.tolist())
+    return [entry | {"bbox": box} for entry, box in zip(objects, rows, strict=True)]
+
+
+def _is_upright(
+    size: tuple[int, int] | None, stored: Stored, told: list[Entry], objects: list[Entry], turned: list[Entry]
+) -> bool:
+    """Tell whether a record's features are of the upright image, though another one is stored.
+
+    So were those that this package wrote before: there, `objects` as they are agree with what COCO told, and not when
+    they are `turned`. Elsewhere the size may tell.
+    """
+    if stored.orientation == UPRIGHT:
+        return False
+    if size and size != stored[:2]:
+        return size == turned_size(*stored)
+    return _agree(told, objects) and not _agree(told, turned)
+
+
+def _objects(features: Features, height: int, width: int) -> list[Entry]:
+    labels = features.ints(LABEL)
+    sides = [features.floats(side) for side in SIDES]
+    texts, crowds, areas = features.texts(TEXT), features.ints(CROWD), features.floats(AREA)
+    lengths = {key: len(values) for key, values in zip(SIDES, sides, strict=True)}
+    lengths |= {key: len(values) for key, values in ((TEXT, texts), (CROWD, crowds), (AREA, areas)) if values}
+    if set(lengths.values()) - {len(labels)}:
+        raise DataError(f"its features differ in length. Received: {LABEL}={len(labels)}, {lengths}")
+    entries = []
+    for k, (label, top, left, bottom, right) in enumerate(zip(labels, *sides, strict=True)):
+        box = [left * width, top * height, (right - left) * width, (bottom - top) * height]
+        entry = {"category_id": label, "bbox": box, "iscrowd": 0}
+        entry |= {"iscrowd": crowds[k]} if crowds else {}
+        entry |= {"area": areas[k]} if areas else {}
+        entries.append(entry | {"_text": texts[k] if texts else ""})
+    return entries
+
+
+def _told(features: Features) -> tuple[Entry, list[Entry]]:
+    """Return the COCO entries that a record written here holds beside the schema."""
+    text = b"".join(features.bytes(COCO))
+    try:
+        told = json.loads(text) if text else {"image": {}, "annotations": []}
+        if all(isinstance(entry, dict) for entry in [told["image"], *told["annotations"]]):
+            return plain(told["image"]), [plain(entry) for entry in told["annotations"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise DataError(f"its {COCO} is not what this package writes")
+
+
+def _agree(told: list[Entry], objects: list[Entry]) -> bool:
+    """Tell whether COCO's entries say what the schema's features say, which go first: other tools change only them."""
+    keys = ("category_id", "iscrowd")
+    if [[entry.get(key, 0) for key in keys] for entry in told] != [[row[key] for key in keys] for row in objects]:
+        return False
+    try:
+        boxes = np.array([entry.get("bbox") for entry in told], np.float64).reshape(-1, 4)
+        return np.allclose(boxes, [row["bbox"] for row in objects] or boxes, rtol=1e-6, atol=1e-3)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
+    """Give images and objects their ids and places; return all objects in one list."""
+    sources = [image.pop("_source") for image in images]
+    known = all(_INTEGER.fullmatch(source) and is_int64(int(source)) for source in sources)
+    for position, (image, source, found) in enumerate(zip(images, sources, objects, strict=True)):
+        image["id"] = int(source) if known else position + 1
+        image["file_name"] = image["file_name"] or f"{image['id']}.jpg"
+        file, record = image["_at"]
+        image["_at"] = Place(file, f"{record}, image {image['id']}")
+        for k, entry in enumerate(found):
+            entry |= {"image_id": image["id"], "_at": Place(file, f"{image['_at'].entry}, object {k}")}
+    annotations = [entry for found in objects for entry in found]
+    if not all("id" in entry for entry in annotations):
+        for number, entry in enumerate(annotations, start=1):
+            entry["id"] = number
+    return annotations
+
+
+def _listed(file: Path) -> Entry:
+    """Return what a file says beside images and annotations, its categories above all."""
+    return {"categories": read_label_map(file)} if file.suffix == ".pbtxt" else read_json(file, ["categories"])
+
+
+def _check_names(annotations: list[Entry], categories: list[Entry], file: Path, problems: Problems) -> None:
+    """Refuse records that give a class the name of another one, once a class: the list belongs to other records."""
+    names = {str(entry.get("id")): str(entry.get("name")) for entry in categories}
+    others, told = set(names.values()), set()
+    for entry in annotations:
+        label, text = str(entry["category_id"]), entry["_text"]
+        if text in others and text not in (names.get(label, text), label) and label not in told:
+            told.add(label)
+            with problems.at(entry["_at"]):
+                raise DataError(f"class {label} is {text!r} here, and {names[label]!r} in {file}")
+
+
+def _named(annotations: list[Entry], problems: Problems) -> list[Entry]:
+    """Return the categories that occur, named as the records name them."""
+    names: dict[int, str] = {}
+    for entry in annotations:
+        label, name = entry["category_id"], entry["_text"] or str(entry["category_id"])
+        with problems.at(entry["_at"]):
+            if names.setdefault(label, name) != name:
+                raise DataError(f"class {label} is named {name!r} here, and {names[label]!r} before")
+    return [{"id": label, "name": names[label]} for label in sorted(names)]

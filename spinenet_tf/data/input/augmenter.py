@@ -1,0 +1,66 @@
+"""Makes the inputs of a detector's training: reads images and varies them, each by a seed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.ops.python_calls import numpy_function
+
+Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """What is done to the images on their way into the net. `read` takes an index, of `count`, to what is there."""
+
+    read: Callable[[tf.Tensor], Part]
+    count: int
+    image_size: tuple[int, int]
+    seed: int
+    flip: bool
+    scale: tuple[float, float]
+    max_boxes: int
+    colours: Colours | None
+    mosaics: float
+
+    def example(self, counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the input number `counter`: `[H, W, 3]` float32, and boxes and classes padded to `max_boxes`."""
+        seeds = tf.random.split(tf.stack([tf.constant(self.seed, tf.int64), counter]), 5)
+
+        def one() -> Part:
+            part = self._upright(index, seeds[0], seeds[2])
+            return random_scale_crop(*part, *self.image_size, *self.scale, seeds[1])
+
+        if self.mosaics:
+            joins = tf.random.stateless_uniform([], seeds[3]) < self.mosaics
+            image, boxes, classes = tf.cond(joins, lambda: self._four(index, seeds[4]), one)
+        else:
+            image, boxes, classes = one()
+        boxes, classes = pad_boxes(boxes, classes, self.max_boxes)
+        return image, {"boxes": boxes, "classes": classes}
+
+    def _upright(self, index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> Part:
+        image, boxes, classes = self.read(index)
+        image = recoloured(image, self.colours, colour_seed)
+        if self.flip:
+            image, boxes = random_flip(image, boxes, flip_seed)
+        return image, boxes, classes
+
+    def _four(self, index: tf.Tensor, seed: tf.Tensor) -> Part:
+        seeds = tf.random.split(seed, 10)
+        others = tf.random.stateless_uniform([3], seeds[8], maxval=self.count, dtype=tf.int64)
+        indices = tf.unstack(tf.concat([index[None], others], axis=0))
+        parts = [self._upright(each, seeds[2 * i], seeds[2 * i + 1]) for i, each in enumerate(indices)]
+        return mosaic(parts, *self.image_size, *self.scale, seeds[9])
+
+
+def recoloured(image: tf.Tensor, colours: Colours | None, seed: tf.Tensor) -> tf.Tensor:
+    """Vary the colours of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
+    if not colours:
+        return image
+    return tf.ensure_shape(numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])

@@ -1,0 +1,154 @@
+"""Turn a `ClassificationDataset` into `tf.data` batches, for training and for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
+from spinenet_tf.data.images import normalize, read_image, read_size
+from spinenet_tf.data.input.augmenter import recoloured
+from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.pipeline import check_all, endless_batches, ordered_batches
+from spinenet_tf.data.input.reader import Reader
+
+ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
+CENTRE = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
+
+
+def training_batches(
+    dataset: ClassificationDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    flip: bool = True,
+    area: tuple[float, float] = (0.08, 1.0),
+    colours: Colours | None = None,
+    cache: bool = False,
+    epochs: int | None = None,
+    start_step: int = 0,
+    bad: BadImages | None = None,
+) -> tf.data.Dataset:
+    """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalised images and `[B]` int32 labels.
+
+    Order, `cache`, `epochs`, `start_step` and `bad` are as in `pipeline.training_batches`.
+
+    Raises:
+        DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
+            from the iteration: see `pipeline.data_errors`.
+        ValueError: an argument out of range.
+    """
+    _check_arguments(dataset, image_size, batch_size, area)
+    read = _reader(dataset, cache, bad)
+
+    def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 3)
+        image, label = read(index)
+        image = random_resized_crop(recoloured(image, colours, seeds[0]), *image_size, area, seeds[1])
+        if flip:
+            image = tf.image.stateless_random_flip_left_right(image, seeds[2])
+        return image, label
+
+    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step)
+
+
+def evaluation_batches(
+    dataset: ClassificationDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    centre: float = CENTRE,
+    cache: bool = False,
+) -> tf.data.Dataset:
+    """Yield `central_crop` of the images in order, once, and their `[B]` labels; the last batch may be smaller.
+
+    Raises as `training_batches` does.
+    """
+    _check_arguments(dataset, image_size, batch_size, (centre, 1.0))
+    read = _reader(dataset, cache)
+
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = read(index)
+        return central_crop(image, *image_size, centre), label
+
+    return ordered_batches(example, len(dataset), batch_size)
+
+
+def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -> None:
+    """Read every image's header, without decoding.
+
+    Raises DataError naming the first file that is missing, unreadable or too large; `bad` is as in
+    `pipeline.check_images`.
+    """
+    check_all(dataset.examples, lambda example: read_size(example.path, dataset.max_pixels), bad)
+
+
+def random_resized_crop(
+    image: tf.Tensor, height: int, width: int, area: tuple[float, float], seed: tf.Tensor
+) -> tf.Tensor:
+    """Cut a part of `[h, w, 3]` uint8 out, whose share of the pixels lies in `area`; resize and normalise it.
+
+    Its shape lies in `ASPECT` and it lies anywhere (Szegedy 2015); returns `[height, width, 3]` float32.
+    """
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros([1, 0, 4]),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=ASPECT,
+        area_range=area,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return _resized(tf.slice(image, begin, size), height, width)
+
+
+def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, centre: float = CENTRE) -> tf.Tensor:
+    """Cut the middle of `[h, w, 3]` uint8 out, in the shape of the network's input; resize and normalise it.
+
+    `centre` is its side relative to the largest that fits. Returns `[height, width, 3]` float32.
+    """
+    image = tf.convert_to_tensor(image)
+    whole = tf.shape(image)[:2]
+    target = tf.constant([height, width], tf.float32)
+    largest = target * tf.reduce_min(tf.cast(whole, tf.float32) / target)
+    size = tf.clip_by_value(tf.cast(tf.round(largest * centre), tf.int32), 1, whole)
+    begin = (whole - size) // 2
+    return _resized(tf.slice(image, [*tf.unstack(begin), 0], [*tf.unstack(size), 3]), height, width)
+
+
+def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    return tf.ensure_shape(normalize(tf.image.resize(image, [height, width])), [height, width, 3])
+
+
+def _reader(
+    dataset: ClassificationDataset, cache: bool, bad: BadImages | None = None
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return index -> an image and its label, as a graph operation."""
+
+    def decode(example: ClassificationExample) -> np.ndarray:
+        return read_image(example.path, dataset.max_pixels)
+
+    read, labels = Reader(dataset.examples, decode, cache, bad), _labels(dataset)
+
+    def labelled(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, own = read(index)
+        return image, labels[own]
+
+    return labelled
+
+
+def _labels(dataset: ClassificationDataset) -> tf.Tensor:
+    return tf.constant([example.label for example in dataset], tf.int32)
+
+
+def _check_arguments(
+    dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, area: tuple[float, float]
+) -> None:
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: the data set has no images")
+    if batch_size < 1 or min(image_size) < 1:
+        raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}")
+    if not 0 < area[0] <= area[1] <= 1:
+        raise ValueError(f"Shares of an image are (smallest, largest), in 0..1. Received: {area}")

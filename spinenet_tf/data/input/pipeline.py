@@ -1,0 +1,266 @@
+"""Turn a `DetectionDataset` into `tf.data` batches, for training and for evaluation."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
+from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
+from spinenet_tf.data.input.augment import pad_boxes
+from spinenet_tf.data.input.augmenter import Augmenter, Part
+from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.reader import Reader, check_size, read_example
+
+logger = logging.getLogger(__name__)
+
+
+def training_batches(
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    flip: bool = True,
+    scale: tuple[float, float] = (0.8, 1.2),
+    max_boxes: int = 100,
+    cache: bool = False,
+    epochs: int | None = None,
+    start_step: int = 0,
+    colours: Colours | None = None,
+    mosaics: float = 0.0,
+    share: tuple[int, int] = (0, 1),
+    bad: BadImages | None = None,
+) -> tf.data.Dataset:
+    """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
+
+    Images are `[B, H, W, 3]` float32 normalised; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
+    classes `[B, max_boxes]` int32, -1 for padding. All batches are full: the last images of an epoch open the first
+    batch of the next. The stream is a function of the arguments alone, so `start_step` batches may be skipped to
+    resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
+    `steps_per_epoch`.
+
+    `mosaics` is the share of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
+    `cache` decodes every image now and keeps it, 3 bytes per pixel. `share` (number, count) yields only that of `count`
+    equal parts of each batch, `[batch_size / count, ...]`: for many processes that train on one batch together.
+    With `bad`, the next image of the data set takes the place of one that is bad, as long as these are not too many.
+
+    Raises:
+        DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image does not decode.
+            Without `cache` that surfaces from the iteration: see `data_errors`.
+        ValueError: an argument out of range.
+    """
+    _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
+    check_trainable(dataset)
+    _warn_of_cut_boxes(dataset, max_boxes)
+    options = (image_size, seed, flip, scale, max_boxes, colours, mosaics)
+    augmenter = Augmenter(_reader(dataset, cache, bad), len(dataset), *options)
+    return endless_batches(augmenter.example, len(dataset), batch_size, seed, epochs, start_step, share)
+
+
+def endless_batches(
+    example: Callable[[tf.Tensor, tf.Tensor], tuple],
+    count: int,
+    batch_size: int,
+    seed: int,
+    epochs: int | None = None,
+    start_step: int = 0,
+    share: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Shuffle the indices 0..count - 1 epoch after epoch, map `(counter, index)` by `example`, and batch.
+
+    A function of the arguments alone, from step `start_step` on; finite with `epochs`. Of each batch it is the `share`
+    (number, count).
+
+    Raises:
+        ValueError: the batch does not divide into so many parts.
+    """
+    if batch_size % share[1]:
+        raise ValueError(f"A batch is divided into equal parts. Received: {batch_size=}, {share=}")
+    own = batch_size // share[1]
+    batches = (
+        _shuffled_indices(count, seed, epochs, skip=start_step * batch_size)
+        .apply(lambda indices: _part_of_each(indices, batch_size, slice(share[0] * own, (share[0] + 1) * own)))
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(own, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(_steps(count, batch_size, epochs, start_step)))
+
+
+def ordered_batches(example: Callable[[tf.Tensor], tuple], count: int, batch_size: int) -> tf.data.Dataset:
+    """Map the indices 0..count - 1 by `example`, in order and once, and batch."""
+    examples = tf.data.Dataset.range(count).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(
+    dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, cache: bool = False
+) -> tf.data.Dataset:
+    """Yield the images in order, once, as `preprocess` gives them; the last batch may be smaller.
+
+    Beside the `[B, H, W, 3]` images: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in training
+    (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (boxes divided by it are in pixels
+    of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
+    """
+    _check_arguments(dataset, image_size, batch_size)
+    read = _reader(dataset, cache)
+    rows = max(1, *(int(example.trainable.sum()) for example in dataset))
+    ids = tf.constant([example.image_id for example in dataset], tf.int64)
+    sizes = tf.constant([(example.height, example.width) for example in dataset], tf.int32)
+
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        image, boxes, classes = read(index)
+        image, scale = preprocess(image, *image_size)
+        boxes, classes = pad_boxes(boxes * scale, classes, rows)
+        targets = {"boxes": boxes, "classes": classes, "image_id": ids[index], "scale": scale, "size": sizes[index]}
+        return image, targets
+
+    return ordered_batches(example, len(dataset), batch_size)
+
+
+def check_trainable(dataset: DetectionDataset) -> None:
+    """Raise DataError if no detector can learn from a data set: it has no objects but crowds, or its boxes are shares.
+
+    So it looks where labels lie in another folder than they are looked for, and where relative boxes stand for pixels.
+    """
+    boxes = [example.boxes[example.trainable] for example in dataset]
+    if not any(map(len, boxes)):
+        raise DataError(f"{dataset.name}: there are no objects to train on")
+    if all((own <= 1).all() for own in boxes):
+        raise DataError(
+            f"{dataset.name}: all boxes lie within the first pixel of their images; they look relative to the image, "
+            "where pixels are expected"
+        )
+
+
+def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> None:
+    """Read every image's header and compare its size with the annotations, without decoding.
+
+    Raises DataError naming the first file that is missing, unreadable, too large, or of another size; with `bad`, such
+    files are noted there, and too many are a DataError.
+    """
+    check_all(dataset.examples, partial(check_image, max_pixels=dataset.max_pixels), bad)
+
+
+def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadImages | None) -> None:
+    """Call `check` with every example, many at a time; with `bad`, note there the images that it refuses."""
+    if bad is not None:
+        bad.count_among(example.path for example in examples)
+    with ThreadPoolExecutor() as threads:
+        checks = [threads.submit(check, example) for example in examples]
+        for example, done in zip(examples, checks, strict=True):
+            try:
+                done.result()
+            except ImageError as error:
+                if bad is None:
+                    threads.shutdown(cancel_futures=True)
+                    raise
+                bad.add(example.path, error)
+    if bad is not None:
+        bad.tell()
+
+
+def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PIXELS) -> None:
+    """Compare the size of one image with its annotations; raises as `check_images`, or if it does not `decode`."""
+    if decode:
+        read_example(example, max_pixels)
+    else:
+        check_size(example, read_size(example.path, max_pixels))
+
+
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Raise again as DataError what was raised inside `tf.data`, which wraps it in its own error and trace."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"^.*?(?:Data|Image)Error: (.*)$", str(error), re.MULTILINE)
+        if found is None:
+            raise
+        raise DataError(found[1]) from None
+
+
+def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> tf.data.Dataset:
+    """Yield `(counter, index)` from counter `skip` on: epoch after epoch, each a permutation of its own."""
+
+    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    first = skip // count  # of the epochs: those before it need not be drawn
+    rounds = tf.data.Dataset.counter(first) if epochs is None else tf.data.Dataset.range(min(first, epochs), epochs)
+    return rounds.flat_map(permutation).enumerate(start=first * count).skip(skip % count)
+
+
+def _part_of_each(indices: tf.data.Dataset, batch_size: int, rows: slice) -> tf.data.Dataset:
+    """Keep those rows of each batch; so other processes decode the other images."""
+    if rows == slice(0, batch_size):
+        return indices
+    batches = indices.batch(batch_size, drop_remainder=True)
+    return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensor_slices(tuple(each[rows] for each in batch)))
+
+
+def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> int:
+    if epochs is None:
+        return tf.data.INFINITE_CARDINALITY
+    return max(0, count * epochs // batch_size - start_step)
+
+
+def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None) -> Callable[[tf.Tensor], Part]:
+    """Return index -> an image, its boxes and classes, as a graph operation."""
+    decode = partial(read_example, max_pixels=dataset.max_pixels)
+    read, objects = Reader(dataset.examples, decode, cache, bad), _objects_of(dataset)
+
+    def part(index: tf.Tensor) -> Part:
+        image, own = read(index)
+        return image, *objects(own)
+
+    return part
+
+
+def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Return index -> boxes `[N, 4]` in pixels of the file and classes `[N]`, without crowds, as a graph operation."""
+    counts = [int(example.trainable.sum()) for example in dataset]
+    ends = tf.constant(np.cumsum([0, *counts]), tf.int64)
+    boxes = tf.constant(np.concatenate([example.boxes[example.trainable] for example in dataset]))
+    classes = tf.constant(np.concatenate([example.classes[example.trainable] for example in dataset]))
+
+    def objects(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = slice(ends[index], ends[index + 1])
+        return boxes[rows], classes[rows]
+
+    return objects
+
+
+def _check_arguments(
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    max_boxes: int = 1,
+    mosaics: float = 0.0,
+) -> None:
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: the data set has no images")
+    if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
+        raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
+    if not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"The scale range is (smallest, largest), above 0. Received: {scale=}")
+    if not 0 <= mosaics <= 1:
+        raise ValueError(f"The share of mosaics lies in 0..1. Received: {mosaics=}")
+
+
+def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:
+    crowded = sum(int(example.trainable.sum()) > max_boxes for example in dataset)
+    if crowded:
+        logger.warning("%s: %d images have more than max_boxes=%d boxes", dataset.name, crowded, max_boxes)

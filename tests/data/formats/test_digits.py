@@ -1,0 +1,155 @@
+"""The embedded data set: reproducible, honest about its split, and with boxes that fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.formats import digits
+from spinenet_tf.data.formats.digits import read_digits, write_digits
+from spinenet_tf.data.input.pipeline import check_images
+
+SCENES = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> DetectionDataset:
+    return read_digits(folder, "train", SCENES)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_same_arguments_write_the_same_bytes(folder: Path, dataset: DetectionDataset, tmp_path: Path) -> None:
+    images, annotations = write_digits(tmp_path, SCENES)
+    again, _ = write_digits(folder, SCENES)
+    assert contents(images) == contents(again)
+    assert annotations.name == "annotations.json"
+
+
+def test_a_longer_set_begins_with_the_shorter_one_and_seeds_differ(dataset: DetectionDataset, tmp_path: Path) -> None:
+    first = dataset.examples[0].path.read_bytes()
+    assert (write_digits(tmp_path, 2)[0] / "000001.jpg").read_bytes() == first
+    assert (write_digits(tmp_path, 2, seed=1)[0] / "000001.jpg").read_bytes() != first
+    assert (write_digits(tmp_path, 2, split="val")[0] / "000001.jpg").read_bytes() != first
+
+
+def test_one_class_has_the_same_scenes_and_boxes(folder: Path, dataset: DetectionDataset) -> None:
+    single = read_digits(folder, "train", SCENES, classes=1)
+    assert single.class_names == ("digit",)
+    assert dataset.class_names == tuple("0123456789")
+    for a, b in zip(single, dataset, strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+        assert not a.classes.any()
+        assert a.path.read_bytes() == b.path.read_bytes()
+
+
+def test_every_class_occurs_and_sizes_are_in_the_promised_range(dataset: DetectionDataset) -> None:
+    boxes = np.concatenate([e.boxes for e in dataset])
+    longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    assert set(np.concatenate([e.classes for e in dataset])) == set(range(10))
+    assert longest.min() >= 6  # a digit of 10 px, partly hidden
+    assert longest.max() <= digits.SIZES[1]
+    assert np.mean((longest >= 16) & (longest <= 64)) > 0.7
+    assert all(1 <= len(e.boxes) <= 6 for e in dataset)
+    assert all(112 <= side <= 176 for e in dataset for side in (e.height, e.width))
+    assert {e.height > e.width for e in dataset} == {True, False}
+    check_images(dataset)
+
+
+def test_boxes_are_tight_around_the_visible_ink() -> None:
+    rng, sources = np.random.default_rng(0), digits._sources("train")
+    for _ in range(10):
+        _, objects = digits._scene(rng, sources, (128, 160))
+        for _, opacity in objects:
+            left, top, width, height = digits._outline(opacity)["bbox"]
+            ink = opacity > digits._INK
+            inside = ink[top : top + height, left : left + width]
+            assert ink.sum() == inside.sum() == digits._outline(opacity)["area"]
+            assert inside[0].any()
+            assert inside[-1].any()
+            assert inside[:, 0].any()
+            assert inside[:, -1].any()
+
+
+def test_what_is_mostly_hidden_is_not_annotated() -> None:
+    below, above = np.zeros((20, 20)), np.zeros((20, 20))
+    below[5:15, 5:15] = 1
+    above[5:10, 5:15] = 1
+    assert [label for label, _ in digits._seen([(3, below), (8, above)])] == [8]
+    above[7:10] = 0
+    seen = dict(digits._seen([(3, below), (8, above)]))
+    assert digits._bounds(seen[3]) == (7, 5, 15, 15)
+
+
+def test_ink_can_be_told_from_the_ground() -> None:
+    rng = np.random.default_rng(0)
+    for level in np.linspace(0, 255, 30):
+        colours = np.array([digits._colour(rng, np.full((9, 3), level)) for _ in range(20)])
+        assert (np.abs(colours.max(axis=1) - level) > 30).all()
+
+
+def test_the_splits_share_no_digit_and_no_ground() -> None:
+    train, val = digits._sources("train"), digits._sources("val")
+    assert len(train.digits) + len(val.digits) == 1797
+    assert len(val.digits) == round(0.2 * 1797)
+    seen = {digit.tobytes() for digit in train.digits}
+    assert not any(digit.tobytes() in seen for digit in val.digits)
+    for a, b in zip(train.grounds, val.grounds, strict=True):
+        assert a.width + b.width == 640
+        assert a.height == b.height == 427
+
+
+def test_a_complete_folder_is_used_again_and_not_touched(folder: Path, dataset: DetectionDataset) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    read_digits(folder, "train", SCENES)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path in before} == before
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    _, annotations = write_digits(tmp_path, 2)
+    content = json.loads(annotations.read_text())
+    content["info"]["contents"]["size"] = [1, 1]
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="holds something else"):
+        write_digits(tmp_path, 2)
+    annotations.unlink()
+    with pytest.raises(DataError, match="holds something else"):
+        write_digits(tmp_path, 2)
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_digits(tmp_path, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_scikit_learn_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"pip install spinenet_tf\[demo\]"):
+        write_digits(tmp_path, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"scenes": 0}, {"seed": -1}, {"classes": 3}, {"split": "test"}, {"size": (10, 128)}]
+)
+def test_arguments_out_of_range_are_refused(tmp_path: Path, arguments: dict) -> None:
+    with pytest.raises(ValueError, match="Received: "):
+        write_digits(tmp_path, **({"scenes": 2} | arguments))
+    assert list(tmp_path.iterdir()) == []

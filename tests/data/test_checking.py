@@ -1,0 +1,241 @@
+"""Checking data sets: what is counted, and that every fault is listed with its file and id."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spinenet_tf.data.checking import check
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
+from spinenet_tf.data.reading import load
+
+IMAGES = [{"id": i, "file_name": f"{i}.png", "height": 40, "width": 60} for i in (1, 4, 9)]
+GOOD = {
+    "images": IMAGES,
+    "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}, {"id": 8, "name": "cow"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 3, "bbox": [10, 10, 20, 10], "area": 150},
+        {"id": 2, "image_id": 1, "category_id": 7, "bbox": [0, 0, 60, 40], "area": 2400},
+        {"id": 5, "image_id": 4, "category_id": 3, "bbox": [5, 5, 9, 9], "area": 81, "iscrowd": 1},
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for entry in IMAGES:
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8)).save(tmp_path / "images" / entry["file_name"])
+    return tmp_path
+
+
+def look(folder: Path, content: Any = GOOD, **options: Any):
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return check(str(folder), **options)
+
+
+def test_statistics_count_what_is_there(folder: Path) -> None:
+    report = look(folder)
+    assert report.problems == ()
+    anchors = report.statistics.pop("anchors")
+    assert report.statistics == {
+        "images": 3,
+        "images_without_objects": 1,
+        "image_height": {"min": 40.0, "median": 40.0, "max": 40.0},
+        "image_width": {"min": 60.0, "median": 60.0, "max": 60.0},
+        "boxes": 3,
+        "crowds": 1,
+        "boxes_per_image": {"min": 0.0, "median": 1.0, "max": 2.0},
+        "box_height": {"min": 9.0, "median": 10.0, "max": 40.0},
+        "box_width": {"min": 9.0, "median": 20.0, "max": 60.0},
+        "box_sizes": {"small": 2, "medium": 1, "large": 0},
+        "classes": {"cat": 2, "dog": 1, "cow": 0},
+    }
+    assert (anchors["model"], anchors["image_size"]) == ("spinenet_49", [640, 640])
+    assert anchors["covered"] == 1.0
+
+
+def test_coverage_depends_on_the_size_of_the_input(folder: Path) -> None:
+    """The smallest anchor has a side of 24 px, and no box of 60 x 40 px reaches IoU 0.5 with it at a third of that."""
+    covered = [look(folder, image_size=size).statistics["anchors"]["covered"] for size in ((128, 128), (12, 18))]
+    assert covered == [1.0, 0.0]
+    with pytest.raises(ValueError, match="Unknown model"):
+        look(folder, model="resnet")
+
+
+def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["images"] += [
+        {"id": 9, "file_name": "9.png", "height": 40, "width": 60},
+        {"id": 10, "file_name": "none.png", "height": 40, "width": 60},
+        {"id": 11, "file_name": "9.png", "height": 41, "width": 60},
+        {"id": 12, "file_name": "9.png", "height": 0, "width": 60},
+        {"id": "13th", "file_name": "9.png", "height": 40, "width": 60},
+        {"id": 14, "file_name": "../annotations.json", "height": 40, "width": 60},
+    ]
+    content["categories"].append({"id": 20, "name": "cat"})
+    boxes = {
+        101: [float("nan"), 0, 1, 1],
+        102: [1, 1, 0, 5],
+        103: [-5, 1, 10, 10],
+        104: [100, 1, 10, 10],
+        105: [1, 1, -3, 2],
+        106: [10, 10, 20, 10],  # as annotation 1
+        107: [0, 0, 60.4, 40],  # rounding
+        5: [0, 0, 1, 1],  # its id is that of another
+    }
+    add = content["annotations"].append
+    for key, box in boxes.items():
+        add({"id": key, "image_id": 1, "category_id": 3, "bbox": box})
+    add({"id": 108, "image_id": 2, "category_id": 3, "bbox": [1, 1, 5, 5]})
+    add({"id": 109, "image_id": 1, "category_id": 4, "bbox": [1, 1, 5, 5]})
+    add({"id": 110, "image_id": 10, "category_id": 3, "bbox": [1, 1, 5, 5]})  # of the image that is missing: no news
+    add({"id": 111, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "iscrowd": 2})
+    add({"id": 112, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "area": -1})
+    (folder / "images" / "4.png").write_bytes((folder / "images" / "4.png").read_bytes()[:-3000])
+    report = look(folder, content)
+
+    file, pictures = folder / "annotations.json", (folder / "images").resolve()
+    expected = [
+        (file, "annotation at 10", "the id is used twice", False),
+        (file, "category 20", "names must be text, and unique", True),
+        (file, "image 9", "the id is used twice", True),
+        (file, "image 10", "the image folder has no such file", True),
+        (file, "image 12", "sizes must be positive integers", True),
+        (file, "image at 7", "image ids are integers", True),
+        (file, "image 14", "the file name leads out", True),
+        (file, "annotation 101", "a box is four finite numbers", True),
+        (file, "annotation 102", "the box has no area inside its image", False),
+        (file, "annotation 103", "the box reaches 5 px out of its image of 40 x 60", False),
+        (file, "annotation 104", "the box has no area inside its image", False),
+        (file, "annotation 105", "the box has a negative size", True),
+        (file, "annotation 108", "unknown image_id", True),
+        (file, "annotation 109", "unknown category_id", True),
+        (file, "annotation 111", "iscrowd is 0 or 1", True),
+        (file, "annotation 112", "the area is a finite number", True),
+        (pictures / "4.png", "image 4", "the image does not decode", True),
+        (pictures / "9.png", "image 11", "the image is 40 x 60 pixels", True),
+        (folder, "image 1", "a box of 'cat' stands there 2 times", False),
+        (folder, "image 11", "its file is also that of image 9", False),
+    ]
+    assert [(*p.place, p.refused) for p in report.problems] == [(*place, refused) for *place, _, refused in expected]
+    for problem, (_, _, message, _) in zip(report.problems, expected, strict=True):
+        assert problem.message.startswith(message)
+    told = report.to_dict()["problems"][1]
+    assert told["file"] == str(file)
+    assert (told["entry"], told["refused"]) == ("category 20", True)
+
+
+def test_a_data_set_without_objects_is_refused_as_training_does(folder: Path) -> None:
+    crowd = [GOOD["annotations"][2]]
+    for objects, message in (
+        ([], "there are no objects to train on"),
+        (crowd, "there are no objects to train on"),
+        ([GOOD["annotations"][0] | {"bbox": [0.1, 0.2, 0.3, 0.4]}], "all boxes lie within the first pixel"),
+    ):
+        report = look(folder, GOOD | {"annotations": objects})
+        assert [(*problem.place, problem.refused) for problem in report.problems] == [(folder, "", True)]
+        assert report.problems[0].message.startswith(f"annotations: {message}")
+
+
+def test_labels_that_are_not_found_are_told_with_where_they_were_looked_for(yolo_folder: Path) -> None:
+    (yolo_folder / "labels").rename(yolo_folder / "annotations")
+    report = check(str(yolo_folder / "data.yaml"))
+    messages = [problem.message for problem in report.problems]
+    assert messages[0].startswith(f"no image has a label file, looked in {yolo_folder}/labels/train")
+    assert messages[1:] == ["yolo-train: there are no objects to train on"]
+
+
+def test_the_loss_of_most_boxes_is_a_problem_of_its_own(folder: Path) -> None:
+    outside = [GOOD["annotations"][0] | {"id": 10 + k, "bbox": [70, 1, 10, 10]} for k in range(4)]
+    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside})
+    expected = (
+        "dropped 4 boxes with no area inside their image: 4 of 7, so they may be in another unit, or of other images"
+    )
+    assert report.problems[4].message == expected
+    assert report.problems[4].place == (folder / "annotations.json", "")
+    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside[:3]})
+    assert len(report.problems) == 3, "half is not most"
+
+
+def test_headers_alone_do_not_show_a_truncated_image(folder: Path) -> None:
+    path = folder / "images" / "4.png"
+    Image.open(path).save(path, format="JPEG")  # of a PNG even the header is read to the end
+    path.write_bytes(path.read_bytes()[:-300])
+    assert look(folder, decode=False).problems == ()
+    assert len(look(folder).problems) == 1
+
+
+def test_faults_of_other_formats_are_listed_alike(
+    tmp_path: Path, digits_folder: Path, yolo_folder: Path, voc_folder: Path
+) -> None:
+    labels = yolo_folder / "labels" / "train"
+    (labels / "000001.txt").write_text("1 2 3\n1 0.5 0.5 0.2 0.2\n77 0.5 0.5 0.2 0.2\n")
+    (labels / "extra.txt").write_text("")
+    (yolo_folder / "images" / "train" / "000002.jpg").write_bytes(b"")
+    found = {(*problem.place, problem.refused) for problem in check(str(yolo_folder)).problems}
+    assert found == {
+        (yolo_folder / "images" / "train" / "000002.jpg", "", True),
+        (labels / "000001.txt", "line 1", True),
+        (labels / "000001.txt", "line 3", True),
+        (labels / "extra.txt", "", False),
+    }
+
+    told = voc_folder / "Annotations"
+    (told / "000001.xml").write_text("<annotation>")
+    text = (told / "000002.xml").read_text()
+    (told / "000002.xml").write_text(text.replace("<xmin>", "<xmin>x", 1))
+    (voc_folder / "JPEGImages" / "000003.jpg").unlink()
+    found = {(*problem.place, problem.refused) for problem in check(str(voc_folder)).problems}
+    assert found == {
+        (told / "000001.xml", "", True),
+        (told / "000002.xml", "object 0", True),
+        (told / "000003.xml", "", True),
+    }
+
+    shard, *_ = write_tfrecord(load(str(digits_folder)), tmp_path / "train")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    report = check(str(tmp_path / "train"))
+    assert [(*problem.place, problem.refused) for problem in report.problems] == [(shard, "record 11", True)]
+    assert report.statistics["images"] == 11
+
+
+def test_a_clean_data_set_has_no_problems_in_any_format(
+    tmp_path: Path, digits: DetectionDataset, digits_folder: Path, yolo_folder: Path, voc_folder: Path
+) -> None:
+    write_tfrecord(load(str(digits_folder)), tmp_path / "train")
+    reports = [check(str(source)) for source in (digits_folder, yolo_folder, voc_folder, tmp_path / "train")]
+    assert [report.problems for report in reports] == [()] * 4
+    assert len({json.dumps(report.statistics["classes"]) for report in reports}) == 1
+    assert {report.statistics["boxes"] for report in reports} == {sum(len(example.boxes) for example in digits)}
+
+
+def test_an_image_folder_is_counted_and_its_bad_images_are_named(folder: Path) -> None:
+    for name in ("cat", "dog"):
+        (folder / "classes" / name).mkdir(parents=True)
+    (folder / "images" / "1.png").rename(folder / "classes" / "cat" / "1.png")
+    (folder / "images" / "4.png").rename(folder / "classes" / "dog" / "4.png")
+    (folder / "classes" / "dog" / "5.png").write_bytes(b"no image")
+    report = check(str(folder / "classes"))
+    assert report.statistics["classes"] == {"cat": 1, "dog": 2}
+    assert report.statistics["image_width"]["max"] == 60
+    assert [problem.place.file for problem in report.problems] == [folder / "classes" / "dog" / "5.png"]
+    assert report.problems[0].message.startswith("not a readable image")
+
+
+def test_a_data_set_without_images_is_a_problem_and_what_is_none_an_error(folder: Path) -> None:
+    report = look(folder, GOOD | {"images": [], "annotations": []})
+    assert [problem.message for problem in report.problems] == ["the data set has no images"]
+    assert report.statistics["anchors"]["covered"] is None
+    (folder / "annotations.json").write_text("{")
+    with pytest.raises(DataError, match="not a JSON file"):
+        check(str(folder))

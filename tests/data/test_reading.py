@@ -1,0 +1,77 @@
+"""One data set in every format: what is read is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.formats.annotations import to_dataset
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
+from spinenet_tf.data.input.pipeline import check_images, evaluation_batches
+from spinenet_tf.data.reading import load
+from spinenet_tf.training.sources import CocoSource, TfrecordSource, VocSource, YoloSource
+
+
+@pytest.fixture
+def sources(tmp_path: Path, digits_folder: Path, yolo_folder: Path, voc_folder: Path) -> dict[str, Path]:
+    write_tfrecord(load(str(digits_folder)), tmp_path / "records", shards=5)
+    return {"coco": digits_folder, "tfrecord": tmp_path / "records", "yolo": yolo_folder, "voc": voc_folder}
+
+
+@pytest.mark.parametrize("form", ["coco", "tfrecord", "yolo", "voc"])
+def test_every_format_gives_the_same_data_set(sources: dict[str, Path], digits: DetectionDataset, form: str) -> None:
+    dataset = to_dataset(load(str(sources[form])))
+    assert dataset.class_names == digits.class_names
+    assert dataset.category_ids == digits.category_ids
+    assert len(dataset) == len(digits)
+    for ours, theirs in zip(dataset, digits, strict=True):
+        assert (ours.image_id, ours.height, ours.width) == (theirs.image_id, theirs.height, theirs.width)
+        assert ours.path.name == theirs.path.name
+        assert ours.path.read_bytes() == theirs.path.read_bytes()
+        np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=0, atol=1e-4)
+        for field in ("classes", "crowd"):
+            np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
+        if form in ("coco", "tfrecord"):  # the others do not keep the area of a mask
+            np.testing.assert_array_equal(ours.area, theirs.area)
+    check_images(dataset)
+
+
+def test_images_inside_records_are_decoded_like_files(sources: dict[str, Path], digits: DetectionDataset) -> None:
+    records = to_dataset(load(str(sources["tfrecord"])))
+    batches = (evaluation_batches(dataset, (64, 96), 4) for dataset in (records, digits))
+    for (ours, our_targets), (theirs, their_targets) in zip(*batches, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        for key in our_targets:
+            np.testing.assert_array_equal(our_targets[key], their_targets[key])
+
+
+def test_a_path_that_is_no_data_set_is_told_what_would_be(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(DataError, match="a COCO file"):
+            load(str(path))
+    with pytest.raises(DataError, match="no such file or folder"):
+        load(str(tmp_path / "none"))
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="has no boxes"):
+        load(str(tmp_path))
+    with pytest.raises(DataError, match="only a COCO file"):
+        load(str(tmp_path), images=tmp_path)
+
+
+def test_configs_read_what_their_sources_name(sources: dict[str, Path]) -> None:
+    described = sources["yolo"] / "data.yaml"
+    read = [
+        CocoSource(annotations=sources["coco"] / "annotations.json", images=sources["coco"] / "images"),
+        TfrecordSource(tfrecords=sources["tfrecord"]),
+        YoloSource(yolo=described),
+        YoloSource(yolo=described, split="train"),
+        VocSource(voc=sources["voc"]),
+    ]
+    datasets = [source.read("val") for source in read]
+    assert [dataset.name for dataset in datasets] == ["annotations", "records", "yolo-val", "yolo-train", "voc"]
+    assert len({dataset.class_names for dataset in datasets}) == 1
