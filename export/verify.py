@@ -16,7 +16,7 @@ from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.signatures import flatten, image_shape, task_of
 
 if TYPE_CHECKING:
-    from spinenet_tf.evaluation.inference import Predict
+    from spinenet_tf.evaluation.detections import Predict
 
 # The field of `Report` with the measure of a task.
 MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
@@ -100,7 +100,7 @@ def average_precision(
         ValueError: the data set has a class that the model does not know.
     """
     from spinenet_tf.evaluation.coco import evaluate
-    from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+    from spinenet_tf.evaluation.detections import detect_in_dataset, in_classes_of
 
     found = detect_in_dataset(predict, dataset, image_size, batch_size)
     return evaluate(dataset, in_classes_of(dataset, class_names, found)).AP

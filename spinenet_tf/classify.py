@@ -13,7 +13,7 @@ import numpy as np
 from spinenet_tf._files.writing import made, write_whole
 from spinenet_tf.data.classes import check_known, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset
-from spinenet_tf.evaluation.classification import Accuracy, Classify, classify_dataset
+from spinenet_tf.evaluation.accuracy import Accuracy, Classify, classify_dataset
 
 TOP = 5  # classes that are told of each file
 

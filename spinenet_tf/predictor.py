@@ -15,7 +15,7 @@ from PIL import Image
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, staged
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
-from spinenet_tf.evaluation.inference import Predict, in_file
+from spinenet_tf.evaluation.detections import Predict, in_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from spinenet_tf.evaluation.classification import Accuracy
+from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.coco import Evaluation
 
 if TYPE_CHECKING:

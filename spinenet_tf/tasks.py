@@ -20,8 +20,8 @@ from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation import coco, report
-from spinenet_tf.evaluation.classification import Accuracy
-from spinenet_tf.evaluation.inference import detect_in_dataset, in_classes_of
+from spinenet_tf.evaluation.accuracy import Accuracy
+from spinenet_tf.evaluation.detections import detect_in_dataset, in_classes_of
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.base import SpineNetModel

@@ -10,7 +10,7 @@ from keras import ops
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
-from spinenet_tf.evaluation.classification import classify_dataset
+from spinenet_tf.evaluation.accuracy import classify_dataset
 from spinenet_tf.heads.classifier import Classifier, SmoothedCrossentropy
 from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from spinenet_tf.evaluation.classification import _ranks, accuracy
+from spinenet_tf.evaluation.accuracy import _ranks, accuracy
 
 
 def test_numbers_are_those_of_keras() -> None:
