@@ -125,7 +125,7 @@ def _lazily(load: Callable[[], Callable]) -> Callable:
 
 
 def _count_partitions(path: Path) -> int:
-    from spinenet_tf.export.inspection import inspect
+    from spinenet_tf.inference.inspection import inspect
 
     return inspect(path).xnnpack_partitions
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spinenet_tf._files import native_output
-from spinenet_tf.export.inspection import open_interpreter
+from spinenet_tf.inference.inspection import open_interpreter
 
 LITERT = "2.3."  # of which `_Event` is the layout
 CPU = WRITE = 1  # kLiteRtHwAcceleratorCpu, kLiteRtTensorBufferLockModeWrite

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
-from spinenet_tf.predictor import load_predictor
+from spinenet_tf.inference.predictor import load_predictor
 from spinenet_tf.training.run import Run
 
 SCENES = 8

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinenet_tf._files import writing
-from spinenet_tf.export.metadata import is_metadata
+from spinenet_tf.inference.metadata import is_metadata
 
 # What a folder of ours holds at its top, a SavedModel or a web page, by the file that tells what it is ...
 _CONTENTS = {

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from spinenet_tf.export.engines import Form, Runner
 from spinenet_tf.export.litert import QUANTIZATIONS
 from spinenet_tf.export.memory import peak_memory
 from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.export.subjects import Subject
+from spinenet_tf.inference.engines import Form, Runner
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset

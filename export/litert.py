@@ -20,12 +20,12 @@ from spinenet_tf.export.conversion import convert, convert_partly, converter
 from spinenet_tf.export.forms import OUTPUT_NAMES, append_form, read_form
 from spinenet_tf.export.guard import check_images
 from spinenet_tf.export.joining import join
-from spinenet_tf.export.metadata import Metadata, describe, read_metadata, with_form, with_slots
 from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.savedmodel import DEFAULT, output_specs
 from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
 from spinenet_tf.export.targets import check_graph, find_target
 from spinenet_tf.export.verify import MEASURES, Report, check, check_verifiable
+from spinenet_tf.inference.metadata import Metadata, describe, read_metadata, with_form, with_slots
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset

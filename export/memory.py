@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from spinenet_tf._files import native_output
-from spinenet_tf.export.engines import ONNX, Form, load
+from spinenet_tf.inference.engines import ONNX, Form, load
 
 RUNS = 3  # the first ones allocate
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

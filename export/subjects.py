@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.export.engines import (
+from spinenet_tf.export.progress import Track
+from spinenet_tf.export.run import default_path, export_model
+from spinenet_tf.export.verify import average_precision
+from spinenet_tf.inference.engines import (
     FUNCTION,
     KERAS,
     ONNX,
@@ -19,9 +22,6 @@ from spinenet_tf.export.engines import (
     load,
     metadata_of,
 )
-from spinenet_tf.export.progress import Track
-from spinenet_tf.export.run import default_path, export_model
-from spinenet_tf.export.verify import average_precision
 from spinenet_tf.training.run import Run
 
 

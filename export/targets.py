@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.verify import ExportError
+from spinenet_tf.inference.inspection import inspect
 
 INPUTS = ("float32", "uint8")
 OUTPUTS = ("raw", "decoded", "detections", "postprocess")

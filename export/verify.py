@@ -78,8 +78,8 @@ def top1_difference(
 
     `centre` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
     """
-    from spinenet_tf.classify import ClassPredictor
     from spinenet_tf.data.input.class_pipeline import CENTRE
+    from spinenet_tf.inference.class_predictor import ClassPredictor
 
     known = (image_shape(model)[:2], CENTRE if centre is None else centre, tuple(class_names or dataset.class_names))
     calls = {"keras": model.predict_on_batch, "exported": runner.predict}

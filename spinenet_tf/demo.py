@@ -15,7 +15,7 @@ from rich.table import Table
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.predictor import Predictor, load_predictor
+from spinenet_tf.inference.predictor import Predictor, load_predictor
 
 DRAWN_SCENES = 12
 
@@ -67,7 +67,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
 def _latencies(detector: RetinaNet, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
     from spinenet_tf.export.benchmark import time_calls
-    from spinenet_tf.export.engines import KERAS, Form, engine_of, load
+    from spinenet_tf.inference.engines import KERAS, Form, engine_of, load
 
     forms = {"keras_weights": Form(KERAS, folder, None, "keras_weights")}
     forms |= {name: Form(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}

@@ -13,8 +13,8 @@ from spinenet_tf.evaluation.coco import Evaluation
 
 if TYPE_CHECKING:
     from spinenet_tf.export.benchmark import Benchmark
-    from spinenet_tf.export.inspection import Inspection
     from spinenet_tf.export.sensitivity import Sensitivity
+    from spinenet_tf.inference.inspection import Inspection
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -63,7 +63,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def inspection_table(found: Inspection) -> Table:
-    """Show what `export.inspection.inspect` returned."""
+    """Show what `inference.inspection.inspect` returned."""
     table = Table(show_header=False)
     table.add_row("operations", _times(found.ops))
     if found.float_ops != found.ops:

@@ -14,7 +14,6 @@ from rich.progress import track
 from rich.table import Table
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.classify import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
@@ -24,8 +23,9 @@ from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.detections import detect_in_dataset, in_classes_of
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.class_predictor import ClassPredictor, classify_files, load_classifier
+from spinenet_tf.inference.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.tables import accuracy_table, evaluation_table
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
@@ -241,7 +241,7 @@ def task_of(path: Path) -> Task[Any, Any]:
     if run.config_path.is_file():
         return TASKS[run.config().task]
     if path.suffix == ".tflite" and path.is_file():
-        from spinenet_tf.export.metadata import read_metadata
+        from spinenet_tf.inference.metadata import read_metadata
 
         task = read_metadata(path).task
         if task not in TASKS:

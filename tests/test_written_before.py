@@ -86,8 +86,8 @@ def test_weights(folder, kind) -> None:
 
 @pytest.mark.parametrize("name", ["run", "detector.tflite"])
 def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
+    from spinenet_tf.inference.predictor import load_predictor
     from spinenet_tf.nets.family import VARIANTS, Variant
-    from spinenet_tf.predictor import load_predictor
 
     monkeypatch.setitem(VARIANTS, "tiny", Variant("backbone", SPEC, 1.0, 0.5, 1, 8, 1, 8, 32))
     predictor = load_predictor(folder / name)
@@ -98,7 +98,7 @@ def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
 
 
 def test_metadata_of_format_2(folder) -> None:
-    from spinenet_tf.export.metadata import read_metadata
+    from spinenet_tf.inference.metadata import read_metadata
 
     metadata = read_metadata(folder / "detector.tflite")
     assert (metadata.format, metadata.task, metadata.model, metadata.image_size) == (2, "detection", "tiny", (32, 32))

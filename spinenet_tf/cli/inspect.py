@@ -20,7 +20,7 @@ def inspect(
 
     Example: spinenet-tf inspect runs/digits/model-int8.tflite
     """
-    from spinenet_tf.export.inspection import inspect as look_into
+    from spinenet_tf.inference.inspection import inspect as look_into
 
     found = look_into(model)
     if as_json:

@@ -23,7 +23,7 @@ def predict(
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """
     from spinenet_tf._files.messages import some_of
-    from spinenet_tf.predictor import image_files, passed_over
+    from spinenet_tf.inference.predictor import image_files, passed_over
     from spinenet_tf.tasks import task_of
 
     files = image_files(source)

@@ -22,7 +22,7 @@ from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.evaluation.coco import MAX_DETECTIONS, METRICS, crowded_images, evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
-from spinenet_tf.predictor import Predictor
+from spinenet_tf.inference.predictor import Predictor
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState

@@ -15,10 +15,10 @@ from spinenet_tf import cli
 from spinenet_tf.evaluation.coco import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.export.benchmark import benchmark, thread_counts, time_calls
-from spinenet_tf.export.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Form, engine_of, load
 from spinenet_tf.export.memory import peak_memory
 from spinenet_tf.export.tradeoff import draw_tradeoff
-from spinenet_tf.predictor import load_predictor
+from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Form, engine_of, load
+from spinenet_tf.inference.predictor import load_predictor
 from spinenet_tf.training.run import Run
 
 

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from spinenet_tf import export
 from spinenet_tf.export.forms import append_form
-from spinenet_tf.export.inspection import inspect
 from spinenet_tf.export.litert import _with_form, _write
-from spinenet_tf.export.metadata import describe, read_metadata
 from spinenet_tf.export.targets import TARGETS, check_graph
+from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.metadata import describe, read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from spinenet_tf.export.inspection import _peak, inspect
+from spinenet_tf.inference.inspection import _peak, inspect
 
 
 def test_a_detector(exported):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from spinenet_tf.data.images import MEAN, STD
-from spinenet_tf.export.metadata import describe, read_metadata, with_form
+from spinenet_tf.inference.metadata import describe, read_metadata, with_form
 
 
 def outputs(detector) -> dict:

@@ -7,11 +7,11 @@ import pytest
 
 from spinenet_tf import backbone, export
 from spinenet_tf.export.conversion import calibrate_named
-from spinenet_tf.export.inspection import inspect
-from spinenet_tf.export.metadata import read_metadata
 from spinenet_tf.export.provenance import Provenance
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.metadata import read_metadata
 
 CLIPPED = "box_conv0"
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from spinenet_tf import export
 from spinenet_tf.export import webpage
-from spinenet_tf.predictor import load_predictor
+from spinenet_tf.inference.predictor import load_predictor
 
 NEEDED = ("node", "npm", "chromium")
 DRIVER = "playwright-core@1"

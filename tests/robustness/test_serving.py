@@ -19,7 +19,7 @@ from PIL import Image
 
 from spinenet_tf.export import TFLiteModel
 from spinenet_tf.export.signatures import flatten
-from spinenet_tf.predictor import load_predictor
+from spinenet_tf.inference.predictor import load_predictor
 
 SIDE = 64  # of the networks' input
 NORMALISED = np.random.default_rng(0).standard_normal((2, SIDE, SIDE, 3), "float32")

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 import spinenet_tf
-from spinenet_tf import classify
 from spinenet_tf._files import writing
 from spinenet_tf._files.writing import WriteError, write_whole
 from spinenet_tf.checkpoints import pretrained
@@ -28,7 +27,8 @@ from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.drawing.boxes import save_png
 from spinenet_tf.evaluation.page import element, write_page
 from spinenet_tf.export.artifact import staged as export_staged
-from spinenet_tf.predictor import Predictor, detect_in_files
+from spinenet_tf.inference import class_predictor
+from spinenet_tf.inference.predictor import Predictor, detect_in_files
 from spinenet_tf.training.callbacks import JsonLog
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
@@ -135,8 +135,8 @@ class Writers:
 
     def classes(self, folder: Path) -> None:
         names = tuple("x" * ROOM + str(number) for number in range(3))
-        predictor = classify.ClassPredictor(lambda images: np.zeros((1, 3)), (64, 64), 1.0, names)
-        classify.classify_files(predictor, self.photos, folder / "found")
+        predictor = class_predictor.ClassPredictor(lambda images: np.zeros((1, 3)), (64, 64), 1.0, names)
+        class_predictor.classify_files(predictor, self.photos, folder / "found")
 
     def coco(self, folder: Path) -> None:
         write_coco(load_coco(self.scenes, self.scenes.parent / "images"), folder / "coco")

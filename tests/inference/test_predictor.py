@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.predictor import Predictor, detect_in_files, image_files, load_predictor, passed_over
+from spinenet_tf.inference.predictor import Predictor, detect_in_files, image_files, load_predictor, passed_over
 
 
 def predict(images: np.ndarray) -> dict[str, np.ndarray]:
