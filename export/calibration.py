@@ -11,7 +11,7 @@ import numpy as np
 
 from spinenet_tf.export.rewriting import rewrite
 from spinenet_tf.export.signatures import INPUT
-from spinenet_tf.quantization import MIN_RANGE
+from spinenet_tf.training.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
 MIN_SCALE = 1e-12  # of 16-bit activations: less is a range of nothing

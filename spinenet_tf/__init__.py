@@ -33,5 +33,5 @@ def __getattr__(name: str) -> Any:
 # Keras loads a `.keras` file only if its classes were imported. The command line loads none, and without this import
 # its help does not wait seconds for Keras.
 if Path(sys.argv[0] if sys.argv else "").stem != "spinenet-tf":
-    for _module in ("models", "quantization", "training.optimizers", "training.schedule"):
+    for _module in ("models", "training.quantization", "training.optimizers", "training.schedule"):
         import_module(f"spinenet_tf.{_module}")

@@ -186,7 +186,7 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
     """The class of a whole image. A model is the folder of a run or a .tflite file."""
 
     def train(self, config: TrainConfig, folder: Path, **options: bool) -> Classifier:
-        from spinenet_tf.training.classification import train_classifier
+        from spinenet_tf.training.class_recipe import train_classifier
 
         return train_classifier(config, folder, **options)
 

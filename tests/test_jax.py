@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import backbone, detector
-from spinenet_tf.quantization import QuantizationAware
+from spinenet_tf.training.quantization import QuantizationAware
 
 pytest.importorskip("jax")
 pytestmark = [
@@ -24,7 +24,7 @@ CHILD = """
 import json, sys
 import keras, numpy as np
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.quantization import QuantizationAware
+from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.heads.retinanet import RetinaNet
 
 assert keras.backend.backend() == "jax"

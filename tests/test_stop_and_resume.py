@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, classifier, detector
-from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.training.optimizers import SGD, Adam
+from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.schedule import Warmup
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs eagerly, which JAX cannot")

@@ -29,10 +29,10 @@ def convert(
 
     Example: spinenet-tf convert ckpt-277200 runs/coco --model spinenet_49
     """
-    from spinenet_tf.checkpoints import convert as conversion
     from spinenet_tf.checkpoints.activation import functions_of
     from spinenet_tf.data.files import read_lines
     from spinenet_tf.nets.weights import SUFFIX
+    from spinenet_tf.training import from_checkpoint as conversion
 
     if model is None:
         conversion.convert_run(source, target)

@@ -15,7 +15,6 @@ from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.quantization import QuantizationAware
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
@@ -23,6 +22,7 @@ from spinenet_tf.training.finetuning import freeze, load_what_fits
 from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
+from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.run import Run, build_detector
 from spinenet_tf.training.schedule import make_schedule
 

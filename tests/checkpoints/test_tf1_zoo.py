@@ -15,11 +15,11 @@ import tensorflow as tf
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.convert import convert_detector
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
 from spinenet_tf.ops.boxes import decode
 from spinenet_tf.ops.decoding import detections
+from spinenet_tf.training.from_checkpoint import convert_detector
 from spinenet_tf.training.run import Run
 
 SIDE, CLASSES = 128, 4

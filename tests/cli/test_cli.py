@@ -370,7 +370,7 @@ def test_convert_takes_class_names_as_editors_on_windows_save_them(
         taken.update(options)
         return tiny_backbone
 
-    monkeypatch.setattr("spinenet_tf.checkpoints.convert.convert_detector", convert)
+    monkeypatch.setattr("spinenet_tf.training.from_checkpoint.convert_detector", convert)
     (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfbackground\r\ncar \r\n\r\n")
     assert command("convert", "ckpt", "run", "--model", "spinenet_49", "--class-names", "names.txt").code == 0
     assert taken["class_names"] == ["background", "car"]

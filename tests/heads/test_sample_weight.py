@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, detector
-from spinenet_tf.quantization import QuantizationAware
+from spinenet_tf.training.quantization import QuantizationAware
 
 SPEC = ArchitectureSpec("one block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
 EAGER = {"run_eagerly": keras.backend.backend() == "tensorflow"}  # which JAX cannot

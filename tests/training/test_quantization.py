@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, detector, export
-from spinenet_tf.quantization import MIN_RANGE, QuantizationAware, Rounded, round_kernel
+from spinenet_tf.training.quantization import MIN_RANGE, QuantizationAware, Rounded, round_kernel
 
 SIDE = 64
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="test_jax compares JAX with TensorFlow")
