@@ -39,7 +39,7 @@ def benchmark(
     from spinenet_tf.export.benchmark import benchmark as measure
     from spinenet_tf.export.tradeoff import draw_tradeoff
     from spinenet_tf.tables import benchmark_table
-    from spinenet_tf.tasks import TASKS
+    from spinenet_tf.tasks.task import TASKS
 
     dataset = TASKS["detection"].given_data(annotations, images)
     options: dict[str, Any] = {"dataset": dataset, "quantizations": quantization or ()}

@@ -31,7 +31,7 @@ def evaluate(
     Example: spinenet-tf evaluate runs/digits --report digits-report
     """
     check_parent(output)
-    from spinenet_tf.tasks import task_of
+    from spinenet_tf.tasks.task import task_of
 
     task = task_of(model)
     if report:

@@ -48,7 +48,7 @@ def export(
     Example: spinenet-tf export runs/digits --format tflite --quantization int8
     """
     from spinenet_tf.export.run import export_run
-    from spinenet_tf.tasks import task_of
+    from spinenet_tf.tasks.task import task_of
 
     check_parent(numbers)
     options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}

@@ -24,7 +24,7 @@ def predict(
     """
     from spinenet_tf._files.messages import some_of
     from spinenet_tf.inference.predictor import image_files, passed_over
-    from spinenet_tf.tasks import task_of
+    from spinenet_tf.tasks.task import task_of
 
     files = image_files(source)
     if output.exists() and not overwrite:

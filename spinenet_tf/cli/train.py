@@ -30,7 +30,7 @@ def train(
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
     from spinenet_tf._fast.pools import share_one_pool
-    from spinenet_tf.tasks import TASKS
+    from spinenet_tf.tasks.task import TASKS
     from spinenet_tf.training.config import find_config, read_config
     from spinenet_tf.training.smoke import smoke as shrunk
 

@@ -15,7 +15,7 @@ from spinenet_tf.export.run import calibration_batches, export_run
 from spinenet_tf.export.verify import check, check_verifiable, top1_difference
 from spinenet_tf.inference.class_predictor import load_classifier
 from spinenet_tf.inference.metadata import read_metadata
-from spinenet_tf.tasks import task_of
+from spinenet_tf.tasks.task import task_of
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.run import Run, build_classifier
 

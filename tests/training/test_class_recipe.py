@@ -13,7 +13,7 @@ import yaml
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.heads.classifier import SmoothedCrossentropy
 from spinenet_tf.inference.class_predictor import load_classifier
-from spinenet_tf.tasks import TASKS, task_of
+from spinenet_tf.tasks.task import TASKS, task_of
 from spinenet_tf.training.class_recipe import train_classifier
 from spinenet_tf.training.config import ConfigError, read_config
 from spinenet_tf.training.run import Run

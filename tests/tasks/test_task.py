@@ -14,7 +14,7 @@ from rich.console import Console
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.inference.predictor import Predictor
-from spinenet_tf.tasks import TASKS, task_of
+from spinenet_tf.tasks.task import TASKS, task_of
 from spinenet_tf.training.config import TrainConfig, find_config, read_config
 from spinenet_tf.training.run import Run
 
