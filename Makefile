@@ -34,7 +34,7 @@ robustness: .venv/installed-test
 	$(BIN)/python docs/write_robustness.py build/robustness.jsonl build/robustness.xml docs/robustness.md
 
 # Each dependency at the lower bound that setup.cfg gives, which older ones warn of: -W default.
-LOWEST := tests/nets/test_base.py tests/test_jax.py tests/inference/test_predictor.py tests/test_tables.py tests/ops tests/data/formats/test_coco.py \
+LOWEST := tests/nets/test_base.py tests/test_jax.py tests/inference/test_predictor.py tests/cli/test_tables.py tests/ops tests/data/formats/test_coco.py \
 	tests/data/test_images.py tests/data/formats/test_tfrecord.py tests/evaluation/test_coco.py tests/evaluation/test_confusion.py \
 	tests/evaluation/test_gallery.py tests/export/test_onnxmodel.py tests/training/test_config.py
 test-lowest: .venv-lowest/installed

@@ -51,8 +51,8 @@ def check(
 
     Example: spinenet-tf dataset check annotations/val.json --images val
     """
+    from spinenet_tf.cli.tables import statistics_table
     from spinenet_tf.data.checking import check as carry_out
-    from spinenet_tf.tables import statistics_table
 
     progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
     report = carry_out(source, images, split, model, image_size, not headers, progress, max_pixels)

@@ -19,6 +19,6 @@ def demo(
 
     Example: spinenet-tf demo
     """
-    from spinenet_tf.demo import run_demo
+    from spinenet_tf.cli.demonstration import run_demo
 
     run_demo(run, overwrite=overwrite, console=console)

@@ -26,6 +26,6 @@ def inspect(
     if as_json:
         print(json.dumps(found.to_dict(), indent=2))
         return
-    from spinenet_tf.tables import inspection_table
+    from spinenet_tf.cli.tables import inspection_table
 
     console.print(inspection_table(found))

@@ -37,6 +37,6 @@ def summary(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    from spinenet_tf.tables import summary_table
+    from spinenet_tf.cli.tables import summary_table
 
     show_whole(summary_table(rows))

@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from spinenet_tf._files.messages import some_of
+from spinenet_tf.cli.tables import accuracy_table, evaluation_table
 from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
@@ -26,7 +27,6 @@ from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.inference.class_predictor import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.inference.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.tables import accuracy_table, evaluation_table
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 

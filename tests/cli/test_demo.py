@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from spinenet_tf.demo import run_demo
+from spinenet_tf.cli.demonstration import run_demo
 from spinenet_tf.training import config
 
 FORMS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}

@@ -8,9 +8,9 @@ import math
 import numpy as np
 from rich.console import Console
 
+from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
 from spinenet_tf.export.benchmark import Benchmark, Measurement
-from spinenet_tf.tables import benchmark_table, evaluation_table, summary_table
 
 
 def lines(table) -> list[list[str]]:
