@@ -23,7 +23,7 @@ from spinenet_tf._files.writing import staged, write_whole
 CALIBRATION_IMAGES = 4  # ranges decide on accuracy, not on speed
 SAVED_MODEL, FLOAT, INTEGER = "saved_model", "fp32.tflite", "int8.tflite"
 ALL = (SAVED_MODEL, FLOAT, INTEGER)
-_SOURCES = ("spinenet_tf/**/*.py", "export/*.py", "benchmarks/nets.py", "benchmarks/exports.py")
+_SOURCES = ("spinenet_tf/**/*.py", "export/**/*.py", "benchmarks/nets.py", "benchmarks/exports.py")
 
 
 def folder_of(net: Net, side: str) -> Path:

@@ -25,10 +25,10 @@ from rich.table import Table
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export import TFLiteModel, tflite
-from spinenet_tf.export.benchmark import time_calls
-from spinenet_tf.export.litert import CALIBRATED, QUANTIZATIONS
-from spinenet_tf.export.run import calibration_batches
-from spinenet_tf.export.verify import average_precision
+from spinenet_tf.export.check.measurement import time_calls
+from spinenet_tf.export.check.verify import average_precision
+from spinenet_tf.export.from_run import calibration_batches
+from spinenet_tf.export.litert.model import CALIBRATED, QUANTIZATIONS
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 

@@ -4,22 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spinenet_tf.export.litert import TFLiteModel, tflite
+    from spinenet_tf.export.check.verify import ExportError
+    from spinenet_tf.export.litert.model import TFLiteModel, tflite
+    from spinenet_tf.export.litert.sensitivity import find_sensitive
     from spinenet_tf.export.onnxmodel import onnx
     from spinenet_tf.export.savedmodel import saved_model
-    from spinenet_tf.export.sensitivity import find_sensitive
-    from spinenet_tf.export.verify import ExportError
     from spinenet_tf.export.webpage import web
 
 __all__ = ["ExportError", "TFLiteModel", "find_sensitive", "onnx", "saved_model", "tflite", "web"]
 
 _HOMES = {
-    "ExportError": "verify",
-    "TFLiteModel": "litert",
-    "find_sensitive": "sensitivity",
+    "ExportError": "check.verify",
+    "TFLiteModel": "litert.model",
+    "find_sensitive": "litert.sensitivity",
     "onnx": "onnxmodel",
     "saved_model": "savedmodel",
-    "tflite": "litert",
+    "tflite": "litert.model",
     "web": "webpage",
 }
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf.export.check.verify import ExportError, Report, check
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import FOLDED, INPUT, nest, raw_function
-from spinenet_tf.export.verify import ExportError, Report, check
 from spinenet_tf.inference.metadata import METADATA, describe
 
 SUFFIX = ".onnx"

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 
 from spinenet_tf.export.artifact import size_of, staged
-from spinenet_tf.export.guard import guarded
-from spinenet_tf.export.serving import bytes_function, decoding_function, detection_function, image_function
+from spinenet_tf.export.check.verify import Report, check
+from spinenet_tf.export.rewrites.subtracting import subtract_convs
+from spinenet_tf.export.serving.detections import bytes_function, decoding_function, detection_function, image_function
+from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import FOLDED, nest, raw_function, task_of
-from spinenet_tf.export.subtracting import subtract_convs
-from spinenet_tf.export.verify import Report, check
 from spinenet_tf.inference.metadata import describe
 
 DEFAULT = "serving_default"  # the signature that TensorFlow's own tools take

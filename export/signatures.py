@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf.export.adding import restore_sums
-from spinenet_tf.export.folding import fold_batch_norms
-from spinenet_tf.export.frozen_graph import FrozenGraph
-from spinenet_tf.export.summing import sum_in_convs
-from spinenet_tf.export.weights import take_out_weights
+from spinenet_tf.export.rewrites.adding import restore_sums
+from spinenet_tf.export.rewrites.folding import fold_batch_norms
+from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
+from spinenet_tf.export.rewrites.summing import sum_in_convs
+from spinenet_tf.export.rewrites.unfreezing import take_out_weights
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone

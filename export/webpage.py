@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spinenet_tf.export.artifact import size_of, staged
-from spinenet_tf.export.litert import tflite
+from spinenet_tf.export.check.verify import Report
+from spinenet_tf.export.litert.model import tflite
 from spinenet_tf.export.signatures import task_of
-from spinenet_tf.export.verify import Report
 from spinenet_tf.heads.retinanet import RetinaNet
 
 if TYPE_CHECKING:

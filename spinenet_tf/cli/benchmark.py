@@ -37,8 +37,8 @@ def benchmark(
     if (annotations or images) and not ap:
         raise ValueError("--annotations and --images are for --ap.")
     from spinenet_tf.cli.tables import benchmark_table
-    from spinenet_tf.export.benchmark import benchmark as measure
-    from spinenet_tf.export.tradeoff import draw_tradeoff
+    from spinenet_tf.export.check.measurement import benchmark as measure
+    from spinenet_tf.export.check.tradeoff import draw_tradeoff
     from spinenet_tf.tasks.task import TASKS
 
     dataset = TASKS["detection"].given_data(annotations, images)

@@ -26,7 +26,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     Raises:
         RunError: the folder exists and `overwrite` is False.
     """
-    from spinenet_tf.export.run import default_path, export_model
+    from spinenet_tf.export.from_run import default_path, export_model
     from spinenet_tf.training.config import find_config, read_config
     from spinenet_tf.training.recipe import train
     from spinenet_tf.training.run import Run
@@ -66,7 +66,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
 
 def _latencies(detector: RetinaNet, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
-    from spinenet_tf.export.benchmark import time_calls
+    from spinenet_tf.export.check.measurement import time_calls
     from spinenet_tf.inference.engines import KERAS, Form, engine_of, load
 
     forms = {"keras_weights": Form(KERAS, folder, None, "keras_weights")}

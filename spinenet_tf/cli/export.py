@@ -47,7 +47,7 @@ def export(
 
     Example: spinenet-tf export runs/digits --format tflite --quantization int8
     """
-    from spinenet_tf.export.run import export_run
+    from spinenet_tf.export.from_run import export_run
     from spinenet_tf.tasks.task import task_of
 
     check_parent(numbers)
@@ -72,7 +72,7 @@ def export(
 def _debug(run: Path, form: str, quantization: str, data: Any, options: dict[str, Any], numbers: Path | None) -> None:
     """Show the parts and layers of a run by what int8 costs there."""
     from spinenet_tf.cli.tables import sensitivity_tables
-    from spinenet_tf.export.run import debug_run
+    from spinenet_tf.export.from_run import debug_run
 
     if (form, quantization) != ("tflite", "int8"):
         raise ValueError(f"--debug is for --format tflite --quantization int8. Received: {form}, {quantization}")

@@ -12,8 +12,8 @@ from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.coco import Evaluation
 
 if TYPE_CHECKING:
-    from spinenet_tf.export.benchmark import Benchmark
-    from spinenet_tf.export.sensitivity import Sensitivity
+    from spinenet_tf.export.check.measurement import Benchmark
+    from spinenet_tf.export.litert.sensitivity import Sensitivity
     from spinenet_tf.inference.inspection import Inspection
 
 
@@ -80,7 +80,7 @@ def inspection_table(found: Inspection) -> Table:
 
 
 def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Table]:
-    """Show what `export.sensitivity.find_sensitive` returned: the parts, and the noisiest layers."""
+    """Show what `export.litert.sensitivity.find_sensitive` returned: the parts, and the noisiest layers."""
     parts = Table("kept in float", title="What keeping a part in float gains at the outputs")
     for column in ("operations", "gain", *(f"error of {name}" for name in found.errors), "ms"):
         parts.add_column(column, justify="right")
@@ -102,7 +102,7 @@ def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Tab
 
 
 def benchmark_table(found: Benchmark) -> Table:
-    """Show what `export.benchmark.benchmark` returned."""
+    """Show what `export.check.measurement.benchmark` returned."""
     table = Table(title="One image, from normalised pixels to the host's memory")
     table.add_column("model", overflow="fold")
     table.add_column("engine", no_wrap=True)

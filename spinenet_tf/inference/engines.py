@@ -14,7 +14,7 @@ import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of
-from spinenet_tf.export.litert import SUFFIX, TFLiteModel
+from spinenet_tf.export.litert.model import SUFFIX, TFLiteModel
 from spinenet_tf.export.savedmodel import DEFAULT
 from spinenet_tf.export.signatures import image_shape
 from spinenet_tf.heads.retinanet import RetinaNet

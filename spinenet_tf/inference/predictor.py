@@ -22,7 +22,7 @@ from spinenet_tf.evaluation.detections import Predict, in_file
 class Predictor:
     """What `predict` needs to know beside the network."""
 
-    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `export.guard.check_images`
+    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `guard.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     max_detections: int | None = None  # that `predict` gives of an image at most, where that is known
@@ -73,7 +73,7 @@ def load_predictor(path: str | Path, max_detections: int | None = None) -> Predi
 
 
 def _run_predictor(path: Path, max_detections: int | None) -> Predictor:
-    from spinenet_tf.export.guard import check_images
+    from spinenet_tf.export.serving.guard import check_images
     from spinenet_tf.training.run import Run
 
     detector, config = Run(path).load()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
 from spinenet_tf.evaluation.coco import METRICS, Evaluation
-from spinenet_tf.export.benchmark import Benchmark, Measurement
+from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
 
 def lines(table) -> list[list[str]]:

@@ -11,8 +11,8 @@ import yaml
 
 from spinenet_tf import export
 from spinenet_tf.data.dataset import ClassificationDataset
-from spinenet_tf.export.run import calibration_batches, export_run
-from spinenet_tf.export.verify import check, check_verifiable, top1_difference
+from spinenet_tf.export.check.verify import check, check_verifiable, top1_difference
+from spinenet_tf.export.from_run import calibration_batches, export_run
 from spinenet_tf.inference.class_predictor import load_classifier
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.tasks.task import task_of

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf import export
-from spinenet_tf.export.conversion import convert
-from spinenet_tf.export.litert import QUANTIZATIONS
+from spinenet_tf.export.litert.conversion import convert
+from spinenet_tf.export.litert.model import QUANTIZATIONS
 from spinenet_tf.export.signatures import flatten, nest, raw_function
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.nets.family import variant

@@ -13,8 +13,8 @@ import pytest
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export import onnxmodel
+from spinenet_tf.export.check.verify import TOLERANCES
 from spinenet_tf.export.signatures import flatten
-from spinenet_tf.export.verify import TOLERANCES
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.family import variant
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from spinenet_tf.data.images import read_image
-from spinenet_tf.export.guard import decode_capped
-from spinenet_tf.export.serving import bytes_function
+from spinenet_tf.export.serving.detections import bytes_function
+from spinenet_tf.export.serving.guard import decode_capped
 
 pytestmark = pytest.mark.unseeded
 SECONDS = 10.0  # of CPU time, for one image

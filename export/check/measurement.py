@@ -1,0 +1,186 @@
+"""Measures all forms of detectors side by side: latency, memory, file size and AP."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from spinenet_tf.export.check.resident_memory import peak_memory
+from spinenet_tf.export.check.subjects import Subject
+from spinenet_tf.export.litert.model import QUANTIZATIONS
+from spinenet_tf.export.progress import Track, untracked
+from spinenet_tf.inference.engines import Form, Runner
+
+if TYPE_CHECKING:
+    from spinenet_tf.data.dataset import DetectionDataset
+
+WARM_UPS = 3  # the first call traces, the next ones may still allocate
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime")
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one form of a model takes for one call."""
+
+    model: str  # the run or the artifact
+    engine: str
+    threads: int | None  # None: TensorFlow's own choice
+    input_shape: tuple[int, ...]
+    detects: bool  # whether the call gave detections, not raw outputs
+    median_ms: float
+    p90_ms: float
+    memory_bytes: int | None  # see `memory.peak_memory`
+    file_bytes: int
+    ap: float | None  # of the detector, also where the call was without decoding
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measurements that were made together, and where."""
+
+    measurements: list[Measurement]
+    repeats: int
+    machine: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def benchmark(
+    models: Sequence[str | os.PathLike],
+    threads: int | None = None,
+    repeats: int = 50,
+    raw: bool = False,
+    memory: bool = True,
+    ap: bool = False,
+    dataset: DetectionDataset | None = None,
+    quantizations: Sequence[str] = (),
+    track: Track = untracked,
+) -> Benchmark:
+    """Measure models in all their forms, from one normalised image (noise) in NumPy to detections in NumPy.
+
+    A model is the folder of a run, which stands for Keras and the exports in it, or an artifact: a SavedModel, a
+    .tflite or a .onnx file of any origin. A run without exports, or any run if `quantizations` are named, is exported
+    into a temporary folder. TFLite and ONNX Runtime are measured at 1, 2, 4, ... `threads`; default: all cores.
+
+    `raw` leaves out decoding and NMS. ONNX files, and artifacts without our metadata, give what they give in any case.
+    `ap` adds COCO AP on `dataset`, or of a run on its own validation data, once for each file.
+
+    Raises:
+        FileNotFoundError: there is nothing at a path.
+        RunError: a folder is not a run with weights.
+        ConfigError: AP or calibration needs data, and the run has none of its own.
+        ValueError: something else is no model, or does not load (see `engines.load`); no data to measure AP on.
+        ExportError: a fresh export failed its check.
+    """
+    unknown = [name for name in quantizations if name not in QUANTIZATIONS]
+    if unknown:
+        raise ValueError(f"Valid quantizations are {QUANTIZATIONS}. Received: {unknown[0]!r}")
+    subjects = [Subject(Path(model)) for model in models]
+    datasets = _datasets(subjects, dataset) if ap else {}
+    counts = thread_counts(threads or os.cpu_count() or 1)
+    with TemporaryDirectory(prefix="spinenet-tf-") as folder:
+        forms = {
+            form: subject
+            for number, subject in enumerate(subjects)
+            for form in subject.forms(counts, raw, quantizations, Path(folder, str(number)), track)
+        }
+        runners = {form: subject.load(form, raw) for form, subject in forms.items()}
+        times = time_calls({form: runner.on_example() for form, runner in runners.items()}, repeats, track)
+        memories = (
+            {form: peak_memory(form, raw) for form in track(forms, len(forms), "Measuring memory")} if memory else {}
+        )
+        precisions = _precisions(forms, datasets, track)
+        rows = [
+            _measurement(form, runners[form], times[form], memories.get(form), precisions.get(form.path))
+            for form in forms
+        ]
+    return Benchmark(rows, repeats, describe_machine())
+
+
+def thread_counts(most: int) -> list[int]:
+    """Return 1, 2, 4, ... and `most`."""
+    return sorted({2**power for power in range(most.bit_length())} | {most})
+
+
+def time_calls(calls: Mapping[Key, Callable[[], Any]], repeats: int, track: Track = untracked) -> dict[Key, np.ndarray]:
+    """Return the milliseconds of each call, `[repeats]`, after some that are not counted.
+
+    The calls take turns, in an order that is drawn anew for each round: what else the machine does meets all alike, and
+    so do the threads and the caches that one call leaves behind for the next.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    draw = random.Random(0)
+    for _ in track(range(WARM_UPS + repeats), WARM_UPS + repeats, "Measuring time"):
+        for key in draw.sample(list(calls), len(calls)):
+            start = time.perf_counter()
+            calls[key]()
+            times[key].append(1e3 * (time.perf_counter() - start))
+    return {key: np.array(values[WARM_UPS:]) for key, values in times.items()}
+
+
+def _datasets(subjects: Sequence[Subject], dataset: DetectionDataset | None) -> dict[Subject, DetectionDataset]:
+    found = {subject: dataset or subject.data() for subject in subjects}
+    known = {subject: data for subject, data in found.items() if data is not None}
+    if not known:
+        raise ValueError("AP is measured on a run's own data, or on --annotations and --images. Received: neither")
+    return known
+
+
+def _precisions(
+    forms: Mapping[Form, Subject], datasets: Mapping[Subject, DetectionDataset], track: Track
+) -> dict[Path, float | None]:
+    """Return the AP of each file, which does not depend on the engine's threads: run with the most, it is fastest."""
+    files = {form.path: (form, subject) for form, subject in forms.items() if subject in datasets}
+    return {
+        path: subject.average_precision(form, datasets[subject])
+        for path, (form, subject) in track(files.items(), len(files), "Measuring AP")
+    }
+
+
+def _measurement(
+    form: Form, runner: Runner, times: np.ndarray, memory_bytes: int | None, ap: float | None
+) -> Measurement:
+    return Measurement(
+        model=form.title,
+        engine=form.engine,
+        threads=form.threads,
+        input_shape=runner.shape,
+        detects=runner.detects,
+        median_ms=round(float(np.median(times)), 3),
+        p90_ms=round(float(np.percentile(times, 90)), 3),
+        memory_bytes=memory_bytes,
+        file_bytes=form.file_bytes,
+        ap=ap,
+    )
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what the numbers depend on: cores, devices of TensorFlow, versions."""
+    import tensorflow as tf
+
+    return {
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": sorted({device.device_type for device in tf.config.list_logical_devices()}),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

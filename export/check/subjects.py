@@ -1,0 +1,112 @@
+"""What is benchmarked: a run with its exports, or an artifact alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.export.check.verify import average_precision
+from spinenet_tf.export.from_run import default_path, export_model
+from spinenet_tf.export.progress import Track
+from spinenet_tf.inference.engines import (
+    FUNCTION,
+    KERAS,
+    ONNX,
+    SAVED_MODEL,
+    Form,
+    Runner,
+    engine_of,
+    has_onnx_runtime,
+    load,
+    metadata_of,
+)
+from spinenet_tf.training.run import Run
+
+
+class Subject:
+    """The folder of a run, which stands for Keras and the exports in it; or a SavedModel, a .tflite or a .onnx file.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        RunError: it is a folder, but not a run with weights.
+        ValueError: it is another file.
+    """
+
+    def __init__(self, path: Path):
+        if not path.exists():
+            raise FileNotFoundError(f"There is no model {path}.")
+        self.path = path
+        self._run = None
+        if engine_of(path) is None:
+            if not path.is_dir():
+                kinds = "a run, a SavedModel, a .tflite or a .onnx file"
+                raise ValueError(f"What can be measured is {kinds}. Received: {path}")
+            self._run = Run(path).load()
+
+    def forms(
+        self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track
+    ) -> list[Form]:
+        """Return all forms: TensorFlow's once, with its own threads, the others at each of `threads`.
+
+        Keras's `predict` decodes always, so it is none of the `raw` forms. A run without exports, or if there are
+        `quantizations`, is exported into the new `folder`.
+        """
+        titles = self._artifacts(quantizations, folder, track)
+        engines = [FUNCTION] if raw else [KERAS, FUNCTION]
+        forms = [Form(engine, self.path, None, str(self.path)) for engine in engines if self._run]
+        for path, title in titles.items():
+            engine = engine_of(path) or ""
+            counts = [None] if engine == SAVED_MODEL else threads
+            forms += [Form(engine, path, count, title) for count in counts]
+        return forms
+
+    def load(self, form: Form, raw: bool = False) -> Runner:
+        """Load one of the forms, see `engines.load`; those of Keras share the detector."""
+        return load(form, raw, self._run[0] if self._run else None)
+
+    def data(self) -> DetectionDataset | None:
+        """Return a run's own validation data; None for an artifact.
+
+        Raises:
+            ConfigError: the run has none.
+        """
+        return self._run[1].own_data().read("val") if self._run else None
+
+    def average_precision(self, form: Form, dataset: DetectionDataset) -> float | None:
+        """Return COCO AP of a form; None of what does not detect in one image at a time, or does not name its classes.
+
+        Of data without objects it is None as well.
+
+        Raises:
+            ValueError: the data set has a class that the model does not know.
+        """
+        runner = self.load(form)
+        names = self._class_names(form)
+        batch, height, width, _ = runner.shape
+        if not runner.detects or not names or batch != 1:
+            return None
+        precision = average_precision(runner.call, dataset, (height, width), names, batch_size=1)
+        return None if math.isnan(precision) else precision
+
+    def _class_names(self, form: Form) -> Sequence[str]:
+        if self._run:
+            return self._run[1].class_names or ()
+        metadata = metadata_of(form.path)
+        return metadata.class_names if metadata else ()
+
+    def _artifacts(self, quantizations: Sequence[str], folder: Path, track: Track) -> dict[Path, str]:
+        """Return where artifacts are, and what to call them."""
+        if self._run is None:
+            return {self.path: str(self.path)}
+        there = [path for path in sorted(self.path.iterdir()) if engine_of(path)]
+        if there and not quantizations:
+            return {path: str(path) for path in there if engine_of(path) != ONNX or has_onnx_runtime()}
+        folder.mkdir()
+        exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
+        fresh = [
+            export_model(*self._run, default_path(folder, *form), *form).path
+            for form in track(exports, len(exports), f"Exporting {self.path.name}")
+        ]
+        return {path: f"{self.path}: {path.name}, fresh" for path in fresh}

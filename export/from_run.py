@@ -1,0 +1,171 @@
+"""Exports a run: its best weights, its class names, its data to calibrate on and to be verified by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.export.check.verify import Report
+from spinenet_tf.export.litert.model import CALIBRATED, tflite
+from spinenet_tf.export.litert.sensitivity import Sensitivity, find_sensitive
+from spinenet_tf.export.onnxmodel import onnx
+from spinenet_tf.export.progress import Track, untracked
+from spinenet_tf.export.savedmodel import saved_model
+from spinenet_tf.export.webpage import web
+from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.run import Run
+
+Data = DetectionDataset | ClassificationDataset
+
+CALIBRATION_IMAGES = 200
+FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
+OPTIONS = {
+    "tflite": ("target", "inputs", "outputs", "keep_float"),
+    "saved_model": ("nms", "variables"),
+    "onnx": ("dynamic_batch",),
+    "web": ("keep_float",),
+}
+DEBUG_IMAGES = 32
+
+
+def export_run(
+    folder: str | Path,
+    form: str = "tflite",
+    quantization: str = "none",
+    path: str | Path | None = None,
+    overwrite: bool = False,
+    data: Data | None = None,
+    **options: Any,
+) -> Report:
+    """Write a run's best detector or classifier as one of the `FORMS`, by default into its folder, and verify it.
+
+    Quantized forms are calibrated on the run's training images and verified by AP or top-1 on its validation data, or
+    on `data`. `options` are those of the form's writer that `OPTIONS` lists; None is its default.
+
+    Raises:
+        ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
+        RunError: `folder` is not a run with weights.
+        ValueError: the form has no such quantization or option, or as its writer does.
+        FileExistsError: the artifact exists and `overwrite` is False.
+        ExportError: the artifact failed its check; nothing was written.
+    """
+    _check_form(form, quantization, options)
+    path = path or default_path(folder, form, quantization, options.get("target"))
+    return export_model(*_load(folder), path, form, quantization, overwrite, data, **options)
+
+
+def export_model(
+    model: RetinaNet | Classifier,
+    config: TrainConfig,
+    path: str | Path,
+    form: str = "tflite",
+    quantization: str = "none",
+    overwrite: bool = False,
+    data: Data | None = None,
+    **options: Any,
+) -> Report:
+    """Do what `export_run` does with a model that is loaded already, and the config of its run."""
+    _check_form(form, quantization, options)
+    names = config.class_names or ()
+    given = {name: value for name, value in options.items() if value is not None}
+    if config.task == "classification" and form != "web":
+        given["centre"] = _centre(config)
+    if form == "saved_model":
+        return saved_model(model, path, names, overwrite=overwrite, **given)
+    if form == "onnx":
+        given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
+        return onnx(model, path, names, overwrite=overwrite, **given)
+    calibration = None
+    if quantization in CALIBRATED:
+        images = _own_data(config, "train") if data is None else data
+        calibration = calibration_batches(images, config)
+    verify_on = None
+    if quantization != "none":
+        verify_on = _own_data(config, "val") if data is None and config.data is not None else data
+    write = web if form == "web" else tflite
+    checks: dict[str, Any] = {"calibration": calibration, "verify_on": verify_on}
+    return write(model, path, quantization=quantization, class_names=names, overwrite=overwrite, **checks, **given)
+
+
+def debug_run(
+    folder: str | Path,
+    data: Data | None = None,
+    keep_float: Sequence[str] = (),
+    target: str | None = None,
+    track: Track = untracked,
+) -> Sensitivity:
+    """Tell where int8 costs a run's best model accuracy: see `sensitivity.find_sensitive`.
+
+    It is calibrated as `export_run` does, and measured on images of the run's validation data, or of `data`.
+
+    Raises:
+        ConfigError, RunError: as `export_run` does.
+        ValueError: as `find_sensitive` does.
+    """
+    model, config = _load(folder)
+    training, validation = (_own_data(config, split) if data is None else data for split in ("train", "val"))
+    images = np.concatenate(list(calibration_batches(validation, config, DEBUG_IMAGES, config.seed + 1)))
+    batches = calibration_batches(training, config)
+    return find_sensitive(model, batches, images, keep_float, target or "cpu", track)
+
+
+def _load(folder: str | Path) -> tuple[RetinaNet | Classifier, TrainConfig]:
+    run = Run(folder)
+    return run.load_classifier() if run.config().task == "classification" else run.load()
+
+
+def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:
+    """Read a run's data; of a detector's training images without those that training left out too."""
+    if config.task == "classification":
+        return config.own_images().read(split)
+    data = config.own_data()
+    return data.read(split, BadImages(data.max_bad_images) if split == "train" else None)
+
+
+def _centre(config: TrainConfig) -> float | None:
+    return config.own_images().centre if config.data is not None else None
+
+
+def default_path(folder: str | Path, form: str, quantization: str = "none", target: str | None = None) -> Path:
+    """Return where in a run's folder an artifact goes."""
+    suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
+    return Path(folder, FORMS[form].format(suffix=suffix))
+
+
+def _check_form(form: str, quantization: str, options: Mapping[str, Any]) -> None:
+    if form not in FORMS:
+        raise ValueError(f"Valid formats are {tuple(FORMS)}. Received: format={form!r}")
+    if form in ("saved_model", "onnx") and quantization != "none":
+        name = "A SavedModel" if form == "saved_model" else "An ONNX file"
+        raise ValueError(f"{name} is not quantized: use the format tflite. Received: quantization={quantization!r}")
+    strange = [name for name, value in options.items() if value is not None and name not in OPTIONS[form]]
+    if strange:
+        raise ValueError(f"The format {form} has the options {OPTIONS[form]}. Received: {strange}")
+
+
+def calibration_batches(
+    dataset: Data, config: TrainConfig, count: int = CALIBRATION_IMAGES, seed: int | None = None
+) -> Iterator[np.ndarray]:
+    """Yield `count` images drawn from the data set by a seed, preprocessed as for evaluation: `[B, H, W, 3]`."""
+    from spinenet_tf.data.input import class_pipeline, pipeline
+
+    random = np.random.default_rng(config.seed if seed is None else seed)
+    chosen = random.permutation(len(dataset))[:count]
+    sample: Any = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))  # type: ignore[arg-type]
+    size = config.model.image_size
+    if isinstance(dataset, DetectionDataset):
+        batches = pipeline.evaluation_batches(sample, size, batch_size=8)
+    else:
+        centre = _centre(config)
+        options: dict[str, Any] = {} if centre is None else {"centre": centre}
+        batches = class_pipeline.evaluation_batches(sample, size, batch_size=8, **options)
+    for images, _ in batches.as_numpy_iterator():
+        yield images

@@ -1,0 +1,1 @@
+"""LiteRT (TensorFlow Lite): the format for phones, boards and browsers."""

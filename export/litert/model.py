@@ -1,0 +1,225 @@
+"""LiteRT (TensorFlow Lite): the form for phones, boards and browsers, and a runner for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from spinenet_tf._files import native_output
+from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf.export.check.verify import MEASURES, Report, check, check_verifiable
+from spinenet_tf.export.litert.calibration import CALIBRATED, to_pixels
+from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
+from spinenet_tf.export.litert.joining import join
+from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_form, read_form
+from spinenet_tf.export.litert.provenance import Provenance
+from spinenet_tf.export.litert.targets import check_graph, find_target
+from spinenet_tf.export.savedmodel import DEFAULT, output_specs
+from spinenet_tf.export.serving.guard import check_images
+from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
+from spinenet_tf.inference.metadata import Metadata, describe, read_metadata, with_form, with_slots
+
+if TYPE_CHECKING:
+    from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+
+SUFFIX = ".tflite"
+QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
+
+
+def tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    quantization: str = "none",
+    calibration: Iterable[np.ndarray] | None = None,
+    class_names: Sequence[str] | None = None,
+    verify_on: DetectionDataset | ClassificationDataset | None = None,
+    max_loss: float = 0.02,
+    overwrite: bool = False,
+    target: str = "cpu",
+    inputs: str | None = None,
+    outputs: str | None = None,
+    keep_float: Sequence[str] = (),
+    centre: float | None = None,
+) -> Report:
+    """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
+
+    The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalised, or
+    "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
+    `boxes` `[1, N, 4]` yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", what `predict` gives;
+    "postprocess", those of the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each
+    anchor's best class, and one NMS for all classes.
+    Other models have "raw" ones. Decoding is in float behind the same raw part.
+
+    `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
+    8-bit weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of
+    a conv and per output; "int16x8" has 16-bit activations, which XNNPACK does not run, so it is slow. The last two
+    need `calibration`: finitely many batches `[B, H, W, 3]` of real images, preprocessed as for evaluation. Operations
+    are TFLite's own, but for the custom one, none of them TensorFlow's (Flex). Of "int8", the layers whose Keras names
+    match one of the patterns `keep_float` ("box_predictor", "block2_*") compute in float; what lies between them and
+    the others is still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay.
+
+    The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
+    before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
+    by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
+    `data.input.class_pipeline`), which the metadata tell. Its operations and ranks are held against what the target
+    runs.
+
+    Raises:
+        ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
+            cannot be exported (see `signatures.image_shape`), or class names, `verify_on` or `keep_float` that do not
+            fit it.
+        FileExistsError: a file is in the way and `overwrite` is False.
+        ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not what the target
+            runs; nothing was written.
+    """
+    _check_arguments(path, quantization, calibration)
+    engine, inputs, outputs = find_target(target, inputs, outputs)
+    _check_forms(model, quantization, inputs, outputs)
+    kept = _kept(model, quantization, keep_float)
+    check_verifiable(model, verify_on, class_names)
+    with staged(path, overwrite) as file:
+        # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
+        raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, centre)
+        if kept and calibration is not None:
+            content = convert_partly(raw, Provenance(model), kept, calibration, inputs, engine.xnnpack)
+        else:
+            content = convert(raw, quantization, calibration, inputs, engine.xnnpack)
+        _write(file, content, metadata)
+        runner: Any = TFLiteModel(file)
+        if outputs != "raw":
+            content, metadata = _with_form(outputs, content, metadata, output_specs(raw))
+            file.unlink()  # the runner maps its file: what is written now is another one
+            _write(file, content, metadata)
+            runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
+        metadata.write(file.parent, file.stem)
+        check_graph(file, engine, outputs)
+        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, centre)
+    return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
+
+
+class TFLiteModel:
+    """A .tflite of this package, run on the CPU by LiteRT.
+
+    Threads may share it. An interpreter runs one image at a time, so a lock lets them take turns; each image has
+    `num_threads` cores. Where it is better to run several images at once, each thread loads the file for itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file was not written by `tflite`, or does its NMS itself, for another number of detections.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int | None = None, max_detections: int | None = None):
+        """Load the file; `num_threads` is the number of cores unless given, `max_detections` that of the model."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        metadata = read_metadata(Path(path))
+        self.metadata = metadata if max_detections is None else with_slots(metadata, max_detections)
+        with native_output.hidden():  # it tells of its delegate
+            interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
+            self._signature = interpreter.get_signature_runner(DEFAULT)
+        self._turn = Lock()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.metadata.image_size
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in their order."""
+        return self.metadata.class_names
+
+    def raw(self, images: np.ndarray) -> Any:
+        """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
+
+        Raises:
+            ValueError: see `guard.check_images`; or the file's outputs are not raw.
+        """
+        if self.metadata.form != "raw":
+            raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
+        outputs = [self._run(image) for image in self._single(images)]
+        return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
+
+    def predict(self, images: np.ndarray) -> Any:
+        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`, whatever the outputs.
+
+        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
+        padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
+
+        Raises:
+            ValueError: see `guard.check_images`.
+        """
+        if self.metadata.task != "detection":
+            return self.raw(images)
+        found = [self._read(self._run(image)) for image in self._single(images)]
+        return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
+
+    def _single(self, images: np.ndarray) -> list[np.ndarray]:
+        """Cut a batch into batches of one, which is what the file takes."""
+        images = check_images(images, self.image_size)
+        if self.metadata.input["dtype"] == "uint8":
+            images = to_pixels(images).astype(np.uint8)
+        return [image[None] for image in images]
+
+    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Return copies of the outputs by name."""
+        with self._turn:
+            return self._signature(**{INPUT: image})
+
+    @cached_property
+    def _read(self) -> Callable:
+        return read_form(self.metadata)
+
+
+def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:
+    if Path(path).suffix != SUFFIX:
+        raise ValueError(f"The name of a TFLite file ends in {SUFFIX}. Received: path={str(path)!r}")
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"Valid quantizations are {QUANTIZATIONS}. Received: quantization={quantization!r}")
+    if quantization in CALIBRATED and calibration is None:
+        raise ValueError(
+            f"{quantization} needs calibration=..., batches of a few hundred real images, preprocessed as for "
+            "evaluation. Received: calibration=None"
+        )
+
+
+def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> list[str]:
+    if not patterns:
+        return []
+    if quantization != "int8":
+        raise ValueError(f"keep_float is for int8, what else has no such choice. Received: {quantization=}")
+    return Provenance(model).find(patterns)
+
+
+def _check_forms(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+    if outputs != "raw" and task_of(model) != "detection":
+        raise ValueError(f"Only detectors have other outputs than raw ones. Received: outputs={outputs!r}")
+    if inputs == "uint8" and quantization == "int16x8":
+        raise ValueError(f"int16x8 has no uint8 inputs, only float32 ones. Received: inputs={inputs!r}")
+
+
+def _write(file: Path, content: bytes, metadata: Metadata) -> None:
+    file.write_bytes(content)
+    metadata.append_to(file)
+
+
+def _with_form(form: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
+    """Append decoding to a converted file and describe it."""
+    import tensorflow as tf
+
+    function = tf.function(append_form(form, metadata), autograph=False).get_concrete_function(
+        **{name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
+    )
+    with converter(function) as conversion:
+        conversion.allow_custom_ops = form == "postprocess"
+        decoding = conversion.convert()
+    return join(raw, decoding, OUTPUT_NAMES[form]), with_form(metadata, form, function.structured_outputs)

@@ -1,0 +1,150 @@
+"""Where 8-bit integers cost accuracy: the error of each layer, and what keeping a part in float gains at the outputs.
+
+A layer's own error does not tell what it does to the outputs, since BN, sums and ReLUs follow; and where one layer is
+kept in float between integer ones, what goes in and out is rounded all the same. So both are measured: the first of
+every layer in one pass, to see where a range is bad, the second by converting anew for each part, to see what pays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from spinenet_tf._files import native_output
+from spinenet_tf.export.litert.calibration import to_integers
+from spinenet_tf.export.litert.conversion import calibrate_named
+from spinenet_tf.export.litert.provenance import Provenance
+from spinenet_tf.export.litert.rounding import LayerError, layer_errors
+from spinenet_tf.export.litert.targets import find_target
+from spinenet_tf.export.progress import Track, untracked
+from spinenet_tf.export.savedmodel import DEFAULT
+from spinenet_tf.export.signatures import INPUT, flatten, nest, raw_function, task_of
+
+STRONGEST = 100  # anchors of an image at which a detector's outputs are compared: those that can become detections
+
+
+@dataclass(frozen=True)
+class PartGain:
+    """What the outputs are like when some layers stay in float."""
+
+    pattern: str  # as `keep_float` takes it
+    operations: int  # that stay in float
+    errors: dict[str, float]  # of each output, see `Sensitivity`
+    gain: float  # share of the errors that is gone, the mean over the outputs
+    milliseconds: float  # least for an image on one thread, whatever else the machine does
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The layers from the noisiest on, and the parts of the net from the most gainful on.
+
+    Errors are root mean squares of the difference to Keras. Of a detector they are "scores", in 0..1, and "box_deltas",
+    in the units of the raw output (0.01 of `ty` and `tx` is a hundredth of an anchor's side), both at the `STRONGEST`
+    anchors of each image. Of another model they are relative to the root mean square of the output.
+    """
+
+    errors: dict[str, float]  # of each output with all in integers, but for what stays in float already
+    milliseconds: float
+    kept: list[str]  # the layers that stay in float already
+    layers: list[LayerError]
+    parts: list[PartGain]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def find_sensitive(
+    model: keras.Model,
+    calibration: Iterable[np.ndarray],
+    images: np.ndarray,
+    keep_float: Sequence[str] = (),
+    target: str = "cpu",
+    track: Track = untracked,
+) -> Sensitivity:
+    """Quantize a model to int8 as `litert.tflite` does, and measure what that costs on `images` `[B, H, W, 3]`.
+
+    `calibration`, `keep_float` and `target` are those of `tflite`. The images
+    are normalised, and best others than those of `calibration`.
+
+    Raises:
+        ValueError: as `tflite` does.
+    """
+    net = _Quantizable(model, calibration, images, target)
+    kept = net.provenance.find(keep_float)
+    _, errors, milliseconds = net.measure(kept)
+    parts, patterns = [], net.patterns(kept)
+    for pattern in track(patterns, len(patterns), "Keeping parts in float"):
+        count, left, latency = net.measure([*kept, *net.provenance.find([pattern])])
+        gain = float(np.mean([1 - left[name] / (errors[name] or 1.0) for name in errors]))
+        parts.append(PartGain(pattern, count, left, gain, latency))
+    layers = layer_errors(net.convert(kept, debug=True), net.provenance, images)
+    by_noise, by_gain = sorted(layers, key=lambda x: -x.noise), sorted(parts, key=lambda x: -x.gain)
+    return Sensitivity(errors, milliseconds, kept, by_noise, by_gain)
+
+
+class _Quantizable:
+    """A model calibrated once, to be converted again and again."""
+
+    def __init__(self, model: keras.Model, calibration: Iterable[np.ndarray], images: np.ndarray, target: str):
+        self.provenance, self._model, self._images = Provenance(model), model, images
+        engine = find_target(target, None, None)[0]
+        raw = raw_function(model, 1, upsampling=engine.upsampling)
+        self._calibrated = calibrate_named(raw, self.provenance, calibration, xnnpack=engine.xnnpack)
+        self._expected = model(images, training=False)
+
+    def convert(self, kept: Sequence[str], debug: bool = False) -> bytes:
+        with native_output.hidden():
+            return to_integers(self._calibrated, self.provenance.tensors_of(self._calibrated, kept), debug=debug)
+
+    def measure(self, kept: Sequence[str]) -> tuple[int, dict[str, float], float]:
+        """Return how many operations are in float with these layers, the outputs' errors, and the milliseconds."""
+        found, milliseconds = _run(self.convert(kept), self._images)
+        count = len(self.provenance.tensors_of(self._calibrated, kept))
+        return count, _output_errors(self._model, self._expected, found), milliseconds
+
+    def patterns(self, kept: Sequence[str]) -> list[str]:
+        """Return what cuts the net up by the names of its layers, and the layers that make the outputs alone."""
+        stay = set(self.provenance.tensors_of(self._calibrated, kept))
+        made = self.provenance.tensors_of(self._calibrated, self.provenance.layers)
+        layers = dict.fromkeys(self.provenance.layers_of(name)[-1] for name in made if name not in stay)
+        ends = [layer for layer in layers if layer in self.provenance.ends]
+        return [*dict.fromkeys(f"{layer.partition('_')[0]}_*" for layer in layers), *ends]
+
+
+def _run(model: bytes, images: np.ndarray) -> tuple[Any, float]:
+    """Return the nested outputs for the images one at a time, and the least milliseconds for one."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with native_output.hidden():
+        run = Interpreter(model_content=model, num_threads=1).get_signature_runner(DEFAULT)
+        run(**{INPUT: images[:1]})  # the first call allocates, and tells of the delegate
+    outputs, seconds = [], []
+    for image in images:
+        started = time.perf_counter()
+        outputs.append(run(**{INPUT: image[None]}))
+        seconds.append(time.perf_counter() - started)
+    whole = {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
+    return nest(whole), 1000 * min(seconds)
+
+
+def _output_errors(model: keras.Model, expected: Any, found: Any) -> dict[str, float]:
+    if task_of(model) != "detection":
+        pairs, reference = flatten(found), flatten(expected)
+        return {name: _rms(pairs[name] - reference[name]) / (_rms(reference[name]) or 1.0) for name in reference}
+    (logits, deltas), (other_logits, other_deltas) = (
+        [keras.ops.convert_to_numpy(x) for x in model.flatten(raw)] for raw in (expected, found)
+    )
+    strongest = np.argsort(-logits.max(axis=-1), axis=1)[:, :STRONGEST, None]
+    scores, other_scores = (1 / (1 + np.exp(-np.float64(x))) for x in (logits, other_logits))
+    pairs = {"scores": other_scores - scores, "box_deltas": other_deltas - deltas}
+    return {name: _rms(np.take_along_axis(x, strongest, axis=1)) for name, x in pairs.items()}
+
+
+def _rms(x: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(x))))

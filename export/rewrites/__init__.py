@@ -1,0 +1,1 @@
+"""Rewrites of graphs that compute the same in less time."""

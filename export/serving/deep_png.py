@@ -1,0 +1,55 @@
+"""PNG files of 16 bits a channel in TensorFlow's own operations: what `data.deep_png` does in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spinenet_tf.data.deep_png import DEPTHS, HEADER, SIGNATURE
+from spinenet_tf.export.serving.chunks import bytes_at, png_chunk
+
+_FULL = 16  # bits
+_COLOR = (2, 6)  # color types with three channels, and alpha
+
+
+def is_deep(encoded: Any) -> Any:
+    """Tell whether a file is a PNG of 16 bits a channel."""
+    import tensorflow as tf
+
+    head = bytes_at(encoded, 0, HEADER)
+    return tf.reduce_all(head[: len(SIGNATURE)] == list(SIGNATURE)) & (head[HEADER - 2] == _FULL)
+
+
+def decode_deep(encoded: Any) -> Any:
+    """Decode a PNG of 16 bits a channel to `[h, w, 3]` uint8, alpha dropped; see `data.deep_png.read_deep`."""
+    import tensorflow as tf
+
+    color = bytes_at(encoded, HEADER - 1, 1)[0] == _COLOR
+    return tf.cond(tf.reduce_any(color), lambda: _decode(encoded, 3), lambda: _decode(encoded, 1))
+
+
+def _decode(encoded: Any, channels: int) -> Any:
+    import tensorflow as tf
+
+    samples = tf.io.decode_png(encoded, channels=channels, dtype=tf.uint16)
+    largest = tf.cast(tf.reduce_max(samples), tf.int32)
+    used = tf.reduce_min([tf.where(largest < 2**bits, bits, _FULL) for bits in DEPTHS])
+    declared = _declared_bits(encoded, channels)
+    bits = tf.where(declared > 0, declared, used)
+    # Of 8 bits, as large images take much memory: a cast keeps the low ones.
+    low = tf.bitwise.bitwise_and(
+        tf.cast(samples, tf.uint8), tf.cast(tf.bitwise.left_shift(1, _FULL - bits) - 1, tf.uint8)
+    )
+    unscaled = (largest < tf.bitwise.left_shift(1, bits)) & tf.reduce_any(low > tf.constant(1, tf.uint8))
+    shift = tf.cast(tf.where(unscaled, bits, _FULL) - 8, tf.uint16)
+    image = tf.cast(tf.bitwise.right_shift(samples, shift), tf.uint8)
+    return tf.tile(image, (1, 1, 3 // channels))
+
+
+def _declared_bits(encoded: Any, channels: int) -> Any:
+    """Return the significant bits that the chunk sBIT declares, a scalar int32 of 8 to 16; 0 if it does not."""
+    import tensorflow as tf
+
+    part = png_chunk(encoded, b"sBIT", until=b"IDAT")
+    told = tf.cast(bytes_at(encoded, part.start, channels), tf.int32)
+    sound = (part.start >= 0) & tf.reduce_all((told >= 1) & (told <= _FULL))
+    return tf.where(sound, tf.maximum(tf.reduce_max(told), 8), 0)

@@ -1,0 +1,96 @@
+"""What a detector's SavedModel serves: from tensors, images or files to detections, in TensorFlow's own operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from spinenet_tf.export.serving.guard import decode_capped, nonempty
+from spinenet_tf.export.signatures import INPUT, image_shape, nest
+from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.ops.anchors import anchors, concatenate
+from spinenet_tf.ops.decoding import decoded
+
+
+def detection_function(model: RetinaNet, raw: Any) -> Any:
+    """Return a `tf.function` from the input of `raw` to what the model's `predict` gives.
+
+    It calls `raw`, as all functions of this file do in the end, so that the weights are stored once.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=raw.input_signature, autograph=False)
+    def serve(images):
+        return model.detect(images, nest(raw(images)))
+
+    return serve
+
+
+def decoding_function(model: RetinaNet, raw: Any) -> Any:
+    """Return a `tf.function` from the input of `raw` to every anchor's box, clipped, and scores, without NMS.
+
+    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`, as `ops.decoding.decoded`.
+    """
+    import tensorflow as tf
+
+    height, width, _ = image_shape(model)
+    plus_one = model.decoding_spec.plus_one
+
+    @tf.function(input_signature=raw.input_signature, autograph=False)
+    def every_anchor(images):
+        all_anchors = concatenate(anchors(height, width, model.anchor_spec))
+        class_logits, box_deltas = model.flatten(nest(raw(images)))
+        boxes, scores = decoded(class_logits, box_deltas, all_anchors, height, width, plus_one)
+        return {"boxes": boxes, "scores": scores}
+
+    return every_anchor
+
+
+def image_function(serve: Any) -> Any:
+    """Return a `tf.function` from `images` `[B, h, w, 3]` uint8 RGB to detections, boxes in pixels of these images."""
+    import tensorflow as tf
+
+    shape = serve.input_signature[0].shape
+
+    @tf.function(input_signature=[tf.TensorSpec((shape[0], None, None, 3), tf.uint8, name=INPUT)], autograph=False)
+    def serve_image(images):
+        return _in_images(serve, lambda image: image, nonempty(images, (shape[0], None, None, 3)))
+
+    return serve_image
+
+
+def bytes_function(serve: Any) -> Any:
+    """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
+
+    Boxes are in pixels of each image as it is seen: the turn that its EXIF data ask for is made, as `predict` makes it;
+    EXIF that is damaged asks for none. Anything but JPEG and PNG, and what claims more pixels than
+    `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
+    """
+    import tensorflow as tf
+
+    shape = serve.input_signature[0].shape
+
+    @tf.function(input_signature=[tf.TensorSpec(shape[:1], tf.string, name=INPUT)], autograph=False)
+    def serve_bytes(images):
+        return _in_images(serve, decode_capped, nonempty(images, shape[:1]))
+
+    return serve_bytes
+
+
+def _in_images(serve: Any, read: Callable, images: Any) -> dict[str, Any]:
+    """Detect in what `read` makes of each of `images`, and return boxes in its pixels, clipped to it."""
+    import tensorflow as tf
+
+    from spinenet_tf.data.images import preprocess
+
+    _, height, width, _ = serve.input_signature[0].shape
+
+    def fit(item):
+        image = read(item)
+        return *preprocess(image, height, width), tf.cast(tf.shape(image)[:2], tf.float32)
+
+    specs = (tf.TensorSpec((height, width, 3)), tf.TensorSpec(()), tf.TensorSpec((2,)))
+    pixels, scales, sizes = tf.map_fn(fit, images, fn_output_signature=specs)
+    found = serve(tf.ensure_shape(pixels, serve.input_signature[0].shape))
+    limits = tf.tile(sizes, (1, 2))[:, None]
+    return found | {"boxes": tf.minimum(found["boxes"] / scales[:, None, None], limits)}

@@ -1,0 +1,239 @@
+"""The benchmark: every form is there, called in turns, with the numbers that do not depend on the day."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from spinenet_tf import cli
+from spinenet_tf.evaluation.coco import evaluate
+from spinenet_tf.evaluation.detections import detect_in_dataset
+from spinenet_tf.export.check.measurement import benchmark, thread_counts, time_calls
+from spinenet_tf.export.check.resident_memory import peak_memory
+from spinenet_tf.export.check.tradeoff import draw_tradeoff
+from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Form, engine_of, load
+from spinenet_tf.inference.predictor import load_predictor
+from spinenet_tf.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def forms(tiny_run, tiny_tflite, tiny_saved_model) -> list[Form]:
+    """The four forms of the run; its int8 file stands for TFLite."""
+    paths = {KERAS: tiny_run, FUNCTION: tiny_run, SAVED_MODEL: tiny_saved_model, TFLITE: tiny_tflite}
+    return [Form(engine, path, 1 if engine == TFLITE else None, engine) for engine, path in paths.items()]
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> dict[str, Path]:
+    """A TFLite file and a SavedModel that do not come from here: bytes in, their mean colour out."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 16, 3], tf.uint8, name="picture")])
+    def mean(picture):
+        return {"colour": tf.reduce_mean(tf.cast(picture, tf.float32), [1, 2])}
+
+    folder = tmp_path_factory.mktemp("foreign")
+    module = tf.Module()
+    module.mean = mean
+    tf.saved_model.save(module, str(folder / "saved"), signatures=mean)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+    (folder / "mean.tflite").write_bytes(converter.convert())
+    return {SAVED_MODEL: folder / "saved", TFLITE: folder / "mean.tflite"}
+
+
+def test_threads_double_up_to_the_most() -> None:
+    assert [thread_counts(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+def test_calls_take_turns_and_the_first_do_not_count() -> None:
+    called: list[str] = []
+    titles = []
+
+    def track(items, total, title):
+        titles.append((total, title))
+        return items
+
+    times = time_calls({name: lambda name=name: called.append(name) for name in "abc"}, repeats=5, track=track)
+    rounds = [called[start : start + 3] for start in range(0, len(called), 3)]
+    assert [sorted(calls) for calls in rounds] == [list("abc")] * 8
+    assert len({tuple(calls) for calls in rounds}) > 1, "each round has an order of its own"
+    assert titles == [(8, "Measuring time")]
+    assert {name: values.shape for name, values in times.items()} == dict.fromkeys("abc", (5,))
+
+
+def test_all_forms_give_the_same_detections(forms, tiny_model) -> None:
+    found = {form.engine: load(form) for form in forms}
+    assert {runner.shape for runner in found.values()} == {(1, 64, 64, 3)}
+    assert all(runner.detects for runner in found.values())
+    outputs = {engine: runner.on_example()() for engine, runner in found.items()}
+    for output in outputs.values():
+        assert {name: value.shape for name, value in output.items()} == {
+            **{"boxes": (1, 100, 4), "scores": (1, 100), "classes": (1, 100), "num_detections": (1,)}
+        }
+    for engine in (FUNCTION, SAVED_MODEL):
+        np.testing.assert_allclose(outputs[engine]["scores"], outputs[KERAS]["scores"], atol=1e-5)
+
+
+def test_raw_is_the_network_alone(forms, tiny_model) -> None:
+    for form in forms[1:]:
+        runner = load(form, raw=True)
+        assert not runner.detects
+        assert len(tf.nest.flatten(runner.on_example()())) == 6, "three levels of two outputs each"
+
+
+@pytest.mark.parametrize("engine", [SAVED_MODEL, TFLITE])
+def test_artifacts_of_other_origin_run_as_they_are(foreign, engine) -> None:
+    path = foreign[engine]
+    assert engine_of(path) == engine
+    runner = load(Form(engine, path, 1, "mean"))
+    assert (runner.shape, runner.dtype, runner.detects) == ((1, 8, 16, 3), "uint8", False)
+    image = runner.example()
+    assert image.min() < 30 < 220 < image.max(), "noise fills the range of the type"
+    (colour,) = tf.nest.flatten(runner.call(image))
+    np.testing.assert_allclose(colour, image.mean(axis=(1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sides", "problem"), [(["N", 3, 8, 16], ""), ([1, 3, "H", 16], "not take images of one size")]
+)
+def test_onnx_files_run_in_onnx_runtime(tmp_path, sides, problem) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["images"], ["relu"])],
+        "relu",
+        [helper.make_tensor_value_info("images", kind, sides)],
+        [helper.make_tensor_value_info("relu", kind, sides)],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "relu.onnx")
+    form = Form(ONNX, tmp_path / "relu.onnx", 1, "relu")
+    if problem:
+        with pytest.raises(ValueError, match=problem):
+            load(form)
+        return
+    runner = load(form)
+    image = runner.example()
+    assert (image.shape, image.dtype, runner.detects) == ((1, 3, 8, 16), np.float32, False)
+    np.testing.assert_array_equal(runner.call(image)[0], np.maximum(image, 0))
+
+
+def test_an_error_of_onnx_runtime_while_it_runs_is_the_users(tmp_path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["images", "shape"], ["flat"])],
+        "seven",
+        [helper.make_tensor_value_info("images", kind, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("flat", kind, None)],
+        [helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [-1, 7])],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "seven.onnx")
+    with pytest.raises(ValueError, match=r"seven\.onnx fails on an image of its own size: .*Reshape"):
+        load(Form(ONNX, tmp_path / "seven.onnx", 1, "seven"))
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_model_in_a_process_of_its_own(foreign) -> None:
+    """The libraries alone take hundreds of megabytes, and a mean of 384 bytes takes next to nothing."""
+    taken = peak_memory(Form(TFLITE, foreign[TFLITE], 1, "mean"))
+    if Path("/proc/self/clear_refs").exists():
+        assert 0 < taken < 30e6
+    else:
+        assert taken is None
+
+
+@pytest.mark.slow
+def test_the_command_exports_measures_and_draws(tiny_run, succeed, contents, tmp_path, capsys) -> None:
+    before = contents(tiny_run)
+    options = ("--no-memory", "--threads", 1, "--repeats", 2)
+    succeed("benchmark", tiny_run, "--ap", *options, "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png")
+    assert contents(tiny_run) == before
+    found = json.loads((tmp_path / "b.json").read_text())
+    rows = found["measurements"]
+    fresh = [f"{tiny_run}: {name}, fresh" for name in ("saved_model", "model.tflite")]
+    assert [row["model"] for row in rows] == [str(tiny_run)] * 2 + fresh
+    assert [(row["engine"], row["threads"]) for row in rows] == [
+        *((engine, None) for engine in (KERAS, FUNCTION, SAVED_MODEL)),
+        (TFLITE, 1),
+    ]
+    assert all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+    best = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    assert [row["ap"] for row in rows] == pytest.approx([best] * 4, abs=1e-4)
+    assert [row["memory_bytes"] for row in rows] == [None] * 4
+    assert rows[0]["file_bytes"] == Run(tiny_run).weights_path.stat().st_size
+    assert (found["repeats"], found["machine"]["versions"]["tensorflow"]) == (2, tf.__version__)
+    printed = capsys.readouterr().out
+    assert all(engine in printed for engine in (KERAS, FUNCTION, SAVED_MODEL, TFLITE))
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_exports_that_are_there_are_taken(tiny_run, tiny_tflite, tiny_model, tmp_path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    for path in tiny_tflite.parent.iterdir():
+        shutil.copy(path, run)
+    found = benchmark([run], threads=2, repeats=1, raw=True, memory=False)
+    assert [(row.model, row.engine, row.threads, row.detects) for row in found.measurements] == [
+        (str(run), FUNCTION, None, False),
+        (str(run / "tiny.tflite"), TFLITE, 1, False),
+        (str(run / "tiny.tflite"), TFLITE, 2, False),
+    ]
+    assert found.measurements[1].file_bytes == tiny_tflite.stat().st_size
+    assert not any(row.ap for row in found.measurements)
+
+
+def test_an_artifact_is_evaluated_on_data_that_are_given(tiny_run, tiny_tflite, foreign, tiny_model) -> None:
+    """What has no class names has no AP, and nothing is drawn of it."""
+    dataset = Run(tiny_run).config().own_data().val.read("val")
+    found = benchmark([tiny_tflite, foreign[TFLITE]], 1, 1, memory=False, ap=True, dataset=dataset).measurements
+    predictor = load_predictor(tiny_tflite)
+    expected = evaluate(dataset, detect_in_dataset(predictor.predict, dataset, predictor.image_size)).AP
+    assert found[0].ap == pytest.approx(expected)
+    assert found[1].ap is None
+    assert draw_tradeoff(found).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="needs AP"):
+        draw_tradeoff(found[1:])
+
+
+MISTAKES = {
+    "nowhere": "There is no model nowhere.",
+    "empty": "empty is not a run folder: it has no config.yaml.",
+    "broken.tflite notes.txt": "What can be measured is a run, a SavedModel, a .tflite or a .onnx file.",
+    "broken.tflite --no-memory": "broken.tflite is not a TFLite file that LiteRT runs",
+    "saved": "saved is not a SavedModel that TensorFlow loads",
+    "broken.tflite --ap": "AP is measured on a run's own data, or on --annotations and --images.",
+    "broken.tflite --quantization int4": "Valid quantizations are",
+    "broken.tflite --plot a.png": "A plot needs --ap and a name that ends in .png.",
+    "broken.tflite --ap --plot a.svg": "A plot needs --ap and a name that ends in .png.",
+    "broken.tflite --json nowhere/a.json": "There is no folder nowhere to write into.",
+    "broken.tflite --annotations a.json --images empty": "--annotations and --images are for --ap.",
+    "broken.tflite --repeats 0": "Invalid value for '--repeats'",
+    "model.onnx": "model.onnx",  # not an ONNX file, or there is no ONNX Runtime
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_writes_nothing(line, tmp_path, monkeypatch, capsys, contents) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "saved"):
+        (tmp_path / folder).mkdir()
+    for name in ("broken.tflite", "notes.txt", "model.onnx", "saved/saved_model.pb"):
+        (tmp_path / name).write_text("not a model at all")
+    before = contents(tmp_path)
+    monkeypatch.setattr("sys.argv", ["spinenet-tf", "benchmark", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert MISTAKES[line] in error
+    assert error.count("\n") == 1
+    assert contents(tmp_path) == before

@@ -1,0 +1,190 @@
+"""The .tflite does what Keras does, in operations that phones take."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from spinenet_tf import export
+from spinenet_tf.export.check.verify import float_difference
+from spinenet_tf.export.signatures import flatten
+from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.metadata import read_metadata
+
+# As measured on this net, with room: the forms' largest difference, relative to the largest output.
+BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1}
+# Sizes of a static graph are numbers, BN lies in the convs, sums are pairwise, and nothing is TensorFlow's.
+FORBIDDEN = {
+    "SHAPE",
+    "STRIDED_SLICE",
+    "PACK",
+    "VAR_HANDLE",
+    "READ_VARIABLE",
+    "ADD_N",
+    "TILE",
+    "SUB",
+    "RSQRT",
+    "DELEGATE",
+}
+
+
+def interpreter(report: export.Report) -> Interpreter:
+    """Load a file without the delegates that would hide its operations."""
+    return Interpreter(
+        model_path=str(report.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+
+
+def operations(report: export.Report) -> Counter:
+    return Counter(operation["op_name"] for operation in interpreter(report)._get_ops_details())
+
+
+@pytest.fixture(params=BOUNDS)
+def report(request, exported) -> export.Report:
+    return exported(request.param)
+
+
+def test_outputs_are_near_keras(detector, images, report) -> None:
+    quantization = report.path.stem
+    runner = export.TFLiteModel(report.path, num_threads=2)
+    assert float_difference(detector, runner.raw, images)["max"] < BOUNDS[quantization]
+    assert report.difference["max"] < BOUNDS[quantization]
+
+
+def test_names_types_and_shapes_are_stable(detector, images, report) -> None:
+    signatures = interpreter(report).get_signature_list()
+    expected = flatten(detector(images[:1], training=False))
+    assert signatures == {"serving_default": {"inputs": ["images"], "outputs": sorted(expected)}}
+    runner = interpreter(report).get_signature_runner("serving_default")
+    details = runner.get_input_details() | runner.get_output_details()
+    shapes = {name: tuple(x.shape) for name, x in expected.items()} | {"images": (1, 64, 128, 3)}
+    assert {name: tuple(detail["shape"]) for name, detail in details.items()} == shapes
+    assert {detail["dtype"] for detail in details.values()} == {np.float32}
+
+
+def test_the_graph_is_what_delegates_take(report) -> None:
+    found = operations(report)
+    assert not FORBIDDEN & set(found)
+    assert not any(name.startswith(("Flex", "RELU")) for name in found)  # every activation is fused
+    assert "MUL" not in found  # every BN is folded
+    tensors = interpreter(report).get_tensor_details()
+    assert max(len(tensor["shape"]) for tensor in tensors) <= 4
+
+
+def test_int8_computes_in_integers_between_input_and_outputs(exported) -> None:
+    found = operations(exported("int8"))
+    assert (found["QUANTIZE"], found["DEQUANTIZE"]) == (1, 10)
+    tensors = interpreter(exported("int8")).get_tensor_details()
+    floats = [tensor for tensor in tensors if tensor["dtype"] == np.float32]
+    assert len(floats) == 11  # the input and the outputs
+    kernels = [t for t in tensors if len(t["shape"]) == 4 and len(t["quantization_parameters"]["scales"]) > 1]
+    assert len(kernels) > 100  # a scale per channel
+
+
+def test_weights_shrink(exported) -> None:
+    sizes = {quantization: exported(quantization).size for quantization in BOUNDS}
+    assert sizes["fp16"] < 0.6 * sizes["none"]
+    assert sizes["dynamic"] < 0.4 * sizes["none"]
+    assert sizes["int8"] < 0.4 * sizes["none"]
+
+
+def test_predictions_equal_keras_with_the_same_keys(detector, images, exported) -> None:
+    expected = detector.predict(images, verbose=0)
+    found = export.TFLiteModel(exported("none").path).predict(images)
+    assert expected["num_detections"].min() > 0
+    assert set(found) == set(expected)
+    for name, x in expected.items():
+        assert found[name].dtype == x.dtype
+        np.testing.assert_allclose(found[name], x, atol=1e-2)
+
+
+def test_a_batch_equals_its_images_one_at_a_time(images, exported) -> None:
+    runner = export.TFLiteModel(exported("none").path)
+    together, alone = flatten(runner.raw(images)), flatten(runner.raw(images[1:]))
+    for name, x in alone.items():
+        np.testing.assert_array_equal(together[name][1:], x)
+
+
+def test_metadata_is_in_the_file_and_beside_it(detector, exported) -> None:
+    report = exported("int8")
+    runner = export.TFLiteModel(report.path)
+    assert runner.image_size == (64, 128)
+    assert runner.class_names == ["cat", "dog", "größer Vogel"]
+    assert runner.metadata.quantization == "int8"
+    assert set(runner.metadata.outputs) == set(interpreter(report).get_signature_list()["serving_default"]["outputs"])
+    beside = report.path.with_name("int8.labels.txt").read_text(encoding="utf-8")
+    assert beside.splitlines() == runner.class_names
+    assert report.path.with_name("int8.metadata.json").stat().st_size > 1000
+
+
+def test_images_of_another_size_are_refused(exported) -> None:
+    runner = export.TFLiteModel(exported("none").path)
+    for shape in ((1, 128, 64, 3), (64, 128, 3), (0, 64, 128, 3)):
+        with pytest.raises(ValueError, match=r"Received: shape="):
+            runner.raw(np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantization": "int4"}, r"Valid quantizations are \('none', 'fp16', 'dynamic', 'int8', 'int16x8'\)"),
+        ({"quantization": "int8"}, "int8 needs calibration="),
+        ({"quantization": "int16x8"}, "int16x8 needs calibration="),
+        ({"target": "tpu"}, r"Valid targets are \('cpu', 'gpu', 'npu', 'mediapipe'\)"),
+        ({"target": "gpu", "outputs": "detections"}, r"outputs for the target gpu are \('raw',\)"),
+        ({"inputs": "int8"}, r"Valid inputs for the target cpu are \('float32', 'uint8'\)"),
+        ({"quantization": "int16x8", "calibration": [], "inputs": "uint8"}, "int16x8 has no uint8 inputs"),
+        ({"path": "model.lite"}, r"ends in \.tflite. Received: path='model\.lite'"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(detector, tmp_path, monkeypatch, arguments, message) -> None:
+    monkeypatch.setattr("spinenet_tf.export.litert.model.raw_function", None)
+    with pytest.raises(ValueError, match=message):
+        export.tflite(detector, **{"path": tmp_path / "model.tflite"} | arguments)
+
+
+def test_an_existing_file_is_kept(detector, tmp_path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export.tflite(detector, tmp_path / "model.tflite")
+    assert (tmp_path / "model.tflite").read_bytes() == b"mine"
+
+
+def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_path, monkeypatch) -> None:
+    converted = exported("dynamic").path.read_bytes()
+    monkeypatch.setattr(
+        "spinenet_tf.export.litert.model.convert", lambda *_: converted[: converted.index(b"PK\x03\x04")]
+    )
+    with pytest.raises(export.ExportError, match="none artifact differs"):
+        export.tflite(detector, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_gives_logits_and_has_labels(classifier, images, tmp_path) -> None:
+    report = export.tflite(classifier, tmp_path / "model.tflite", class_names=["a", "b", "c", "d"])
+    runner = export.TFLiteModel(report.path)
+    logits = runner.predict(images)
+    assert logits.shape == (2, 4)
+    np.testing.assert_allclose(logits, classifier.predict(images, verbose=0), atol=1e-4)
+    assert read_metadata(report.path).class_names == ["a", "b", "c", "d"]
+
+
+def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, tmp_path) -> None:
+    report = export.tflite(detector, tmp_path / "model.tflite", target="mediapipe")
+    assert report.difference["max"] < 1e-5
+    found = inspect(report.path)
+    assert found.inputs == {"images": {"shape": [1, *detector.backbone.image_shape], "dtype": "uint8"}}
+    assert found.ops["TFLite_Detection_PostProcess"] == 1
+    assert list(found.outputs) == ["boxes", "classes", "scores", "num_detections"]
+    assert export.TFLiteModel(report.path).metadata.form == "postprocess"
+
+
+def test_a_bias_that_levels_share_is_right_at_each_of_them_with_16_bits(tiny_backbone, tmp_path) -> None:
+    model = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)  # biases of -4.6
+    images = np.random.default_rng(0).standard_normal((4, 64, 64, 3), "float32")
+    report = export.tflite(model, tmp_path / "model.tflite", "int16x8", calibration=[images])
+    assert float_difference(model, export.TFLiteModel(report.path).raw, images)["max"] < 0.01
