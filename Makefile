@@ -60,7 +60,8 @@ bench-quick: .venv-garden/installed
 test-addons: .venv/installed-test .venv-addons/installed
 	$(BIN)/python -m pytest tests/addons
 
-# Type checkers do not follow the package_dir of an editable install, so they read an installed copy from outside the root.
+# Type checkers and import-linter do not follow the package_dir of an editable install: they read an installed copy from outside
+# the root.
 # It is built in a folder of its own: what setuptools left elsewhere could be of an older tree.
 lint: .venv/installed-lint
 	$(BIN)/ruff check .
@@ -70,6 +71,7 @@ lint: .venv/installed-lint
 	printf '[build]\nbuild_base = build/lint/base\n' > build/lint/build.cfg
 	DIST_EXTRA_CONFIG=build/lint/build.cfg $(BIN)/python $(INSTALL) --no-deps --no-build-isolation --target build/lint/typed .
 	cd build/lint/typed && ../../../$(BIN)/mypy --config-file ../../../pyproject.toml --package spinenet_tf
+	cd build/lint/typed && ../../../$(BIN)/lint-imports ../../../pyproject.toml
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,37 @@
+"""The rooms of the package: which there are, and what import-linter, which holds their order, cannot see."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+PLACES = ("spinenet_tf", "export", "configs")
+# Public names that are imported when they are first used, by the package that offers them.
+LAZY = {"spinenet_tf/__init__.py", "export/__init__.py"}
+
+
+def test_the_package_holds_rooms_and_the_factory_alone() -> None:
+    found = {path.name for path in (ROOT / "spinenet_tf").iterdir() if path.name != "__pycache__"}
+    assert found == {"__init__.py", "py.typed", "models.py", *ROOMS} - {"models", "configs", "export"}
+
+
+def test_every_package_is_installed() -> None:
+    folders = [path.parent.relative_to(ROOT).parts for room in PLACES for path in (ROOT / room).rglob("__init__.py")]
+    packages = {".".join(parts if parts[0] == "spinenet_tf" else ("spinenet_tf", *parts)) for parts in folders}
+    listed = (ROOT / "setup.cfg").read_text().split("packages =\n")[1].split("\n#")[0].split()
+    assert sorted(listed) == sorted(packages)
+
+
+def test_no_import_of_ours_is_a_string() -> None:
+    """A linter reads statements: what is imported by its name as text would pass any wall."""
+    found = set()
+    for path in (path for room in PLACES for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+                (named,) = node.args
+                if not isinstance(named, ast.Constant) or named.value.startswith("spinenet_tf"):
+                    found.add(path.relative_to(ROOT).as_posix())
+    assert found == LAZY
