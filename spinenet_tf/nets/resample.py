@@ -8,19 +8,12 @@ import keras
 from keras import ops
 
 from spinenet_tf.nets.blocks import Style
+from spinenet_tf.ops.levels import level_size
 
 UPSAMPLINGS = ("resize", "concat")
 # How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers
 # are the same; an exporter sets it while it traces, for the engine that it writes for.
 UPSAMPLING: ContextVar[str] = ContextVar("upsampling", default="resize")
-
-
-def level_size(size, level: int):
-    """Return the side of a map at `level` for an image side of `size` px: ceil(size / 2^level), as SAME convs make it.
-
-    `size` is an int, a scalar tensor, or None for an unknown side.
-    """
-    return None if size is None else (size + 2**level - 1) // 2**level
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from spinenet_tf.nets.resample import level_size
 from spinenet_tf.ops.boxes import Tensor
+from spinenet_tf.ops.levels import level_size
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinenet_tf.nets.resample import level_size
 from spinenet_tf.ops.anchors import AnchorSpec
+from spinenet_tf.ops.levels import level_size
 
 
 def best_overlap(boxes: np.ndarray, height: int, width: int, spec: AnchorSpec) -> np.ndarray:

@@ -12,23 +12,10 @@ from hypothesis import strategies as st
 from keras import ops
 
 from spinenet_tf.nets.blocks import Style
-from spinenet_tf.nets.resample import (
-    UPSAMPLING,
-    NearestUpsample,
-    level_size,
-    nearest_indices,
-    resample,
-    resample_mobile,
-)
+from spinenet_tf.nets.resample import UPSAMPLING, NearestUpsample, nearest_indices, resample, resample_mobile
+from spinenet_tf.ops.levels import level_size
 
 STYLE = Style()
-
-
-def _size(side: int, level: int) -> int:
-    """Halve `level` times, rounding up, as SAME convs do."""
-    for _ in range(level):
-        side = (side + 1) // 2
-    return side
 
 
 def _nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -55,15 +42,6 @@ def _kinds(model: keras.Model) -> list[str]:
     return [layer.name.removeprefix("c_") for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
-@given(st.integers(1, 5000), st.integers(0, 7))
-def test_a_level_halves_and_rounds_up_as_convs_do(side, level):
-    assert level_size(side, level) == _size(side, level)
-
-
-def test_an_unknown_side_stays_unknown():
-    assert level_size(None, 3) is None
-
-
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_nearest_indices_are_exact(source, target):
     expected = [int(Fraction(2 * i + 1, 2) * source // target) for i in range(target)]
@@ -73,15 +51,15 @@ def test_nearest_indices_are_exact(source, target):
 @pytest.mark.parametrize("side", [(64, 96), (100, 75), (84, 208), (33, 32)])
 @pytest.mark.parametrize(("parent_level", "level"), [(5, 3), (7, 2), (4, 3)])
 def test_upsampling_takes_the_nearest_pixels_at_any_size(side, parent_level, level):
-    x = _maps(*(_size(length, parent_level) for length in side), 3)
-    expected = _nearest(x, *(_size(length, level) for length in side))
+    x = _maps(*(level_size(length, parent_level) for length in side), 3)
+    expected = _nearest(x, *(level_size(length, level) for length in side))
     np.testing.assert_array_equal(NearestUpsample(level)([x, _maps(*side, 3)]), expected)
 
 
 @pytest.mark.parametrize("side", [(128, 256), (64, 96), (100, 75), (32, 128)])
 @pytest.mark.parametrize(("parent_level", "level"), [(5, 3), (7, 2), (4, 3), (7, 6)])
 def test_however_upsampling_is_written_it_is_the_same(side, parent_level, level):
-    x, image = _maps(*(_size(length, parent_level) for length in side), 3), _maps(*side, 3)
+    x, image = _maps(*(level_size(length, parent_level) for length in side), 3), _maps(*side, 3)
     expected = NearestUpsample(level)([x, image])
     previous = UPSAMPLING.set("concat")
     try:
@@ -95,8 +73,8 @@ def test_unknown_sizes_give_what_known_ones_give(side):
     x, image = keras.Input((None, None, 3)), keras.Input((None, None, 3))
     model = keras.Model([x, image], NearestUpsample(3)([x, image]))
     assert model.output_shape == (None, None, None, 3)
-    maps = _maps(*(_size(length, 5) for length in side), 3)
-    expected = _nearest(maps, *(_size(length, 3) for length in side))
+    maps = _maps(*(level_size(length, 5) for length in side), 3)
+    expected = _nearest(maps, *(level_size(length, 3) for length in side))
     np.testing.assert_array_equal(model.predict([maps, _maps(*side, 3)], verbose=0), expected)
 
 
@@ -118,7 +96,7 @@ def test_upsampling_survives_its_config():
 def test_a_connection_has_the_published_parts_and_no_last_activation(parent_level, level, expected):
     model = _connection(parent_level, level, inner=4)
     assert _kinds(model) == expected.split()
-    assert model.output_shape == (None, _size(64, level), _size(96, level), 8)
+    assert model.output_shape == (None, level_size(64, level), level_size(96, level), 8)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +121,9 @@ def _conv1x1_bn(x: np.ndarray, model: keras.Model, name: str) -> np.ndarray:
 @pytest.mark.parametrize("image_shape", [(64, 96, 3), (100, 75, 3)])
 def test_a_connection_upwards_computes_the_published_formula(image_shape, randomize):
     model = randomize(_connection(5, 3, image_shape=image_shape, inner=4))
-    x = _maps(*(_size(side, 5) for side in image_shape[:2]), 8)
+    x = _maps(*(level_size(side, 5) for side in image_shape[:2]), 8)
     inner = np.maximum(_conv1x1_bn(x, model, "c_reduce"), 0.0)
-    published = _conv1x1_bn(_nearest(inner, *(_size(side, 3) for side in image_shape[:2])), model, "c_expand")
+    published = _conv1x1_bn(_nearest(inner, *(level_size(side, 3) for side in image_shape[:2])), model, "c_expand")
     np.testing.assert_allclose(model([x, _maps(*image_shape[:2], 3)]), published, atol=1e-5)
 
 
