@@ -28,6 +28,21 @@ def detect_in_dataset(
             yield {"image_id": int(image_id)} | in_file(found, row, scale, targets["size"][row])
 
 
+def detect_in_image(predict: Predict, image: np.ndarray, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
+
+    Raises:
+        ValueError: it is anything else, or has no pixels.
+    """
+    from spinenet_tf.data.images import preprocess
+
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"An image has uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
+    pixels, scale = preprocess(image, *image_size)
+    return in_file(predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
+
+
 def in_classes_of(
     dataset: DetectionDataset, class_names: Sequence[str], found: Iterable[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from PIL import Image
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, staged
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
-from spinenet_tf.evaluation.detections import Predict, in_file
+from spinenet_tf.evaluation.detections import Predict, detect_in_image
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,7 @@ class Predictor:
         Raises:
             ValueError: it is anything else, or has no pixels.
         """
-        from spinenet_tf.data.images import preprocess
-
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or not image.size:
-            raise ValueError(f"An image has uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
-        pixels, scale = preprocess(image, *self.image_size)
-        return in_file(self.predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
+        return detect_in_image(self.predict, image, self.image_size)
 
     def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
         """Return the image `[h, w, 3]` with what `detect` found in it, but for scores under `threshold`."""

@@ -21,8 +21,7 @@ from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Exampl
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.evaluation.coco import MAX_DETECTIONS, METRICS, crowded_images, evaluate
-from spinenet_tf.evaluation.detections import detect_in_dataset
-from spinenet_tf.inference.predictor import Predictor
+from spinenet_tf.evaluation.detections import detect_in_dataset, detect_in_image
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
@@ -97,10 +96,11 @@ class DetectionImages(keras.callbacks.Callback):
         self.writer.flush()
 
     def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
-        predictor = Predictor(self.model.predict_on_batch, self.image_size, self.class_names)
         image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
         truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
-        return truth, predictor.draw(image, predictor.detect(image))
+        found = detect_in_image(self.model.predict_on_batch, image, self.image_size)
+        names, shown = self.class_names, (found["boxes"], found["classes"], found["scores"])
+        return truth, draw_detections(image, *shown, names)
 
 
 class CountBadImages(keras.callbacks.Callback):
