@@ -125,7 +125,7 @@ def tiny_backbone(tiny_spec, randomize):
 @pytest.fixture(scope="session")
 def summary_rows():
     """Return the rows of `summarize()` by name: the whole family, built and counted once."""
-    from spinenet_tf.nets.costs import summarize
+    from spinenet_tf.cli.family_costs import summarize
 
     return {row["name"]: row for row in summarize()}
 

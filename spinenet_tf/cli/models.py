@@ -29,7 +29,7 @@ def summary(
 
     Example: spinenet-tf summary spinenet_49 spinenet_mobile_49
     """
-    from spinenet_tf.nets.costs import summarize
+    from spinenet_tf.cli.family_costs import summarize
 
     names = names or family.list_models()
     with console.status("Building the models"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Show what `summary.summarize` returned; published figures stand in brackets behind the counted ones."""
+    """Show what `family_costs.summarize` returned; published figures stand in brackets behind the counted ones."""
     table = Table(title="Multiply-adds of the RetinaNet's convs; published figures in brackets")
     columns = (
         "model",

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from spinenet_tf import backbone, classifier, detector, list_models
-from spinenet_tf.nets.costs import count_params, multiply_adds, summarize, without_values
+from spinenet_tf.cli.family_costs import summarize
+from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 
 # Counted on Model Garden's own code, where it has the net: backbone, RetinaNet, and its multiply-adds in convs.
 SIZES = {
