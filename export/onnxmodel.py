@@ -17,8 +17,9 @@ from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.check.verify import ExportError, Report, check
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.signatures import FOLDED, INPUT, nest, raw_function
+from spinenet_tf.export.signatures import FOLDED, raw_function
 from spinenet_tf.inference.metadata import METADATA, describe
+from spinenet_tf.inference.naming import INPUT, nest
 
 SUFFIX = ".onnx"
 OPSET = 18
@@ -40,7 +41,7 @@ def onnx(
     `tflite`.
 
     Raises:
-        ValueError: the model cannot be exported (see `signatures.image_shape`), class names that do not fit, or a name
+        ValueError: the model cannot be exported (see `keras_model.image_shape`), class names that do not fit, or a name
             without the suffix .onnx.
         ImportError: tf2onnx or onnxruntime is not installed.
         FileExistsError: a file is in the way and `overwrite` is False.

@@ -17,10 +17,11 @@ from spinenet_tf.export.check.verify import Report, check
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.detections import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
-from spinenet_tf.export.signatures import FOLDED, nest, raw_function, task_of
+from spinenet_tf.export.signatures import FOLDED, raw_function
+from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.metadata import describe
+from spinenet_tf.inference.naming import DEFAULT, nest
 
-DEFAULT = "serving_default"  # the signature that TensorFlow's own tools take
 CONFIG = "config.json"
 
 
@@ -63,8 +64,8 @@ def saved_model(
     The artifact is compared with the model before it appears. `centre` is that of `tflite`.
 
     Raises:
-        ValueError: the model cannot be exported (see `signatures.image_shape`), has no NMS to leave out, or class names
-            that do not fit.
+        ValueError: the model cannot be exported (see `keras_model.image_shape`), has no NMS to leave out, or class
+            names that do not fit.
         FileExistsError: `path` exists and `overwrite` is False, or it is a folder but no SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """

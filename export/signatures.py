@@ -1,8 +1,8 @@
-"""The flat, named form of a model: one input `images`, one named output per map, all sizes known."""
+"""A model as a `tf.function`: one input `images`, one named output per map, all sizes known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,77 +13,12 @@ from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.summing import sum_in_convs
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.inference.keras_model import image_shape
+from spinenet_tf.inference.naming import INPUT, flatten
 from spinenet_tf.nets.resample import UPSAMPLING
 
-INPUT = "images"
-LOGITS = "logits"
 Rewrite = Callable[[FrozenGraph], None]
 FOLDED: tuple[Rewrite, ...] = (fold_batch_norms, sum_in_convs)  # BN into the convs before it, sums of convs as one
-TASKS = {RetinaNet: "detection", Classifier: "classification", Backbone: "backbone"}
-
-
-def task_of(model: keras.Model) -> str:
-    """Return "detection", "classification" or "backbone".
-
-    Raises:
-        ValueError: the model is none of this package's.
-    """
-    for kind, task in TASKS.items():
-        if isinstance(model, kind):
-            return task
-    raise ValueError(f"Only models of spinenet_tf can be exported. Received: model={type(model).__name__}")
-
-
-def backbone_of(model: keras.Model) -> Backbone:
-    """Return the backbone of a detector or classifier, or the backbone itself."""
-    return model if isinstance(model, Backbone) else model.backbone
-
-
-def image_shape(model: keras.Model) -> tuple[int, int, int]:
-    """Return `(H, W, 3)` of a model that can be exported.
-
-    Raises:
-        ValueError: a side is unknown, the net computes in half precision, or Keras runs on another backend than
-            TensorFlow; the message says what to do.
-    """
-    height, width, channels = shape = backbone_of(model).image_shape
-    static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
-    if height is None or width is None:
-        raise ValueError(f"An exported model has one image size: build the model with {static}")
-    halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
-    if halves:
-        raise ValueError(f"An exported model computes in float32: build it with {static}, dtypes={halves}")
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise ValueError(
-            "Exporting needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow, the weights files are the same. "
-            f"Received: backend={backend!r}"
-        )
-    return height, width, channels
-
-
-def flatten(outputs: Any) -> dict[str, Any]:
-    """Name every tensor of a model's output: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
-    if not isinstance(outputs, Mapping):
-        return {LOGITS: outputs}
-    flat: dict[str, Any] = {}
-    for name, value in outputs.items():
-        flat |= {f"{name}_{level}": x for level, x in value.items()} if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def nest(flat: Mapping[str, Any]) -> Any:
-    """Undo `flatten`: return what calling the Keras model returns, the levels in ascending order."""
-    if LOGITS in flat:
-        return flat[LOGITS]
-    nested: dict[str, Any] = {}
-    for name in sorted(flat):
-        output, _, level = name.rpartition("_")
-        (nested.setdefault(output, {}) if output else nested)[level] = flat[name]
-    return nested
 
 
 def raw_function(

@@ -16,8 +16,8 @@ import numpy as np
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.check.verify import Report
 from spinenet_tf.export.litert.model import tflite
-from spinenet_tf.export.signatures import task_of
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.keras_model import task_of
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset

@@ -13,7 +13,8 @@ import numpy as np
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.classes import strangers
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.export.signatures import flatten, image_shape, task_of
+from spinenet_tf.inference.keras_model import image_shape, task_of
+from spinenet_tf.inference.naming import flatten
 
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.detections import Predict

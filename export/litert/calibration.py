@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf.export.rewrites.xnnpack import rewrite
-from spinenet_tf.export.signatures import INPUT
+from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")

@@ -14,8 +14,9 @@ from spinenet_tf._files import native_output
 from spinenet_tf.export.litert.calibration import CALIBRATED, calibrate, quantize, to_integers
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.rewrites.xnnpack import rewrite
-from spinenet_tf.export.savedmodel import DEFAULT, write_signatures
+from spinenet_tf.export.savedmodel import write_signatures
 from spinenet_tf.export.signatures import pixel_function
+from spinenet_tf.inference.naming import DEFAULT
 
 
 def convert(

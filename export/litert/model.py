@@ -22,10 +22,12 @@ from spinenet_tf.export.litert.joining import join
 from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_form, read_form
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
-from spinenet_tf.export.savedmodel import DEFAULT, output_specs
+from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.serving.guard import check_images
-from spinenet_tf.export.signatures import INPUT, nest, raw_function, task_of
+from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.metadata import Metadata, describe, read_metadata, with_form, with_slots
+from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
@@ -74,7 +76,7 @@ def tflite(
 
     Raises:
         ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
-            cannot be exported (see `signatures.image_shape`), or class names, `verify_on` or `keep_float` that do not
+            cannot be exported (see `keras_model.image_shape`), or class names, `verify_on` or `keep_float` that do not
             fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
         ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not what the target

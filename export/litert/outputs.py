@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from spinenet_tf.export.litert.targets import CUSTOM
-from spinenet_tf.export.signatures import nest
 from spinenet_tf.inference.metadata import Metadata
+from spinenet_tf.inference.naming import nest
 from spinenet_tf.ops.anchors import anchors, concatenate, per_anchor
 from spinenet_tf.ops.boxes import MAX_LOG_SCALE
 from spinenet_tf.ops.decoding import Candidates, decoded, detections, select

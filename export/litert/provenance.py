@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from spinenet_tf.export.signatures import backbone_of, flatten
+from spinenet_tf.inference.keras_model import backbone_of
+from spinenet_tf.inference.naming import flatten
 
 
 class Provenance:

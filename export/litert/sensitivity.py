@@ -22,8 +22,9 @@ from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.rounding import LayerError, layer_errors
 from spinenet_tf.export.litert.targets import find_target
 from spinenet_tf.export.progress import Track, untracked
-from spinenet_tf.export.savedmodel import DEFAULT
-from spinenet_tf.export.signatures import INPUT, flatten, nest, raw_function, task_of
+from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.keras_model import task_of
+from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
 STRONGEST = 100  # anchors of an image at which a detector's outputs are compared: those that can become detections
 

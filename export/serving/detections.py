@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from spinenet_tf.export.serving.guard import decode_capped, nonempty
-from spinenet_tf.export.signatures import INPUT, image_shape, nest
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.keras_model import image_shape
+from spinenet_tf.inference.naming import INPUT, nest
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.decoding import decoded
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import keras
 
-from spinenet_tf.export.signatures import INPUT, backbone_of, image_shape, task_of
 from spinenet_tf.heads.retinanet import DecodingSpec
+from spinenet_tf.inference.keras_model import backbone_of, image_shape, task_of
+from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.ops.anchors import AnchorSpec
 
 FORMAT = 2  # raised when a reader of the older form would misread the newer one

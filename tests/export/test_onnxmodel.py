@@ -14,8 +14,8 @@ import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.check.verify import TOLERANCES
-from spinenet_tf.export.signatures import flatten
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.naming import flatten
 from spinenet_tf.nets.family import variant
 
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}

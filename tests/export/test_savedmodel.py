@@ -19,9 +19,9 @@ from spinenet_tf import export
 from spinenet_tf.data.images import preprocess, read_image
 from spinenet_tf.evaluation.detections import in_file
 from spinenet_tf.export.rewrites.unfreezing import LARGE
-from spinenet_tf.export.signatures import flatten
 from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
 from spinenet_tf.inference.metadata import read_metadata
+from spinenet_tf.inference.naming import flatten
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import spinenet_tf
-from spinenet_tf.export.signatures import flatten, nest, raw_function, task_of
+from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.keras_model import task_of
+from spinenet_tf.inference.naming import flatten, nest
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 SMALL = {"width": 0.25, "endpoint": 16}

@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from spinenet_tf.export import TFLiteModel
-from spinenet_tf.export.signatures import flatten
+from spinenet_tf.inference.naming import flatten
 from spinenet_tf.inference.predictor import load_predictor
 
 SIDE = 64  # of the networks' input

@@ -11,7 +11,7 @@ from spinenet_tf import export
 from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.export.check import verify
 from spinenet_tf.export.check.verify import ap_difference, check, check_verifiable, float_difference
-from spinenet_tf.export.signatures import flatten, nest
+from spinenet_tf.inference.naming import flatten, nest
 
 
 class Distorted:

@@ -9,7 +9,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from spinenet_tf.data.images import normalize
 from spinenet_tf.export.litert.calibration import CALIBRATED, MIN_RANGE, quantize, to_pixels
-from spinenet_tf.export.savedmodel import DEFAULT, write_signatures
+from spinenet_tf.export.savedmodel import write_signatures
+from spinenet_tf.inference.naming import DEFAULT
 
 SHAPE = (8, 8, 3)
 

@@ -10,10 +10,10 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from spinenet_tf import export
 from spinenet_tf.export.check.verify import float_difference
-from spinenet_tf.export.signatures import flatten
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
+from spinenet_tf.inference.naming import flatten
 
 # As measured on this net, with room: the forms' largest difference, relative to the largest output.
 BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1}

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 import spinenet_tf
-from spinenet_tf.export.signatures import FOLDED, flatten, raw_function
+from spinenet_tf.export.signatures import FOLDED, raw_function
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.inference.naming import flatten
 
 
 def operations(function) -> Counter:

@@ -1,0 +1,31 @@
+"""What an artifact calls its input and its outputs: one flat name per tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+INPUT = "images"
+LOGITS = "logits"
+DEFAULT = "serving_default"  # the signature that TensorFlow's own tools take
+
+
+def flatten(outputs: Any) -> dict[str, Any]:
+    """Name every tensor of a model's output: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
+    if not isinstance(outputs, Mapping):
+        return {LOGITS: outputs}
+    flat: dict[str, Any] = {}
+    for name, value in outputs.items():
+        flat |= {f"{name}_{level}": x for level, x in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> Any:
+    """Undo `flatten`: return what calling the Keras model returns, the levels in ascending order."""
+    if LOGITS in flat:
+        return flat[LOGITS]
+    nested: dict[str, Any] = {}
+    for name in sorted(flat):
+        output, _, level = name.rpartition("_")
+        (nested.setdefault(output, {}) if output else nested)[level] = flat[name]
+    return nested
