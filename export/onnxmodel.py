@@ -16,9 +16,10 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.check.verify import ExportError, Report, check
+from spinenet_tf.export.description import describe
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import FOLDED, raw_function
-from spinenet_tf.inference.metadata import METADATA, describe
+from spinenet_tf.inference.metadata import METADATA
 from spinenet_tf.inference.naming import INPUT, nest
 
 SUFFIX = ".onnx"

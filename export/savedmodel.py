@@ -14,12 +14,12 @@ import numpy as np
 
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.check.verify import Report, check
+from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.detections import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import FOLDED, raw_function
 from spinenet_tf.inference.keras_model import task_of
-from spinenet_tf.inference.metadata import describe
 from spinenet_tf.inference.naming import DEFAULT, nest
 
 CONFIG = "config.json"

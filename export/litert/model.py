@@ -16,6 +16,7 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import size_of, staged
 from spinenet_tf.export.check.verify import MEASURES, Report, check, check_verifiable
+from spinenet_tf.export.description import describe, with_form
 from spinenet_tf.export.litert.calibration import CALIBRATED, to_pixels
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
@@ -26,7 +27,7 @@ from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.serving.guard import check_images
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
-from spinenet_tf.inference.metadata import Metadata, describe, read_metadata, with_form, with_slots
+from spinenet_tf.inference.metadata import Metadata, read_metadata, with_slots
 from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
 
 if TYPE_CHECKING:

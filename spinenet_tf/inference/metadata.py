@@ -6,16 +6,11 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from spinenet_tf.heads.retinanet import DecodingSpec
-from spinenet_tf.inference.keras_model import backbone_of, image_shape, task_of
-from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.ops.anchors import AnchorSpec
 
 FORMAT = 2  # raised when a reader of the older form would misread the newer one
@@ -23,34 +18,7 @@ METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
 _TASKS = ("detection", "classification", "backbone")
-_LAYOUTS = {
-    "raw": {
-        "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
-        "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
-        "logits": "[batch, class], softmax gives probabilities",
-    },
-    "decoded": {
-        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, clipped to it, before NMS",
-        "scores": "[batch, anchor, class]",
-    },
-    "detections": {
-        "boxes": "[batch, slot, (top, left, bottom, right)] in pixels of the input, best first",
-        "scores": "[batch, slot]",
-        "classes": "[batch, slot], -1 in slots that are not used",
-        "num_detections": "[batch], slots that are used",
-    },
-    "postprocess": {
-        "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's sides, one NMS for all classes",
-        "scores": "[batch, slot]",
-        "classes": "[batch, slot], without the background, if there is one",
-        "num_detections": "[batch], slots that are used",
-    },
-}
-_FEATURES = "[batch, row, column, channel]"
-_ANCHOR_ORDER = (
-    "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, "
-    "side size * 2^level * 2^(scale / num_scales) px"
-)
+_FORMS = ("raw", "decoded", "detections", "postprocess")
 
 
 @dataclass(frozen=True)
@@ -111,44 +79,6 @@ class Metadata:
     def _files(self) -> dict[str, str]:
         files = {METADATA: json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"}
         return files | ({LABELS: "\n".join(self.class_names) + "\n"} if self.class_names else {})
-
-
-def describe(
-    model: keras.Model,
-    outputs: Mapping[str, Any],
-    batch_size: int | None,
-    quantization: str = "none",
-    class_names: Sequence[str] | None = None,
-    inputs: str = "float32",
-    float_layers: Sequence[str] = (),
-    centre: float | None = None,
-) -> Metadata:
-    """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
-
-    `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
-    `float_layers` are those that a quantized file keeps in float, `centre` is the side of a classifier's central crop
-    where it is not the usual one.
-
-    Raises:
-        ValueError: there are more or fewer names than classes, or a name has a line break.
-    """
-    task = task_of(model)
-    return Metadata(
-        task=task,
-        model=backbone_of(model).name,
-        quantization=quantization,
-        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(centre) if task == "classification" else {}),
-        outputs=_outputs("raw", outputs),
-        class_names=_class_names(getattr(model, "num_classes", 0), class_names),
-        anchors=_anchors(model.anchor_spec) if task == "detection" else None,
-        decoding=asdict(model.decoding_spec) if task == "detection" else None,
-        float_layers=list(float_layers),
-    )
-
-
-def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
-    """Return the metadata of the same model with decoded `outputs`, as `forms` appends them."""
-    return replace(metadata, form=form, outputs=_outputs(form, outputs))
 
 
 def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
@@ -218,7 +148,7 @@ def _as_object(content: str | bytes) -> dict[str, Any]:
 def _checked(fields: dict[str, Any]) -> Metadata:
     """Return metadata that can be used; raises ValueError or TypeError that begins with the key at fault."""
     metadata = _typed(Metadata, fields)
-    for key, valid in (("task", _TASKS), ("form", tuple(_LAYOUTS))):
+    for key, valid in (("task", _TASKS), ("form", _FORMS)):
         if (value := getattr(metadata, key)) not in valid:
             raise ValueError(f"{key} is one of {', '.join(valid)}. Received: {value!r:.100}")
     _check_input(metadata.input)
@@ -253,55 +183,3 @@ def _check_input(given: dict[str, Any]) -> None:
         raise ValueError(f"input.dtype is float32 or uint8. Received: {dtype!r:.100}")
     if not isinstance(centre, int | float):
         raise ValueError(f"input.centre is a number. Received: {centre!r:.100}")
-
-
-def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
-    from spinenet_tf.data.images import MEAN, STD
-
-    pixels = dtype == "uint8"
-    padding = f"the mean colour, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
-    return {
-        "name": INPUT,
-        "shape": list(shape),
-        "dtype": dtype,
-        "layout": "[batch, row, column, channel]",
-        "color": "RGB",
-        "mean": list(MEAN),
-        "std": list(STD),
-        "normalization": "none, the file does it" if pixels else "(pixel / 255 - mean) / std",
-        "fit": f"scaled as a whole, top left, the bottom and right filled with {padding}",
-    }
-
-
-def _crop(centre: float | None) -> dict[str, Any]:
-    from spinenet_tf.data.input.class_pipeline import CENTRE
-
-    fit = "the middle, in the shape of the input and `centre` of the largest such part, resized bilinearly"
-    return {"fit": fit, "centre": CENTRE if centre is None else centre}
-
-
-def _anchors(spec: AnchorSpec) -> dict[str, Any]:
-    return asdict(spec) | {"aspect_ratios": list(spec.aspect_ratios), "order": _ANCHOR_ORDER}
-
-
-def _outputs(form: str, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    layouts = _LAYOUTS[form]
-    return {
-        name: {
-            "shape": list(x.shape),
-            "dtype": keras.backend.standardize_dtype(x.dtype),
-            "layout": layouts.get(name) or layouts.get(name.rpartition("_")[0], _FEATURES),
-        }
-        for name, x in sorted(outputs.items())
-    }
-
-
-def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
-    if not names:
-        return [str(label) for label in range(num_classes)]
-    if len(names) != num_classes:
-        raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")
-    broken = [name for name in names if len(name.splitlines()) != 1]
-    if broken:
-        raise ValueError(f"A class name is one line of text. Received: {broken[0]!r}")
-    return list(names)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from spinenet_tf.data.images import MEAN, STD
-from spinenet_tf.inference.metadata import describe, read_metadata, with_form
+from spinenet_tf.export.description import describe, with_form
+from spinenet_tf.inference.metadata import read_metadata
 
 
 def outputs(detector) -> dict:

@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from spinenet_tf import export
+from spinenet_tf.export.description import describe
 from spinenet_tf.export.litert.model import _with_form, _write
 from spinenet_tf.export.litert.outputs import append_form
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
 from spinenet_tf.inference.inspection import inspect
-from spinenet_tf.inference.metadata import describe, read_metadata
+from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
 

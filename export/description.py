@@ -1,0 +1,133 @@
+"""The metadata of what is written: its input, its outputs and their layouts, in words for those who read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import keras
+
+from spinenet_tf.inference.keras_model import backbone_of, image_shape, task_of
+from spinenet_tf.inference.metadata import Metadata
+from spinenet_tf.inference.naming import INPUT
+from spinenet_tf.ops.anchors import AnchorSpec
+
+_LAYOUTS = {
+    "raw": {
+        "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
+        "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
+        "logits": "[batch, class], softmax gives probabilities",
+    },
+    "decoded": {
+        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, clipped to it, before NMS",
+        "scores": "[batch, anchor, class]",
+    },
+    "detections": {
+        "boxes": "[batch, slot, (top, left, bottom, right)] in pixels of the input, best first",
+        "scores": "[batch, slot]",
+        "classes": "[batch, slot], -1 in slots that are not used",
+        "num_detections": "[batch], slots that are used",
+    },
+    "postprocess": {
+        "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's sides, one NMS for all classes",
+        "scores": "[batch, slot]",
+        "classes": "[batch, slot], without the background, if there is one",
+        "num_detections": "[batch], slots that are used",
+    },
+}
+_FEATURES = "[batch, row, column, channel]"
+_ANCHOR_ORDER = (
+    "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, "
+    "side size * 2^level * 2^(scale / num_scales) px"
+)
+
+
+def describe(
+    model: keras.Model,
+    outputs: Mapping[str, Any],
+    batch_size: int | None,
+    quantization: str = "none",
+    class_names: Sequence[str] | None = None,
+    inputs: str = "float32",
+    float_layers: Sequence[str] = (),
+    centre: float | None = None,
+) -> Metadata:
+    """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
+
+    `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
+    `float_layers` are those that a quantized file keeps in float, `centre` is the side of a classifier's central crop
+    where it is not the usual one.
+
+    Raises:
+        ValueError: there are more or fewer names than classes, or a name has a line break.
+    """
+    task = task_of(model)
+    return Metadata(
+        task=task,
+        model=backbone_of(model).name,
+        quantization=quantization,
+        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(centre) if task == "classification" else {}),
+        outputs=_outputs("raw", outputs),
+        class_names=_class_names(getattr(model, "num_classes", 0), class_names),
+        anchors=_anchors(model.anchor_spec) if task == "detection" else None,
+        decoding=asdict(model.decoding_spec) if task == "detection" else None,
+        float_layers=list(float_layers),
+    )
+
+
+def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
+    """Return the metadata of the same model with decoded `outputs`, as `forms` appends them."""
+    return replace(metadata, form=form, outputs=_outputs(form, outputs))
+
+
+def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
+    from spinenet_tf.data.images import MEAN, STD
+
+    pixels = dtype == "uint8"
+    padding = f"the mean colour, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
+    return {
+        "name": INPUT,
+        "shape": list(shape),
+        "dtype": dtype,
+        "layout": "[batch, row, column, channel]",
+        "color": "RGB",
+        "mean": list(MEAN),
+        "std": list(STD),
+        "normalization": "none, the file does it" if pixels else "(pixel / 255 - mean) / std",
+        "fit": f"scaled as a whole, top left, the bottom and right filled with {padding}",
+    }
+
+
+def _crop(centre: float | None) -> dict[str, Any]:
+    from spinenet_tf.data.input.class_pipeline import CENTRE
+
+    fit = "the middle, in the shape of the input and `centre` of the largest such part, resized bilinearly"
+    return {"fit": fit, "centre": CENTRE if centre is None else centre}
+
+
+def _anchors(spec: AnchorSpec) -> dict[str, Any]:
+    return asdict(spec) | {"aspect_ratios": list(spec.aspect_ratios), "order": _ANCHOR_ORDER}
+
+
+def _outputs(form: str, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    layouts = _LAYOUTS[form]
+    return {
+        name: {
+            "shape": list(x.shape),
+            "dtype": keras.backend.standardize_dtype(x.dtype),
+            "layout": layouts.get(name) or layouts.get(name.rpartition("_")[0], _FEATURES),
+        }
+        for name, x in sorted(outputs.items())
+    }
+
+
+def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
+    if not names:
+        return [str(label) for label in range(num_classes)]
+    if len(names) != num_classes:
+        raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")
+    broken = [name for name in names if len(name.splitlines()) != 1]
+    if broken:
+        raise ValueError(f"A class name is one line of text. Received: {broken[0]!r}")
+    return list(names)
