@@ -5,22 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinenet_tf.export.check.verify import ExportError
-    from spinenet_tf.export.litert.model import TFLiteModel, tflite
+    from spinenet_tf.export.litert.model import tflite
     from spinenet_tf.export.litert.sensitivity import find_sensitive
     from spinenet_tf.export.onnxmodel import onnx
     from spinenet_tf.export.savedmodel import saved_model
     from spinenet_tf.export.webpage import web
+    from spinenet_tf.inference.litert import TFLiteModel
 
 __all__ = ["ExportError", "TFLiteModel", "find_sensitive", "onnx", "saved_model", "tflite", "web"]
 
 _HOMES = {
-    "ExportError": "check.verify",
-    "TFLiteModel": "litert.model",
-    "find_sensitive": "litert.sensitivity",
-    "onnx": "onnxmodel",
-    "saved_model": "savedmodel",
-    "tflite": "litert.model",
-    "web": "webpage",
+    "ExportError": "spinenet_tf.export.check.verify",
+    "TFLiteModel": "spinenet_tf.inference.litert",
+    "find_sensitive": "spinenet_tf.export.litert.sensitivity",
+    "onnx": "spinenet_tf.export.onnxmodel",
+    "saved_model": "spinenet_tf.export.savedmodel",
+    "tflite": "spinenet_tf.export.litert.model",
+    "web": "spinenet_tf.export.webpage",
 }
 
 
@@ -28,4 +29,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: who reads an artifact does not import what writes one."""
     if name not in _HOMES:
         raise AttributeError(f"module 'spinenet_tf.export' has no attribute {name!r}")
-    return getattr(import_module(f"spinenet_tf.export.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

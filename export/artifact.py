@@ -31,12 +31,6 @@ def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
         yield path
 
 
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 def _is_export(folder: Path) -> bool:
     """Tell whether an export wrote the folder.
 

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from spinenet_tf._files import native_output
-from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import ExportError, Report, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.savedmodel import output_specs

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Report, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.subtracting import subtract_convs

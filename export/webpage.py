@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Report
 from spinenet_tf.export.litert.model import tflite
 from spinenet_tf.heads.retinanet import RetinaNet

@@ -150,15 +150,9 @@ def _widen(parameters: Any) -> None:
         parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
 
 
-def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Undo the normalisation of `[..., 3]` images: the nearest of 0..255 in float32."""
-    from spinenet_tf.data.images import MEAN, STD
-
-    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-    return np.clip(np.rint((images * std + mean) * 255), 0, 255)
-
-
 def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:
+    from spinenet_tf.data.images import to_pixels
+
     count = 0
     for batch in batches:
         batch = np.asarray(batch, np.float32)

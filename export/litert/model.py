@@ -1,39 +1,35 @@
-"""LiteRT (TensorFlow Lite): the form for phones, boards and browsers, and a runner for it."""
+"""LiteRT (TensorFlow Lite): the format for phones, boards and browsers."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from spinenet_tf._files import native_output
-from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import MEASURES, Report, check, check_verifiable
 from spinenet_tf.export.description import describe, with_form
-from spinenet_tf.export.litert.calibration import CALIBRATED, to_pixels
+from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
-from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_form, read_form
+from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_form
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.serving.guard import check_images
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
-from spinenet_tf.inference.metadata import Metadata, read_metadata, with_slots
-from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
+from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
+from spinenet_tf.inference.metadata import Metadata
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 
-SUFFIX = ".tflite"
 QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
 
 
@@ -107,80 +103,6 @@ def tflite(
         check_graph(file, engine, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, centre)
     return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
-
-
-class TFLiteModel:
-    """A .tflite of this package, run on the CPU by LiteRT.
-
-    Threads may share it. An interpreter runs one image at a time, so a lock lets them take turns; each image has
-    `num_threads` cores. Where it is better to run several images at once, each thread loads the file for itself.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file was not written by `tflite`, or does its NMS itself, for another number of detections.
-    """
-
-    def __init__(self, path: str | os.PathLike, num_threads: int | None = None, max_detections: int | None = None):
-        """Load the file; `num_threads` is the number of cores unless given, `max_detections` that of the model."""
-        from ai_edge_litert.interpreter import Interpreter
-
-        metadata = read_metadata(Path(path))
-        self.metadata = metadata if max_detections is None else with_slots(metadata, max_detections)
-        with native_output.hidden():  # it tells of its delegate
-            interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
-            self._signature = interpreter.get_signature_runner(DEFAULT)
-        self._turn = Lock()
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the input in pixels."""
-        return self.metadata.image_size
-
-    @property
-    def class_names(self) -> list[str]:
-        """The names of the classes, in their order."""
-        return self.metadata.class_names
-
-    def raw(self, images: np.ndarray) -> Any:
-        """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
-
-        Raises:
-            ValueError: see `guard.check_images`; or the file's outputs are not raw.
-        """
-        if self.metadata.form != "raw":
-            raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
-        outputs = [self._run(image) for image in self._single(images)]
-        return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
-
-    def predict(self, images: np.ndarray) -> Any:
-        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`, whatever the outputs.
-
-        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
-        padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
-
-        Raises:
-            ValueError: see `guard.check_images`.
-        """
-        if self.metadata.task != "detection":
-            return self.raw(images)
-        found = [self._read(self._run(image)) for image in self._single(images)]
-        return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
-
-    def _single(self, images: np.ndarray) -> list[np.ndarray]:
-        """Cut a batch into batches of one, which is what the file takes."""
-        images = check_images(images, self.image_size)
-        if self.metadata.input["dtype"] == "uint8":
-            images = to_pixels(images).astype(np.uint8)
-        return [image[None] for image in images]
-
-    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Return copies of the outputs by name."""
-        with self._turn:
-            return self._signature(**{INPUT: image})
-
-    @cached_property
-    def _read(self) -> Callable:
-        return read_form(self.metadata)
 
 
 def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:

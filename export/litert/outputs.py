@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 
 from spinenet_tf.export.litert.targets import CUSTOM
 from spinenet_tf.inference.metadata import Metadata
-from spinenet_tf.inference.naming import nest
-from spinenet_tf.ops.anchors import anchors, concatenate, per_anchor
+from spinenet_tf.inference.outputs import all_anchors, decode_raw, joined
 from spinenet_tf.ops.boxes import MAX_LOG_SCALE
-from spinenet_tf.ops.decoding import Candidates, decoded, detections, select
+from spinenet_tf.ops.decoding import Candidates, decoded
 
 # The order that readers without names count on.
 OUTPUT_NAMES = {
@@ -33,55 +30,13 @@ def append_form(form: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
     if form == "postprocess" and metadata.decoding_spec.plus_one:
         raise ValueError("The outputs postprocess know no boxes that end in their last pixel. Received: plus_one=True")
     build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[form]
-    boxes = _anchors(metadata)
-    return lambda **raw: build(*_per_anchor(raw, metadata), boxes, metadata)
-
-
-def read_form(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return a function from the outputs of a detector's file by name to what `RetinaNet.predict` returns."""
-    if metadata.form == "detections":
-        return dict
-    if metadata.form == "postprocess":
-        return lambda outputs: _read_post_processed(outputs, metadata)
-    if metadata.form == "decoded":
-        return _as_graph(lambda outputs: _select(outputs, metadata))
-    boxes = _anchors(metadata)
-    return _as_graph(lambda outputs: _detections(*_per_anchor(outputs, metadata), boxes, metadata))
-
-
-def _as_graph(function: Callable) -> Callable:
-    """Let TensorFlow run as one graph what it would run op by op."""
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, autograph=False)
-
-
-def _anchors(metadata: Metadata) -> np.ndarray:
-    """Return all anchors `[N, 4]`, yxyx pixels: a constant of the file."""
-    return keras.ops.convert_to_numpy(concatenate(anchors(*metadata.image_size, metadata.anchor_spec)))
-
-
-def _per_anchor(raw: Mapping[str, Any], metadata: Metadata) -> tuple[Any, Any]:
-    maps = nest(raw)
-    return per_anchor(maps["class_logits"], len(metadata.class_names)), per_anchor(maps["box_deltas"], 4)
-
-
-def _detections(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata, **options: Any) -> dict[str, Any]:
-    height, width = metadata.image_size
-    return detections(logits, deltas, boxes, height, width, **asdict(metadata.decoding_spec) | options)
+    boxes = all_anchors(metadata)
+    return lambda **raw: build(*joined(raw, metadata), boxes, metadata)
 
 
 def _decode(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
     found = decoded(logits, deltas, boxes, *metadata.image_size, metadata.decoding_spec.plus_one)
     return dict(zip(OUTPUT_NAMES["decoded"], found, strict=True))
-
-
-def _select(outputs: Mapping[str, Any], metadata: Metadata) -> dict[str, Any]:
-    # Boxes are decoded already.
-    options = {name: value for name, value in asdict(metadata.decoding_spec).items() if name != "plus_one"}
-    return select(outputs["boxes"], outputs["scores"], **options)
 
 
 def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
@@ -103,7 +58,7 @@ def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> 
         )
         return tf.where(tf.range(max_detections) < count, kept, -1)[None]
 
-    return _detections(logits, deltas, boxes, metadata, survivors=survivors)
+    return decode_raw(logits, deltas, boxes, metadata, survivors=survivors)
 
 
 def _post_process(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
@@ -141,17 +96,3 @@ def _custom_operation(metadata: Metadata) -> str:
     }
     pairs = (f'attr {{ key: "{name}" value {{ {value} }} }}' for name, value in attributes.items())
     return " ".join([f'name: "{CUSTOM}"', *pairs])
-
-
-def _read_post_processed(outputs: Mapping[str, Any], metadata: Metadata) -> dict[str, Any]:
-    height, width = metadata.image_size
-    count = outputs["num_detections"].astype("int32")
-    valid = np.arange(outputs["scores"].shape[1]) < count[:, None]
-    boxes = np.clip(outputs["boxes"], 0.0, 1.0) * np.array([height, width, height, width], np.float32)
-    classes = outputs["classes"].astype("int32") + int(metadata.decoding_spec.background)
-    return {
-        "boxes": np.where(valid[..., None], boxes, np.float32(0)),
-        "scores": np.where(valid, outputs["scores"], np.float32(0)),
-        "classes": np.where(valid, classes, np.int32(-1)),
-        "num_detections": count,
-    }

@@ -165,6 +165,12 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
 
 
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Undo the normalisation of `[..., 3]` images: the nearest of 0..255 in float32."""
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    return np.clip(np.rint((images * std + mean) * 255), 0, 255)
+
+
 def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Return the largest factor by which `[h, w, 3]` still fits into `height` x `width` pixels."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)

@@ -65,7 +65,7 @@ def load_classifier(path: Path) -> ClassPredictor:
 
 
 def _load_file(path: Path) -> ClassPredictor:
-    from spinenet_tf.export import TFLiteModel
+    from spinenet_tf.inference.litert import TFLiteModel
 
     model = TFLiteModel(path)
     if model.metadata.task != "classification":

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf._files import native_output
-from spinenet_tf.export.artifact import size_of
-from spinenet_tf.export.litert.model import SUFFIX, TFLiteModel
+from spinenet_tf._files.size import size_of
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.inference.inspection import open_interpreter
 from spinenet_tf.inference.keras_model import image_shape
+from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata, read_metadata
 from spinenet_tf.inference.naming import DEFAULT
 from spinenet_tf.training.run import Run

@@ -22,7 +22,7 @@ from spinenet_tf.evaluation.detections import Predict, detect_in_image
 class Predictor:
     """What `predict` needs to know beside the network."""
 
-    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `guard.check_images`
+    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `checks.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     max_detections: int | None = None  # that `predict` gives of an image at most, where that is known
@@ -59,7 +59,7 @@ def load_predictor(path: str | Path, max_detections: int | None = None) -> Predi
         return _run_predictor(path, max_detections)
     if path.suffix != ".tflite":
         raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
-    from spinenet_tf.export import TFLiteModel
+    from spinenet_tf.inference.litert import TFLiteModel
 
     model = TFLiteModel(path, max_detections=max_detections)
     slots = model.metadata.decoding_spec.max_detections
@@ -67,7 +67,7 @@ def load_predictor(path: str | Path, max_detections: int | None = None) -> Predi
 
 
 def _run_predictor(path: Path, max_detections: int | None) -> Predictor:
-    from spinenet_tf.export.serving.guard import check_images
+    from spinenet_tf.inference.checks import check_images
     from spinenet_tf.training.run import Run
 
     detector, config = Run(path).load()

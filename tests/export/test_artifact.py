@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spinenet_tf.export.artifact import size_of, staged
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
 
 METADATA = json.dumps({"task": "detection", "model": "tiny", "quantization": "none", "input": {}, "outputs": {}})
 

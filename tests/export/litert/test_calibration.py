@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from spinenet_tf.data.images import normalize
-from spinenet_tf.export.litert.calibration import CALIBRATED, MIN_RANGE, quantize, to_pixels
+from spinenet_tf.data.images import normalize, to_pixels
+from spinenet_tf.export.litert.calibration import CALIBRATED, MIN_RANGE, quantize
 from spinenet_tf.export.savedmodel import write_signatures
 from spinenet_tf.inference.naming import DEFAULT
 

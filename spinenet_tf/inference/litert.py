@@ -1,0 +1,97 @@
+"""A .tflite file, run on the CPU by LiteRT."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import keras
+import numpy as np
+
+from spinenet_tf._files import native_output
+from spinenet_tf.inference.checks import check_images
+from spinenet_tf.inference.metadata import read_metadata, with_slots
+from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
+from spinenet_tf.inference.outputs import read_form
+
+SUFFIX = ".tflite"
+
+
+class TFLiteModel:
+    """A .tflite of this package, run on the CPU by LiteRT.
+
+    Threads may share it. An interpreter runs one image at a time, so a lock lets them take turns; each image has
+    `num_threads` cores. Where it is better to run several images at once, each thread loads the file for itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file was not written by `tflite`, or does its NMS itself, for another number of detections.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int | None = None, max_detections: int | None = None):
+        """Load the file; `num_threads` is the number of cores unless given, `max_detections` that of the model."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        metadata = read_metadata(Path(path))
+        self.metadata = metadata if max_detections is None else with_slots(metadata, max_detections)
+        with native_output.hidden():  # it tells of its delegate
+            interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
+            self._signature = interpreter.get_signature_runner(DEFAULT)
+        self._turn = Lock()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.metadata.image_size
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in their order."""
+        return self.metadata.class_names
+
+    def raw(self, images: np.ndarray) -> Any:
+        """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
+
+        Raises:
+            ValueError: see `checks.check_images`; or the file's outputs are not raw.
+        """
+        if self.metadata.form != "raw":
+            raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
+        outputs = [self._run(image) for image in self._single(images)]
+        return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
+
+    def predict(self, images: np.ndarray) -> Any:
+        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`, whatever the outputs.
+
+        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
+        padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
+
+        Raises:
+            ValueError: see `checks.check_images`.
+        """
+        if self.metadata.task != "detection":
+            return self.raw(images)
+        found = [self._read(self._run(image)) for image in self._single(images)]
+        return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
+
+    def _single(self, images: np.ndarray) -> list[np.ndarray]:
+        """Cut a batch into batches of one, which is what the file takes."""
+        images = check_images(images, self.image_size)
+        if self.metadata.input["dtype"] == "uint8":
+            from spinenet_tf.data.images import to_pixels
+
+            images = to_pixels(images).astype(np.uint8)
+        return [image[None] for image in images]
+
+    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Return copies of the outputs by name."""
+        with self._turn:
+            return self._signature(**{INPUT: image})
+
+    @cached_property
+    def _read(self) -> Callable:
+        return read_form(self.metadata)
