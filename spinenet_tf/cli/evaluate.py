@@ -31,6 +31,7 @@ def evaluate(
     Example: spinenet-tf evaluate runs/digits --report digits-report
     """
     check_parent(output)
+    from spinenet_tf.cli.tables import measured_table
     from spinenet_tf.tasks.task import task_of
 
     task = task_of(model)
@@ -39,7 +40,7 @@ def evaluate(
     loaded = task.load(model, max_detections)
     dataset = task.data(model, annotations, images)
     outcome = task.evaluate(loaded, dataset, console, max_detections, split_classes(classes))
-    console.print(outcome.table)
+    console.print(measured_table(outcome.numbers))
     if output:
         write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))
     if report:

@@ -49,6 +49,11 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def measured_table(numbers: Evaluation | Accuracy) -> Table:
+    """Show what was measured of a model, whatever its task."""
+    return accuracy_table(numbers) if isinstance(numbers, Accuracy) else evaluation_table(numbers)
+
+
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Show COCO's twelve numbers beside the AP of each class, and under them what keeps these from 1."""
     numbers = Table(box=None, show_header=False)

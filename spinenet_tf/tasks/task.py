@@ -11,10 +11,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.cli.tables import accuracy_table, evaluation_table
 from spinenet_tf.data.classes import Dataset, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
@@ -59,7 +57,6 @@ class Outcome:
     """What evaluating a model gives; its report takes what `report.write_report` takes beside the evaluation itself."""
 
     numbers: coco.Evaluation | Accuracy
-    table: Table
     write_report: Callable[..., Path] = _refuse_report
 
 
@@ -169,7 +166,7 @@ class Detection(Task[Predictor, DetectionDataset]):
         detections = list(track(found, "Detecting", len(dataset), console=console))
         numbers = coco.evaluate(dataset, detections, max_detections or coco.MAX_DETECTIONS, slots=model.max_detections)
         write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
-        return Outcome(numbers, evaluation_table(numbers), write_report)
+        return Outcome(numbers, write_report)
 
     def check_report(self, folder: Path, overwrite: bool) -> None:
         report.check_report_folder(folder, overwrite)
@@ -216,7 +213,7 @@ class Classification(Task[ClassPredictor, ClassificationDataset]):
         dataset = _chosen(dataset, classes, model.class_names)
         with console.status("Classifying"):
             numbers = model.evaluate(dataset)
-        return Outcome(numbers, accuracy_table(numbers))
+        return Outcome(numbers)
 
     def predict(
         self, model: ClassPredictor, files: Sequence[Path], output: Path, threshold: float, console: Console
