@@ -77,7 +77,7 @@ def describe(
 
 
 def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
-    """Return the metadata of the same model with decoded `outputs`, as `forms` appends them."""
+    """Return the metadata of the same model with decoded `outputs`, as `litert.outputs` appends them."""
     return replace(metadata, form=form, outputs=_outputs(form, outputs))
 
 

@@ -32,8 +32,8 @@ def raw_function(
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
 
     The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
-    the large ones are variables, of which the function has its own (see `weights`). Sizes are static, and so is the
-    batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. The graph is
+    the large ones are variables, of which the function has its own (see `unfreezing`). Sizes are static, and so is
+    the batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. The graph is
     rewritten by `rewrites`, in this order: `FOLDED` is what TFLite's converter does by itself, and more.
 
     Raises:

@@ -40,7 +40,7 @@ class Measurement:
     detects: bool  # whether the call gave detections, not raw outputs
     median_ms: float
     p90_ms: float
-    memory_bytes: int | None  # see `memory.peak_memory`
+    memory_bytes: int | None  # see `resident_memory.peak_memory`
     file_bytes: int
     ap: float | None  # of the detector, also where the call was without decoding
 

@@ -28,7 +28,7 @@ def quantize(
     """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
 
     `batches` are finitely many normalised `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
-    0..255, and the file as uint8. With `xnnpack` "int8" is rewritten for it (see `rewriting`).
+    0..255, and the file as uint8. With `xnnpack` "int8" is rewritten for it (`rewrites.xnnpack`).
 
     Raises:
         ValueError: the images have another shape, or there are none.

@@ -28,7 +28,7 @@ def convert(
 ) -> bytes:
     """Convert `signatures.raw_function`'s function as `litert.tflite` says, all of it in one type.
 
-    With `xnnpack`, "none" and "int8" are rewritten for it (see `rewriting`); it gains nothing from the other types.
+    With `xnnpack`, "none" and "int8" are rewritten for it (`rewrites.xnnpack`); it gains nothing from the other types.
     """
     import tensorflow as tf
 

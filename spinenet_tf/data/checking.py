@@ -53,7 +53,7 @@ def check(
     track: Track = iter,
     max_pixels: int = MAX_PIXELS,
 ) -> Report:
-    """Read a data set of any format, as `formats.load` does, and every one of its images; list all problems.
+    """Read a data set of any format, as `reading.load` does, and every one of its images; list all problems.
 
     Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
     published one. Without `decode`, only the images' headers are read. `track` wraps the list of images, to show

@@ -18,7 +18,7 @@ from spinenet_tf.drawing.fonts import labels_with_crowds
 def draw_sheet(
     source: str, images: Path | None = None, split: str | None = None, count: int = 12, columns: int = 4, seed: int = 0
 ) -> np.ndarray:
-    """Draw `count` images of a data set, as `formats.load` reads it, on one `[H, W, 3]` uint8 sheet.
+    """Draw `count` images of a data set, as `reading.load` reads it, on one `[H, W, 3]` uint8 sheet.
 
     They are drawn at random by `seed`, and shown in the data set's order. Boxes of crowds say so; an image of a class
     folder has one box around it.

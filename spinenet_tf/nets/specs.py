@@ -1,6 +1,6 @@
 """Architectures as data: the scale-permuted graphs of the paper, and the means to write one's own.
 
-A graph is a list of `BlockSpec`s; `backbones.py` only walks it, and `family.py` scales it.
+A graph is a list of `BlockSpec`s; `backbone.py` only walks it, and `family.py` scales it.
 """
 
 from __future__ import annotations
