@@ -81,9 +81,10 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     """Return Model Garden's config of the RetinaNet."""
     from official.vision.configs import backbones, common, decoders, retinanet
 
+    from spinenet_tf.models import find_options
     from spinenet_tf.nets.family import variant
 
-    row = variant(net.name)
+    row, head = variant(net.name), find_options(net.name, "retinanet", "detection", {})[1]
     kind = "spinenet_mobile" if net.is_mobile else "spinenet"
     options = (backbones.SpineNetMobile if net.is_mobile else backbones.SpineNet)(
         model_id=net.name.rpartition("_")[2].upper(), min_level=3, max_level=7
@@ -91,8 +92,8 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     config = retinanet.RetinaNet(num_classes=CLASSES, input_size=[net.side, net.side, 3], min_level=3, max_level=7)
     config.backbone = backbones.Backbone(type=kind, **{kind: options})
     config.decoder = decoders.Decoder(type="identity", identity=decoders.Identity())
-    config.anchor.anchor_size = row.anchor_size
-    config.head.num_filters, config.head.use_separable_conv = row.head_width, net.is_mobile
+    config.anchor.anchor_size = head.anchor_size
+    config.head.num_filters, config.head.use_separable_conv = head.head_width, net.is_mobile
     config.norm_activation = common.NormActivation(
         activation=row.activation, norm_momentum=0.99, norm_epsilon=1e-3, use_sync_bn=sync_bn
     )

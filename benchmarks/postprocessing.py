@@ -56,6 +56,7 @@ def our_turns(kind: str, classes: int) -> Mapping[str, Callable]:
     """Return our decoding and NMS in a `tf.function`."""
     import tensorflow as tf
 
+    from spinenet_tf.heads.retinanet import RetinaNetOptions
     from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate, per_anchor
     from spinenet_tf.ops.decoding import detections
 
@@ -63,7 +64,7 @@ def our_turns(kind: str, classes: int) -> Mapping[str, Callable]:
     def run(logits, deltas):
         all_anchors = concatenate(anchors(SIDE, SIDE, AnchorSpec()))
         flat = per_anchor(logits, classes + 1), per_anchor(deltas, 4)
-        return detections(*flat, all_anchors, SIDE, SIDE, background=True)
+        return detections(*flat, all_anchors, SIDE, SIDE, **RetinaNetOptions(background=True).pool())
 
     given = [{f"P{level}": tf.constant(x) for level, x in maps.items()} for maps in raw_outputs(kind, classes)]
     return {"ours": lambda: {name: value.numpy() for name, value in run(*given).items()}}

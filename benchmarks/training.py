@@ -160,9 +160,10 @@ def their_labeler(net: Net) -> Callable:
     import tensorflow as tf
     from official.vision.ops import anchor
 
-    from spinenet_tf.nets.family import variant
+    from spinenet_tf.models import find_options
 
-    generator = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], variant(net.name).anchor_size)
+    head = find_options(net.name, "retinanet", "detection", {})[1]
+    generator = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], head.anchor_size)
     all_anchors, labeler = generator((net.side, net.side)), anchor.AnchorLabeler(0.5, 0.5)
 
     def label(boxes, classes):

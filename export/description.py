@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
 
-from spinenet_tf.inference.keras_model import backbone_of, image_shape, task_of
+from spinenet_tf.inference.keras_model import backbone_of, head_of, image_shape, task_of
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import INPUT
-from spinenet_tf.ops.anchors import AnchorSpec
 
 _LAYOUTS = {
-    "raw": {
-        "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
-        "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors",
-        "logits": "[batch, class], softmax gives probabilities",
-    },
     "decoded": {
-        "boxes": "[batch, anchor, (top, left, bottom, right)] in pixels of the input, clipped to it, before NMS",
-        "scores": "[batch, anchor, class]",
+        "boxes": "[batch, place, (top, left, bottom, right)] in pixels of the input, clipped to it, before NMS",
+        "scores": "[batch, place, class]",
     },
     "detections": {
         "boxes": "[batch, slot, (top, left, bottom, right)] in pixels of the input, best first",
@@ -37,10 +31,6 @@ _LAYOUTS = {
     },
 }
 _FEATURES = "[batch, row, column, channel]"
-_ANCHOR_ORDER = (
-    "row, column, scale, aspect ratio (width / height); centre (i + 0.5) * 2^level px, "
-    "side size * 2^level * 2^(scale / num_scales) px"
-)
 
 
 def describe(
@@ -62,23 +52,23 @@ def describe(
     Raises:
         ValueError: there are more or fewer names than classes, or a name has a line break.
     """
-    task = task_of(model)
+    task, head = task_of(model), head_of(model)
     return Metadata(
         task=task,
         model=backbone_of(model).name,
         quantization=quantization,
         input=_input((batch_size, *image_shape(model)), inputs) | (_crop(centre) if task == "classification" else {}),
-        outputs=_outputs("raw", outputs),
+        outputs=_outputs(head.layouts if head else {}, outputs),
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
-        anchors=_anchors(model.anchor_spec) if task == "detection" else None,
-        decoding=asdict(model.decoding_spec) if task == "detection" else None,
+        head=head.name if head else None,
+        options=model.options.plain() if head else {},
         float_layers=list(float_layers),
     )
 
 
 def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
     """Return the metadata of the same model with decoded `outputs`, as `litert.outputs` appends them."""
-    return replace(metadata, form=form, outputs=_outputs(form, outputs))
+    return replace(metadata, form=form, outputs=_outputs(_LAYOUTS[form], outputs))
 
 
 def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
@@ -106,12 +96,7 @@ def _crop(centre: float | None) -> dict[str, Any]:
     return {"fit": fit, "centre": CENTRE if centre is None else centre}
 
 
-def _anchors(spec: AnchorSpec) -> dict[str, Any]:
-    return asdict(spec) | {"aspect_ratios": list(spec.aspect_ratios), "order": _ANCHOR_ORDER}
-
-
-def _outputs(form: str, outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    layouts = _LAYOUTS[form]
+def _outputs(layouts: Mapping[str, str], outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "shape": list(x.shape),

@@ -18,8 +18,7 @@ from spinenet_tf.export.onnxmodel import onnx
 from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.webpage import web
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 
@@ -63,7 +62,7 @@ def export_run(
 
 
 def export_model(
-    model: RetinaNet | Classifier,
+    model: HeadModel,
     config: TrainConfig,
     path: str | Path,
     form: str = "tflite",
@@ -117,7 +116,7 @@ def debug_run(
     return find_sensitive(model, batches, images, keep_float, target or "cpu", track)
 
 
-def _load(folder: str | Path) -> tuple[RetinaNet | Classifier, TrainConfig]:
+def _load(folder: str | Path) -> tuple[HeadModel, TrainConfig]:
     run = Run(folder)
     return run.load_classifier() if run.config().task == "classification" else run.load()
 

@@ -17,7 +17,7 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Report
 from spinenet_tf.export.litert.model import tflite
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.keras_model import task_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _VENDORED = {
 
 
 def web(
-    model: RetinaNet,
+    model: DetectionModel,
     path: str | os.PathLike,
     quantization: str = "none",
     calibration: Iterable[np.ndarray] | None = None,

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import fields
 from typing import Any
 
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import DecodingSpec, LossSpec, RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.heads.options import Options
+from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import unknown, variant
 from spinenet_tf.nets.specs import MAX_LEVEL, ArchitectureSpec
-from spinenet_tf.ops.anchors import AnchorSpec
 
 InputShape = tuple[int | None, int | None, int]
 
-HEADS = ("retinanet",)
 LEVELS = ("min_level", "max_level")
 _FIXED = ("self", "spec", "input_shape", *LEVELS, "name")
 BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__).parameters if name not in _FIXED)
-_ANCHOR_OVERRIDES = {"num_scales": "num_scales", "aspect_ratios": "aspect_ratios", "anchor_size": "size"}
-_SPEC_OVERRIDES = {spec: tuple(field.name for field in fields(spec)) for spec in (LossSpec, DecodingSpec)}
-DETECTOR_OVERRIDES = ("head_depth", "head_width", *_ANCHOR_OVERRIDES, *sum(_SPEC_OVERRIDES.values(), ()))
 
 
 def backbone(
@@ -50,7 +47,7 @@ def backbone(
     scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation", "se_ratio")}
     title = name if isinstance(name, str) else row.graph.name
     levels = {"min_level": min_level, "max_level": max_level}
-    trained = _trained_with(weights, name, "backbone", overrides | levels)
+    trained = _trained_with(weights, name, overrides | levels)
     scaling |= _pick(trained, BACKBONE_OVERRIDES)
     net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
     return _with_weights(net, weights, title)
@@ -62,7 +59,7 @@ def classifier(
     input_shape: InputShape = (224, 224, 3),
     weights: str | os.PathLike | None = None,
     **overrides: Any,
-) -> Classifier:
+) -> HeadModel:
     """Build a classifier to logits `[B, num_classes]`; train it with a loss that takes logits.
 
     `weights` are a file of such a classifier; None starts afresh. `overrides` are those of `backbone`, and its levels.
@@ -70,54 +67,69 @@ def classifier(
     Raises:
         ValueError: as `backbone` does.
     """
-    trained = _trained_with(weights, name, "classifier", overrides)
-    net = backbone(name, input_shape, **_pick(trained, BACKBONE_OVERRIDES) | overrides)
-    return _with_weights(Classifier(net, num_classes), weights, net.name)
+    return _model("classification", name, num_classes, input_shape, None, weights, overrides)
 
 
 def detector(
     name: str | ArchitectureSpec,
     num_classes: int,
     input_shape: InputShape = (640, 640, 3),
-    head: str = "retinanet",
+    head: str | None = None,
     weights: str | os.PathLike | None = None,
     **overrides: Any,
-) -> RetinaNet:
+) -> DetectionModel:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
-    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. With
-    "coco", `num_classes` is 91 and a class is its COCO category id. Activation and gate are those of `backbone`.
+    `head` is a name of `heads.table`, by default the one that the net was published with. `weights` are "coco" or a
+    file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. With "coco", `num_classes` is 91
+    and a class is its COCO category id. Activation and gate are those of `backbone`.
 
-    `overrides` are those of `backbone`, min_level, max_level, head_depth, head_width, num_scales, aspect_ratios,
-    anchor_size (in strides) and the fields of `LossSpec` and `DecodingSpec`.
+    `overrides` are those of `backbone`, min_level, max_level and the options of the head, which `Options` of its file
+    lists: score_threshold, max_detections, and what only it has.
 
     Raises:
-        ValueError: an unknown head, or as `backbone` does.
+        ValueError: an unknown head, an option out of its range, or as `backbone` does.
     """
-    if head not in HEADS:
-        raise ValueError(f"Valid heads are {HEADS}. Received: head={head!r}")
-    _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
+    return _model("detection", name, num_classes, input_shape, head, weights, overrides)
+
+
+def find_options(
+    name: str | ArchitectureSpec, head: str | None, task: str, given: dict[str, Any]
+) -> tuple[Head, Options]:
+    """Return a head and its options for a net: what is `given` over what the net was published with.
+
+    Raises:
+        ValueError: the net, the head or an option is unknown, or an option out of its range.
+    """
     row = variant(name)
-    overrides = _trained_with(weights, name, "detector", overrides, num_classes) | overrides
-    net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
-    anchor_fields = {_ANCHOR_OVERRIDES[key]: overrides[key] for key in _ANCHOR_OVERRIDES if key in overrides}
-    model = RetinaNet(
-        net,
-        num_classes,
-        overrides.get("head_depth", row.head_depth),
-        overrides.get("head_width", row.head_width),
-        AnchorSpec(net.min_level, net.max_level, **{"size": row.anchor_size} | anchor_fields),
-        LossSpec(**_pick(overrides, _SPEC_OVERRIDES[LossSpec])),
-        DecodingSpec(**_pick(overrides, _SPEC_OVERRIDES[DecodingSpec])),
-    )
-    return _with_weights(model, weights, net.name)
+    found = default_head(row.heads, task) if head is None else find_head(head, task)
+    return found, found.options.of({**row.heads.get(found.name, {}), **given})
+
+
+def _model(
+    task: str,
+    name: str | ArchitectureSpec,
+    num_classes: int,
+    input_shape: InputShape,
+    head: str | None,
+    weights: str | os.PathLike | None,
+    overrides: dict[str, Any],
+) -> Any:
+    found = find_options(name, head, task, {})[0]
+    names = found.options.names()
+    _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + names)
+    overrides = _trained_with(weights, name, overrides, found.name, num_classes) | overrides
+    options = find_options(name, found.name, task, _pick(overrides, names))[1]
+    levels = dict(zip(LEVELS, found.levels, strict=True))
+    net = backbone(name, input_shape, **levels | _pick(overrides, LEVELS + BACKBONE_OVERRIDES))
+    return _with_weights(found.build(net, num_classes, options), weights, net.name)
 
 
 def _trained_with(
     weights: str | os.PathLike | None,
     name: str | ArchitectureSpec,
-    kind: str,
     overrides: dict[str, Any],
+    head: str | None = None,
     num_classes: int | None = None,
 ) -> dict[str, Any]:
     """Return the overrides that `weights` were trained with, as far as `overrides` do not say them."""
@@ -125,7 +137,7 @@ def _trained_with(
         return {}
     from spinenet_tf.checkpoints.pretrained import check_weights, trained_with
 
-    check_weights(weights, name, kind, num_classes)
+    check_weights(weights, name, head, num_classes)
     return trained_with(weights, name, overrides)
 
 

@@ -135,7 +135,8 @@ def tiny_row(tiny_spec):
     """Return a row of the family's table for `tiny_spec`."""
     from spinenet_tf.nets.family import Variant
 
-    return Variant("backbone", tiny_spec, 1.0, 0.5, 1, 8, 1, 8, 64)
+    heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
+    return Variant("backbone", tiny_spec, 1.0, 0.5, 1, endpoint=8, image_size=64, heads=heads)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 
 import spinenet_tf
 from spinenet_tf import backbone, classifier, detector, list_models
-from spinenet_tf.models import BACKBONE_OVERRIDES, DETECTOR_OVERRIDES
+from spinenet_tf.heads.retinanet import RetinaNetOptions
+from spinenet_tf.models import BACKBONE_OVERRIDES
 
 SMALL = {"max_level": 5, "endpoint": 8}
 HEAD = {"head_depth": 1, "head_width": 8}
@@ -90,7 +91,7 @@ def test_an_unknown_override_is_answered_by_the_valid_ones():
     assert all(name in str(error.value) for name in BACKBONE_OVERRIDES)
     with pytest.raises(ValueError, match="Unknown override 'head_dept'") as error:
         detector("spinenet_49", 2, head_dept=0.5)
-    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES + DETECTOR_OVERRIDES)
+    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES + RetinaNetOptions.names())
     with pytest.raises(ValueError, match="Unknown override 'head_width'"):
         classifier("spinenet_49", 2, head_width=8)
 
@@ -102,13 +103,17 @@ def test_there_is_at_least_one_class(build, tiny_spec):
 
 
 def test_an_unknown_head_is_answered_by_the_valid_ones():
-    with pytest.raises(ValueError, match=r"Valid heads are \('retinanet',\). Received: head='centernet'"):
-        detector("spinenet_49", 2, head="centernet")
+    with pytest.raises(
+        ValueError, match=r"Unknown head 'retinanett'. Did you mean 'retinanet'\? .*Received: head='retinanett'"
+    ):
+        detector("spinenet_49", 2, head="retinanett")
+    with pytest.raises(ValueError, match=r"Unknown head 'classifier'"):
+        detector("spinenet_49", 2, head="classifier")
 
 
 def test_a_detector_follows_the_family_table():
     net = detector("spinenet_mobile_49xs", 2, (64, 64, 3))
-    assert (net.head_depth, net.head_width, net.anchor_spec.size) == (4, 24, 3.0)
+    assert (net.options.head_depth, net.options.head_width, net.options.anchor_size) == (4, 24, 3.0)
     assert isinstance(net.get_layer("class_conv3"), keras.layers.SeparableConv2D)
     assert net.backbone.style.activation == "swish"
 
@@ -118,8 +123,8 @@ def test_detector_overrides_reach_their_place(tiny_spec):
     net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, **overrides, max_detections=7, activation="gelu")
     assert net.get_layer("class_predictor").filters == 3, "one anchor of three classes"
     assert (net.anchor_spec.size, net.anchor_spec.min_level, net.anchor_spec.max_level) == (2.0, 3, 5)
-    assert (net.loss_spec.focal_gamma, net.loss_spec.box_weight, net.loss_spec.focal_alpha) == (2.0, 10.0, 0.25)
-    assert (net.decoding_spec.max_detections, net.backbone.style.activation) == (7, "gelu")
+    assert (net.options.focal_gamma, net.options.box_weight, net.options.focal_alpha) == (2.0, 10.0, 0.25)
+    assert (net.options.max_detections, net.backbone.style.activation) == (7, "gelu")
     assert len([layer for layer in net.layers if layer.name.startswith("class_conv") and "_P" not in layer.name]) == 1
 
 

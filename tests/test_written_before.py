@@ -89,7 +89,9 @@ def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
     from spinenet_tf.inference.predictor import load_predictor
     from spinenet_tf.nets.family import VARIANTS, Variant
 
-    monkeypatch.setitem(VARIANTS, "tiny", Variant("backbone", SPEC, 1.0, 0.5, 1, 8, 1, 8, 32))
+    heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
+    row = Variant("backbone", SPEC, 1.0, 0.5, 1, endpoint=8, image_size=32, heads=heads)
+    monkeypatch.setitem(VARIANTS, "tiny", row)
     predictor = load_predictor(folder / name)
     found = predictor.detect(noise()[1])
     assert list(predictor.class_names) == ["a", "b", "c"]
@@ -101,7 +103,8 @@ def test_metadata_of_format_2(folder) -> None:
     from spinenet_tf.inference.metadata import read_metadata
 
     metadata = read_metadata(folder / "detector.tflite")
-    assert (metadata.format, metadata.task, metadata.model, metadata.image_size) == (2, "detection", "tiny", (32, 32))
+    assert (metadata.format, metadata.task, metadata.model, metadata.image_size) == (3, "detection", "tiny", (32, 32))
     assert metadata.class_names == ["a", "b", "c"]
-    assert metadata.decoding_spec.score_threshold == HEAD["score_threshold"]
-    assert (metadata.anchor_spec.min_level, metadata.anchor_spec.max_level) == (3, 3)
+    head, options = metadata.known_head()
+    assert (head.name, options.score_threshold) == ("retinanet", HEAD["score_threshold"])
+    assert (options.num_scales, options.aspect_ratios, options.anchor_size) == (3, (0.5, 1.0, 2.0), 3.0)

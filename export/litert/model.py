@@ -23,7 +23,7 @@ from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import task_of
+from spinenet_tf.inference.keras_model import head_of
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata
 
@@ -126,8 +126,10 @@ def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> lis
 
 
 def _check_forms(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
-    if outputs != "raw" and task_of(model) != "detection":
-        raise ValueError(f"Only detectors have other outputs than raw ones. Received: outputs={outputs!r}")
+    head = head_of(model)
+    if outputs != "raw" and (head is None or outputs not in head.outputs):
+        valid = f"the head {head.name} are {head.outputs}" if head else "a backbone are ('raw',)"
+        raise ValueError(f"Valid outputs of {valid}. Received: outputs={outputs!r}")
     if inputs == "uint8" and quantization == "int16x8":
         raise ValueError(f"int16x8 has no uint8 inputs, only float32 ones. Received: inputs={inputs!r}")
 

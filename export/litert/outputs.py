@@ -9,9 +9,9 @@ import numpy as np
 
 from spinenet_tf.export.litert.targets import CUSTOM
 from spinenet_tf.inference.metadata import Metadata
-from spinenet_tf.inference.outputs import all_anchors, decode_raw, joined
+from spinenet_tf.inference.naming import nest
 from spinenet_tf.ops.boxes import MAX_LOG_SCALE
-from spinenet_tf.ops.decoding import Candidates, decoded
+from spinenet_tf.ops.decoding import Candidates
 
 # The order that readers without names count on.
 OUTPUT_NAMES = {
@@ -24,28 +24,25 @@ OUTPUT_NAMES = {
 def append_form(form: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
     """Return a function of TensorFlow from the raw outputs by name to those of "decoded", "detections", "postprocess".
 
-    Raises:
-        ValueError: the custom operation cannot do what the detector's decoding does.
+    It raises ValueError where the custom operation cannot do what the detector's decoding does.
     """
-    if form == "postprocess" and metadata.decoding_spec.plus_one:
-        raise ValueError("The outputs postprocess know no boxes that end in their last pixel. Received: plus_one=True")
     build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[form]
-    boxes = all_anchors(metadata)
-    return lambda **raw: build(*joined(raw, metadata), boxes, metadata)
+    head, options = metadata.known_head()
+    return lambda **raw: build(nest(raw), head.decoding, options, metadata)
 
 
-def _decode(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
-    found = decoded(logits, deltas, boxes, *metadata.image_size, metadata.decoding_spec.plus_one)
+def _decode(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
+    found = decoding.candidates(raw, options, metadata.image_size)
     return dict(zip(OUTPUT_NAMES["decoded"], found, strict=True))
 
 
-def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
+def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
     """Detect by TFLite's own NMS, which knows no classes: each class is moved to a place of its own."""
     import tensorflow as tf
 
     beyond = max(metadata.image_size) + 1.0
 
-    def survivors(candidates: Candidates, iou_threshold: float, max_detections: int) -> Any:
+    def nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Any:
         places = tf.cast(candidates.classes[0], tf.float32)[:, None] * beyond
         kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
             boxes=candidates.boxes[0] + places,
@@ -58,19 +55,21 @@ def _detect(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> 
         )
         return tf.where(tf.range(max_detections) < count, kept, -1)[None]
 
-    return decode_raw(logits, deltas, boxes, metadata, survivors=survivors)
+    return decoding.decode(raw, options, metadata.image_size, nms=nms)
 
 
-def _post_process(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadata) -> dict[str, Any]:
+def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
     """Detect by the custom operation: boxes relative to the input's sides, each anchor's best class, one NMS for all.
 
     So an object suppresses what overlaps it, whatever its class; boxes are not clipped before.
     """
     import tensorflow as tf
 
-    slots = metadata.decoding_spec.max_detections
+    slots = options.max_detections
+    logits, deltas = decoding.flatten(raw, options).values()
+    boxes = decoding.anchors(raw, options, metadata.image_size)
 
-    @tf.function(experimental_implements=_custom_operation(metadata))
+    @tf.function(experimental_implements=_custom_operation(options, len(metadata.class_names)))
     def post_process(deltas, scores, anchors):  # the converter replaces the body: only shapes and types matter
         return tf.zeros((1, slots, 4)), tf.zeros((1, slots)), tf.zeros((1, slots)), tf.zeros((1,))
 
@@ -82,16 +81,15 @@ def _post_process(logits: Any, deltas: Any, boxes: np.ndarray, metadata: Metadat
     return dict(zip(OUTPUT_NAMES["postprocess"], found, strict=True))
 
 
-def _custom_operation(metadata: Metadata) -> str:
-    decoding = metadata.decoding_spec
+def _custom_operation(options: Any, num_classes: int) -> str:
     attributes = {
-        "max_detections": f"i: {decoding.max_detections}",
+        "max_detections": f"i: {options.max_detections}",
         "max_classes_per_detection": "i: 1",
         # The regular one, class by class, forgets class number n on n threads (TensorFlow's issue 56058, LiteRT 2.3).
         "use_regular_nms": "b: false",
-        "nms_score_threshold": f"f: {decoding.score_threshold:f}",
-        "nms_iou_threshold": f"f: {decoding.iou_threshold:f}",
-        "num_classes": f"i: {len(metadata.class_names) - int(decoding.background)}",
+        "nms_score_threshold": f"f: {options.score_threshold:f}",
+        "nms_iou_threshold": f"f: {options.iou_threshold:f}",
+        "num_classes": f"i: {num_classes - int(options.background)}",
         **{f"{side}_scale": "f: 1.0" for side in "yxhw"},
     }
     pairs = (f'attr {{ key: "{name}" value {{ {value} }} }}' for name, value in attributes.items())

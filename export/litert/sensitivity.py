@@ -26,7 +26,7 @@ from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
-STRONGEST = 100  # anchors of an image at which a detector's outputs are compared: those that can become detections
+STRONGEST = 100  # places of an image at which a detector's outputs are compared: those that can become detections
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class PartGain:
 class Sensitivity:
     """The layers from the noisiest on, and the parts of the net from the most gainful on.
 
-    Errors are root mean squares of the difference to Keras. Of a detector they are "scores", in 0..1, and "box_deltas",
-    in the units of the raw output (0.01 of `ty` and `tx` is a hundredth of an anchor's side), both at the `STRONGEST`
-    anchors of each image. Of another model they are relative to the root mean square of the output.
+    Errors are root mean squares of the difference to Keras. Of a detector they are "scores", in 0..1, and what its head
+    gives beside them, in the units of the raw output ("box_deltas": 0.01 of `ty` and `tx` is a hundredth of an anchor's
+    side), all at the `STRONGEST` places of each image. Of another model they are relative to the root mean square of
+    the output.
     """
 
     errors: dict[str, float]  # of each output with all in integers, but for what stays in float already
@@ -138,13 +139,17 @@ def _output_errors(model: keras.Model, expected: Any, found: Any) -> dict[str, f
     if task_of(model) != "detection":
         pairs, reference = flatten(found), flatten(expected)
         return {name: _rms(pairs[name] - reference[name]) / (_rms(reference[name]) or 1.0) for name in reference}
-    (logits, deltas), (other_logits, other_deltas) = (
-        [keras.ops.convert_to_numpy(x) for x in model.flatten(raw)] for raw in (expected, found)
-    )
-    strongest = np.argsort(-logits.max(axis=-1), axis=1)[:, :STRONGEST, None]
-    scores, other_scores = (1 / (1 + np.exp(-np.float64(x))) for x in (logits, other_logits))
-    pairs = {"scores": other_scores - scores, "box_deltas": other_deltas - deltas}
-    return {name: _rms(np.take_along_axis(x, strongest, axis=1)) for name, x in pairs.items()}
+    flat, other = (_flat(model, raw) for raw in (expected, found))
+    logits = next(iter(flat))
+    strongest = np.argsort(-flat[logits].max(axis=-1), axis=1)[:, :STRONGEST, None]
+    scores, other_scores = (1 / (1 + np.exp(-np.float64(x.pop(logits)))) for x in (flat, other))
+    errors = {"scores": other_scores - scores} | {name: other[name] - flat[name] for name in flat}
+    return {name: _rms(np.take_along_axis(x, strongest, axis=1)) for name, x in errors.items()}
+
+
+def _flat(model: keras.Model, raw: Any) -> dict[str, np.ndarray]:
+    """Return a detector's raw outputs as `Decoding.flatten` joins them, the class logits first."""
+    return {name: keras.ops.convert_to_numpy(x) for name, x in model.decoding.flatten(raw, model.options).items()}
 
 
 def _rms(x: Any) -> float:

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from spinenet_tf.export.serving.guard import decode_capped, nonempty
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.keras_model import image_shape
 from spinenet_tf.inference.naming import INPUT, nest
-from spinenet_tf.ops.anchors import anchors, concatenate
-from spinenet_tf.ops.decoding import decoded
 
 
-def detection_function(model: RetinaNet, raw: Any) -> Any:
+def detection_function(model: DetectionModel, raw: Any) -> Any:
     """Return a `tf.function` from the input of `raw` to what the model's `predict` gives.
 
     It calls `raw`, as all functions of this file do in the end, so that the weights are stored once.
@@ -27,24 +25,19 @@ def detection_function(model: RetinaNet, raw: Any) -> Any:
     return serve
 
 
-def decoding_function(model: RetinaNet, raw: Any) -> Any:
-    """Return a `tf.function` from the input of `raw` to every anchor's box, clipped, and scores, without NMS.
+def decoding_function(model: DetectionModel, raw: Any) -> Any:
+    """Return a `tf.function` from the input of `raw` to every candidate's box, clipped, and scores, without NMS.
 
-    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`, as `ops.decoding.decoded`.
+    Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`: see `Decoding.candidates`.
     """
     import tensorflow as tf
 
-    height, width, _ = image_shape(model)
-    plus_one = model.decoding_spec.plus_one
-
     @tf.function(input_signature=raw.input_signature, autograph=False)
-    def every_anchor(images):
-        all_anchors = concatenate(anchors(height, width, model.anchor_spec))
-        class_logits, box_deltas = model.flatten(nest(raw(images)))
-        boxes, scores = decoded(class_logits, box_deltas, all_anchors, height, width, plus_one)
+    def every_candidate(images):
+        boxes, scores = model.decoding.candidates(nest(raw(images)), model.options, image_shape(model)[:2])
         return {"boxes": boxes, "scores": scores}
 
-    return every_anchor
+    return every_candidate
 
 
 def image_function(serve: Any) -> Any:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from spinenet_tf.checkpoints.names import Network
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.ops.anchors import AnchorSpec
 
@@ -31,6 +32,7 @@ class Checkpoint(ABC):
     source: str
     found: Mapping[str, np.ndarray]
 
+    head: ClassVar[str] = RetinaNet.head  # of all detectors of these code bases that are read
     class_bias: ClassVar[str]  # the end of the name of RetinaNet's class bias
     logits_bias: ClassVar[str | None] = None  # the same of a classifier, where there are any
     is_tf1_zoo: ClassVar[bool]

@@ -115,24 +115,24 @@ def _detector(detector: RetinaNet, image_size: tuple[int, int]):
     from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
     from official.vision.modeling.layers.detection_generator import MultilevelDetectionGenerator
 
-    anchors, decoding, style = detector.anchor_spec, detector.decoding_spec, detector.backbone.style
+    anchors, options, style = detector.anchor_spec, detector.options, detector.backbone.style
     levels = {"min_level": anchors.min_level, "max_level": anchors.max_level}
     head = RetinaNetHead(
         **levels,
         num_classes=detector.num_classes,
         num_anchors_per_location=anchors.per_location,
-        num_convs=detector.head_depth,
-        num_filters=detector.head_width,
+        num_convs=options.head_depth,
+        num_filters=options.head_width,
         use_separable_conv=detector.backbone.spec.is_mobile,
         activation=style.activation,
         norm_momentum=style.norm_momentum,
         norm_epsilon=style.norm_epsilon,
     )
     generator = MultilevelDetectionGenerator(
-        pre_nms_top_k=decoding.pre_nms_top_k,
-        pre_nms_score_threshold=decoding.score_threshold,
-        nms_iou_threshold=decoding.iou_threshold,
-        max_num_detections=decoding.max_detections,
+        pre_nms_top_k=options.pre_nms_top_k,
+        pre_nms_score_threshold=options.score_threshold,
+        nms_iou_threshold=options.iou_threshold,
+        max_num_detections=options.max_detections,
     )
     garden = retinanet_model.RetinaNetModel(
         _backbone(detector.backbone, image_size),

@@ -66,7 +66,7 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):
-        named |= dict(_layer_variables(model, order.head(model.head_depth)))
+        named |= dict(_layer_variables(model, order.head(model.options.head_depth)))
     if isinstance(model, Classifier):
         named |= dict(_layer_variables(model, order.classifier()))
     return named

@@ -51,11 +51,15 @@ class DownloadError(RuntimeError):
     """Weights that could not be fetched; the message says what to download by hand, and where to put it."""
 
 
-def check_weights(weights: str | os.PathLike, name: object, kind: str, num_classes: int | None = None) -> None:
-    """Refuse what can be no weights of a "backbone", "detector" or "classifier", before the work of getting them.
+def check_weights(
+    weights: str | os.PathLike, name: object, head: str | None = None, num_classes: int | None = None
+) -> None:
+    """Refuse what can be no weights of a model, before the work of getting them.
+
+    `head` is that of the model, None for a backbone.
 
     Raises:
-        ValueError: no COCO weights of `name` are published, or they do not fit the head.
+        ValueError: no COCO weights of `name` with this head are published, or they have other classes.
         FileNotFoundError: `weights` are neither "coco" nor a file.
     """
     if weights != "coco":
@@ -65,9 +69,11 @@ def check_weights(weights: str | os.PathLike, name: object, kind: str, num_class
     if not isinstance(name, str) or name not in ARCHIVES:
         given = f"a spec, {name.name!r}" if isinstance(name, ArchitectureSpec) else f"{name=}"
         raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: {given}")
-    if kind == "classifier":
+    if head == Classifier.head:
         raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
-    if kind == "detector" and num_classes != COCO_COUNT:
+    if head not in (None, RetinaNet.head):
+        raise ValueError(f"COCO weights are published with the head {RetinaNet.head}. Received: head={head!r}")
+    if head is not None and num_classes != COCO_COUNT:
         raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {num_classes}")
 
 
@@ -136,11 +142,12 @@ def cache_folder() -> Path:
 
 
 def _load_coco(model: Network, name: str) -> None:
-    kind = "backbone" if isinstance(model, Backbone) else "classifier" if isinstance(model, Classifier) else "detector"
-    check_weights("coco", name, kind, getattr(model, "num_classes", None))
-    if not _load_kept(model, f"{name}-{kind}"):
+    head = None if isinstance(model, Backbone) else model.head
+    check_weights("coco", name, head, getattr(model, "num_classes", None))
+    stem = f"{name}-{'detector' if head else 'backbone'}"
+    if not _load_kept(model, stem):
         read_archive(_coco_archive(name)).load(model)
-        _keep(model, f"{name}-{kind}")
+        _keep(model, stem)
 
 
 def _load_kept(model: Network, stem: str) -> bool:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.predictor import Predictor, load_predictor
 
 DRAWN_SCENES = 12
@@ -64,7 +64,7 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     return summary
 
 
-def _latencies(detector: RetinaNet, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
+def _latencies(detector: DetectionModel, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
     from spinenet_tf.export.check.measurement import time_calls
     from spinenet_tf.inference.engines import KERAS, Form, engine_of, load

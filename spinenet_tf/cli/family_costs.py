@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.table import default_head
 from spinenet_tf.models import detector
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
@@ -16,12 +16,12 @@ IMAGENET_CLASSES = 1000
 
 
 def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Count the named models, or all of them, as published: RetinaNet for COCO at the variant's own input size.
+    """Count the named models, or all of them, as published: the detector for COCO at the variant's own input size.
 
     Returns:
-        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "retinanet_params"
+        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "detector_params"
         (91 classes), "classifier_params" (1000 classes), "macs_published_order" and "macs" (as the graph runs) of the
-        RetinaNet, and "published", the fields of `family.Published`. Parameters are the trainable ones. Multiply-adds
+        detector, and "published", the fields of `family.Published`. Parameters are the trainable ones. Multiply-adds
         count convs only; FLOPs are twice as many.
 
     Raises:
@@ -36,12 +36,13 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
 def _count(name: str) -> dict[str, Any]:
     row = variant(name)
     net = without_values(lambda: detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3)))
-    classifier = without_values(lambda: Classifier(net.backbone, IMAGENET_CLASSES))
+    head = default_head(row.heads, "classification")
+    classifier = without_values(lambda: head.build(net.backbone, IMAGENET_CLASSES, head.options()))
     return {
         "name": name,
         "input": row.image_size,
         "backbone_params": count_params(net.backbone),
-        "retinanet_params": count_params(net),
+        "detector_params": count_params(net),
         "classifier_params": count_params(classifier),
         "macs_published_order": multiply_adds(net, published_order=True),
         "macs": multiply_adds(net),

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Show what `family_costs.summarize` returned; published figures stand in brackets behind the counted ones."""
-    table = Table(title="Multiply-adds of the RetinaNet's convs; published figures in brackets")
+    table = Table(title="Multiply-adds of the detector's convs; published figures in brackets")
     columns = (
         "model",
         "input",
         "backbone M",
-        "RetinaNet M",
+        "detector M",
         "classifier M",
         "published order B",
         "as run B",
@@ -39,7 +39,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             row["name"],
             str(row["input"]),
             f"{row['backbone_params'] / 1e6:.2f}",
-            _counted(row["retinanet_params"] / 1e6, published["params_m"], 2),
+            _counted(row["detector_params"] / 1e6, published["params_m"], 2),
             f"{row['classifier_params'] / 1e6:.2f}",
             _counted(row["macs_published_order"] / 1e9, published["macs_b"], 1 if macs > 5 else 3),
             f"{macs:.{1 if macs > 5 else 3}f}",

@@ -18,10 +18,9 @@ from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
 from spinenet_tf.data.reading import form_of, load
+from spinenet_tf.models import find_options
 from spinenet_tf.nets.family import variant
-from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.ops.assignment import POSITIVE_IOU
-from spinenet_tf.ops.coverage import best_overlap
 
 SMALL, LARGE = 32**2, 96**2  # COCO's borders between sizes, in square pixels
 
@@ -76,7 +75,7 @@ def check(
         with problems.at(Place(Path(source))):
             check_trainable(dataset)
     _check_duplicates(dataset, problems, Path(source))
-    anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, AnchorSpec(size=row.anchor_size))}
+    anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, model)}
     return Report(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))
 
 
@@ -139,14 +138,16 @@ def spread(values: Iterable[float]) -> dict[str, float] | None:
     return {key: round(float(value), 2) for key, value in zip(("min", "median", "max"), numbers, strict=True)}
 
 
-def _coverage(dataset: DetectionDataset, size: tuple[int, int], spec: AnchorSpec) -> dict[str, float | None]:
-    """Return how the anchors fit the boxes to learn from, in images fitted into an input of `size`."""
+def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> dict[str, float | None]:
+    """Return how the anchors of a model's published head fit the boxes to learn from, at an input of `size`."""
+    head, options = find_options(model, None, "detection", {})
     scaled = [
         example.boxes[example.trainable] * min(size[0] / example.height, size[1] / example.width) for example in dataset
     ]
-    overlap = best_overlap(np.concatenate([np.zeros((0, 4)), *scaled]), *size, spec)
-    if not len(overlap):
+    boxes, measure = np.concatenate([np.zeros((0, 4)), *scaled]), head.decoding and head.decoding.coverage
+    if not len(boxes) or measure is None:  # there are heads without anchors
         return {"covered": None, "mean_iou": None}
+    overlap = measure(boxes, size, head.levels, options)
     return {
         "covered": round(float((overlap >= POSITIVE_IOU).mean()), 4),
         "mean_iou": round(float(overlap.mean()), 4),

@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from spinenet_tf.heads.towers import classification_head
+from spinenet_tf._fast.variables import named_alike
+from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.model import HeadModel, check_classes
+from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.resample import upsample
+
+NAME = "classifier"
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(Options):
+    """The options of the classifier: there are none."""
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class Classifier(SpineNetModel):
-    """A classifier from normalised images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
+class Classifier(HeadModel):
+    """A classifier from normalized images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
 
     Raises:
         ValueError: `num_classes` is not positive.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, name: str = "classifier"):
-        if num_classes < 1:
-            raise ValueError(f"A classifier has at least one class. Received: num_classes={num_classes}")
+    head = NAME
+    options_type = ClassifierOptions
+
+    def __init__(
+        self, backbone: Backbone, num_classes: int, options: ClassifierOptions | None = None, name: str = NAME
+    ):
+        check_classes("classifier", num_classes)
         images = keras.Input(backbone.image_shape, name="images")
         logits = classification_head(backbone(images), images, num_classes, backbone.style)
         super().__init__(images, logits, name=name)
-        self.backbone = backbone
-        self.num_classes = num_classes
+        self._equip(backbone, num_classes, options or ClassifierOptions())
+
+    def compile_for_labels(self, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
+        """Learn from integer labels `[B]` by smoothed cross-entropy, and count top-1 and top-5."""
+        metrics = [
+            keras.metrics.SparseCategoricalAccuracy("top1"),
+            keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
+        ]
+        self.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
+        # Keras makes the metrics' variables at the first batch, and a state to resume from holds them already.
+        self.compute_metrics(None, ops.zeros([1]), ops.zeros([1, self.num_classes]))
+        self.reset_metrics()
 
     def _before_fit(self, given: dict[str, Any]) -> None:
         super()._before_fit(given)
@@ -57,17 +84,25 @@ class Classifier(SpineNetModel):
         if len(odd):
             raise ValueError(f"Classes are 0 to {self.num_classes - 1}. Received: label {odd[0]}")
 
-    def get_config(self) -> dict[str, Any]:
-        backbone = keras.saving.serialize_keras_object(self.backbone)
-        return {"backbone": backbone, "num_classes": self.num_classes, "name": self.name}
-
     @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        return cls(keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects), **config)
+    def modern_config(cls, config):
+        return {"options": {}} | config
 
-    def architecture(self) -> dict[str, Any]:
-        return {"backbone": self.backbone.architecture(), "classifier": {"classes": self.num_classes}}
+
+@named_alike()
+def classification_head(features: Mapping, image, num_classes: int, style: Style):
+    """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer.
+
+    Each level from the coarsest on is enlarged to the next finer one and added to it.
+    """
+    levels = sorted(int(name[1:]) for name in features)
+    x = features[f"P{levels[-1]}"]
+    for level in reversed(levels[:-1]):
+        enlarged = upsample(x, image, level + 1, level, style, name=f"head_P{level}")
+        x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
+    x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
+    return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -89,3 +124,26 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"label_smoothing": self.label_smoothing}
+
+
+def _old_architecture(architecture: dict[str, Any]) -> dict[str, Any] | None:
+    if NAME not in architecture:
+        return None
+    classes = architecture[NAME]["classes"]
+    return {"backbone": architecture["backbone"], "head": NAME, "classes": classes, "options": {}}
+
+
+def _old_metadata(fields: dict[str, Any]) -> dict[str, Any] | None:
+    return {"head": NAME, "options": {}} if fields.get("task") == "classification" else None
+
+
+ROW = Head(
+    NAME,
+    "classification",
+    ClassifierOptions,
+    Classifier,
+    layouts={"logits": "[batch, class], softmax gives probabilities"},
+    class_layers=("head_logits",),
+    old_architecture=_old_architecture,
+    old_metadata=_old_metadata,
+)

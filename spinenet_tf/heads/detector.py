@@ -1,79 +1,122 @@
-"""What every detector has beside its net: it trains by a loss of its own, on ground truth that is looked at first."""
+"""What every detector is: a net with raw outputs, losses of its own, and detections that it predicts."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar
 
-from spinenet_tf.heads.batches import checked, in_one_line
-from spinenet_tf.heads.ground_truth import check
+import keras
+from keras import ops
+
+from spinenet_tf._fast.replicas import replica_count
+from spinenet_tf.heads.checked import CheckedModel
+from spinenet_tf.heads.ground_truth import check_form, image_weights
+from spinenet_tf.heads.head import Decoding, ImageSize, Raw
+from spinenet_tf.heads.model import check_classes
+from spinenet_tf.heads.options import DetectionOptions
+from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
 
-OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # of `compile`, which a detector brings itself
 
+class DetectionModel(CheckedModel):
+    """A detector from normalized images `[B, H, W, 3]` to raw outputs, trained by `compile(optimizer)` and `fit` alone.
 
-class DetectionModel(SpineNetModel):
-    """A model of `num_classes` that computes its loss itself, from {"boxes": `[B, N, 4]`, "classes": `[B, N]`}.
+    `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`, boxes
+    yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding, and a weight for each image or
+    none.
 
-    Arrays are checked as a whole before anything is learned from them, all other data batch by batch as they are drawn.
-    What is at fault is a `GroundTruthError`, a ValueError of one line.
+    A head is a subclass with `outputs_of` and `losses_of`, and with the names of what it brings.
+
+    Raises:
+        ValueError: `num_classes` is not positive.
     """
 
-    num_classes: int
+    options: DetectionOptions
+    loss_names: ClassVar[tuple[str, ...]]  # of what `losses_of` returns, each of which is logged
+    decoding: Decoding
 
-    def compile(self, *args, **kwargs) -> None:
-        """Compile with an optimizer and what else `keras.Model.compile` takes.
+    def __init__(
+        self, backbone: Backbone, num_classes: int, options: DetectionOptions | None = None, name: str | None = None
+    ):
+        check_classes("detector", num_classes)
+        options = options or self.options_type()
+        images = keras.Input(backbone.image_shape, name="images")
+        raw = self.outputs_of(backbone, images, num_classes, options)
+        super().__init__(inputs=images, outputs=raw, name=name or self.head)
+        self._equip(backbone, num_classes, options)
+
+    def _equip(self, backbone, num_classes, options) -> None:
+        super()._equip(backbone, num_classes, options)
+        for loss in self.loss_names:
+            setattr(self, loss, keras.metrics.Mean(loss))
+        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one
+        # again.
+        self._predictor = cache(self._with_decoding)
+
+    @staticmethod
+    def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: Any) -> dict[str, dict[str, Any]]:
+        """Return the raw outputs for `images`: {output: {"P3": `[B, h, w, K]`, ...}}."""
+        raise NotImplementedError
+
+    def losses_of(
+        self, raw: Raw, truth: Mapping[str, Any], image_size: ImageSize, weights: Any | None
+    ) -> dict[str, Any]:
+        """Return the losses by name, scalars whose mean over the replicas is that of the whole batch.
+
+        `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` count each image so many times.
+        """
+        raise NotImplementedError
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the losses of the head + regularization, a scalar, and track the former as metrics.
+
+        `sample_weight`, `[B]` or Keras's dictionary of equal ones, counts each image so many times.
 
         Raises:
-            ValueError: a loss or metrics are given, which would not be used.
+            GroundTruthError: see `ground_truth.check_form`.
         """
-        given = inspect.signature(super().compile).bind(*args, **kwargs).arguments
-        for name in OWN:
-            if given.get(name) is not None:
-                raise ValueError(
-                    f"A detector has its loss and its metrics: compile(optimizer). Received: {name}={given[name]!r}"
-                )
-        super().compile(*args, **kwargs)
+        check_form(y, sample_weight)
+        losses = self.losses_of(y_pred, y, ops.shape(x)[1:3], image_weights(sample_weight))
+        for name in self.loss_names:
+            getattr(self, name).update_state(losses[name])
+        return sum(self.losses, sum(losses.values())) / replica_count()
 
-    def fit(self, *args, **kwargs):
-        """Train as Keras does, by the same arguments; a `sample_weight` counts an image so many times.
+    def flatten(self, raw: Raw) -> tuple:
+        """Join raw outputs over the levels, the class logits first: see `Decoding.flatten`."""
+        return tuple(self.decoding.flatten(raw, self.options).values())
 
-        Raises:
-            GroundTruthError: see `ground_truth.check`.
+    def detect(self, images, raw: Raw) -> dict[str, Any]:
+        """Decode raw outputs for `images [B, H, W, 3]`: see `ops.decoding.detections`."""
+        return self.decoding.decode(raw, self.options, tuple(ops.shape(images)[1:3]))
+
+    def _with_decoding(self) -> keras.Model:
+        """Return the same network with decoding behind it."""
+        images = keras.Input(self.backbone.image_shape, name="images")
+        predictor = SpineNetModel(images, Detect(self)([images, self(images)]))
+        predictor.compile()
+        return predictor
+
+    def predict(self, x, *args, **kwargs) -> dict[str, Any]:
+        """Detect objects in normalized images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
+
+        Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
+        `[B, M]` (-1 = padding) and "num_detections" `[B]`.
         """
-        with in_one_line():
-            return super().fit(*args, **kwargs)
+        return self._predictor().predict(x, *args, **kwargs)
 
-    def _before_fit(self, given: dict[str, Any]) -> None:
-        super()._before_fit(given)
-        self._check_data(given)
-        held_out = given.get("validation_data")
-        if isinstance(held_out, (tuple, list)):
-            self._check_data(dict(zip(("x", "y", "sample_weight"), held_out, strict=False)))
-        elif held_out is not None:
-            given["validation_data"] = checked(held_out, self.num_classes)
+    def predict_on_batch(self, x) -> dict[str, Any]:
+        """Detect objects in one batch: `predict` without its loop."""
+        return self._predictor().predict_on_batch(x)
 
-    def evaluate(self, *args, **kwargs):
-        """Measure the losses as Keras does, by the same arguments; raises as `fit` does."""
-        call = inspect.signature(super().evaluate).bind(*args, **kwargs)
-        if "_use_cached_eval_dataset" not in kwargs:  # those of `fit`, which were checked
-            self._check_data(call.arguments)
-        with in_one_line():
-            return super().evaluate(*call.args, **call.kwargs)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
-        """Train one step as Keras does; raises as `fit` does."""
-        check(x, y, sample_weight, self.num_classes)
-        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
+@keras.saving.register_keras_serializable("spinenet_tf")
+class Detect(keras.layers.Layer):
+    """The layer form of `DetectionModel.detect`; it has no weights, and holds the detector without tracking it."""
 
-    def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
-        """Measure the losses of a batch as Keras does; raises as `fit` does."""
-        check(x, y, sample_weight, self.num_classes)
-        return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
+    def __init__(self, detector: DetectionModel, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self._detect = detector.detect
 
-    def _check_data(self, given: dict[str, Any]) -> None:
-        """Check arrays at once, and let other data be checked as they are drawn."""
-        x, y = given.get("x"), given.get("y")
-        given["x"] = checked(x, self.num_classes)
-        if y is not None and given["x"] is x:  # else Keras says that such data hold their targets
-            check(x, y, given.get("sample_weight"), self.num_classes)
+    def call(self, inputs):
+        return self._detect(*inputs)

@@ -1,204 +1,269 @@
-"""The one-stage detector (Lin 2017): a backbone, the RetinaNet head, and what training and prediction need."""
+"""RetinaNet, the one-stage detector (Lin 2017): its options, layers, losses and decoding. Source: arXiv 1912.05027."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
+from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.heads.ground_truth import check_form, image_weights
-from spinenet_tf.heads.towers import retinanet_head
+from spinenet_tf.heads.head import Decoding, Head, ImageSize, Raw
+from spinenet_tf.heads.options import MAX_CHANNELS, DetectionOptions, option
+from spinenet_tf.heads.towers import make_conv, tower
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.blocks import Style
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate, per_anchor
-from spinenet_tf.ops.assignment import assign
-from spinenet_tf.ops.decoding import detections
-from spinenet_tf.ops.losses import BOX_LOSSES, retinanet_loss, weighted_sum
+from spinenet_tf.ops.assignment import Assignment, assign
+from spinenet_tf.ops.boxes import Tensor
+from spinenet_tf.ops.boxes import decode as decode_boxes
+from spinenet_tf.ops.coverage import best_overlap
+from spinenet_tf.ops.decoding import Nms, decoded, detections, select
+from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss, weighted_sum
+
+NAME = "retinanet"
+PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
+BOX_LOSSES = ("huber", "giou")
 
 
 @dataclass(frozen=True)
-class LossSpec:
-    """The parameters of the focal and the box loss; the defaults are the published ones.
+class RetinaNetOptions(DetectionOptions):
+    """The options of RetinaNet; the defaults are the published ones (paper, section 5.1).
 
-    Raises:
-        ValueError: the box loss is unknown.
+    Anchors are described by `ops.anchors.AnchorSpec`, decoding by `ops.decoding.detections`.
     """
 
-    focal_alpha: float = 0.25
-    focal_gamma: float = 1.5
-    box_loss: str = "huber"  # or "giou", whose usual weight is 2
-    huber_delta: float = 0.1
-    box_weight: float = 50.0
+    head_depth: int = option(4, 0, 100, of_weights=True)  # convs of a tower
+    head_width: int = option(256, 1, MAX_CHANNELS, of_weights=True)  # their channels
+    num_scales: int = option(AnchorSpec.num_scales, 1, 100, of_weights=True)
+    aspect_ratios: tuple[float, ...] = option(AnchorSpec.aspect_ratios, above=0, of_weights=True)
+    anchor_size: float = option(AnchorSpec.size, above=0, of_weights=True)  # of the smallest square one, in strides
+    focal_alpha: float = option(0.25, 0, 1)
+    focal_gamma: float = option(1.5, 0)
+    box_loss: str = option("huber", choices=BOX_LOSSES)  # the usual weight of "giou" is 2
+    huber_delta: float = option(0.1, above=0)
+    box_weight: float = option(50.0, 0)
+    iou_threshold: float = option(0.5, 0, 1)
+    pre_nms_top_k: int = option(5000, 1)
+    background: bool = option(False)  # class 0 is none, as in TF Model Garden: it is never detected
+    plus_one: bool = option(False)  # a box ends in its last pixel, not behind it, as in the TF1 zoo
 
-    def __post_init__(self) -> None:
-        if self.box_loss not in BOX_LOSSES:
-            raise ValueError(f"Valid box losses are {BOX_LOSSES}. Received: box_loss={self.box_loss!r}")
+    def anchor_spec(self, min_level: int, max_level: int) -> AnchorSpec:
+        """Return the anchors on these levels."""
+        return AnchorSpec(min_level, max_level, self.num_scales, self.aspect_ratios, self.anchor_size)
 
-
-@dataclass(frozen=True)
-class DecodingSpec:
-    """How raw outputs become detections; the defaults are the published ones."""
-
-    score_threshold: float = 0.05
-    iou_threshold: float = 0.5
-    max_detections: int = 100
-    pre_nms_top_k: int = 5000
-    background: bool = False  # class 0 stands for the background, as in TF Model Garden: it is never detected
-    plus_one: bool = False  # a box ends in its last pixel, not behind it, as in the TF1 zoo
+    def pool(self) -> dict[str, Any]:
+        """Return how detections are picked out of all candidates, as arguments of `ops.decoding.detections`."""
+        names = ("score_threshold", "iou_threshold", "max_detections", "pre_nms_top_k", "background")
+        return {name: getattr(self, name) for name in names}
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class RetinaNet(DetectionModel):
-    """A detector from normalised images `[B, H, W, 3]` to raw outputs, trained by `compile(optimizer)` and `fit` alone.
+    """A backbone with the RetinaNet head.
 
     Calling it gives `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4],
-    ...}}`; `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`,
-    boxes yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding, and a weight for each image
-    or none. Source: arXiv 1912.05027, section 5.1.
-
-    Raises:
-        ValueError: `num_classes` is not positive.
+    ...}}` with A anchors at each location.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        num_classes: int,
-        head_depth: int = 4,
-        head_width: int = 256,
-        anchor_spec: AnchorSpec | None = None,
-        loss_spec: LossSpec | None = None,
-        decoding_spec: DecodingSpec | None = None,
-        name: str = "retinanet",
-    ):
-        if num_classes < 1:
-            raise ValueError(f"A detector has at least one class. Received: num_classes={num_classes}")
-        anchor_spec = anchor_spec or AnchorSpec(backbone.min_level, backbone.max_level)
-        images = keras.Input(backbone.image_shape, name="images")
-        raw = retinanet_head(
-            backbone(images),
-            num_classes,
-            anchor_spec.per_location,
-            head_depth,
-            head_width,
-            separable=backbone.spec.is_mobile,
-            style=backbone.style,
-        )
-        super().__init__(inputs=images, outputs=raw, name=name)
-        specs = (anchor_spec, loss_spec or LossSpec(), decoding_spec or DecodingSpec())
-        self._equip(backbone, num_classes, (head_depth, head_width), specs)
+    head = NAME
+    options_type = RetinaNetOptions
+    loss_names = ("class_loss", "box_loss")
+    options: RetinaNetOptions
 
-    def _equip(
-        self,
-        backbone: Backbone,
-        num_classes: int,
-        head: tuple[int, int],
-        specs: tuple[AnchorSpec, LossSpec, DecodingSpec],
-    ) -> None:
-        """Take what training and prediction need beside the network; `head` is its depth and width."""
-        self.backbone = backbone
-        self.num_classes = num_classes
-        self.head_depth, self.head_width = head
-        self.anchor_spec, self.loss_spec, self.decoding_spec = specs
-        self.class_loss = keras.metrics.Mean("class_loss")
-        self.box_loss = keras.metrics.Mean("box_loss")
-        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one
-        # again.
-        self._predictor = cache(self._with_decoding)
+    @staticmethod
+    def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: RetinaNetOptions):
+        return retinanet_head(backbone(images), num_classes, options, backbone.spec.is_mobile, backbone.style)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return focal + box loss + regularisation, a scalar, and track the first two as metrics.
+    def losses_of(self, raw, truth, image_size, weights):
+        return losses(raw, truth, self.options, image_size, weights)
 
-        `sample_weight`, `[B]` or Keras's dictionary of equal ones, counts each image so many times.
-
-        Raises:
-            GroundTruthError: see `ground_truth.check_form`.
-        """
-        check_form(y, sample_weight)
-        weights = image_weights(sample_weight)
-        height, width = ops.shape(x)[1:3]
-        all_anchors = concatenate(anchors(height, width, self.anchor_spec))
-        targets = assign(all_anchors, y["boxes"], y["classes"])
-        class_logits, box_deltas = self.flatten(y_pred)
-        replicas = replica_count()
-        # So that the mean over the replicas, which `fit` minimises and logs, is the loss of the whole batch.
-        positives = sum_over_replicas(weighted_sum(ops.cast(targets.positive, "float32"), weights))
-        options = asdict(self.loss_spec) | {"normalizer": (positives + 1.0) / replicas, "weights": weights}
-        losses = retinanet_loss(class_logits, box_deltas, all_anchors, targets, **options)
-        self.class_loss.update_state(losses["class_loss"])
-        self.box_loss.update_state(losses["box_loss"])
-        return sum(self.losses, losses["class_loss"] + losses["box_loss"]) / replicas
-
-    def flatten(self, raw: Mapping[str, Mapping[str, Any]]) -> tuple:
-        """Join raw outputs over the levels: class logits `[B, N, num_classes]`, box deltas `[B, N, 4]`."""
-        return tuple(
-            per_anchor(raw[output], values)
-            for output, values in (("class_logits", self.num_classes), ("box_deltas", 4))
-        )
-
-    def detect(self, images, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Decode raw outputs for `images [B, H, W, 3]`: see `ops.decoding.detections`."""
-        height, width = ops.shape(images)[1:3]
-        all_anchors = concatenate(anchors(height, width, self.anchor_spec))
-        class_logits, box_deltas = self.flatten(raw)
-        return detections(class_logits, box_deltas, all_anchors, height, width, **asdict(self.decoding_spec))
-
-    def _with_decoding(self) -> keras.Model:
-        """Return the same network with decoding and class-aware NMS behind it."""
-        images = keras.Input(self.backbone.image_shape, name="images")
-        predictor = SpineNetModel(images, Detect(self)([images, self(images)]))
-        predictor.compile()
-        return predictor
-
-    def predict(self, x, *args, **kwargs) -> dict[str, Any]:
-        """Detect objects in normalised images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
-
-        Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
-        `[B, M]` (-1 = padding) and "num_detections" `[B]`.
-        """
-        return self._predictor().predict(x, *args, **kwargs)
-
-    def predict_on_batch(self, x) -> dict[str, Any]:
-        """Detect objects in one batch: `predict` without its loop."""
-        return self._predictor().predict_on_batch(x)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "num_classes": self.num_classes,
-            "head_depth": self.head_depth,
-            "head_width": self.head_width,
-            "anchor_spec": asdict(self.anchor_spec),
-            "loss_spec": asdict(self.loss_spec),
-            "decoding_spec": asdict(self.decoding_spec),
-            "name": self.name,
-        }
+    @property
+    def anchor_spec(self) -> AnchorSpec:
+        """The anchors on the levels of the backbone."""
+        return self.options.anchor_spec(self.backbone.min_level, self.backbone.max_level)
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects)
-        specs = {"anchor_spec": AnchorSpec, "loss_spec": LossSpec, "decoding_spec": DecodingSpec}
-        return cls(backbone, **config | {name: spec(**config[name]) for name, spec in specs.items()})
-
-    def architecture(self) -> dict[str, Any]:
-        head = {"classes": self.num_classes, "depth": self.head_depth, "width": self.head_width}
-        return {"backbone": self.backbone.architecture(), "retinanet": head, "anchors": asdict(self.anchor_spec)}
+    def modern_config(cls, config):
+        if "options" in config:
+            return config
+        anchor_spec, loss_spec, decoding_spec = (config.pop(f"{part}_spec") for part in ("anchor", "loss", "decoding"))
+        depth = {name: config.pop(name) for name in ("head_depth", "head_width")}
+        return config | {"options": depth | _anchor_options(anchor_spec) | loss_spec | decoding_spec}
 
 
-@keras.saving.register_keras_serializable("spinenet_tf")
-class Detect(keras.layers.Layer):
-    """The layer form of `RetinaNet.detect`; it has no weights, and holds the detector without tracking it."""
+@named_alike()
+def retinanet_head(
+    features: Mapping, num_classes: int, options: RetinaNetOptions, separable: bool, style: Style
+) -> dict[str, dict]:
+    """Return `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4], ...}}`.
 
-    def __init__(self, detector: RetinaNet, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self._detect = detector.detect
+    Channels are anchor-major. Convs are shared over the levels, each level and conv has its own BN.
+    """
+    width, per_location = options.head_width, _per_location(options)
+    class_bias = -math.log((1.0 - PRIOR) / PRIOR)
+    parts = {"class_logits": ("class", num_classes, class_bias), "box_deltas": ("box", 4, 0.0)}
+    outputs = {}
+    for output, (name, values, bias) in parts.items():
+        convs = [make_conv(width, style, separable, name=f"{name}_conv{index}") for index in range(options.head_depth)]
+        predictor = make_conv(
+            per_location * values, style, separable, bias=bias, predicts=True, name=f"{name}_predictor"
+        )
+        outputs[output] = {level: predictor(tower(x, convs, style, level)) for level, x in features.items()}
+    return outputs
 
-    def call(self, inputs):
-        return self._detect(*inputs)
+
+def losses(
+    raw: Raw, truth: Mapping[str, Any], options: RetinaNetOptions, image_size: ImageSize, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return the losses of raw outputs: see `retinanet_loss`. `truth` has "boxes" `[B, N, 4]`, "classes" `[B, N]`."""
+    all_anchors = _anchors_of(raw, options, image_size)
+    targets = assign(all_anchors, truth["boxes"], truth["classes"])
+    # So that the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
+    positives = sum_over_replicas(weighted_sum(ops.cast(targets.positive, "float32"), weights))
+    normalizer = (positives + 1.0) / replica_count()
+    return retinanet_loss(*flatten(raw, options).values(), all_anchors, targets, options, normalizer, weights)
+
+
+def retinanet_loss(
+    class_logits: Tensor,
+    box_deltas: Tensor,
+    anchors: Tensor,
+    assignment: Assignment,
+    options: RetinaNetOptions,
+    normalizer: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimized.
+
+    `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
+    times `box_weight`. Both are sums over the batch divided by `normalizer`, by default its positives + 1, so that a
+    batch without ground truth is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones.
+    `weights [B]` count each image, its positives too, so many times.
+    """
+    positive = assignment.positive
+    if normalizer is None:
+        normalizer = weighted_sum(ops.cast(positive, "float32"), weights) + 1.0
+    class_loss = focal_loss(class_logits, assignment.class_targets, options.focal_alpha, options.focal_gamma)
+    if options.box_loss == "giou":
+        box_losses = giou_loss(decode_boxes(box_deltas, anchors), decode_boxes(assignment.box_targets, anchors))
+    else:
+        box_losses = huber_loss(box_deltas, assignment.box_targets, options.huber_delta)
+    box_loss = weighted_sum(ops.where(positive, box_losses, 0.0), weights)
+    return {
+        "class_loss": weighted_sum(class_loss, weights) / normalizer,
+        "box_loss": options.box_weight * box_loss / normalizer,
+    }
+
+
+def flatten(raw: Raw, options: RetinaNetOptions) -> dict[str, Tensor]:
+    """Join raw outputs over the levels: class logits `[B, N, C]` and box deltas `[B, N, 4]`, a row for each anchor."""
+    channels = next(iter(raw["class_logits"].values())).shape[-1]
+    values = {"class_logits": channels // _per_location(options), "box_deltas": 4}
+    return {output: per_anchor(raw[output], count) for output, count in values.items()}
+
+
+def decode(raw: Raw, options: RetinaNetOptions, image_size: ImageSize, nms: Nms | None = None) -> dict[str, Tensor]:
+    """Return the detections in raw outputs: see `ops.decoding.detections`."""
+    outputs, all_anchors = flatten(raw, options).values(), _anchors_of(raw, options, image_size)
+    return detections(*outputs, all_anchors, *image_size, **options.pool(), plus_one=options.plus_one, nms=nms)
+
+
+def candidates(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> tuple[Tensor, Tensor]:
+    """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all anchors."""
+    return decoded(
+        *flatten(raw, options).values(), _anchors_of(raw, options, image_size), *image_size, options.plus_one
+    )
+
+
+def select_candidates(boxes: Tensor, scores: Tensor, options: RetinaNetOptions) -> dict[str, Tensor]:
+    """Return what `decode` does, from what `candidates` returned."""
+    return select(boxes, scores, **options.pool())
+
+
+def post_processed_anchors(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> np.ndarray:
+    """Return all anchors `[N, 4]` for the outputs "postprocess", whose operation decodes boxes by itself.
+
+    Raises:
+        ValueError: it does not do what these options ask for.
+    """
+    if options.plus_one:
+        raise ValueError("The outputs postprocess know no boxes that end in their last pixel. Received: plus_one=True")
+    return np.asarray(_anchors_of(raw, options, image_size))
+
+
+def coverage(
+    boxes: np.ndarray, image_size: tuple[int, int], levels: tuple[int, int], options: RetinaNetOptions
+) -> np.ndarray:
+    """Return the largest IoU of each of `boxes [N, 4]` with an anchor: see `ops.coverage.best_overlap`."""
+    return best_overlap(boxes, *image_size, options.anchor_spec(*levels))
+
+
+def _anchors_of(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> Tensor:
+    levels = [int(name.removeprefix("P")) for name in raw["class_logits"]]
+    return concatenate(anchors(*image_size, options.anchor_spec(min(levels), max(levels))))
+
+
+def _per_location(options: RetinaNetOptions) -> int:
+    return options.num_scales * len(options.aspect_ratios)
+
+
+def _anchor_options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an anchor spec as earlier versions stored it: the levels are the backbone's."""
+    names = {"size": "anchor_size"}
+    others = ("min_level", "max_level", "order")
+    return {names.get(name, name): value for name, value in spec.items() if name not in others}
+
+
+def _old_architecture(architecture: dict[str, Any]) -> dict[str, Any] | None:
+    if NAME not in architecture:
+        return None
+    head = architecture[NAME]
+    depth = {"head_depth": head["depth"], "head_width": head["width"]}
+    options = depth | _anchor_options(architecture["anchors"])
+    return {"backbone": architecture["backbone"], "head": NAME, "classes": head["classes"], "options": options}
+
+
+def _old_metadata(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the head and its options of metadata of format 2, which knew no other detector, nor this one's width."""
+    if fields.get("task") != "detection":
+        return None
+    options: dict[str, Any] = {}
+    for key in ("anchors", "decoding"):
+        told = fields.get(key)
+        if not isinstance(told, dict) or not told:
+            raise ValueError(f"{key}: a detector has them. Received: {told!r:.100}")
+        options |= _anchor_options(told)
+        try:
+            RetinaNetOptions.of(options)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return {"head": NAME, "options": options}
+
+
+RetinaNet.decoding = Decoding(flatten, decode, candidates, select_candidates, post_processed_anchors, coverage)
+
+ROW = Head(
+    NAME,
+    "detection",
+    RetinaNetOptions,
+    RetinaNet,
+    layouts={
+        "class_logits": "[batch, row, column, anchor * classes + class], sigmoid gives scores",
+        "box_deltas": "[batch, row, column, anchor * 4 + (ty, tx, th, tw)], relative to the anchors: "
+        "row, column, scale, aspect ratio (width / height); center (i + 0.5) * 2^level px, "
+        "side anchor_size * 2^level * 2^(scale / num_scales) px",
+    },
+    class_layers=("class_predictor",),
+    outputs=("raw", "decoded", "detections", "postprocess"),
+    smallest={"head_depth": 1, "head_width": 8, "anchor_size": AnchorSpec.size},
+    decoding=RetinaNet.decoding,
+    old_architecture=_old_architecture,
+    old_metadata=_old_metadata,
+)

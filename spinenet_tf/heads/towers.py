@@ -1,65 +1,26 @@
-"""Heads on the pyramid: image classification (paper, section 3.3) and RetinaNet (Lin 2017)."""
+"""The convs that heads are made of: towers that the levels of a pyramid share."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import keras
 
-from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.nets.blocks import Style
-from spinenet_tf.nets.resample import upsample
-
-PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
 
 
-@named_alike()
-def classification_head(features: Mapping, image, num_classes: int, style: Style):
-    """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer.
-
-    Each level from the coarsest on is enlarged to the next finer one and added to it.
-    """
-    levels = sorted(int(name[1:]) for name in features)
-    x = features[f"P{levels[-1]}"]
-    for level in reversed(levels[:-1]):
-        enlarged = upsample(x, image, level + 1, level, style, name=f"head_P{level}")
-        x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
-    x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
-
-
-@named_alike()
-def retinanet_head(
-    features: Mapping,
-    num_classes: int,
-    anchors_per_location: int,
-    depth: int,
-    width: int,
-    separable: bool,
-    style: Style,
-) -> dict[str, dict]:
-    """Return `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4], ...}}`.
-
-    Channels are anchor-major. Convs are shared over the levels, each level and conv has its own BN.
-    """
-    make = _separable_conv if separable else _conv
-    class_bias = -math.log((1.0 - PRIOR) / PRIOR)
-    towers = {"class_logits": ("class", num_classes, class_bias), "box_deltas": ("box", 4, 0.0)}
-    outputs = {}
-    for output, (name, values, bias) in towers.items():
-        convs = [make(width, style, name=f"{name}_conv{index}") for index in range(depth)]
-        predictor = make(anchors_per_location * values, style, bias=bias, predicts=True, name=f"{name}_predictor")
-        outputs[output] = {level: predictor(_tower(x, convs, style, level)) for level, x in features.items()}
-    return outputs
-
-
-def _tower(x, convs: list, style: Style, level: str):
+def tower(x, convs: list, style: Style, level: str):
+    """Apply convs that all levels share, each followed by a BN of its own level and the activation."""
     for conv in convs:
         x = style.norm(conv(x), name=f"{conv.name}_{level}_bn")
         x = style.act(x, name=f"{conv.name}_{level}_act")
     return x
+
+
+def make_conv(
+    filters: int, style: Style, separable: bool, *, bias: float = 0.0, predicts: bool = False, name: str
+) -> keras.layers.Layer:
+    """Make a 3x3 conv, separable in a mobile net: of a tower, or with `predicts` the last one, which starts small."""
+    make = _separable_conv if separable else _conv
+    return make(filters, style, bias=bias, predicts=predicts, name=name)
 
 
 def _conv(filters: int, style: Style, *, bias: float = 0.0, predicts: bool = False, name: str):

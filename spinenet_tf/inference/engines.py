@@ -14,7 +14,7 @@ import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.inspection import open_interpreter
 from spinenet_tf.inference.keras_model import image_shape
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
@@ -82,7 +82,7 @@ def has_onnx_runtime() -> bool:
     return find_spec("onnxruntime") is not None
 
 
-def load(form: Form, raw: bool = False, detector: RetinaNet | None = None) -> Runner:
+def load(form: Form, raw: bool = False, detector: DetectionModel | None = None) -> Runner:
     """Load a form to detect, or with `raw` for the network's outputs alone, without decoding.
 
     What carries no metadata of this package does what it does in both cases. `detector` spares reading the run again.
@@ -104,7 +104,7 @@ def load(form: Form, raw: bool = False, detector: RetinaNet | None = None) -> Ru
     return runner
 
 
-def _load_keras(form: Form, raw: bool, detector: RetinaNet) -> Runner:
+def _load_keras(form: Form, raw: bool, detector: DetectionModel) -> Runner:
     import tensorflow as tf
 
     shape = (1, *image_shape(detector))

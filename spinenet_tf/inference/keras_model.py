@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import keras
 
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.nets.backbone import Backbone
 
-TASKS = {RetinaNet: "detection", Classifier: "classification", Backbone: "backbone"}
 
-
-def task_of(model: keras.Model) -> str:
-    """Return "detection", "classification" or "backbone".
+def head_of(model: keras.Model) -> Head | None:
+    """Return the row of a model's head; None for a backbone.
 
     Raises:
         ValueError: the model is none of this package's.
     """
-    for kind, task in TASKS.items():
-        if isinstance(model, kind):
-            return task
+    if isinstance(model, Backbone):
+        return None
+    if isinstance(model, HeadModel):
+        return find_head(model.head)
     raise ValueError(f"Only models of spinenet_tf can be exported. Received: model={type(model).__name__}")
+
+
+def task_of(model: keras.Model) -> str:
+    """Return "detection", "classification" or "backbone"; raises as `head_of` does."""
+    head = head_of(model)
+    return head.task if head else "backbone"
 
 
 def backbone_of(model: keras.Model) -> Backbone:

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spinenet_tf.heads.retinanet import DecodingSpec
-from spinenet_tf.ops.anchors import AnchorSpec
+from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.table import find_head, modern_metadata
 
-FORMAT = 2  # raised when a reader of the older form would misread the newer one
+FORMAT = 3  # raised when a reader of the older form would misread the newer one
+READ = (2, FORMAT)
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
@@ -31,8 +32,8 @@ class Metadata:
     input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, a classifier's centre
     outputs: dict[str, dict[str, Any]]  # by name: shape, dtype, layout
     class_names: list[str]  # by class, empty for a backbone
-    anchors: dict[str, Any] | None = None  # of a detector: the fields of `AnchorSpec`, and their order
-    decoding: dict[str, Any] | None = None  # of a detector: the fields of `DecodingSpec`
+    head: str | None = None  # its name in the table of heads; None of a backbone
+    options: dict[str, Any] = field(default_factory=dict)  # of the head
     float_layers: list[str] = field(default_factory=list)  # of "int8": what computes in float, by Keras's names
     form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT
@@ -54,15 +55,14 @@ class Metadata:
             raise ValueError(f"The metadata say no central crop. Received: task={self.task!r}, model={self.model!r}")
         return self.input["centre"]
 
-    @property
-    def anchor_spec(self) -> AnchorSpec:
-        """The anchors of a detector."""
-        return AnchorSpec(**{name: value for name, value in (self.anchors or {}).items() if name != "order"})
+    def known_head(self) -> tuple[Head, Any]:
+        """Return the row of the head in the table of heads, and its options.
 
-    @property
-    def decoding_spec(self) -> DecodingSpec:
-        """The decoding of a detector."""
-        return DecodingSpec(**self.decoding or {})
+        Raises:
+            ValueError: there is no such head or option: a backbone has none.
+        """
+        row = find_head(self.head or "", self.task)
+        return row, row.options.of(self.options)
 
     def write(self, folder: Path, stem: str = "") -> None:
         """Write `metadata.json` and, where there are classes, `labels.txt`, prefixed by `stem.` if there is one."""
@@ -87,12 +87,12 @@ def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
     Raises:
         ValueError: the file does its NMS itself, for another number.
     """
-    given = metadata.decoding_spec.max_detections
+    given = metadata.known_head()[1].max_detections
     if metadata.form in ("detections", "postprocess") and max_detections != given:
         raise ValueError(
             f"The file gives up to {given} detections of an image, whatever is asked. Received: {max_detections=}"
         )
-    return replace(metadata, decoding={**(metadata.decoding or {}), "max_detections": max_detections})
+    return replace(metadata, options=metadata.options | {"max_detections": max_detections})
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -110,12 +110,12 @@ def read_metadata(path: str | Path) -> Metadata:
     fields = _metadata_in(path)
     if not fields:
         raise ValueError(f"{path} carries no metadata: it was not written by spinenet_tf.export.")
-    if fields.get("format") != FORMAT:
+    if fields.get("format") not in READ:
         raise ValueError(
-            f"{path} has metadata of another version; this one reads {FORMAT}. Received: {fields.get('format')!r:.100}"
+            f"{path} has metadata of another version; this one reads {READ}. Received: {fields.get('format')!r:.100}"
         )
     try:
-        return _checked(fields)
+        return _checked(fields if fields["format"] == FORMAT else modern_metadata(fields) | {"format": FORMAT})
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} has damaged metadata: {' '.join(str(error).split()):.250}") from None
 
@@ -152,14 +152,12 @@ def _checked(fields: dict[str, Any]) -> Metadata:
         if (value := getattr(metadata, key)) not in valid:
             raise ValueError(f"{key} is one of {', '.join(valid)}. Received: {value!r:.100}")
     _check_input(metadata.input)
-    if metadata.task == "detection":
-        for key, part in (("anchors", "anchor_spec"), ("decoding", "decoding_spec")):
-            if not (told := getattr(metadata, key)):
-                raise ValueError(f"{key}: a detector has them")
-            try:
-                _typed(type(getattr(metadata, part)), told)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{key}: {error}") from None
+    if metadata.task != "backbone":
+        row = find_head(metadata.head or "", metadata.task)
+        try:
+            row.options.of(metadata.options)
+        except ValueError as error:
+            raise ValueError(f"options: {error}") from None
     return metadata
 
 

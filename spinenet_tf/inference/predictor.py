@@ -62,7 +62,7 @@ def load_predictor(path: str | Path, max_detections: int | None = None) -> Predi
     from spinenet_tf.inference.litert import TFLiteModel
 
     model = TFLiteModel(path, max_detections=max_detections)
-    slots = model.metadata.decoding_spec.max_detections
+    slots = model.metadata.known_head()[1].max_detections
     return Predictor(model.predict, model.image_size, tuple(model.class_names), slots)
 
 
@@ -72,8 +72,8 @@ def _run_predictor(path: Path, max_detections: int | None) -> Predictor:
 
     detector, config = Run(path).load()
     size, turn = config.model.image_size, Lock()
-    slots = max_detections or detector.decoding_spec.max_detections
-    detector.decoding_spec = replace(detector.decoding_spec, max_detections=slots)
+    slots = max_detections or detector.options.max_detections
+    detector.options = replace(detector.options, max_detections=slots)
 
     def predict(images: np.ndarray) -> Mapping[str, Any]:
         images = check_images(images, size)

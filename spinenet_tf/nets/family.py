@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from spinenet_tf.nets.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
 
@@ -13,7 +14,7 @@ KINDS = ("backbone", "mobile", "ladder")
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the RetinaNet."""
+    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the detector."""
 
     params_m: float | None = None
     macs_b: float | None = None
@@ -23,7 +24,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Variant:
-    """One member of the family: how a graph is scaled, and the head and input it was published with."""
+    """One member of the family: how a graph is scaled, and the heads and the input that it was published with."""
 
     kind: str  # "backbone", "mobile" or "ladder"
     graph: ArchitectureSpec
@@ -31,10 +32,8 @@ class Variant:
     alpha: float  # width of a cross-scale connection's inner convs, relative to the parent's
     repeats: int  # how often each block is chained
     endpoint: int  # channels of P3..P7
-    head_depth: int  # convs in a tower of the RetinaNet head
-    head_width: int  # channels of these convs
     image_size: int  # px
-    anchor_size: float = 3.0  # side of the smallest square anchor, in strides
+    heads: Mapping[str, Mapping[str, Any]]  # by name, the default first: the options that are not a head's defaults
     published: Published = Published()
     lite: bool = False  # relu6 and no squeeze-and-excitation, which quantize; mobile nets only
 
@@ -51,40 +50,51 @@ class Variant:
         return 0.0 if self.lite else 0.2
 
 
+def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
+    return {"retinanet": {"head_width": width} | options}
+
+
 # From the model zoo.
 MOBILE: dict[str, Variant] = {
     "spinenet_mobile_49xs": Variant(
-        "mobile", SPINENET_MOBILE, 0.6, 1.0, 1, 24, 4, 24, 256, published=Published(note="no figure is verified")
+        "mobile", SPINENET_MOBILE, width=0.6, alpha=1.0, repeats=1, endpoint=24, image_size=256, heads=_retinanet(24),
+        published=Published(note="no figure is verified"),
     ),
     "spinenet_mobile_49s": Variant(
-        "mobile", SPINENET_MOBILE, 0.65, 1.0, 1, 40, 4, 40, 384,
+        "mobile", SPINENET_MOBILE, width=0.65, alpha=1.0, repeats=1, endpoint=40, image_size=384, heads=_retinanet(40),
         published=Published(ap=23.5, note="size and cost are not verified"),
     ),
     "spinenet_mobile_49": Variant(
-        "mobile", SPINENET_MOBILE, 1.0, 1.0, 1, 48, 4, 48, 384, published=Published(2.32, 1.0, 28.6)
+        "mobile", SPINENET_MOBILE, width=1.0, alpha=1.0, repeats=1, endpoint=48, image_size=384, heads=_retinanet(48),
+        published=Published(2.32, 1.0, 28.6),
     ),
 }  # fmt: skip
 
 # Table 1 and section 4 of the paper. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
-        "backbone", SPINENET, 0.65, 0.5, 1, 128, 4, 128, 640,
+        "backbone", SPINENET, width=0.65, alpha=0.5, repeats=1, endpoint=128, image_size=640, heads=_retinanet(128),
         published=Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
     ),
     "spinenet_49": Variant(
-        "backbone", SPINENET, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(28.5, 85.4, 44.3)
+        "backbone", SPINENET, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
+        published=Published(28.5, 85.4, 44.3),
     ),
     "spinenet_96": Variant(
-        "backbone", SPINENET, 1.0, 0.5, 2, 256, 4, 256, 1024, published=Published(43.0, 265.4, 48.6)
+        "backbone", SPINENET, width=1.0, alpha=0.5, repeats=2, endpoint=256, image_size=1024, heads=_retinanet(256),
+        published=Published(43.0, 265.4, 48.6),
     ),
     "spinenet_143": Variant(
-        "backbone", SPINENET, 1.0, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(66.9, 524.4, 50.7)
+        "backbone", SPINENET, width=1.0, alpha=1.0, repeats=3, endpoint=256, image_size=1280,
+        heads=_retinanet(256, anchor_size=4.0), published=Published(66.9, 524.4, 50.7),
     ),
     "spinenet_143l": Variant(
-        "backbone", SPINENET, 1.3, 1.0, 3, 256, 4, 256, 1280, 4.0, Published(note="in Model Garden's code only")
+        "backbone", SPINENET, width=1.3, alpha=1.0, repeats=3, endpoint=256, image_size=1280,
+        heads=_retinanet(256, anchor_size=4.0), published=Published(note="in Model Garden's code only"),
     ),
     "spinenet_190": Variant(
-        "backbone", SPINENET, 1.3, 1.0, 4, 512, 7, 512, 1280, 4.0, Published(163.6, 1885.0, 52.1)
+        "backbone", SPINENET, width=1.3, alpha=1.0, repeats=4, endpoint=512, image_size=1280,
+        heads=_retinanet(512, head_depth=7, anchor_size=4.0), published=Published(163.6, 1885.0, 52.1),
     ),
     **MOBILE,
     # Our own, for phones: the same graphs, in functions that survive 8 bits.
@@ -92,9 +102,18 @@ VARIANTS: dict[str, Variant] = {
         f"{name}_lite": replace(row, lite=True, published=Published(note="not published: relu6, no SE"))
         for name, row in MOBILE.items()
     },
-    "r50_fpn": Variant("ladder", R50_FPN, 1.0, 1.0, 1, 256, 4, 256, 640, published=Published(34.0, 96.8, 37.8)),
-    "r23_sp30": Variant("ladder", R23_SP30, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=39.6)),
-    "r0_sp53": Variant("ladder", R0_SP53, 1.0, 0.5, 1, 256, 4, 256, 640, published=Published(ap=40.7)),
+    "r50_fpn": Variant(
+        "ladder", R50_FPN, width=1.0, alpha=1.0, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
+        published=Published(34.0, 96.8, 37.8),
+    ),
+    "r23_sp30": Variant(
+        "ladder", R23_SP30, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
+        published=Published(ap=39.6),
+    ),
+    "r0_sp53": Variant(
+        "ladder", R0_SP53, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
+        published=Published(ap=40.7),
+    ),
 }  # fmt: skip
 
 

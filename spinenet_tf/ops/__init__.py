@@ -1,1 +1,1 @@
-"""Anchors, target assignment, losses and decoding of RetinaNet: pure functions on tensors, no layers."""
+"""Levels, anchors, boxes, target assignment, losses and decoding: pure functions on tensors, no layers."""

@@ -1,4 +1,4 @@
-"""The anchors of RetinaNet: one set of box shapes, repeated at every location of every level (paper section 5)."""
+"""The anchors of a dense detector: one set of box shapes, repeated at every location of every level (paper, 5.1)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def anchors(height: int | Tensor, width: int | Tensor, spec: AnchorSpec) -> dict
 
     Returns:
         {"P3": `[H3 * W3 * A, 4]`, ...} float32 yxyx pixels, location-major (rows outer, columns inner), then scale,
-        then aspect ratio. Centres lie at (i + 0.5) * 2**level; boxes may reach over the image's border.
+        then aspect ratio; NumPy arrays, where the sizes are numbers. Centres lie at (i + 0.5) * 2**level; boxes may
+        reach over the image's border.
     """
     return {f"P{level}": _level(height, width, level, spec) for level in range(spec.min_level, spec.max_level + 1)}
 
@@ -70,8 +71,9 @@ def concatenate(levels: Mapping[str, Tensor]) -> Tensor:
 
     The order comes from the names, since JAX hands dicts back with sorted keys.
     """
-    names = sorted(levels, key=lambda name: int(name.removeprefix("P")))
-    return ops.concatenate([levels[name] for name in names], axis=-2)
+    parts = [levels[name] for name in sorted(levels, key=lambda name: int(name.removeprefix("P")))]
+    join = np.concatenate if all(isinstance(part, np.ndarray) for part in parts) else ops.concatenate
+    return join(parts, axis=-2)
 
 
 def per_anchor(maps: Mapping[str, Tensor], values: int) -> Tensor:
@@ -85,10 +87,18 @@ def _rows(x: Tensor, values: int) -> Tensor:
 
 
 def _level(height: int | Tensor, width: int | Tensor, level: int, spec: AnchorSpec) -> Tensor:
-    y, x = (_centres(side, level) for side in (height, width))
-    centres = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]
     half = 0.5 * spec.sides(level)  # [A, 2]
+    if isinstance(height, int) and isinstance(width, int):  # then they are constants, whatever reads them
+        y, x = (_static_centres(side, level) for side in (height, width))
+        centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]
+        return np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4)
+    y, x = (_centres(side, level) for side in (height, width))
+    centres = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]
     return ops.reshape(ops.concatenate([centres - half, centres + half], axis=-1), (-1, 4))
+
+
+def _static_centres(side: int, level: int) -> np.ndarray:
+    return (np.arange(level_size(side, level), dtype=np.float32) + np.float32(0.5)) * np.float32(2.0**level)
 
 
 def _centres(side: int | Tensor, level: int) -> Tensor:

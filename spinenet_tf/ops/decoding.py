@@ -20,27 +20,32 @@ class Candidates(NamedTuple):
     classes: Tensor  # [B, K] int32
 
 
+# From candidates, the IoU threshold and the largest number of detections to what `greedy_nms` returns.
+Nms = Callable[[Candidates, float, int], Tensor]
+
+
 def detections(
     class_logits: Tensor,
     box_deltas: Tensor,
     anchors: Tensor,
     height: int | Tensor,
     width: int | Tensor,
-    score_threshold: float = 0.05,
-    iou_threshold: float = 0.5,
-    max_detections: int = 100,
-    pre_nms_top_k: int = 5000,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
+    pre_nms_top_k: int,
     background: bool = False,
     plus_one: bool = False,
-    survivors: Callable[[Candidates, float, int], Tensor] | None = None,
+    nms: Nms | None = None,
 ) -> dict[str, Tensor]:
     """Return the detections in images of `height` x `width` pixels, best first.
 
     `class_logits [B, N, C]` and `box_deltas [B, N, 4]` are raw outputs, `anchors [N, 4]` yxyx pixels. A detection
     scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`. With
     `background`, class 0 stands for no object and is left out. With `plus_one`, anchors and boxes end in their last
-    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners. `survivors` is
-    another NMS: from candidates, `iou_threshold` and `max_detections` to what `_survivors` returns.
+    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners. `nms` is another
+    NMS than `greedy_nms`.
 
     The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS class by class and keeps
     the best `max_detections` of all. Here one pool of `pre_nms_top_k` candidates of all classes is walked by falling
@@ -60,7 +65,7 @@ def detections(
     logits, anchor, classes = _best_pairs(class_logits, pre_nms_top_k, background)
     boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
-    return _detections(candidates, score_threshold, iou_threshold, max_detections, survivors or _survivors)
+    return _detections(candidates, score_threshold, iou_threshold, max_detections, nms or greedy_nms)
 
 
 def decoded(
@@ -79,16 +84,17 @@ def decoded(
 def select(
     boxes: Tensor,
     scores: Tensor,
-    score_threshold: float = 0.05,
-    iou_threshold: float = 0.5,
-    max_detections: int = 100,
-    pre_nms_top_k: int = 5000,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
+    pre_nms_top_k: int,
     background: bool = False,
 ) -> dict[str, Tensor]:
     """Return what `detections` does, from what `decoded` returned."""
     best, anchor, classes = _best_pairs(scores, pre_nms_top_k, background)
     candidates = Candidates(pick(boxes, anchor), best, classes)
-    return _detections(candidates, score_threshold, iou_threshold, max_detections, _survivors)
+    return _detections(candidates, score_threshold, iou_threshold, max_detections, greedy_nms)
 
 
 def _detections(
@@ -96,11 +102,11 @@ def _detections(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int,
-    survivors: Callable[[Candidates, float, int], Tensor],
+    nms: Nms,
 ) -> dict[str, Tensor]:
     scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
     candidates = candidates._replace(scores=scores)
-    return _take(candidates, survivors(candidates, iou_threshold, max_detections))
+    return _take(candidates, nms(candidates, iou_threshold, max_detections))
 
 
 def _decoded(box_deltas: Tensor, anchors: Tensor, height: int | Tensor, width: int | Tensor, plus_one: bool) -> Tensor:
@@ -134,7 +140,7 @@ def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
     return min(limit, size) if isinstance(size, int) else ops.minimum(limit, size)
 
 
-def _survivors(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
+def greedy_nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
     """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last."""
     # A block of candidates is decided at once: of one at a time, a hundred would be a hundred walks over the pool.
     scores = candidates.scores

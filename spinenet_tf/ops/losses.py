@@ -1,4 +1,4 @@
-"""The losses of RetinaNet: focal loss on classes, Huber loss on coded boxes (paper section 5) or GIoU on boxes."""
+"""Losses of dense detectors: focal loss on classes, Huber loss on coded boxes (paper, section 5), GIoU on boxes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Callable
 
 from keras import ops
 
-from spinenet_tf.ops.assignment import Assignment
-from spinenet_tf.ops.boxes import Tensor, decode, index_type
-
-BOX_LOSSES = ("huber", "giou")
+from spinenet_tf.ops.boxes import Tensor, index_type
 
 
-def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float = 0.25, gamma: float = 1.5) -> Tensor:
+def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float, gamma: float) -> Tensor:
     """Return the sigmoid focal loss of `logits [B, N, C]`, summed over the classes: `[B, N]` float32.
 
     `class_targets [B, N]` are classes 0..C-1; -1, the background, is a negative of every class. `alpha` weighs
@@ -62,7 +59,7 @@ def _choose(condition: Tensor, yes: float, no: float) -> Tensor:
     return ops.cast(ops.where(condition, yes, no), "float32")
 
 
-def huber_loss(deltas: Tensor, targets: Tensor, delta: float = 0.1) -> Tensor:
+def huber_loss(deltas: Tensor, targets: Tensor, delta: float) -> Tensor:
     """Return the Huber loss of `deltas [B, N, 4]`, the mean over the 4 coordinates: `[B, N]` float32.
 
     Quadratic up to an error of `delta`, linear with slope `delta` from there on.
@@ -83,40 +80,6 @@ def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 def _area(start: Tensor, end: Tensor) -> Tensor:
     return ops.prod(ops.relu(end - start), axis=-1)
-
-
-def retinanet_loss(
-    class_logits: Tensor,
-    box_deltas: Tensor,
-    anchors: Tensor,
-    assignment: Assignment,
-    focal_alpha: float = 0.25,
-    focal_gamma: float = 1.5,
-    box_loss: str = "huber",
-    huber_delta: float = 0.1,
-    box_weight: float = 50.0,
-    normalizer: Tensor | None = None,
-    weights: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimised.
-
-    `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
-    times `box_weight`. Both are sums over the batch divided by `normalizer`, by default its positives + 1, so that a
-    batch without ground truth is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones, whose usual
-    weight is 2. `weights [B]` count each image, its positives too, so many times.
-    """
-    positive = assignment.positive
-    if normalizer is None:
-        normalizer = weighted_sum(ops.cast(positive, "float32"), weights) + 1.0
-    class_loss = focal_loss(class_logits, assignment.class_targets, focal_alpha, focal_gamma)
-    if box_loss == "giou":
-        box_losses = giou_loss(decode(box_deltas, anchors), decode(assignment.box_targets, anchors))
-    else:
-        box_losses = huber_loss(box_deltas, assignment.box_targets, huber_delta)
-    return {
-        "class_loss": weighted_sum(class_loss, weights) / normalizer,
-        "box_loss": box_weight * weighted_sum(ops.where(positive, box_losses, 0.0), weights) / normalizer,
-    }
 
 
 def weighted_sum(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -20,8 +20,8 @@ from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation import coco, report
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.detections import detect_in_dataset, in_classes_of
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.inference.class_predictor import ClassPredictor, classify_files, load_classifier
 from spinenet_tf.inference.predictor import Predictor, detect_in_files, load_predictor
 from spinenet_tf.nets.base import SpineNetModel
@@ -135,7 +135,7 @@ class Task(ABC, Generic[Model, Data]):
 class Detection(Task[Predictor, DetectionDataset]):
     """Objects and their boxes. A model is the folder of a run or a .tflite file."""
 
-    def train(self, config: TrainConfig, folder: Path, **options: bool) -> RetinaNet:
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> DetectionModel:
         from spinenet_tf.training.recipe import train
 
         return train(config, folder, **options)
@@ -182,7 +182,7 @@ class Detection(Task[Predictor, DetectionDataset]):
 class Classification(Task[ClassPredictor, ClassificationDataset]):
     """The class of a whole image. A model is the folder of a run or a .tflite file."""
 
-    def train(self, config: TrainConfig, folder: Path, **options: bool) -> Classifier:
+    def train(self, config: TrainConfig, folder: Path, **options: bool) -> HeadModel:
         from spinenet_tf.training.class_recipe import train_classifier
 
         return train_classifier(config, folder, **options)

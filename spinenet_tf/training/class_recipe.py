@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import keras
-from keras import ops
-
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.accuracy import classify_dataset
-from spinenet_tf.heads.classifier import Classifier, SmoothedCrossentropy
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.training.callbacks import CountBadImages, Evaluation
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.fitting import Course, fit
@@ -21,7 +18,7 @@ from spinenet_tf.training.run import Run, build_classifier
 
 def train_classifier(
     config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False
-) -> Classifier:
+) -> HeadModel:
     """Train a classifier and write its run to `folder`, as `recipe.train` does with a detector; raises as it does.
 
     It trains on one device: another `distribution` is a ConfigError.
@@ -38,7 +35,7 @@ def train_classifier(
     config = config.model_copy(update={"class_names": training.class_names})
     data, steps = config.own_images(), config.steps_per_epoch or max(1, len(training) // config.batch_size)
     classifier = prepare(config, build_classifier, steps)
-    compile_classifier(classifier, classifier.optimizer, data.label_smoothing)
+    classifier.compile_for_labels(classifier.optimizer, data.label_smoothing)
     batches = partial(training_batches, training, config.model.image_size, config.batch_size, config.seed, bad=bad)
     batches = partial(batches, **data.options())
     measures = [CountBadImages(bad), ClassificationEvaluation(validation, config)]
@@ -46,18 +43,6 @@ def train_classifier(
     with data_errors():
         fit(course, run, config, resume=resume, overwrite=overwrite)
     return classifier
-
-
-def compile_classifier(classifier: Classifier, optimizer: keras.Optimizer, label_smoothing: float) -> None:
-    """Make the classifier learn from integer labels by smoothed cross-entropy, and count top-1 and top-5."""
-    metrics = [
-        keras.metrics.SparseCategoricalAccuracy("top1"),
-        keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
-    ]
-    classifier.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
-    # Keras makes the metrics' variables at the first batch, and a state to resume from holds them already.
-    classifier.compute_metrics(None, ops.zeros([1]), ops.zeros([1, classifier.num_classes]))
-    classifier.reset_metrics()
 
 
 class ClassificationEvaluation(Evaluation):

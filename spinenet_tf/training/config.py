@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo, field_validator, model_validator
 
 from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
 from spinenet_tf.data.input.colors import Colours
 from spinenet_tf.data.problems import Problems
+from spinenet_tf.heads.table import TASKS, find_head
 from spinenet_tf.nets.family import variant
-from spinenet_tf.training.overrides import Overrides
+from spinenet_tf.training.overrides import Overrides, resolved_head, with_head
 from spinenet_tf.training.schema import (
     Below1,
     Count,
@@ -45,6 +46,7 @@ class ModelConfig(Strict):
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
+    head: dict[str, Any] = Field(default_factory=dict)  # its name as `kind`, by default the published one; its options
     overrides: Overrides = Field(default_factory=dict)  # type: ignore[assignment]
 
     @field_validator("name")
@@ -52,6 +54,15 @@ class ModelConfig(Strict):
     def _check_name(cls, name: str) -> str:
         variant(name)
         return name
+
+    @field_validator("head")
+    @classmethod
+    def _check_head(cls, head: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return resolved_head(info.data["name"], head) if "name" in info.data else head
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the head."""
+        return {name: value for name, value in self.head.items() if name != "kind"}
 
 
 class _Variation(Strict):
@@ -164,6 +175,21 @@ class TrainConfig(Strict):
     deterministic: bool = False  # on a GPU: the same numbers in every run, by slower kernels
     seed: Seed = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_head(cls, values: Any) -> Any:
+        """Choose the head by the task, before the part of the model is looked at alone."""
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            return values
+        task = plain(values.get("task", "detection"))
+        return values | {"model": with_head(values["model"], task)} if task in TASKS else values
+
+    @model_validator(mode="after")
+    def _check_head(self) -> TrainConfig:
+        if (found := find_head(self.model.head["kind"])).task != self.task:
+            raise ValueError(f"model.head.kind={found.name} is for the task {found.task}. Received: task={self.task}")
+        return self
 
     @model_validator(mode="after")
     def _check_data(self) -> TrainConfig:

@@ -13,17 +13,14 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.heads.table import HEADS, build, modern_architecture
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.weights import differences, read_architecture
-from spinenet_tf.ops.anchors import AnchorSpec
 from spinenet_tf.training.config import ConfigError
 
 logger = logging.getLogger(__name__)
 
-CLASS_LAYERS = ("class_predictor", "head_logits")  # their last axis counts classes
+CLASS_LAYERS = {name for row in HEADS.values() for name in row.class_layers}  # their last axis counts classes
 Names = Sequence[str] | None
 
 
@@ -60,9 +57,9 @@ def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> l
         ConfigError: the weights are of another graph.
     """
     path = weights / "best.weights.h5" if weights.is_dir() else weights
-    theirs = read_architecture(path)
+    theirs = modern_architecture(read_architecture(path))
     try:
-        donor = _rebuild(theirs, (None, None, 3))
+        donor = build(theirs, (None, None, 3))
     except Exception as error:  # whatever comes of an architecture that is none
         raise ConfigError(f"weights: {path} describes no model that can be built: {error}") from error
     ours = model.architecture()
@@ -124,20 +121,6 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
         yield layer
         if isinstance(layer, keras.Model):
             yield from _layers(layer)
-
-
-def _rebuild(architecture: dict[str, Any], shape: tuple[int | None, int | None, int]) -> SpineNetModel:
-    """Build the model that a weights file was written for."""
-    options = dict(architecture.get("backbone", architecture))
-    spec = options.pop("graph") | {"name": options.pop("model")}
-    backbone = Backbone(spec, shape, **options)
-    if "retinanet" in architecture:
-        head = architecture["retinanet"]
-        anchors = AnchorSpec(**architecture["anchors"])
-        return RetinaNet(backbone, head["classes"], head["depth"], head["width"], anchors)
-    if "classifier" in architecture:
-        return Classifier(backbone, architecture["classifier"]["classes"])
-    return backbone
 
 
 def _graph(architecture: dict[str, Any]) -> Any:

@@ -12,8 +12,8 @@ from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
@@ -32,8 +32,8 @@ def convert_detector(
     averaged: bool = True,
     ignore: Iterable[str] = (),
     overwrite: bool = False,
-) -> RetinaNet:
-    """Make a run folder of a RetinaNet checkpoint of the model `name`, and return its detector.
+) -> DetectionModel:
+    """Make a run folder of a detector's checkpoint of the model `name`, and return its detector.
 
     Classes keep Model Garden's numbers: 0 is the background and never detected, COCO's are their category ids.
     `class_names` are needed for other data than COCO. `image_size` (height, width) defaults to the published one;
@@ -53,6 +53,7 @@ def convert_detector(
         raise CheckpointError(f"{checkpoint} has {count} classes, the background first. Received: {len(names)} names")
     model = {
         "name": name,
+        "head": {"kind": source.head},
         "image_size": image_size or (row.image_size, row.image_size),
         "overrides": _overrides(source, name, overrides, ignore),
     }
@@ -73,7 +74,7 @@ def convert_weights(
     averaged: bool = True,
     ignore: Iterable[str] = (),
     overwrite: bool = False,
-) -> Backbone | Classifier:
+) -> Backbone | HeadModel:
     """Write a checkpoint's backbone to a `.weights.h5` file, for `backbone(name, weights=path)`; return the model.
 
     With `as_classifier`, write all of an image classifier of the TF1 zoo, whose class 0 is the background:

@@ -1,4 +1,4 @@
-"""The overrides of a model that a config may set, with their types and ranges: arguments of the factory."""
+"""What a config may set of a model: the overrides of its backbone, with their types and ranges, and its head."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 # pydantic takes the standard library's TypedDict from Python 3.12 on, and brings this one for those before.
 from typing_extensions import TypedDict
 
-from spinenet_tf.heads.retinanet import BOX_LOSSES
+from spinenet_tf._files.document import plain
+from spinenet_tf.heads.table import HEADS, default_head, find_head
+from spinenet_tf.models import find_options
 from spinenet_tf.nets.blocks import ACTIVATIONS, SE_GATES
-from spinenet_tf.nets.family import unknown
-from spinenet_tf.training.schema import NUMBER, Count, Fraction, NotNegative, Positive
+from spinenet_tf.nets.family import unknown, variant
+from spinenet_tf.training.schema import NUMBER, Fraction, NotNegative, Positive
 
 Level = Annotated[int, Field(ge=0, le=10), NUMBER]
 Channels = Annotated[int, Field(ge=1, le=1 << 16), NUMBER]
@@ -32,7 +34,6 @@ def _one_of(valid: tuple[str, ...]) -> AfterValidator:
 class _Overrides(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
-    # of the backbone
     min_level: Level
     max_level: Level
     width: Annotated[Positive, Field(le=64)]
@@ -48,35 +49,49 @@ class _Overrides(TypedDict, total=False):
     sync_bn: bool
     l2: NotNegative
     tf1_zoo: bool
-    # of the detector: head, anchors
-    head_depth: Depth
-    head_width: Channels
-    num_scales: Annotated[Count, Field(le=100)]
-    aspect_ratios: Annotated[list[Positive], Field(min_length=1, max_length=100)]
-    anchor_size: Positive
-    # its losses
-    focal_alpha: Fraction
-    focal_gamma: NotNegative
-    box_loss: Annotated[str, _one_of(BOX_LOSSES)]
-    huber_delta: Positive
-    box_weight: NotNegative
-    # its decoding
-    score_threshold: Fraction
-    iou_threshold: Fraction
-    max_detections: Count
-    pre_nms_top_k: Count
-    background: bool
-    plus_one: bool
 
 
-OVERRIDES = tuple(_Overrides.__annotations__)
+BACKBONE = tuple(_Overrides.__annotations__)
+OPTIONS = tuple(dict.fromkeys(name for row in HEADS.values() for name in row.options.names()))
+OVERRIDES = BACKBONE + OPTIONS  # the options of a head may stand among them, as arguments of the factory do
 
 
 def _name_the_nearest(values: Any) -> Any:
     strangers = [str(key)[:40] for key in values if key not in OVERRIDES] if isinstance(values, dict) else []
     if strangers:
         raise ValueError(unknown("override", strangers[:5], OVERRIDES))
+    if isinstance(values, dict) and (others := [key for key in values if key in OPTIONS]):
+        raise ValueError(f"The head of this model has no such options. Received: {', '.join(others)}")
     return values
 
 
 Overrides = Annotated[_Overrides, BeforeValidator(_name_the_nearest)]
+
+
+def with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return a config's part `model` with its head named, by default the published one, and all its options there.
+
+    Earlier versions had the options among the overrides. What is at fault is left for its field to tell.
+    """
+    head, overrides = (model.get(key, {}) for key in ("head", "overrides"))
+    if not isinstance(head, dict) or not isinstance(overrides, dict):
+        return model
+    kind = plain(head.get("kind"))
+    try:
+        row = default_head(variant(plain(model.get("name"))).heads, task) if kind is None else find_head(kind)
+    except ValueError:
+        return model | {"overrides": {key: value for key, value in overrides.items() if key not in OPTIONS}}
+    moved = {key: value for key, value in overrides.items() if key in row.options.names()}
+    others = {key: value for key, value in overrides.items() if key not in moved}
+    return model | {"head": moved | head | {"kind": row.name}, "overrides": others}
+
+
+def resolved_head(name: str, head: dict[str, Any]) -> dict[str, Any]:
+    """Return the part `head` with all options of the head `kind` on the net `name`.
+
+    Raises:
+        ValueError: the head or an option is unknown, or has no such value.
+    """
+    given = {key: value for key, value in head.items() if key != "kind"}
+    row = find_head(head.get("kind", ""))
+    return {"kind": row.name} | find_options(name, row.name, row.task, given)[1].plain()

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from spinenet_tf._fast.normalization import BatchNorm
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.resample import NearestUpsample
 
@@ -26,7 +26,7 @@ _SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample)
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class QuantizationAware(RetinaNet):
+class QuantizationAware(DetectionModel):
     """A detector as its int8 file computes: kernels and activations rounded to 8 bits, BN as the affine map it ends as.
 
     It shares the layers of the `detector` that it is made of: training one trains the other. Gradients pass through the
@@ -35,23 +35,22 @@ class QuantizationAware(RetinaNet):
     the batches of `fit`: nothing can be predicted before.
     """
 
-    def __init__(self, detector: RetinaNet):
+    def __init__(self, detector: DetectionModel):
         rounding = _Rounding()
         network = keras.models.clone_model(
             detector, clone_function=lambda layer: layer, call_function=rounding.call, recursive=True
         )
         raw = keras.tree.map_structure(rounding.round, network.output)
-        super(RetinaNet, self).__init__(inputs=network.input, outputs=raw, name=f"{detector.name}_int8")
-        self._equip(
-            detector.backbone,
-            detector.num_classes,
-            (detector.head_depth, detector.head_width),
-            (detector.anchor_spec, detector.loss_spec, detector.decoding_spec),
-        )
+        super(DetectionModel, self).__init__(inputs=network.input, outputs=raw, name=f"{detector.name}_int8")
+        self.head, self.loss_names, self.decoding = detector.head, detector.loss_names, detector.decoding
+        self._equip(detector.backbone, detector.num_classes, detector.options)
         self._detector = lambda: detector  # a function, for Keras would take the detector for a part of this one
 
+    def losses_of(self, raw, truth, image_size, weights):
+        return self.detector.losses_of(raw, truth, image_size, weights)
+
     @property
-    def detector(self) -> RetinaNet:
+    def detector(self) -> DetectionModel:
         """The detector that is trained, as it computes in float."""
         return self._detector()
 

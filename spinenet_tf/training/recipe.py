@@ -13,7 +13,7 @@ from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
 from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
@@ -29,7 +29,7 @@ from spinenet_tf.training.schedule import make_schedule
 Model = TypeVar("Model", bound=SpineNetModel)
 
 
-def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> RetinaNet:
+def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> DetectionModel:
     """Train a detector and write its run to `folder`: resolved config, log, TensorBoard events, weights, states.
 
     With `resume`, training goes on after the last state that was saved, as if it had not stopped: the final weights are
@@ -46,7 +46,7 @@ def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, over
         return _train(config, Run(own), resume=resume, overwrite=overwrite)
 
 
-def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> RetinaNet:
+def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> DetectionModel:
     """Do as `train`, in one of the processes."""
     from spinenet_tf.data.input.pipeline import data_errors, training_batches
 
@@ -109,8 +109,7 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
 
 def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
     """List what measures a detector at the end of an epoch."""
-    size, slots = config.model.image_size, DecodingSpec().max_detections
-    slots = config.model.overrides.get("max_detections", slots)
+    size, slots = config.model.image_size, config.model.head["max_detections"]
     evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every, slots)
     return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
 

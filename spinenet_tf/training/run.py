@@ -10,8 +10,8 @@ from typing import Any
 
 from spinenet_tf import models
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
-from spinenet_tf.heads.classifier import Classifier
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 
@@ -115,7 +115,7 @@ class Run:
             raise RunError(f"{self.folder} is not a run folder: it has no config.yaml.")
         return read_config(self.config_path)
 
-    def load(self, weights: Path | None = None) -> tuple[RetinaNet, TrainConfig]:
+    def load(self, weights: Path | None = None) -> tuple[DetectionModel, TrainConfig]:
         """Build the run's detector with its best weights, or those of another file.
 
         Raises:
@@ -123,7 +123,7 @@ class Run:
         """
         return self._load(build_detector, weights or self.weights_path)
 
-    def load_classifier(self) -> tuple[Classifier, TrainConfig]:
+    def load_classifier(self) -> tuple[HeadModel, TrainConfig]:
         """Build the run's classifier with its best weights.
 
         Raises:
@@ -153,7 +153,7 @@ class Run:
         return names == {self.config_path.name} or not names.isdisjoint(path.name for path in written)
 
 
-def build_detector(config: TrainConfig) -> RetinaNet:
+def build_detector(config: TrainConfig) -> DetectionModel:
     """Build the detector that a config describes, with fresh weights.
 
     Raises:
@@ -163,7 +163,7 @@ def build_detector(config: TrainConfig) -> RetinaNet:
     return _build(models.detector, config, "detection")
 
 
-def build_classifier(config: TrainConfig) -> Classifier:
+def build_classifier(config: TrainConfig) -> HeadModel:
     """Build the classifier that a config describes, with fresh weights; raises as `build_detector` does."""
     return _build(models.classifier, config, "classification")
 
@@ -175,7 +175,9 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
         raise ConfigError("The config has no class_names: train fills them in from the data.")
     try:
         shape = (*config.model.image_size, 3)
-        return factory(config.model.name, len(config.class_names), shape, **config.model.overrides)
+        return factory(
+            config.model.name, len(config.class_names), shape, **config.model.options(), **config.model.overrides
+        )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
 

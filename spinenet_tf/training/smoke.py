@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.training.config import DataConfig, ImageDataConfig, TrainConfig
 from spinenet_tf.training.sources import DigitImagesSource, DigitsSource
 
@@ -13,7 +14,6 @@ BATCH = 2
 
 # All that a row of the family's table sets: blocks and connections stay, and cost as little as they can.
 NET = {"width": 0.125, "alpha": 0.5, "repeats": 1, "endpoint": 8}
-HEAD = {"head_depth": 1, "head_width": 8, "anchor_size": 3.0}
 
 
 def _scenes(config: TrainConfig, folder: Path) -> DataConfig:
@@ -26,8 +26,7 @@ def _digit_images(config: TrainConfig, folder: Path) -> ImageDataConfig:
     return config.own_images().model_copy(update={"train": images, "val": images})
 
 
-# By task: what is overridden of the model, and the data.
-SMALLEST = {"detection": (NET | HEAD, _scenes), "classification": (NET, _digit_images)}
+SMALL_DATA = {"detection": _scenes, "classification": _digit_images}  # by task
 
 
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -39,12 +38,12 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
         ConfigError: the config has no data.
     """
     model, optimizer = config.model, config.optimizer
-    sizes, digits = SMALLEST[config.task]
+    small = {"overrides": model.overrides | NET, "head": model.head | dict(find_head(model.head["kind"]).smallest)}
     shrunk = {"decay_epochs": None, "warmup_steps": None, "accumulate": min(optimizer.accumulate, STEPS)}
     return config.model_copy(
         update={
-            "model": model.model_copy(update={"image_size": SIZE, "overrides": model.overrides | sizes}),
-            "data": digits(config, folder),
+            "model": model.model_copy(update={"image_size": SIZE} | small),
+            "data": SMALL_DATA[config.task](config, folder),
             "weights": None,  # they are of a wider net
             "quantization": None,  # it begins with trained weights
             "optimizer": optimizer.model_copy(update=shrunk),

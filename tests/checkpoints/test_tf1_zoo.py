@@ -17,6 +17,7 @@ from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
+from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.ops.boxes import decode
 from spinenet_tf.ops.decoding import detections
 from spinenet_tf.training.from_checkpoint import convert_detector
@@ -231,7 +232,7 @@ def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
     )
     loaded, config = Run(tmp_path / "run").load()
     assert config.class_names == ("background", "class 1", "class 2", "class 3")
-    assert loaded.decoding_spec.plus_one
+    assert loaded.options.plus_one
     x = images(SIDE, SIDE, batch=1)
     for net in (converted, loaded):
         np.testing.assert_array_equal(net(x)["box_deltas"]["P5"], ours(x)["box_deltas"]["P5"])
@@ -252,7 +253,9 @@ def test_boxes_end_in_their_last_pixel():
     """The TF1 zoo decodes with sides of max - min + 1, and takes the 1 off again; its boxes end at size - 1."""
     anchors = np.array([[8.0, 8, 23, 23], [90, 90, 140, 140]], np.float32)
     deltas = np.array([[[0.1, -0.2, 0.3, 0.0], [0, 0, 0, 0]]], np.float32)
-    found = detections(np.array([[[3.0], [2.0]]], np.float32), deltas, anchors, 128, 128, plus_one=True)
+    found = detections(
+        np.array([[[3.0], [2.0]]], np.float32), deltas, anchors, 128, 128, **RetinaNetOptions().pool(), plus_one=True
+    )
     sides = anchors[:, 2:] - anchors[:, :2] + 1
     centres = anchors[:, :2] + 0.5 * sides
     height, width = np.exp([0.3, 0.0]) * sides[0]

@@ -83,7 +83,7 @@ def test_summary_prints_json(command) -> None:
     (row,) = json.loads(out)
     assert (code, row["name"], row["input"]) == (0, "spinenet_mobile_49xs", 256)
     assert row.keys() == {
-        *("name", "input", "backbone_params", "retinanet_params", "classifier_params"),
+        *("name", "input", "backbone_params", "detector_params", "classifier_params"),
         *("macs_published_order", "macs", "published"),
     }
 

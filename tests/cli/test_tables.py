@@ -22,7 +22,7 @@ def lines(table) -> list[list[str]]:
 
 def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
     row = {
-        **{"name": "net", "input": 640, "backbone_params": 1_234_567, "retinanet_params": 2_000_000},
+        **{"name": "net", "input": 640, "backbone_params": 1_234_567, "detector_params": 2_000_000},
         **{"classifier_params": 3_000_000, "macs_published_order": 85_900_000_000, "macs": 60_000_000_000},
         "published": {"params_m": 2.1, "macs_b": 85.4, "ap": 44.3},
     }

@@ -14,6 +14,7 @@ import pytest
 
 from spinenet_tf.data.images import MEAN, STD
 from spinenet_tf.export.description import describe, with_form
+from spinenet_tf.heads import retinanet
 from spinenet_tf.inference.metadata import read_metadata
 
 
@@ -28,8 +29,7 @@ def test_metadata_names_what_a_detector_needs(detector) -> None:
     assert metadata.input["shape"] == [1, 64, 128, 3]
     assert (tuple(metadata.input["mean"]), tuple(metadata.input["std"])) == (MEAN, STD)
     assert metadata.image_size == (64, 128)
-    assert metadata.anchor_spec == detector.anchor_spec
-    assert metadata.decoding_spec == detector.decoding_spec
+    assert metadata.known_head() == (retinanet.ROW, detector.options)
     assert metadata.outputs["class_logits_P3"]["shape"] == [1, 8, 16, 27]
     assert "anchor * classes + class" in metadata.outputs["class_logits_P3"]["layout"]
 
@@ -40,7 +40,7 @@ def test_metadata_says_which_form_inputs_and_outputs_have(detector) -> None:
     assert "[124, 116, 104]" in metadata.input["fit"]
     found = {"classes": SimpleNamespace(shape=(1, 20), dtype="int32")}
     decoded = with_form(metadata, "detections", found)
-    assert (decoded.form, decoded.input, decoded.anchor_spec) == ("detections", metadata.input, metadata.anchor_spec)
+    assert (decoded.form, decoded.input, decoded.options) == ("detections", metadata.input, metadata.options)
     assert decoded.outputs["classes"].items() >= {"shape": [1, 20], "dtype": "int32"}.items()
 
 
@@ -120,6 +120,10 @@ BROKEN = {
     "float_layers": [None, "all"],
     "outputs": [[], {"boxes": 1}],
     "input": [None, [], {}, {"shape": [1, 64, 128, 3]}],
+    "head": [None, 3, "retinanett", "classifier"],
+    "options": [None, [], {"sizes": 3}, {"anchor_size": "large"}, {"aspect_ratios": 3}, {"num_scales": 0}],
+}
+BROKEN_BEFORE = {
     "anchors": [None, [], {"sizes": 3}, {"size": "large"}, {"aspect_ratios": 3}, {"num_scales": 0}],
     "decoding": [None, "fast", {"iou": 0.5}, {"max_detections": "many"}],
 }
@@ -133,6 +137,20 @@ def test_damaged_metadata_are_named_by_their_key(detector, tmp_path: Path, key: 
         read_metadata(file)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BROKEN_BEFORE.items() for value in values])
+def test_damaged_metadata_of_format_2_are_named_by_their_key(detector, tmp_path: Path, key: str, value: object) -> None:
+    fields = asdict(describe(detector, outputs(detector), 1)) | {"format": 2}
+    before = {"anchors": {"min_level": 3, "num_scales": 2, "order": "row"}, "decoding": {"max_detections": 7}}
+    told = fields | before
+    assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(told))).options == {
+        "num_scales": 2,
+        "max_detections": 7,
+    }
+    file = tmp_path / "damaged.tflite"
+    with pytest.raises(ValueError, match=rf"damaged\.tflite has damaged metadata: {key}"):
+        read_metadata(_with_metadata(file, json.dumps(told | {key: value})))
 
 
 @pytest.mark.parametrize("shape", [None, [], [1, 64, 128], [1, 64, 128, 3, 1], [1, 64, "128", 3], [1, 0, 128, 3], 7])
@@ -176,6 +194,6 @@ def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
 def test_another_version_is_refused(tmp_path) -> None:
     file = tmp_path / "model.tflite"
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"format": 3}))
-    with pytest.raises(ValueError, match=r"another version.*Received: 3"):
+        archive.writestr("metadata.json", json.dumps({"format": 4}))
+    with pytest.raises(ValueError, match=r"another version.*Received: 4"):
         read_metadata(file)

@@ -14,7 +14,7 @@ import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export import onnxmodel
 from spinenet_tf.export.check.verify import TOLERANCES
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.nets.family import variant
 
@@ -40,7 +40,7 @@ def graph(kind: str, stem: tuple[int, int]) -> ArchitectureSpec:
 def mobile(randomize):
     """A detector with depthwise convs, squeeze-and-excitation and upsampling."""
     backbone = spinenet_tf.backbone(graph("mbconv", (1, 2)), (64, 64, 3), max_level=5, endpoint=8)
-    return randomize(RetinaNet(backbone, num_classes=2, head_depth=2, head_width=8))
+    return randomize(RetinaNet(backbone, 2, RetinaNetOptions(head_depth=2, head_width=8)))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from spinenet_tf import export
 from spinenet_tf.data.images import preprocess, read_image
 from spinenet_tf.evaluation.detections import in_file
 from spinenet_tf.export.rewrites.unfreezing import LARGE
-from spinenet_tf.heads.retinanet import DecodingSpec, RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.ops.anchors import anchors, concatenate
@@ -145,8 +145,7 @@ def test_serve_bytes_detects_in_jpeg_and_png_of_different_sizes(detector, files,
 
 @pytest.mark.parametrize("plus_one", [False, True])
 def test_without_nms_every_anchor_is_decoded_and_clipped(tiny_backbone, tmp_path, plus_one) -> None:
-    decoding = DecodingSpec(plus_one=plus_one)
-    detector = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8, decoding_spec=decoding)
+    detector = RetinaNet(tiny_backbone, 2, RetinaNetOptions(head_depth=1, head_width=8, plus_one=plus_one))
     images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
     saved = export.saved_model(detector, tmp_path / "model", batch_size=2, nms=False)
     loaded = tf.saved_model.load(saved.path)

@@ -62,7 +62,7 @@ def _assert_same(got, expected) -> None:
 def test_downloads_once_and_works_offline_from_then_on(server, published, monkeypatch):
     model = spinenet_tf.detector(NAME, COCO_COUNT, (SIDE, SIDE, 3), weights="coco")
     _assert_same(model, published[1])
-    assert model.decoding_spec.background
+    assert model.options.background
     assert (model.backbone.style.activation, model.backbone.style.se_gate) == (ACTIVATION, "hard_sigmoid")
     assert len(server.requests) == 1
     monkeypatch.setattr(pretrained, "HOME", "http://127.0.0.1:9")

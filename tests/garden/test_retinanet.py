@@ -18,10 +18,10 @@ import spinenet_tf
 from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.data.images import preprocess
+from spinenet_tf.heads.retinanet import RetinaNetOptions, retinanet_loss
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.assignment import assign
 from spinenet_tf.ops.decoding import detections
-from spinenet_tf.ops.losses import retinanet_loss
 
 SIDE, CLASSES = 128, 7
 LEVELS = ("3", "4", "5", "6", "7")
@@ -97,7 +97,9 @@ def test_losses_and_their_gradients(case):
     task = RetinaNetTask(configs.RetinaNetTask(model=configs.RetinaNet(num_classes=CLASSES)))
     with tf.GradientTape(persistent=True) as tape:
         all_anchors = concatenate(anchors(SIDE, SIDE, AnchorSpec()))
-        ours = retinanet_loss(logits, deltas, all_anchors, assign(all_anchors, boxes[None], classes[None]))
+        ours = retinanet_loss(
+            logits, deltas, all_anchors, assign(all_anchors, boxes[None], classes[None]), RetinaNetOptions()
+        )
         our_total = ours["class_loss"] + ours["box_loss"]
         outputs = {"cls_outputs": _split(logits, CLASSES), "box_outputs": _split(deltas, 4)}
         labels = {
@@ -133,7 +135,9 @@ def test_no_gradient_is_nan_where_model_gardens_is():
         class_targets=tf.constant([[0]]), box_targets=tf.zeros((1, 1, 4)), positive=tf.constant([[True]])
     )
     with tf.GradientTape(persistent=True) as tape:
-        ours = retinanet_loss(logits, tf.zeros((1, 1, 4)), None, targets, focal_gamma=0.5)["class_loss"]
+        ours = retinanet_loss(logits, tf.zeros((1, 1, 4)), None, targets, RetinaNetOptions(focal_gamma=0.5))[
+            "class_loss"
+        ]
         theirs = FocalLoss(alpha=0.25, gamma=0.5, reduction="sum")(tf.one_hot([[0]], 2), logits)
     assert not np.isfinite(tape.gradient(theirs, logits)).all()
     assert np.isfinite(tape.gradient(ours, logits)).all()
@@ -150,7 +154,7 @@ def test_detections(version):
     boxes = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], 3.0)((SIDE, SIDE))
     boxes = {level: tf.tile(x[None], (2, 1, 1, 1)) for level, x in boxes.items()}
     theirs = generator(split(deltas, 4), split(logits, CLASSES), boxes, tf.constant([[SIDE, SIDE]] * 2))
-    ours = detections(logits, deltas, all_anchors, SIDE, SIDE, background=True)
+    ours = detections(logits, deltas, all_anchors, SIDE, SIDE, **RetinaNetOptions(background=True).pool())
     np.testing.assert_array_equal(ours["num_detections"], theirs["num_detections"])
     for image in range(2):
         count = int(ours["num_detections"][image])
@@ -194,7 +198,7 @@ def test_one_step_of_the_published_recipe(garden_detector, same_weights, images)
     targets = assign(all_anchors, boxes, classes)
 
     def loss(class_logits, box_deltas, regularization):
-        pieces = retinanet_loss(class_logits, box_deltas, all_anchors, targets)
+        pieces = retinanet_loss(class_logits, box_deltas, all_anchors, targets, RetinaNetOptions())
         return tf.cast(pieces["class_loss"] + pieces["box_loss"], tf.float64) + tf.add_n(regularization)
 
     def garden_flat(maps, values):

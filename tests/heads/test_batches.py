@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf.heads.batches import BatchCheck, checked, in_one_line
-from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.ground_truth import GroundTruthError
 
 pytestmark = pytest.mark.unseeded
@@ -31,7 +31,7 @@ def batch(number: int, **change: Any) -> tuple:
     return (images, {"boxes": boxes, "classes": classes}) + (() if weight is None else (weight,))
 
 
-class Seeing(DetectionModel):
+class Seeing(CheckedModel):
     """Notes the batches that it is trained on."""
 
     num_classes = 3

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.heads.towers import PRIOR, classification_head, retinanet_head
+from spinenet_tf.heads.classifier import classification_head
+from spinenet_tf.heads.retinanet import PRIOR, RetinaNetOptions, retinanet_head
 from spinenet_tf.nets.blocks import Style
 
 CLASSES, ANCHORS, DEPTH, WIDTH = 3, 2, 2, 8
+OPTIONS = RetinaNetOptions(head_depth=DEPTH, head_width=WIDTH, num_scales=1, aspect_ratios=(1.0,) * ANCHORS)
 
 
 def _pyramid(channels: int = 4) -> dict:
@@ -23,7 +25,7 @@ def _maps(seed: int = 0) -> list[np.ndarray]:
 
 def _retinanet(separable: bool = False, l2: float = 0.0) -> keras.Model:
     pyramid = _pyramid()
-    outputs = retinanet_head(pyramid, CLASSES, ANCHORS, DEPTH, WIDTH, separable, Style(l2=l2))
+    outputs = retinanet_head(pyramid, CLASSES, OPTIONS, separable, Style(l2=l2))
     return keras.Model(list(pyramid.values()), outputs)
 
 

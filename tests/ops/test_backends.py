@@ -12,12 +12,14 @@ import keras
 import numpy as np
 import pytest
 
+from spinenet_tf.heads.retinanet import RetinaNetOptions, retinanet_loss
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.assignment import assign
 from spinenet_tf.ops.boxes import pick
 from spinenet_tf.ops.decoding import detections
-from spinenet_tf.ops.losses import focal_loss, retinanet_loss
+from spinenet_tf.ops.losses import focal_loss
 
+OPTIONS = RetinaNetOptions()
 HEIGHT, WIDTH = 96, 75
 HUGE = (256, 150_381, 91)  # logits of 256 images of 896 px: 3.5e9 of them, and an int32 ends at 2.1e9
 
@@ -40,8 +42,8 @@ def everything(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
     return {
         "anchors": levels,
         **assignment._asdict(),
-        **retinanet_loss(logits, deltas, levels, assignment),
-        **detections(logits, deltas, levels, HEIGHT, WIDTH),
+        **retinanet_loss(logits, deltas, levels, assignment, OPTIONS),
+        **detections(logits, deltas, levels, HEIGHT, WIDTH, **OPTIONS.pool()),
     }
 
 
@@ -62,12 +64,12 @@ def focal_slopes(logits: Any, classes: Any) -> Any:
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.grad(lambda x: keras.ops.sum(focal_loss(x, classes)))(logits)
+        return jax.grad(lambda x: keras.ops.sum(focal_loss(x, classes, 0.25, 1.5)))(logits)
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = focal_loss(logits, classes)
+        loss = focal_loss(logits, classes, 0.25, 1.5)
     return tape.gradient(loss, logits)
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from keras import ops
 
+from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.boxes import clip, decode, encode, iou
 from spinenet_tf.ops.decoding import detections
 
 SIZE = 64
+POOL = RetinaNetOptions().pool()
 ANCHORS = ops.convert_to_numpy(concatenate(anchors(SIZE, SIZE, AnchorSpec(max_level=5))))
 
 
@@ -22,7 +24,7 @@ def outputs(seed: int, batch: int = 1, classes: int = 4) -> tuple[np.ndarray, np
 
 
 def detected(logits: np.ndarray, deltas: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
-    found = detections(logits, deltas, ANCHORS, SIZE, SIZE, **options)
+    found = detections(logits, deltas, ANCHORS, SIZE, SIZE, **POOL | options)
     return {name: ops.convert_to_numpy(value) for name, value in found.items()}
 
 
@@ -30,7 +32,7 @@ def of_boxes(boxes: list[list[float]], logits: list[list[float]]) -> dict[str, n
     """Detect in an image of `SIZE` px where a net's only candidates are `boxes`."""
     boxes = np.array(boxes, "float32")
     centred = np.tile(np.array([16.0, 16.0, 48.0, 48.0], "float32"), (len(boxes), 1))
-    found = detections(np.array([logits], "float32"), encode(boxes, centred)[None], centred, SIZE, SIZE)
+    found = detections(np.array([logits], "float32"), encode(boxes, centred)[None], centred, SIZE, SIZE, **POOL)
     return {name: ops.convert_to_numpy(value)[0] for name, value in found.items()}
 
 
@@ -147,7 +149,7 @@ def test_half_precision_outputs_are_decoded_in_float32() -> None:
 def test_outputs_of_other_anchors_are_refused() -> None:
     logits, deltas = outputs(0)
     with pytest.raises(ValueError, match=r"number of anchors\. Received: shapes"):
-        detections(logits, deltas, ANCHORS[:-1], SIZE, SIZE)
+        detections(logits, deltas, ANCHORS[:-1], SIZE, SIZE, **POOL)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has dynamic shapes")
@@ -155,7 +157,8 @@ def test_unknown_batch_and_image_size_change_nothing() -> None:
     import tensorflow as tf
 
     def decoded(logits: Any, deltas: Any, height: Any, width: Any) -> dict[str, Any]:
-        return detections(logits, deltas, concatenate(anchors(height, width, AnchorSpec(max_level=5))), height, width)
+        boxes = concatenate(anchors(height, width, AnchorSpec(max_level=5)))
+        return detections(logits, deltas, boxes, height, width, **POOL)
 
     size = tf.TensorSpec([], "int32")
     specs = [tf.TensorSpec((None, None, 4)), tf.TensorSpec((None, None, 4)), size, size]

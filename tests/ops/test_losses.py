@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from spinenet_tf.ops.assignment import Assignment
-from spinenet_tf.ops.boxes import decode
-from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss, retinanet_loss
+from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 4, (2, 30, 5)).astype("float32")
@@ -72,14 +70,14 @@ def test_huber_loss_is_that_of_float64(delta: float) -> None:
 def test_gradients_are_the_slopes_of_the_float64_losses() -> None:
     logits, classes = LOGITS[:, :4], CLASSES[:, :4]
     np.testing.assert_allclose(
-        gradient(lambda x: ops.sum(focal_loss(x, classes)), logits),
+        gradient(lambda x: ops.sum(focal_loss(x, classes, 0.25, 1.5)), logits),
         slope(lambda x: focal_reference(x, classes, 0.25, 1.5).sum(), logits.astype("float64")),
         rtol=1e-4,
         atol=1e-5,
     )
     deltas, targets = DELTAS[:, :4], TARGETS[:, :4]
     np.testing.assert_allclose(
-        gradient(lambda x: ops.sum(huber_loss(x, targets)), deltas),
+        gradient(lambda x: ops.sum(huber_loss(x, targets, 0.1)), deltas),
         slope(lambda x: huber_reference(x, targets, 0.1).sum(), deltas.astype("float64")),
         rtol=1e-4,
         atol=1e-5,
@@ -90,33 +88,23 @@ def test_gradients_are_the_slopes_of_the_float64_losses() -> None:
 def test_extreme_logits_have_finite_losses_and_gradients(gamma: float) -> None:
     logits = np.array([[[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]]] * 2, "float32")
     classes = np.array([[0], [6]], "int32")
-    loss = ops.convert_to_numpy(focal_loss(logits, classes, gamma=gamma))
+    loss = ops.convert_to_numpy(focal_loss(logits, classes, 0.25, gamma))
     assert np.isfinite(loss).all()
     assert loss[0, 0] > 1e4 * 0.75  # both ends of the first row are wrong, 1e4 each
-    assert np.isfinite(gradient(lambda x: ops.sum(focal_loss(x, classes, gamma=gamma)), logits)).all()
+    assert np.isfinite(gradient(lambda x: ops.sum(focal_loss(x, classes, 0.25, gamma)), logits)).all()
 
 
 def test_a_perfect_box_has_no_loss_and_no_gradient() -> None:
-    assert not ops.convert_to_numpy(huber_loss(TARGETS, TARGETS)).any()
-    assert not gradient(lambda x: ops.sum(huber_loss(x, TARGETS)), TARGETS).any()
+    assert not ops.convert_to_numpy(huber_loss(TARGETS, TARGETS, 0.1)).any()
+    assert not gradient(lambda x: ops.sum(huber_loss(x, TARGETS, 0.1)), TARGETS).any()
 
 
 def test_half_precision_outputs_are_computed_in_float32() -> None:
     logits, deltas = ops.cast(LOGITS, "bfloat16"), ops.cast(DELTAS, "float16")
-    exact = focal_loss(ops.cast(logits, "float32"), CLASSES)
-    assert ops.dtype(focal_loss(logits, CLASSES)) == "float32"
-    np.testing.assert_array_equal(focal_loss(logits, CLASSES), exact)
-    assert ops.dtype(huber_loss(deltas, TARGETS)) == "float32"
-
-
-def test_retinanet_loss_normalises_by_positives_and_ignores_boxes_of_background() -> None:
-    positive = CLASSES >= 0
-    losses = retinanet_loss(LOGITS, DELTAS, ANCHORS, Assignment(CLASSES, TARGETS, positive))
-    normalizer = positive.sum() + 1
-    class_loss = focal_reference(LOGITS, CLASSES, 0.25, 1.5).sum() / normalizer
-    box_loss = 50 * huber_reference(DELTAS, TARGETS, 0.1)[positive].sum() / normalizer
-    np.testing.assert_allclose(losses["class_loss"], class_loss, rtol=1e-5)
-    np.testing.assert_allclose(losses["box_loss"], box_loss, rtol=1e-5)
+    exact = focal_loss(ops.cast(logits, "float32"), CLASSES, 0.25, 1.5)
+    assert ops.dtype(focal_loss(logits, CLASSES, 0.25, 1.5)) == "float32"
+    np.testing.assert_array_equal(focal_loss(logits, CLASSES, 0.25, 1.5), exact)
+    assert ops.dtype(huber_loss(deltas, TARGETS, 0.1)) == "float32"
 
 
 def test_giou_of_known_boxes() -> None:
@@ -126,24 +114,10 @@ def test_giou_of_known_boxes() -> None:
     np.testing.assert_allclose(giou_loss(boxes, targets), [0, 1 - 1 / 3, 1 + 1 / 3, 1], rtol=1e-6)
 
 
-def test_giou_as_box_loss_compares_decoded_boxes() -> None:
-    positive = CLASSES >= 0
-    losses = retinanet_loss(
-        LOGITS, DELTAS, ANCHORS, Assignment(CLASSES, TARGETS, positive), box_loss="giou", box_weight=2.0
-    )
-    expected = giou_loss(decode(DELTAS, ANCHORS), decode(TARGETS, ANCHORS))
-    expected = 2.0 * ops.convert_to_numpy(expected)[positive].sum() / (positive.sum() + 1)
-    np.testing.assert_allclose(losses["box_loss"], expected, rtol=1e-5)
-
-
-def test_without_ground_truth_losses_and_gradients_are_finite() -> None:
-    empty = Assignment(np.full_like(CLASSES, -1), np.zeros_like(TARGETS), np.zeros(CLASSES.shape, bool))
-    losses = retinanet_loss(LOGITS, DELTAS, ANCHORS, empty)
-    assert float(losses["box_loss"]) == 0
-    np.testing.assert_allclose(
-        losses["class_loss"], focal_reference(LOGITS, empty.class_targets, 0.25, 1.5).sum(), 1e-5
-    )
-    assert not gradient(lambda x: retinanet_loss(LOGITS, x, ANCHORS, empty)["box_loss"], DELTAS).any()
-    slopes = gradient(lambda x: retinanet_loss(x, DELTAS, ANCHORS, empty)["class_loss"], LOGITS)
+def test_without_objects_focal_losses_push_every_class_down() -> None:
+    empty = np.full_like(CLASSES, -1)
+    expected = focal_reference(LOGITS, empty, 0.25, 1.5)
+    np.testing.assert_allclose(focal_loss(LOGITS, empty, 0.25, 1.5), expected, rtol=2e-5)
+    slopes = gradient(lambda x: ops.sum(focal_loss(x, empty, 0.25, 1.5)), LOGITS)
     assert np.isfinite(slopes).all()
-    assert (slopes > 0).all()  # every class of every anchor is pushed down
+    assert (slopes > 0).all()

@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from spinenet_tf.models import BACKBONE_OVERRIDES, DETECTOR_OVERRIDES, LEVELS
+from spinenet_tf.models import BACKBONE_OVERRIDES, LEVELS
 from spinenet_tf.training.config import ConfigError, DataConfig, ImageDataConfig, TrainConfig, make_config, read_config
-from spinenet_tf.training.overrides import OVERRIDES
+from spinenet_tf.training.overrides import BACKBONE, OPTIONS
 
 DETECTION: dict[str, Any] = {
     "model": {"name": "spinenet_49", "image_size": [64, 96]},
@@ -100,7 +100,8 @@ def message_of(read: Callable[[], TrainConfig]) -> str | None:
 
 
 def everywhere() -> list[tuple[dict[str, Any], tuple[str, ...]]]:
-    found = set(places(TrainConfig))
+    found = set(places(TrainConfig)) | {("model", "head", name) for name in ("kind", *OPTIONS)}
+    found |= {("model", "overrides", name) for name in OPTIONS}  # where earlier versions had them
     cases = [(DETECTION, place) for place in found] + [(CLASSIFICATION, place) for place in found if "data" in place]
     of_source = {place for place in found if place[:2] == ("data", "train") and len(place) == 3}
     for source, place in itertools.product(SOURCES, of_source):
@@ -113,7 +114,8 @@ def test_the_walk_sees_the_whole_schema() -> None:
     found = set(places(TrainConfig))
     assert {("seed",), ("optimizer", "ema"), ("data", "mosaic"), ("data", "centre"), ("data", "val", "tfds")} <= found
     assert ("model", "overrides", "activation") in found
-    assert set(OVERRIDES) == {*LEVELS, *BACKBONE_OVERRIDES, *DETECTOR_OVERRIDES}
+    assert set(BACKBONE) == {*LEVELS, *BACKBONE_OVERRIDES}
+    assert not set(BACKBONE) & set(OPTIONS)  # both are arguments of the factory
     of_data = {name for part in (DataConfig, ImageDataConfig) for name in part.model_fields}
     assert of_data <= {place[1] for place in found if len(place) > 1}
 

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from spinenet_tf import export
 from spinenet_tf.export.check.verify import float_difference
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.inference.naming import flatten
@@ -184,7 +184,7 @@ def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, t
 
 
 def test_a_bias_that_levels_share_is_right_at_each_of_them_with_16_bits(tiny_backbone, tmp_path) -> None:
-    model = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)  # biases of -4.6
+    model = RetinaNet(tiny_backbone, 2, RetinaNetOptions(head_depth=1, head_width=8))  # biases of -4.6
     images = np.random.default_rng(0).standard_normal((4, 64, 64, 3), "float32")
     report = export.tflite(model, tmp_path / "model.tflite", "int16x8", calibration=[images])
     assert float_difference(model, export.TFLiteModel(report.path).raw, images)["max"] < 0.01

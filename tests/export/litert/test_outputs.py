@@ -63,7 +63,7 @@ def test_a_file_with_nms_gives_what_it_gives(formed) -> None:
     for form in ("detections", "postprocess"):
         with pytest.raises(ValueError, match=r"gives up to 20 detections of an image.*Received: max_detections=40$"):
             export.TFLiteModel(formed[form], max_detections=40)
-        assert export.TFLiteModel(formed[form], max_detections=20).metadata.decoding_spec.max_detections == 20
+        assert export.TFLiteModel(formed[form], max_detections=20).metadata.options["max_detections"] == 20
 
 
 def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, formed) -> None:
@@ -71,7 +71,7 @@ def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, for
     height, width = images.shape[1:3]
     boxes = decode(deltas, concatenate(anchors(height, width, detector.anchor_spec)))[0]
     scores, classes = tf.reduce_max(tf.sigmoid(logits), -1)[0], tf.argmax(logits, -1, tf.int32)[0]
-    spec = detector.decoding_spec
+    spec = detector.options
     kept = tf.image.non_max_suppression(boxes, scores, 20, spec.iou_threshold, spec.score_threshold)
     found = export.TFLiteModel(formed["postprocess"]).predict(images[:1])
     count = found["num_detections"].item()
@@ -121,6 +121,8 @@ def test_files_without_raw_outputs_say_so(images, formed) -> None:
 
 def test_the_custom_operation_knows_no_boxes_that_end_in_a_pixel(detector) -> None:
     metadata = describe(detector, {}, 1)
-    metadata.decoding["plus_one"] = True
+    metadata.options["plus_one"] = True
     with pytest.raises(ValueError, match="Received: plus_one=True"):
-        append_form("postprocess", metadata)
+        append_form("postprocess", metadata)(
+            class_logits_P3=np.zeros((1, 8, 16, 27)), box_deltas_P3=np.zeros((1, 8, 16, 36))
+        )

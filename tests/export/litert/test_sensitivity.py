@@ -9,7 +9,7 @@ from spinenet_tf import backbone, export
 from spinenet_tf.export.litert.conversion import calibrate_named
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 
@@ -19,7 +19,7 @@ CLIPPED = "box_conv0"
 @pytest.fixture(scope="module")
 def small(tiny_backbone) -> RetinaNet:
     """Return a detector in which one channel of a conv is a thousand times what the others are, and of no use."""
-    detector = RetinaNet(tiny_backbone, num_classes=2, head_depth=1, head_width=8)
+    detector = RetinaNet(tiny_backbone, 2, RetinaNetOptions(head_depth=1, head_width=8))
     random = np.random.default_rng(0)
     for weight in detector.weights:
         if "predictor" in weight.path:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf.export.signatures import FOLDED, raw_function
-from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.naming import flatten
 
 
@@ -31,7 +31,7 @@ def model(request, tiny_spec, randomize):
         blocks = tuple(replace(block, kind="mbconv") for block in spec.blocks)
         spec = replace(spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
     backbone = spinenet_tf.backbone(spec, (64, 64, 3), max_level=5, endpoint=8)
-    return randomize(RetinaNet(backbone, num_classes=2, head_depth=2, head_width=8))
+    return randomize(RetinaNet(backbone, 2, RetinaNetOptions(head_depth=2, head_width=8)))
 
 
 def test_outputs_stay_and_only_the_norms_of_shared_convs_remain(model) -> None:
@@ -41,7 +41,7 @@ def test_outputs_stay_and_only_the_norms_of_shared_convs_remain(model) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     assert set(folded(tf.constant(images))) == set(flatten(model(images, training=False)))
     towers, levels = 2, 3
-    assert operations(folded)["FusedBatchNormV3"] == towers * model.head_depth * levels
+    assert operations(folded)["FusedBatchNormV3"] == towers * model.options.head_depth * levels
     assert operations(plain)["FusedBatchNormV3"] > operations(folded)["FusedBatchNormV3"]
     assert size(folded) < size(plain)
 
