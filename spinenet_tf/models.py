@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from spinenet_tf.heads.detector import DetectionModel
@@ -51,6 +52,15 @@ def backbone(
     scaling |= _pick(trained, BACKBONE_OVERRIDES)
     net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
     return _with_weights(net, weights, title)
+
+
+def backbone_builder(name: str | ArchitectureSpec, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
+    """Return `build(input_shape, **more)`: a backbone of a model with these overrides and more, a head's left out."""
+
+    def build(input_shape: InputShape, **more: Any) -> Backbone:
+        return backbone(name, input_shape, **_pick({**overrides, **more}, LEVELS + BACKBONE_OVERRIDES))
+
+    return build
 
 
 def classifier(
@@ -138,7 +148,7 @@ def _trained_with(
     from spinenet_tf.checkpoints.pretrained import check_weights, trained_with
 
     check_weights(weights, name, head, num_classes)
-    return trained_with(weights, name, overrides)
+    return trained_with(weights, name, backbone_builder(name, overrides), overrides)
 
 
 def _with_weights(model: Any, weights: str | os.PathLike | None, name: str) -> Any:

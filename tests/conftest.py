@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -90,11 +91,11 @@ def tiny_spec():
 def settle(randomize) -> Callable:
     """Return `settle(model)`: random weights, and in each BN the mean and variance that its input has.
 
-    That is what training converges to, here on other crops of the photograph that `checkpoints.activation` looks at.
+    That is what training converges to, here on other crops of `checkpoints.photograph`.
     Models of 256 px have its padding, too. Gates differ between images, as those of trained nets do.
     """
     from spinenet_tf._fast.normalization import BatchNorm
-    from spinenet_tf.checkpoints.activation import crops
+    from spinenet_tf.checkpoints.photograph import crops
 
     def run(model):
         randomize(model)
@@ -112,6 +113,17 @@ def settle(randomize) -> Callable:
         return model
 
     return run
+
+
+@pytest.fixture(scope="session")
+def as_garden() -> Callable[[str], str]:
+    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
+
+    def rename(canonical: str) -> str:
+        numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
+        return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
+
+    return rename
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.models import BACKBONE_OVERRIDES, LEVELS, backbone
+from spinenet_tf.checkpoints.photograph import crops
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.blocks import SE_GATES
 from spinenet_tf.nets.family import variant
@@ -25,8 +25,7 @@ TELLING = ("_bn", "_project_bn")
 # The figures of nets that were trained for these two limits are in docs/model-garden.md.
 LIMIT = 0.4  # of the way from one candidate to another: what lies farther is nearer to neither
 FIT = 0.15  # deviations from a BN's mean to the stored one, the median over the BNs: what is farther off does not fit
-PHOTOGRAPH = "grace_hopper.jpg"  # of matplotlib
-CROPS, SIDE = 8, 256  # how many, and px
+CROPS, SIDE = 8, 256  # how many of the photograph, and px
 _COUNTED = 512  # pixels of all crops in a map: smaller maps have no good mean, and much padding
 _FLOOR = 1e-3  # of variances: channels that died in training differ by nothing
 _SAME = 1e-6  # of squared deviations: rounding, where the candidates compute the same
@@ -39,26 +38,26 @@ Shifts = dict[str, np.ndarray]  # by BN layer
 def find_functions(
     source: Checkpoint,
     name: str | ArchitectureSpec,
-    overrides: Mapping[str, Any] | None = None,
+    build: Callable[..., Backbone],
+    given: Mapping[str, Any],
     ignore: Iterable[str] = (),
 ) -> Functions:
     """Return the activation and the gate that the weights of a model `name` were trained with.
 
     Each BN stores the mean that its input had in training. Crops of a photograph go through the net with each
-    candidate, and the one is taken whose means are clearly nearer to the stored ones. What `overrides` give is taken as
-    it is; they and `ignore` are otherwise those of the model.
+    candidate, and the one is taken whose means are clearly nearer to the stored ones. What is
+    `given` is taken as it is. `build(input_shape, **functions)` makes the model's backbone; `ignore` is that of `load`.
 
     Raises:
         CheckpointError: as `Checkpoint.load` does, or two candidates fit about as well, or none fits.
     """
-    given = {key: value for key, value in (overrides or {}).items() if key in (*LEVELS, *BACKBONE_OVERRIDES)}
     candidates = list(candidates_of(name, given))
     if len(candidates) == 1:
         return candidates[0]
-    images, ignore = crops(), tuple(ignore)
+    images, ignore = crops(CROPS, SIDE), tuple(ignore)
     shifts = []
     for functions in candidates:
-        net = backbone(name, images.shape[1:], **given | functions | _STILL)
+        net = build(images.shape[1:], **functions | _STILL)
         source.load(net, ignore=ignore)
         shifts.append(shifts_by_norm(net, images))
     ending, found = TELLING[variant(name).graph.is_mobile], Functions()
@@ -118,22 +117,6 @@ def place_between(first: Shifts, second: Shifts, ending: str) -> float:
         if name.endswith(ending) and np.mean(way**2) > _SAME:
             places.append(first[name] @ way / (way @ way))
     return float(np.median(places)) if places else 0.5
-
-
-def crops(count: int = CROPS, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """Return square crops of the photograph, every other one mirrored, normalized: `[count, side, side, 3]`."""
-    from matplotlib.cbook import get_sample_data
-
-    from spinenet_tf.data.images import normalize, read_image
-
-    photograph = read_image(get_sample_data(PHOTOGRAPH, asfileobj=False))
-    random, found = np.random.default_rng(seed), []
-    for index in range(count):
-        cut = int(random.uniform(0.4, 1.0) * min(photograph.shape[:2]))
-        top, left = (random.integers(length - cut, endpoint=True) for length in photograph.shape[:2])
-        crop = photograph[top : top + cut, left : left + cut]
-        found.append(keras.ops.image.resize(crop[:, :: -1 if index % 2 else 1], (side, side), antialias=True))
-    return np.asarray(normalize(keras.ops.convert_to_numpy(keras.ops.stack(found))))
 
 
 def _fitting(source: str, function: str, choices: Mapping[str, Shifts], ending: str) -> str:

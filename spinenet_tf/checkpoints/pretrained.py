@@ -7,8 +7,9 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import ArchitectureError
 from spinenet_tf.nets.family import variant
@@ -78,9 +80,11 @@ def check_weights(
 
 
 def trained_with(
-    weights: str | os.PathLike, name: str | ArchitectureSpec, overrides: Mapping[str, Any]
+    weights: str | os.PathLike, name: str | ArchitectureSpec, build: Callable[..., Backbone], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the overrides of the factory with which `weights` were trained, as far as `overrides` do not say them.
+    """Return the overrides of the factory with which `weights` were trained, as far as those `given` do not say them.
+
+    `build(input_shape, **overrides)` makes a backbone of the model, with the overrides that are given.
 
     A `.weights.h5` file has been written by a model, and is compared with the one that loads it: there is nothing to
     return. An archive does not name its activation: see `activation.find_functions`. What is found in "coco" is kept.
@@ -89,13 +93,14 @@ def trained_with(
         DownloadError, CheckpointError: as `load_pretrained` and `find_functions` do.
     """
     if weights == "coco":
-        return {"background": True} | _coco_functions(str(name), overrides)
+        return {"background": True} | _coco_functions(str(name), build, given)
     path = Path(weights)
     if path.name.endswith(SUFFIX):
         return {}
     source = read_archive(path)
     made = source.overrides(is_mobile=variant(name).graph.is_mobile)
-    return made | find_functions(source, name, made | dict(overrides))
+    made = {key: made[key] for key in made if key not in given}
+    return made | find_functions(source, name, partial(build, **made), made | dict(given))
 
 
 def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> None:
@@ -169,14 +174,14 @@ def _coco_archive(name: str) -> Path:
     return archive
 
 
-def _coco_functions(name: str, given: Mapping[str, Any]) -> Functions:
+def _coco_functions(name: str, build: Callable[..., Backbone], given: Mapping[str, Any]) -> Functions:
     """Return the functions of published weights, found once and kept in a file."""
     candidates, kept = list(candidates_of(name, given)), cache_folder() / f"{name}-functions.json"
     if len(candidates) == 1:
         return candidates[0]
     found = _read_functions(kept)
     if found not in candidates:
-        found = find_functions(read_archive(_coco_archive(name)), name, given)
+        found = find_functions(read_archive(_coco_archive(name)), name, build, given)
         if not given.keys() & found.keys():
             write_whole(kept, json.dumps(found))
     return found

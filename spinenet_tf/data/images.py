@@ -16,9 +16,8 @@ from PIL.ImageFile import ImageFile as OpenedImage
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep
 from spinenet_tf.data.orientation import TURNS, UPRIGHT, turned_size, upright_image
+from spinenet_tf.ops.pixels import MEAN, STD
 
-MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: ImageNet's, as published
-STD = (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
 

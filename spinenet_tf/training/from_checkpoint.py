@@ -14,7 +14,7 @@ from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
-from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, classifier
+from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, backbone_builder, classifier
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
 from spinenet_tf.training.config import apply_override, make_config
@@ -99,7 +99,7 @@ def convert_weights(
 def _overrides(source: Checkpoint, name: str, given: dict[str, Any] | None, ignore: tuple[str, ...]) -> dict[str, Any]:
     """Return the overrides of a model: what is given, what its code base has, and what the statistics tell."""
     overrides = source.overrides(is_mobile=variant(name).graph.is_mobile) | (given or {})
-    return overrides | find_functions(source, name, overrides, ignore)
+    return overrides | find_functions(source, name, backbone_builder(name, overrides), overrides, ignore)
 
 
 def convert_run(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:

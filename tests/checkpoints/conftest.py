@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,17 +11,6 @@ import pytest
 import spinenet_tf
 from spinenet_tf.checkpoints.model_garden import GardenCheckpoint
 from spinenet_tf.checkpoints.names import variables_by_name
-
-
-@pytest.fixture(scope="session")
-def as_garden() -> Callable[[str], str]:
-    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
-
-    def rename(canonical: str) -> str:
-        numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
-        return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
-
-    return rename
 
 
 @pytest.fixture(scope="session")
