@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.check.verify import Report
 from spinenet_tf.export.litert.model import CALIBRATED, tflite
 from spinenet_tf.export.litert.sensitivity import Sensitivity, find_sensitive
 from spinenet_tf.export.onnxmodel import onnx
-from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.webpage import web
 from spinenet_tf.heads.model import HeadModel

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.export.check.resident_memory import peak_memory
 from spinenet_tf.export.check.subjects import Subject
 from spinenet_tf.export.litert.model import QUANTIZATIONS
-from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.inference.engines import Form, Runner
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from spinenet_tf._files.progress import Track
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.check.verify import average_precision
 from spinenet_tf.export.from_run import default_path, export_model
-from spinenet_tf.export.progress import Track
 from spinenet_tf.inference.engines import (
     FUNCTION,
     KERAS,

@@ -16,12 +16,12 @@ import keras
 import numpy as np
 
 from spinenet_tf._files import native_output
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.export.litert.calibration import to_integers
 from spinenet_tf.export.litert.conversion import calibrate_named
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.rounding import LayerError, layer_errors
 from spinenet_tf.export.litert.targets import find_target
-from spinenet_tf.export.progress import Track, untracked
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, documents read safely, and what native libraries print."""
+"""Files that appear whole or not at all, documents read safely, and what work tells on its way."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from spinenet_tf.cli.options import AsJson, Overwrite
-from spinenet_tf.cli.terminal import console
+from spinenet_tf.cli.terminal import console, with_passing_progress, with_progress
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS
 
 app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
@@ -54,8 +51,7 @@ def check(
     from spinenet_tf.cli.tables import statistics_table
     from spinenet_tf.data.checking import check as carry_out
 
-    progress = partial(track, description="Reading images", console=Console(stderr=True), transient=True)
-    report = carry_out(source, images, split, model, image_size, not headers, progress, max_pixels)
+    report = carry_out(source, images, split, model, image_size, not headers, with_passing_progress, max_pixels)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
@@ -94,11 +90,11 @@ def convert(
     if target.exists():
         raise FileExistsError(f"{target} exists; delete it or choose another folder.")
     read = load(source, images, split)
-    progress = partial(track, description="Writing", console=console)
     if to == "coco" or (to is None and form_of(source) == "tfrecord"):
-        write_coco(read, target, progress)
+        write_coco(read, target, with_progress)
     else:
-        write_tfrecord(read, target, shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD)), progress)
+        count = shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD))
+        write_tfrecord(read, target, count, with_progress)
     console.print(f"{len(read.images)} images and {len(read.annotations)} objects are in {target}.", soft_wrap=True)
 
 

@@ -21,3 +21,8 @@ def show_whole(table: Table) -> None:
 def with_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
     """Yield the items, of which there are `total`, and show how far they are."""
     return track(items, title, total, console=console)
+
+
+def with_passing_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
+    """Do as `with_progress`, on the standard error and only until the end: the output may be for a program."""
+    return track(items, title, total, console=Console(stderr=True), transient=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataError, DetectionDataset
-from spinenet_tf.data.formats.annotations import Track, to_dataset
+from spinenet_tf.data.formats.annotations import to_dataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
@@ -49,14 +50,14 @@ def check(
     model: str = "spinenet_49",
     image_size: tuple[int, int] | None = None,
     decode: bool = True,
-    track: Track = iter,
+    track: Track = untracked,
     max_pixels: int = MAX_PIXELS,
 ) -> Report:
     """Read a data set of any format, as `reading.load` does, and every one of its images; list all problems.
 
     Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
-    published one. Without `decode`, only the images' headers are read. `track` wraps the list of images, to show
-    progress. An image of more than `max_pixels` is a problem.
+    published one. Without `decode`, only the images' headers are read. `track` is shown how many are read. An image of
+    more than `max_pixels` is a problem.
 
     Raises:
         DataError: the data set cannot be read at all.
@@ -85,7 +86,7 @@ def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, t
             raise DataError("the data set has no images")
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(check_image, example, decode, dataset.max_pixels) for example in dataset]
-        for example, done in zip(track(list(dataset)), checks, strict=True):
+        for example, done in zip(track(dataset, len(dataset), "Reading images"), checks, strict=True):
             with problems.at(Place(Path(str(example.path)), f"image {example.image_id}")):
                 done.result()
 
@@ -159,7 +160,7 @@ def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bo
     sizes = []
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(_size, example.path, decode, dataset.max_pixels) for example in dataset]
-        for example, done in zip(track(list(dataset)), checks, strict=True):
+        for example, done in zip(track(dataset, len(dataset), "Reading images"), checks, strict=True):
             with problems.at(Place(example.path)):
                 sizes.append(done.result())
     counts = Counter(example.label for example in dataset)

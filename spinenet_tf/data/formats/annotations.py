@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -18,7 +18,6 @@ from spinenet_tf.data.problems import Place, Problems
 logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
-Track = Callable[[list], Iterable]  # shows how far one is in a list
 
 LARGEST = 2.0**127  # of an area: float32 holds it
 TOLERANCE = 1.0  # px over the image's border that a check leaves to rounding

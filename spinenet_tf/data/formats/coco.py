@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.files import find_inside, inside
-from spinenet_tf.data.formats.annotations import Annotations, Entry, Track, is_int64, plain, to_dataset
+from spinenet_tf.data.formats.annotations import Annotations, Entry, is_int64, plain, to_dataset
 from spinenet_tf.data.formats.exporters import Notes, read_annotation, read_category, read_image, with_ids
 from spinenet_tf.data.problems import Place, Problems
 
@@ -118,11 +119,11 @@ def read_json(path: Path, lists: Iterable[str]) -> Entry:
     return content
 
 
-def write_coco(read: Annotations, folder: str | Path, track: Track = iter) -> Path:
+def write_coco(read: Annotations, folder: str | Path, track: Track = untracked) -> Path:
     """Write `annotations.json` and `images/` into a new folder, complete or not at all; return the JSON file.
 
-    Entries are written as they were read, and images keep their bytes and names. `track` wraps the list of images, to
-    show progress.
+    Entries are written as they were read, and images keep their bytes and names. `track` is shown how
+    many are written.
 
     Raises:
         DataError: an entry or an image is at fault, or two images have the same name.
@@ -134,7 +135,7 @@ def write_coco(read: Annotations, folder: str | Path, track: Track = iter) -> Pa
     with new_folder(Path(folder)) as workplace:
         root = (workplace / "images").resolve()
         root.mkdir()
-        for entry in track(read.images):
+        for entry in track(read.images, len(read.images), "Writing"):
             with Problems().at(read.place("image", entry)):
                 _write_new(inside(root, entry["file_name"]), read.find_image(entry).read_bytes())
         content = {key: [plain(entry) for entry in getattr(read, key)] for key in LISTS}

@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.formats.annotations import Annotations, Entry, Track, plain, to_dataset
+from spinenet_tf.data.formats.annotations import Annotations, Entry, plain, to_dataset
 from spinenet_tf.data.formats.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, SIDES, TEXT
 from spinenet_tf.data.images import Stored, read_stored
 from spinenet_tf.data.input.pipeline import check_images
@@ -29,12 +30,12 @@ _KINDS = {
 }
 
 
-def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = iter) -> list[Path]:
+def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = untracked) -> list[Path]:
     """Write a new folder of files `FOLDER-00000-of-00010.tfrecord` and of `categories.json`; return the files.
 
     It appears complete or not at all. Images keep their order and their bytes; sizes and boxes are those of the pixels
-    as they are stored, which TensorFlow decodes without the turn that EXIF data ask for. `track` wraps the list of
-    images, to show progress.
+    as they are stored, which TensorFlow decodes without the turn that EXIF data ask for. `track` is shown how
+    many are written.
 
     Raises:
         DataError: an entry or an image is at fault, or there are fewer images than shards.
@@ -46,7 +47,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     check_images(to_dataset(read))
     names = [f"{Path(folder).name}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
     with new_folder(Path(folder)) as workplace:
-        records = _records(read, track(read.images))
+        records = _records(read, track(read.images, count, "Writing"))
         for number, name in enumerate(names):
             size = count * (number + 1) // shards - count * number // shards
             with tf.io.TFRecordWriter(str(workplace / name)) as writer:

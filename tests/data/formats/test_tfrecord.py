@@ -271,7 +271,8 @@ def test_of_many_missing_shards_the_first_are_named(tmp_path: Path) -> None:
 
 
 def test_writing_leaves_nothing_behind_when_it_fails(tmp_path: Path, coco: tuple[Path, Path]) -> None:
-    def stop(images: list):
+    def stop(images: list, total: int, title: str):
+        assert (total, title) == (len(images), "Writing")
         yield images[0]
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""How far a long measurement is: shown by the one who asked for it."""
+"""How far a long piece of work is: whoever asks for the work shows it, in a terminal or not at all."""
 
 from __future__ import annotations
 
