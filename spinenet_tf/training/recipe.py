@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import keras
 
@@ -16,15 +16,14 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
-from spinenet_tf.training.config import ConfigError, OptimizerConfig, TrainConfig
+from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
 from spinenet_tf.training.fitting import Course, fit
-from spinenet_tf.training.optimizers import SGD, Adam
+from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.run import Run, build_detector
-from spinenet_tf.training.schedule import make_schedule
 
 Model = TypeVar("Model", bound=SpineNetModel)
 
@@ -71,7 +70,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
     Seed, devices, precision, weights, frozen layers and quantization are as the config says.
 
     Raises:
-        ConfigError: as `make_schedule`, `build`, `scope`, `freeze` and `load_what_fits` do.
+        ConfigError: as `make_optimizer`, `build`, `scope`, `freeze` and `load_what_fits` do.
         FileNotFoundError: there are no weights to start from.
     """
     keras.utils.set_random_seed(config.seed)
@@ -94,17 +93,6 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         model.compile(optimizer)
         model.build_optimizer()
     return model
-
-
-def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> keras.Optimizer:
-    """Make the optimizer of a run of so many epochs of so many steps; raises as `make_schedule` does."""
-    schedule = make_schedule(config, batch_size, steps, epochs)
-    shared: dict[str, Any] = {"global_clipnorm": config.clip_global_norm}
-    if config.accumulate > 1:
-        shared["gradient_accumulation_steps"] = config.accumulate
-    if config.name == "adam":
-        return Adam(schedule, **shared)
-    return SGD(schedule, config.momentum, **shared)
 
 
 def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:

@@ -19,7 +19,7 @@ from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.tasks.task import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
-from spinenet_tf.training.recipe import make_optimizer
+from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.run import Run, build_classifier, build_detector
 from spinenet_tf.training.smoke import smoke
 
