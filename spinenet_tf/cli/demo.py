@@ -20,5 +20,6 @@ def demo(
     Example: spinenet-tf demo
     """
     from spinenet_tf.cli.demonstration import run_demo
+    from spinenet_tf.cli.tables import demo_table
 
-    run_demo(run, overwrite=overwrite, console=console)
+    console.print(demo_table(run_demo(run, overwrite=overwrite, announce=console.rule)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
@@ -20,8 +19,10 @@ from spinenet_tf.inference.predictor import Predictor, load_predictor
 DRAWN_SCENES = 12
 
 
-def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, Any]:
+def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) -> dict[str, Any]:
     """Carry out the config `demo` in `folder`, its scenes in `data` beside that, and return `folder/summary.json`.
+
+    `announce` is told what begins.
 
     Raises:
         RunError: the folder exists and `overwrite` is False.
@@ -32,12 +33,12 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
     from spinenet_tf.training.run import Run
 
     started = time.monotonic()
-    console.rule("Training spinenet_mobile_49xs on handwritten digits")
+    announce("Training spinenet_mobile_49xs on handwritten digits")
     scenes = json.dumps(str(folder.parent / "data"))  # JSON is YAML, whatever characters the path has
     config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
     detector = train(config, folder, overwrite=overwrite)
 
-    console.rule("Exporting, and evaluating on scenes that were held out")
+    announce("Exporting, and evaluating on scenes that were held out")
     run = Run(folder)
     detector.load_weights(run.weights_path)
     forms = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
@@ -60,7 +61,6 @@ def run_demo(folder: Path, *, overwrite: bool, console: Console) -> dict[str, An
         "seconds": round(time.monotonic() - started, 1),
     }
     write_whole(folder / "summary.json", json.dumps(summary, indent=2))
-    console.print(_table(summary))
     return summary
 
 
@@ -82,15 +82,3 @@ def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
     images = (read_image(example.path) for example in dataset.examples[:DRAWN_SCENES])
     save_png(path, contact_sheet(predictor.draw(image, predictor.detect(image)) for image in images))
     return path
-
-
-def _table(summary: dict[str, Any]) -> Table:
-    table = Table("form", "AP", "size MB", "ms per image", "where", title="What the demo made")
-    accuracy = {"keras_weights": summary["ap_float"], "tflite_int8": summary["ap_int8"]}
-    for name, path in summary["paths"].items():
-        ap = f"{accuracy[name]:.3f}" if name in accuracy else "as Keras"
-        size, latency = summary["sizes_bytes"][name] / 1e6, summary["latencies_ms"][name]
-        table.add_row(name, ap, f"{size:.2f}", f"{latency:.1f}", path)
-    table.add_row("detections of the int8 file", "", "", "", summary["picture"])
-    table.caption = f"on this machine, in {summary['seconds']:.0f} s"
-    return table

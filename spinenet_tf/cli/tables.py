@@ -167,6 +167,19 @@ def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
     return table
 
 
+def demo_table(summary: Mapping[str, Any]) -> Table:
+    """Show what `demonstration.run_demo` returned."""
+    table = Table("form", "AP", "size MB", "ms per image", "where", title="What the demo made")
+    accuracy = {"keras_weights": summary["ap_float"], "tflite_int8": summary["ap_int8"]}
+    for name, path in summary["paths"].items():
+        ap = f"{accuracy[name]:.3f}" if name in accuracy else "as Keras"
+        size, latency = summary["sizes_bytes"][name] / 1e6, summary["latencies_ms"][name]
+        table.add_row(name, ap, f"{size:.2f}", f"{latency:.1f}", path)
+    table.add_row("detections of the int8 file", "", "", "", summary["picture"])
+    table.caption = f"on this machine, in {summary['seconds']:.0f} s"
+    return table
+
+
 def _counted(value: float, published: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if published is None else f" ({published})")
 

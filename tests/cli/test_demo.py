@@ -11,6 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from spinenet_tf.cli.demonstration import run_demo
+from spinenet_tf.cli.tables import demo_table
 from spinenet_tf.training import config
 
 FORMS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
@@ -20,9 +21,9 @@ FORMS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
 def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, write_config, monkeypatch) -> None:
     path = write_config(tmp_path)
     monkeypatch.setattr(config, "find_config", lambda name: path)
-    console = Console(file=io.StringIO(), width=200)
-    folder = tmp_path / "demo"
-    summary = run_demo(folder, overwrite=False, console=console)
+    folder, told = tmp_path / "demo", []
+    summary = run_demo(folder, overwrite=False, announce=told.append)
+    assert [title.split()[0] for title in told] == ["Training", "Exporting,"]
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert 0 <= summary["ap_float"] <= 1
     assert summary["ap_int8"] >= summary["ap_float"] - 0.02
@@ -34,6 +35,8 @@ def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, 
     assert summary["sizes_bytes"]["tflite_int8"] < summary["sizes_bytes"]["tflite"]
     with Image.open(summary["picture"]) as picture:
         assert min(picture.size) > 320
+    console = Console(file=io.StringIO(), width=200)
+    console.print(demo_table(summary))
     printed = console.file.getvalue()
     assert all(form in printed for form in FORMS)
     assert "What the demo made" in printed
