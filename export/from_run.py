@@ -19,6 +19,7 @@ from spinenet_tf.export.onnxmodel import onnx
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.webpage import web
 from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 
@@ -118,14 +119,12 @@ def debug_run(
 
 def _load(folder: str | Path) -> tuple[HeadModel, TrainConfig]:
     run = Run(folder)
-    return run.load_classifier() if run.config().task == "classification" else run.load()
+    return run.load_model()
 
 
 def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:
-    """Read a run's data; of a detector's training images without those that training left out too."""
-    if config.task == "classification":
-        return config.own_images().read(split)
-    data = config.own_data()
+    """Read a run's data, of the training images without those that training left out too."""
+    data = config.task_data()
     return data.read(split, BadImages(data.max_bad_images) if split == "train" else None)
 
 
@@ -154,17 +153,10 @@ def calibration_batches(
     dataset: Data, config: TrainConfig, count: int = CALIBRATION_IMAGES, seed: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yield `count` images drawn from the data set by a seed, preprocessed as for evaluation: `[B, H, W, 3]`."""
-    from spinenet_tf.data.input import class_pipeline, pipeline
-
     random = np.random.default_rng(config.seed if seed is None else seed)
     chosen = random.permutation(len(dataset))[:count]
     sample: Any = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))  # type: ignore[arg-type]
-    size = config.model.image_size
-    if isinstance(dataset, DetectionDataset):
-        batches = pipeline.evaluation_batches(sample, size, batch_size=8)
-    else:
-        centre = _centre(config)
-        options: dict[str, Any] = {} if centre is None else {"centre": centre}
-        batches = class_pipeline.evaluation_batches(sample, size, batch_size=8, **options)
+    options = config.data.evaluation_options() if config.data else {}
+    batches = TASKS[config.task].evaluation_batches(sample, config.model.image_size, batch_size=8, **options)
     for images, _ in batches.as_numpy_iterator():
         yield images

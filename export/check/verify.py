@@ -15,6 +15,7 @@ from spinenet_tf.data.classes import strangers
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.inference.keras_model import image_shape, task_of
 from spinenet_tf.inference.naming import flatten
+from spinenet_tf.tasks import TASKS
 
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.detections import Predict
@@ -79,12 +80,10 @@ def top1_difference(
 
     `centre` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
     """
-    from spinenet_tf.data.input.class_pipeline import CENTRE
-    from spinenet_tf.inference.class_predictor import ClassPredictor
-
-    known = (image_shape(model)[:2], CENTRE if centre is None else centre, tuple(class_names or dataset.class_names))
+    options: dict[str, Any] = {} if centre is None else {"centre": centre}
+    known = (dataset, image_shape(model)[:2], class_names or dataset.class_names)
     calls = {"keras": model.predict_on_batch, "exported": runner.predict}
-    top1 = {name: ClassPredictor(call, *known).evaluate(dataset).top1 for name, call in calls.items()}
+    top1 = {name: _score("classification", call, *known, **options) for name, call in calls.items()}
     return top1 | {"loss": top1["keras"] - top1["exported"]}
 
 
@@ -100,11 +99,12 @@ def average_precision(
     Raises:
         ValueError: the data set has a class that the model does not know.
     """
-    from spinenet_tf.evaluation.coco import evaluate
-    from spinenet_tf.evaluation.detections import detect_in_dataset, in_classes_of
+    return _score("detection", predict, dataset, image_size, class_names, batch_size)
 
-    found = detect_in_dataset(predict, dataset, image_size, batch_size)
-    return evaluate(dataset, in_classes_of(dataset, class_names, found)).AP
+
+def _score(task: str, *subject: Any, **options: Any) -> float:
+    """Return the number by which a task ranks models, of a subject that its `measure` takes."""
+    return getattr(TASKS[task].measure(*subject, **options), TASKS[task].monitor)
 
 
 def check(

@@ -39,7 +39,7 @@ def benchmark(
     from spinenet_tf.cli.tables import benchmark_table
     from spinenet_tf.export.check.measurement import benchmark as measure
     from spinenet_tf.export.check.tradeoff import draw_tradeoff
-    from spinenet_tf.tasks.task import TASKS
+    from spinenet_tf.tasks import TASKS
 
     dataset = TASKS["detection"].given_data(annotations, images)
     options: dict[str, Any] = {"dataset": dataset, "quantizations": quantization or ()}

@@ -36,15 +36,13 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
     announce("Training spinenet_mobile_49xs on handwritten digits")
     scenes = json.dumps(str(folder.parent / "data"))  # JSON is YAML, whatever characters the path has
     config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
-    detector = train(config, folder, overwrite=overwrite)
+    train(config, folder, overwrite=overwrite)
 
     announce("Exporting, and evaluating on scenes that were held out")
     run = Run(folder)
-    detector.load_weights(run.weights_path)
+    detector, config = run.load()
     forms = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
-    reports = {
-        name: export_model(detector, run.config(), default_path(folder, *form), *form) for name, form in forms.items()
-    }
+    reports = {name: export_model(detector, config, default_path(folder, *form), *form) for name, form in forms.items()}
     # The check of a quantized export evaluates it and Keras on the run's validation data.
     ap = reports["tflite_int8"].ap or {}
     weights = run.weights_path

@@ -10,7 +10,7 @@ import typer
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.cli.options import Classes, Images, JsonFile, ModelPath, Overwrite, check_parent, split_classes
-from spinenet_tf.cli.terminal import console
+from spinenet_tf.cli.terminal import console, with_progress
 
 
 def evaluate(
@@ -32,14 +32,16 @@ def evaluate(
     """
     check_parent(output)
     from spinenet_tf.cli.tables import measured_table
-    from spinenet_tf.tasks.task import task_of
+    from spinenet_tf.inference.loading import load, read_task, read_validation
+    from spinenet_tf.tasks import TASKS
 
-    task = task_of(model)
+    task = TASKS[read_task(model)]
     if report:
         task.check_report(report, overwrite)
-    loaded = task.load(model, max_detections)
-    dataset = task.data(model, annotations, images)
-    outcome = task.evaluate(loaded, dataset, console, max_detections, split_classes(classes))
+    loaded = load(model, max_detections)
+    given = task.given_data(annotations, images)
+    dataset = read_validation(model) if given is None else given
+    outcome = task.evaluate(loaded, dataset, max_detections, split_classes(classes), with_progress)
     console.print(measured_table(outcome.numbers))
     if output:
         write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))

@@ -48,13 +48,14 @@ def export(
     Example: spinenet-tf export runs/digits --format tflite --quantization int8
     """
     from spinenet_tf.export.from_run import export_run
-    from spinenet_tf.tasks.task import task_of
+    from spinenet_tf.inference.loading import read_task
+    from spinenet_tf.tasks import TASKS
 
     check_parent(numbers)
     options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
     options |= {"nms": nms, "variables": variables, "keep_float": keep_float or None}
     options["dynamic_batch"] = dynamic_batch or None
-    data = task_of(run).given_data(annotations, images)
+    data = TASKS[read_task(run)].given_data(annotations, images)
     if debug:
         _debug(run, form, quantization, data, options, numbers)
         return

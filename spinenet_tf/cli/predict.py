@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spinenet_tf.cli.options import Overwrite
-from spinenet_tf.cli.terminal import console
+from spinenet_tf.cli.terminal import console, with_progress
 
 
 def predict(
@@ -23,13 +23,13 @@ def predict(
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """
     from spinenet_tf._files.messages import some_of
+    from spinenet_tf.inference.loading import load
     from spinenet_tf.inference.predictor import image_files, passed_over
-    from spinenet_tf.tasks.task import task_of
 
     files = image_files(source)
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to write into it.")
     if others := passed_over(source):
         console.print(f"Left out, for they are no images: {some_of(others)}.", soft_wrap=True, markup=False)
-    task = task_of(model)
-    task.predict(task.load(model), files, output, threshold, console)
+    for line in load(model).predict_files(files, output, threshold, with_progress):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

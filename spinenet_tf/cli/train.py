@@ -30,7 +30,7 @@ def train(
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
     from spinenet_tf._fast.pools import share_one_pool
-    from spinenet_tf.tasks.task import TASKS
+    from spinenet_tf.training import recipe
     from spinenet_tf.training.config import find_config, read_config
     from spinenet_tf.training.smoke import smoke as shrunk
 
@@ -40,10 +40,9 @@ def train(
     names = split_classes(classes)
     listed = [] if names is None else [f"class_names={json.dumps(names, ensure_ascii=False)}"]
     resolved = read_config(path, [*(overrides or []), *listed])
-    task = TASKS[resolved.task]
     with _interruptible(), TemporaryDirectory() if smoke else nullcontext() as made_up:
         resolved = resolved if made_up is None else shrunk(resolved, Path(made_up))
-        task.train(resolved, folder, resume=resume, overwrite=overwrite)
+        recipe.train(resolved, folder, resume=resume, overwrite=overwrite)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 

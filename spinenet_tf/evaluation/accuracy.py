@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.dataset import ClassificationDataset
 
 Classify = Callable[[np.ndarray], np.ndarray]
@@ -22,6 +23,10 @@ class Accuracy:
     per_class: dict[str, float]  # top-1 by the class's name
     images: int
 
+    def to_log(self) -> dict[str, float]:
+        """Return the numbers that a training logs."""
+        return {"top1": self.top1, "top5": self.top5}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON takes them."""
         return {"top1": self.top1, "top5": self.top5, "images": self.images, "per_class": self.per_class}
@@ -31,15 +36,19 @@ def classify_dataset(
     classify: Classify,
     dataset: ClassificationDataset,
     image_size: tuple[int, int],
-    centre: float,
     batch_size: int = 8,
+    track: Track = untracked,
+    **options: Any,
 ) -> Accuracy:
-    """Measure `classify`, from normalised images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set."""
+    """Measure `classify`, from normalised images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set.
+
+    `options` are those of `class_pipeline.evaluation_batches`.
+    """
     from spinenet_tf.data.input.class_pipeline import evaluation_batches
 
-    batches = evaluation_batches(dataset, image_size, batch_size, centre)
+    batches = evaluation_batches(dataset, image_size, batch_size, **options)
     ranks, labels = [], []
-    for images, numbers in batches.as_numpy_iterator():
+    for images, numbers in track(batches.as_numpy_iterator(), int(batches.cardinality()), "Classifying"):
         ranks.append(_ranks(np.asarray(classify(images)), numbers))
         labels.append(numbers)
     return accuracy(np.concatenate(ranks), np.concatenate(labels), dataset.class_names)

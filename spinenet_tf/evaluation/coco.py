@@ -69,6 +69,11 @@ class Evaluation:
             )
         return told
 
+    def to_log(self) -> dict[str, float]:
+        """Return the numbers that a training logs: those that are defined."""
+        numbers = {name: getattr(self, name) for name in METRICS}
+        return {name: value for name, value in numbers.items() if not math.isnan(value)}
+
     def to_dict(self) -> dict:
         """Return the numbers as plain values for JSON, by their labels, with None for NaN."""
         numbers = {label: _json(getattr(self, name)) for name, label in self.labels.items()}

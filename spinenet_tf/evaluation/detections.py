@@ -14,15 +14,16 @@ Predict = Callable[[np.ndarray], Mapping[str, Any]]
 
 
 def detect_in_dataset(
-    predict: Predict, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int = 8
+    predict: Predict, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int = 8, **options: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image, boxes yxyx in file pixels.
 
     `predict` is what Keras detectors and TFLite files have in common: normalised images `[B, H, W, 3]` to detections.
+    `options` are those of `pipeline.evaluation_batches`.
     """
     from spinenet_tf.data.input.pipeline import evaluation_batches
 
-    for images, targets in evaluation_batches(dataset, image_size, batch_size).as_numpy_iterator():
+    for images, targets in evaluation_batches(dataset, image_size, batch_size, **options).as_numpy_iterator():
         found = predict(images)
         for row, (image_id, scale) in enumerate(zip(targets["image_id"], targets["scale"], strict=True)):
             yield {"image_id": int(image_id)} | in_file(found, row, scale, targets["size"][row])

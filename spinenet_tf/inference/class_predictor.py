@@ -1,4 +1,4 @@
-"""A trained classifier from its run's folder or a .tflite file: how often it is right, and what it says about files."""
+"""A trained classifier from its run's folder or a .tflite file, and what it says about files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import made, write_whole
-from spinenet_tf.data.classes import check_known, only_classes
-from spinenet_tf.data.dataset import ClassificationDataset
-from spinenet_tf.evaluation.accuracy import Accuracy, Classify, classify_dataset
+from spinenet_tf.evaluation.accuracy import Classify
 
 TOP = 5  # classes that are told of each file
 
@@ -36,24 +35,29 @@ class ClassPredictor:
         exponents = np.exp(logits - logits.max())
         return exponents / exponents.sum()
 
-    def evaluate(self, dataset: ClassificationDataset) -> Accuracy:
-        """Measure the classifier on images of its classes, or of some of them.
+    def predict_files(
+        self, files: Sequence[Path], output: Path, threshold: float, track: Track = untracked
+    ) -> list[str]:
+        """Classify files as `classify_files` does, and return the lines that tell what was found and written.
 
-        Raises:
-            ValueError: the data set has a class that the model does not know.
+        There is nothing to draw, and so nothing above a `threshold`.
         """
-        check_known(dataset, self.class_names)
-        known = only_classes(dataset, self.class_names)
-        return classify_dataset(self.classify, known, self.image_size, self.centre)
+        found = classify_files(self, files, output)
+        best = [(name, classes[0]) for name, classes in found.items()]
+        lines = [f"{name}: {row['class']} ({row['score']:.3f})" for name, row in best]
+        return [*lines, f"{len(found)} images are classified in {output / 'classes.json'}."]
 
 
-def load_classifier(path: Path) -> ClassPredictor:
+def load_classifier(path: Path, max_detections: int | None = None) -> ClassPredictor:
     """Load a classification run's best weights, or a classifier's .tflite file.
 
     Raises:
         RunError: as `Run.load_classifier` does.
-        FileNotFoundError, ValueError: as `TFLiteModel` does, or the file is not a classifier's.
+        FileNotFoundError, ValueError: as `TFLiteModel` does, the file is not a classifier's, or `max_detections` are
+            asked for.
     """
+    if max_detections is not None:
+        raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
     if path.suffix == ".tflite":
         return _load_file(path)
     from spinenet_tf.data.input.class_pipeline import CENTRE

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from spinenet_tf._files.messages import some_of
+from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import made, staged
 from spinenet_tf.data.dataset import IMAGE_SUFFIXES
 from spinenet_tf.evaluation.detections import Predict, detect_in_image
@@ -40,6 +41,13 @@ class Predictor:
         from spinenet_tf.drawing.boxes import draw_detections
 
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)
+
+    def predict_files(
+        self, files: Sequence[Path], output: Path, threshold: float, track: Track = untracked
+    ) -> list[str]:
+        """Detect in files as `detect_in_files` does, and return the lines that tell what was written."""
+        count = sum(1 for _ in track(detect_in_files(self, files, output, threshold), len(files), "Detecting"))
+        return [f"{count} pictures and detections.json are in {output}."]
 
 
 def load_predictor(path: str | Path, max_detections: int | None = None) -> Predictor:

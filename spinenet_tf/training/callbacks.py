@@ -4,103 +4,86 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DetectionDataset, Example
-from spinenet_tf.data.images import read_image
-from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
-from spinenet_tf.evaluation.coco import MAX_DETECTIONS, METRICS, crowded_images, evaluate
-from spinenet_tf.evaluation.detections import detect_in_dataset, detect_in_image
+from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.drawing.boxes import contact_sheet
+from spinenet_tf.tasks import Task
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 
-logger = logging.getLogger(__name__)
-
 
 class Evaluation(keras.callbacks.Callback):
-    """Add what `measure` returns to the logs after every so many epochs, and after the last."""
+    """Log a task's numbers on a data set, such as `val_AP`, after every so many epochs and after the last.
 
-    def __init__(self, every: int):
+    `options` are those of the task's `evaluation_batches`.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        dataset: DetectionDataset | ClassificationDataset,
+        image_size: tuple[int, int],
+        batch_size: int,
+        every: int,
+        **options: Any,
+    ):
         super().__init__()
-        self.every = every
-
-    def measure(self) -> dict[str, float]:
-        """Measure the model as it is; the names begin with `val_`."""
-        raise NotImplementedError
+        self.task, self.dataset, self.every = task, dataset, every
+        self.options = {"image_size": image_size, "batch_size": batch_size, **options}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        numbers = self.measure()
+        known = {"class_names": self.dataset.class_names, **self.options}
+        numbers = self.task.measure(self.model.predict_on_batch, self.dataset, **known).to_log()
         # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python sees late.
         gc.collect()
         if logs is not None:
-            logs.update(numbers)
+            logs.update({f"val_{name}": number for name, number in numbers.items()})
 
 
-class CocoEvaluation(Evaluation):
-    """Log COCO's numbers on a data set as `val_AP`, ..., but for those that are not defined there.
-
-    `slots` is how many detections the model gives of an image.
-    """
+class Pictures(keras.callbacks.Callback):
+    """Show TensorBoard what a task draws of some images, wherever they were evaluated: truth left, found right."""
 
     def __init__(
-        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, every: int, slots: int = 100
+        self,
+        task: Task[Any, Any],
+        dataset: DetectionDataset | ClassificationDataset,
+        image_size: tuple[int, int],
+        events: Path,
+        count: int,
     ):
-        super().__init__(every)
-        self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
-        if crowded := crowded_images(dataset, MAX_DETECTIONS, slots):
-            logger.warning(
-                "%s: %d images hold more objects than detections are counted, which bounds val_AP",
-                dataset.name,
-                crowded,
-            )
-
-    def measure(self) -> dict[str, float]:
-        found = detect_in_dataset(self.model.predict_on_batch, self.dataset, self.image_size, self.batch_size)
-        numbers = evaluate(self.dataset, found).to_dict()
-        return {f"val_{name}": numbers[name] for name in METRICS if numbers[name] is not None}
-
-
-class DetectionImages(keras.callbacks.Callback):
-    """Show TensorBoard some images with ground truth on the left and detections on the right, where AP was measured."""
-
-    def __init__(self, dataset: DetectionDataset, image_size: tuple[int, int], events: Path, count: int):
         super().__init__()
-        shown = [example for example in dataset if example.trainable.any()]
-        self.class_names, self.examples = dataset.class_names, shown[:count]
-        self.image_size, self.events = image_size, events
-        self.writer: Any = None  # made with the first image
+        self.task, self.dataset, self.image_size = task, dataset, image_size
+        self.events, self.count = events, count
+        self.writer: Any = None  # made with the first picture
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if "val_AP" not in (logs or {}) or not self.examples:
+        if f"val_{self.task.monitor}" not in (logs or {}):
+            return
+        pictures = self.task.draw(self.model.predict_on_batch, self.dataset, self.image_size, self.count)
+        first = next(pictures, None)
+        if first is None:
             return
         import tensorflow as tf
 
-        sheet = contact_sheet((picture for example in self.examples for picture in self._pictures(example)), columns=2)
+        sheet = contact_sheet(chain([first], pictures), columns=2)
         self.writer = self.writer or tf.summary.create_file_writer(str(self.events), filename_suffix=".images")
         with self.writer.as_default():
             tf.summary.image("ground truth, detections", sheet[None], step=epoch)
         self.writer.flush()
-
-    def _pictures(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
-        image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
-        truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=self.class_names)
-        found = detect_in_image(self.model.predict_on_batch, image, self.image_size)
-        names, shown = self.class_names, (found["boxes"], found["classes"], found["scores"])
-        return truth, draw_detections(image, *shown, names)
 
 
 class CountBadImages(keras.callbacks.Callback):

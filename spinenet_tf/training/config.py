@@ -84,6 +84,14 @@ class _Variation(Strict):
         """Return the arguments of `training_batches` that are set here."""
         return {"flip": self.flip, "cache": self.cache, "colours": self.colours()}
 
+    def evaluation_options(self) -> dict[str, Any]:
+        """Return the arguments of `evaluation_batches` that are set here."""
+        return {}
+
+    def loss_options(self) -> dict[str, Any]:
+        """Return what is set here of the loss."""
+        return {}
+
 
 class DataConfig(_Variation):
     """Where the images of a detector come from, and how they are varied in training."""
@@ -111,12 +119,18 @@ class ImageDataConfig(_Variation):
     centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
     label_smoothing: Below1 = 0.0
 
-    def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
-        """Read the data set of a split."""
+    def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> ClassificationDataset:
+        """Read the data set of a split; whether an image is bad is seen later, since nothing describes it."""
         return replace(getattr(self, split).read(split), max_pixels=self.max_pixels)
 
     def options(self) -> dict[str, Any]:
         return super().options() | {"area": self.area}
+
+    def evaluation_options(self) -> dict[str, Any]:
+        return {"centre": self.centre}
+
+    def loss_options(self) -> dict[str, Any]:
+        return {"label_smoothing": self.label_smoothing}
 
 
 def _task_of(data: Any) -> str:
@@ -218,12 +232,21 @@ class TrainConfig(Strict):
         """Return where the images of a classifier's run come from; raises as `own_data` does."""
         return self._data_of(ImageDataConfig)
 
-    def _data_of(self, kind: type[AnyData]) -> AnyData:
+    def task_data(self) -> DataConfig | ImageDataConfig:
+        """Return where the images of a run come from, whatever its task.
+
+        Raises:
+            ConfigError: it has none.
+        """
         if self.data is None:
             raise ConfigError("The config has no data: give it data.train and data.val.")
-        if not isinstance(self.data, kind):
-            raise ConfigError(f"This is not possible with the data of a {self.task}.")
         return self.data
+
+    def _data_of(self, kind: type[AnyData]) -> AnyData:
+        data = self.task_data()
+        if not isinstance(data, kind):
+            raise ConfigError(f"This is not possible with the data of a {self.task}.")
+        return data
 
     def to_yaml(self) -> str:
         """Return the resolved config as YAML that `read_config` reads."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import keras
 
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset, with_classes
-from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.training.callbacks import CocoEvaluation, CountBadImages, DetectionImages
+from spinenet_tf.tasks import TASKS
+from spinenet_tf.training.callbacks import CountBadImages, Evaluation, Pictures
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.distribution import scope, with_global_statistics
 from spinenet_tf.training.finetuning import freeze, load_what_fits
@@ -23,45 +23,49 @@ from spinenet_tf.training.fitting import Course, fit
 from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.processes import first_ahead, joined, own_folder, share
 from spinenet_tf.training.quantization import QuantizationAware
-from spinenet_tf.training.run import Run, build_detector
+from spinenet_tf.training.run import Run, build_model
 
 Model = TypeVar("Model", bound=SpineNetModel)
+AnyDataset = DetectionDataset | ClassificationDataset
 
 
-def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> DetectionModel:
-    """Train a detector and write its run to `folder`: resolved config, log, TensorBoard events, weights, states.
+def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> Any:
+    """Train a model and write its run to `folder`: resolved config, log, TensorBoard events, weights, states.
 
     With `resume`, training goes on after the last state that was saved, as if it had not stopped: the final weights are
-    the same. Those of the detector that is returned are the averages, where they are kept.
+    the same. Those of the model that is returned are the averages, where they are kept.
 
     Raises:
-        ConfigError: the model or the class names are not valid.
+        ConfigError: the model or the class names are not valid, or the task is not trained on many devices.
         DataError: an annotation file or an image to evaluate on is at fault, more of the images to train on than
             `data.max_bad_images` are, or there is nothing to train or to evaluate on.
         RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
+    if config.distribution is not None and not TASKS[config.task].has_replicas:
+        raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
     Run(folder).check(resume=resume, overwrite=overwrite)
     with joined(config), own_folder(Path(folder), resume=resume) as own:
         return _train(config, Run(own), resume=resume, overwrite=overwrite)
 
 
-def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> DetectionModel:
+def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> Any:
     """Do as `train`, in one of the processes."""
-    from spinenet_tf.data.input.pipeline import data_errors, training_batches
+    from spinenet_tf.data.input.pipeline import data_errors
 
+    task, data = TASKS[config.task], config.task_data()
     with first_ahead():
-        bad = BadImages(config.own_data().max_bad_images)
+        bad = BadImages(data.max_bad_images)
         training, validation = _read_data(config, bad)
     config = config.model_copy(update={"class_names": training.class_names})
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
-    detector = prepare(config, build_detector, steps)
-    batches = partial(training_batches, training, config.model.image_size, config.batch_size, config.seed, bad=bad)
-    batches = partial(batches, share=share(), **config.own_data().options())
+    model = prepare(config, build_model, steps)
+    batches = partial(task.training_batches, training, config.model.image_size, config.batch_size, config.seed)
+    batches = partial(batches, bad=bad, share=share(), **data.options())
     measures = [CountBadImages(bad), *make_measures(run, config, validation)]
-    course = Course(detector, lambda step: batches(start_step=step), steps, measures, monitor="val_AP")
+    course = Course(model, lambda step: batches(start_step=step), steps, measures, monitor=f"val_{task.monitor}")
     with data_errors():
         fit(course, run, config, resume=resume, overwrite=overwrite)
-    return detector.detector if isinstance(detector, QuantizationAware) else detector
+    return model.detector if isinstance(model, QuantizationAware) else model
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
@@ -90,33 +94,28 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
             load_what_fits(model, config.weights, config.class_names)
         freeze(model, config.freeze)
         model = QuantizationAware(model) if config.quantization else model
-        model.compile(optimizer)
+        options = config.data.loss_options() if config.data else {}
+        TASKS[config.task].compile(model, optimizer, **options)
         model.build_optimizer()
     return model
 
 
-def make_measures(run: Run, config: TrainConfig, validation: DetectionDataset) -> list[keras.callbacks.Callback]:
-    """List what measures a detector at the end of an epoch."""
-    size, slots = config.model.image_size, config.model.head["max_detections"]
-    evaluation = CocoEvaluation(validation, size, config.evaluation_batch_size, config.evaluate_every, slots)
-    return [evaluation, DetectionImages(validation, size, run.events_folder / "validation", config.log_images)]
+def make_measures(run: Run, config: TrainConfig, validation: AnyDataset) -> list[keras.callbacks.Callback]:
+    """List what measures a model at the end of an epoch, and draws what it finds."""
+    known = (TASKS[config.task], validation, config.model.image_size)
+    options = config.task_data().evaluation_options()
+    evaluation = Evaluation(*known, config.evaluation_batch_size, config.evaluate_every, **options)
+    return [evaluation, Pictures(*known, run.events_folder / "validation", config.log_images)]
 
 
-def _read_data(config: TrainConfig, bad: BadImages) -> tuple[DetectionDataset, DetectionDataset]:
+def _read_data(config: TrainConfig, bad: BadImages) -> tuple[Any, Any]:
     """Return training and validation data that fit each other, the config and their image files.
 
     Of the training data, bad images are noted, of the others they are errors.
     """
-    from spinenet_tf.data.input.pipeline import check_images, check_trainable
-
-    data = config.own_data()
-    training, validation = data.read("train", bad), data.read("val")
-    check_trainable(training)
-    training, validation = match_classes(config, training, validation)
-    if not any(example.trainable.any() for example in validation):
-        raise DataError(f"{validation.name}: there are no objects to evaluate on.")
-    check_images(training, bad)
-    check_images(validation)
+    data: Any = config.task_data()  # both data sets are of one kind, which the types do not say
+    training, validation = match_classes(config, data.read("train", bad), data.read("val"))
+    TASKS[config.task].check_data(training, validation, bad, config.model.head.get("max_detections"))
     return training, validation
 
 

@@ -13,6 +13,7 @@ from spinenet_tf._files.writing import made, remove_leftovers, staged, write_who
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 
 # What decides neither on the weights that are trained nor on what they are trained on.
@@ -131,6 +132,10 @@ class Run:
         """
         return self._load(build_classifier, self.weights_path)
 
+    def load_model(self) -> tuple[Any, TrainConfig]:
+        """Build the run's model, whatever its task, with its best weights; raises as `load` does."""
+        return self._load(build_model, self.weights_path)
+
     def _load(self, build: Callable[[TrainConfig], Any], weights: Path) -> tuple[Any, TrainConfig]:
         config = self.config()
         if not weights.is_file():
@@ -166,6 +171,11 @@ def build_detector(config: TrainConfig) -> DetectionModel:
 def build_classifier(config: TrainConfig) -> HeadModel:
     """Build the classifier that a config describes, with fresh weights; raises as `build_detector` does."""
     return _build(models.classifier, config, "classification")
+
+
+def build_model(config: TrainConfig) -> Any:
+    """Build the model that a config describes, whatever its task; raises as `build_detector` does."""
+    return _build(TASKS[config.task].build, config, config.task)
 
 
 def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:

@@ -26,7 +26,6 @@ from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.callbacks import Clock
-from spinenet_tf.training.class_recipe import train_classifier
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
@@ -251,11 +250,11 @@ def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_
     shutil.copytree(tmp_path / "images" / "b", tmp_path / "val" / "a")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
-    train_classifier(read_config(path), tmp_path / "run")
+    recipe.train(read_config(path), tmp_path / "run")
     assert "Bad image 1, left out of training" in caplog.text
     empty(tmp_path / "images" / "a" / "6.png")
     with pytest.raises(DataError, match=r"2 of 20 images are bad, .*4\.png.*6\.png"):
-        train_classifier(read_config(path), tmp_path / "other")
+        recipe.train(read_config(path), tmp_path / "other")
     promise("Training: past the budget of bad images it stops with the list of files", cases=1)
 
 

@@ -1,4 +1,4 @@
-"""A model's task is told by its run, and refuses what only the other one has."""
+"""A task refuses what only the other one has, and measures a model of other classes by their names."""
 
 from __future__ import annotations
 
@@ -10,31 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.inference.predictor import Predictor
-from spinenet_tf.tasks.task import TASKS, task_of
-from spinenet_tf.training.config import TrainConfig, find_config, read_config
-from spinenet_tf.training.run import Run
+from spinenet_tf.tasks import TASKS
+from spinenet_tf.training.config import TrainConfig
 
 
 def test_every_task_of_a_config_is_there() -> None:
     assert set(TASKS) == set(TrainConfig.model_json_schema()["properties"]["task"]["enum"])
-
-
-@pytest.mark.parametrize(("config", "task"), [("digits", "detection"), ("digits-classification", "classification")])
-def test_a_run_tells_its_task(config: str, task: str, tmp_path: Path) -> None:
-    Run(tmp_path / "run").create(read_config(find_config(config)))
-    assert task_of(tmp_path / "run") is TASKS[task]
-
-
-@pytest.mark.parametrize("name", ["", "nowhere", "model.tflite"])
-def test_what_is_no_run_is_taken_for_a_detector_which_tells_what_is_wrong(name: str, tmp_path: Path) -> None:
-    task = task_of(tmp_path / name)
-    assert task is TASKS["detection"]
-    with pytest.raises((ValueError, FileNotFoundError), match=r"There is no model|is not a run folder"):
-        task.load(tmp_path / name)
 
 
 def test_a_classifier_has_no_report_and_no_annotations(tmp_path: Path) -> None:
@@ -83,7 +69,7 @@ class Picture:
     ],
 )
 def test_a_detector_is_measured_on_the_classes_that_one_names(labels, classes, expected: dict[str, float]) -> None:
-    numbers = TASKS["detection"].evaluate(*shown(*labels), Console(quiet=True), classes=classes).numbers
+    numbers = TASKS["detection"].evaluate(*shown(*labels), classes=classes).numbers
     assert numbers.per_class == pytest.approx(expected, nan_ok=True)
     defined = [value for value in expected.values() if not math.isnan(value)]
     assert pytest.approx(sum(defined) / len(defined)) == numbers.AP
@@ -92,10 +78,21 @@ def test_a_detector_is_measured_on_the_classes_that_one_names(labels, classes, e
 def test_the_validation_data_may_lack_classes_or_have_others_without_objects() -> None:
     model, dataset = shown(2, 0)
     dataset = replace(dataset, class_names=("cat", "dog", "horse"), category_ids=(1, 2, 3))
-    numbers = TASKS["detection"].evaluate(model, dataset, Console(quiet=True)).numbers
+    numbers = TASKS["detection"].evaluate(model, dataset).numbers
     assert numbers.per_class == pytest.approx({"cat": 1.0, "dog": 1.0, "horse": math.nan}, nan_ok=True)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_given_is_no_data_set(task: str) -> None:
     assert TASKS[task].given_data(None, None) is None
+
+
+@pytest.mark.parametrize(("slots", "images"), [(2, 2), (4, 1), (5, 0)])
+def test_images_that_hold_more_objects_than_detections_count_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, slots: int, images: int
+) -> None:
+    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    assert sorted(len(example.boxes) for example in dataset) == [3, 5]
+    TASKS["detection"].check_data(dataset, dataset, BadImages(0.0), slots)
+    told = f"annotations: {images} images hold more objects than detections are counted, which bounds val_AP"
+    assert [record.getMessage() for record in caplog.records] == ([told] if images else [])

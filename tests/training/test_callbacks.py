@@ -11,7 +11,8 @@ import keras
 import pytest
 
 from spinenet_tf.data.formats.digits import read_digits
-from spinenet_tf.training.callbacks import AtEpochEnd, CocoEvaluation, EarlyStopping, JsonLog, SaveBest
+from spinenet_tf.tasks import TASKS
+from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, Evaluation, JsonLog, SaveBest
 from spinenet_tf.training.clock import Clock
 
 
@@ -116,7 +117,7 @@ def perfect(dataset, size: int):
 
 def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) -> None:
     dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
-    callback = CocoEvaluation(dataset, (64, 64), batch_size=1, every=2)
+    callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=2)
     callback.set_params({"epochs": 5})
     logged = []
     for epoch in range(5):
@@ -127,20 +128,9 @@ def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) ->
     assert logged == [None, pytest.approx(1.0), None, pytest.approx(1.0), pytest.approx(1.0)]
 
 
-@pytest.mark.parametrize(("slots", "images"), [(2, 2), (4, 1), (5, 0)])
-def test_images_that_hold_more_objects_than_detections_count_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, slots: int, images: int
-) -> None:
-    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
-    assert sorted(len(example.boxes) for example in dataset) == [3, 5]
-    CocoEvaluation(dataset, (64, 64), batch_size=1, every=1, slots=slots)
-    told = f"annotations: {images} images hold more objects than detections are counted, which bounds val_AP"
-    assert [record.getMessage() for record in caplog.records] == ([told] if images else [])
-
-
 def test_numbers_without_ground_truth_are_left_out_of_the_log(tmp_path: Path) -> None:
     dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
-    callback = CocoEvaluation(dataset, (64, 64), batch_size=1, every=1)
+    callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=1)
     callback.set_params({"epochs": 1})
     callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))
     logs: dict = {}

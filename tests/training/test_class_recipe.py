@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.heads.classifier import SmoothedCrossentropy
 from spinenet_tf.inference.class_predictor import load_classifier
-from spinenet_tf.tasks.task import TASKS, task_of
-from spinenet_tf.training.class_recipe import train_classifier
+from spinenet_tf.inference.loading import read_task
+from spinenet_tf.tasks import TASKS
+from spinenet_tf.training import recipe
 from spinenet_tf.training.config import ConfigError, read_config
 from spinenet_tf.training.run import Run
 
@@ -43,13 +45,17 @@ def run(tmp_path_factory, succeed) -> Path:
     return folder / "run"
 
 
+def measured(run: Path, dataset: ClassificationDataset) -> Accuracy:
+    return TASKS["classification"].evaluate(load_classifier(run), dataset).numbers
+
+
 def test_a_run_holds_what_a_detectors_does(run: Path, tiny_model) -> None:
     rows = Run(run).read_log()
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all({"loss", "top1", "top5", "val_top1", "val_top5"} <= row.keys() for row in rows)
-    assert task_of(run) is TASKS["classification"]
+    assert read_task(run) == "classification"
     assert Run(run).config().class_names == tuple("0123456789")
-    best = load_classifier(run).evaluate(Run(run).config().own_images().val.read("val"))
+    best = measured(run, Run(run).config().own_images().val.read("val"))
     assert best.top1 == pytest.approx(max(row["val_top1"] for row in rows))
 
 
@@ -75,20 +81,19 @@ def test_predict_names_the_likeliest_classes_of_each_file(run: Path, succeed, tm
 
 
 def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Path, tiny_model) -> None:
-    predictor = load_classifier(run)
     whole = Run(run).config().own_images().val.read("val")
     some = tuple(example for example in whole if example.label in (3, 7))
     part = ClassificationDataset("part", ("3", "7"), tuple(type(e)(e.path, (3, 7).index(e.label)) for e in some))
-    expected = predictor.evaluate(ClassificationDataset("part", whole.class_names, some))
-    assert predictor.evaluate(part) == expected
+    expected = measured(run, ClassificationDataset("part", whole.class_names, some))
+    assert measured(run, part) == expected
     with pytest.raises(ValueError, match=r"does not know the classes 'cat', only "):
-        predictor.evaluate(ClassificationDataset("part", ("cat",), some))
+        measured(run, ClassificationDataset("part", ("cat",), some))
 
 
 def test_more_than_one_device_is_refused_before_anything_is_written(tmp_path: Path, tiny_model) -> None:
     config = read_config(config_in(tmp_path), ["distribution=mirrored"])
     with pytest.raises(ConfigError, match="trained on one device"):
-        train_classifier(config, tmp_path / "run")
+        recipe.train(config, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["classifier.yaml"]
 
 
@@ -121,7 +126,7 @@ def test_faults_of_its_config_are_named(tmp_path: Path, tiny_model, override: st
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny_model, monkeypatch) -> None:
     """Through the same loop as a detector's, whose tests kill it at any step: here the data and the loss are others."""
     config = read_config(config_in(tmp_path), ["epochs=1", "checkpoint_every=1"])
-    whole = train_classifier(config, tmp_path / "whole")
+    whole = recipe.train(config, tmp_path / "whole")
 
     def stop(self, batch: int, logs=None) -> None:
         if batch == 2:
@@ -130,8 +135,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny_mod
     with monkeypatch.context() as patch:
         patch.setattr(keras.callbacks.TensorBoard, "on_train_batch_begin", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_classifier(config, tmp_path / "cut")
-    resumed = train_classifier(config, tmp_path / "cut", resume=True)
+            recipe.train(config, tmp_path / "cut")
+    resumed = recipe.train(config, tmp_path / "cut", resume=True)
     for mine, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
 

@@ -18,7 +18,7 @@ import pytest
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.family import Variant
 from spinenet_tf.training import fitting, recipe
-from spinenet_tf.training.callbacks import CocoEvaluation
+from spinenet_tf.training.callbacks import Evaluation
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.preemption import Preempted
@@ -116,7 +116,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
     assert positions(run) == ([(0, 2)] if step > 2 else []), f"killed in step {step}"
 
     with monkeypatch.context() as patch:
-        patch.setattr(CocoEvaluation, "on_epoch_end", terminate_in_evaluation)
+        patch.setattr(Evaluation, "on_epoch_end", terminate_in_evaluation)
         with pytest.raises(Preempted, match=f"Stopped by SIGTERM after step {STEPS}. Go on with --resume."):
             recipe.train(config, run.folder, resume=True)
     assert positions(run) == [(0, 2), (0, STEPS)]

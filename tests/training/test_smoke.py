@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.tasks.task import TASKS
+from spinenet_tf.training import recipe
 from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
 from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.run import Run, build_classifier, build_detector
@@ -68,7 +68,7 @@ def train(tmp_path_factory, least_family) -> Callable[[TrainConfig], Run]:
         key = config.to_yaml().replace(f"name: {config.model.name}\n", f"name: {graph}\n")
         if key not in runs:
             runs[key] = Run(tmp_path_factory.mktemp("smoke") / "run")
-            TASKS[config.task].train(config, runs[key].folder)
+            recipe.train(config, runs[key].folder)
         return runs[key]
 
     return carry_out

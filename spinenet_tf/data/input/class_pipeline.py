@@ -30,11 +30,12 @@ def training_batches(
     cache: bool = False,
     epochs: int | None = None,
     start_step: int = 0,
+    share: tuple[int, int] = (0, 1),
     bad: BadImages | None = None,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalised images and `[B]` int32 labels.
 
-    Order, `cache`, `epochs`, `start_step` and `bad` are as in `pipeline.training_batches`.
+    Order, `cache`, `epochs`, `start_step`, `share` and `bad` are as in `pipeline.training_batches`.
 
     Raises:
         DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
@@ -52,7 +53,7 @@ def training_batches(
             image = tf.image.stateless_random_flip_left_right(image, seeds[2])
         return image, label
 
-    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step)
+    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step, share)
 
 
 def evaluation_batches(

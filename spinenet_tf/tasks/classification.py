@@ -1,0 +1,107 @@
+"""Classification: the class of a whole image, measured by top-1 and top-5 accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from spinenet_tf import models
+from spinenet_tf._files.progress import Track, untracked
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.classes import check_known, only_classes
+from spinenet_tf.data.dataset import ClassificationDataset
+from spinenet_tf.data.formats.image_folder import read_image_folder
+from spinenet_tf.evaluation.accuracy import Accuracy, Classify, classify_dataset
+from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.tasks.task import Outcome, Task, chosen_classes
+
+
+class ImageClassifier(Protocol):
+    """A trained classifier, whatever runs it."""
+
+    @property
+    def classify(self) -> Classify:
+        """Return the function from normalised images `[B, H, W, 3]` to logits `[B, C]`."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Return height and width of these images."""
+
+    @property
+    def centre(self) -> float:
+        """Return the side of the central crop, see `data.input.class_pipeline.central_crop`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes, in their order."""
+
+
+class Classification(Task[ImageClassifier, ClassificationDataset]):
+    """The class of a whole image."""
+
+    monitor = "top1"
+    given_by = "--images, a folder of class folders"
+    has_replicas = False
+
+    def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> HeadModel:
+        return models.classifier(name, num_classes, input_shape, **overrides)
+
+    def compile(self, model: HeadModel, optimizer: keras.Optimizer, **options: Any) -> None:
+        model.compile_for_labels(optimizer, **options)
+
+    def given_data(self, annotations: Path | None, images: Path | None) -> ClassificationDataset | None:
+        if annotations:
+            raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
+        return read_image_folder(images) if images else None
+
+    def check_data(
+        self, training: ClassificationDataset, validation: ClassificationDataset, bad: BadImages, slots: int | None
+    ) -> None:
+        from spinenet_tf.data.input.class_pipeline import check_images
+
+        check_images(training, bad)
+        check_images(validation)
+
+    def training_batches(
+        self, dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
+    ) -> Any:
+        from spinenet_tf.data.input.class_pipeline import training_batches
+
+        return training_batches(dataset, image_size, batch_size, seed, **options)
+
+    def evaluation_batches(
+        self, dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, **options: Any
+    ) -> Any:
+        from spinenet_tf.data.input.class_pipeline import evaluation_batches
+
+        return evaluation_batches(dataset, image_size, batch_size, **options)
+
+    def measure(
+        self,
+        predict: Callable[[np.ndarray], Any],
+        dataset: ClassificationDataset,
+        image_size: tuple[int, int],
+        class_names: Sequence[str],
+        batch_size: int = 8,
+        track: Track = untracked,
+        **options: Any,
+    ) -> Accuracy:
+        check_known(dataset, class_names)
+        known = only_classes(dataset, class_names)
+        return classify_dataset(predict, known, image_size, batch_size, track, **options)
+
+    def evaluate(
+        self,
+        model: ImageClassifier,
+        dataset: ClassificationDataset,
+        max_detections: int | None = None,
+        classes: Sequence[str] | None = None,
+        track: Track = untracked,
+    ) -> Outcome:
+        dataset = chosen_classes(dataset, classes, model.class_names)
+        known = (model.image_size, model.class_names)
+        return Outcome(self.measure(model.classify, dataset, *known, track=track, centre=model.centre))

@@ -1,0 +1,136 @@
+"""Detection: objects and their boxes, measured by COCO's AP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from spinenet_tf import models
+from spinenet_tf._files.progress import Track, untracked
+from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionDataset, Example
+from spinenet_tf.data.formats.coco import read_coco
+from spinenet_tf.data.images import read_image
+from spinenet_tf.drawing.boxes import draw_detections
+from spinenet_tf.evaluation import coco, report
+from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_image, in_classes_of
+from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.tasks.task import Outcome, Task, chosen_classes
+
+logger = logging.getLogger(__name__)
+
+
+class Detector(Protocol):
+    """A trained detector, whatever runs it."""
+
+    @property
+    def predict(self) -> Predict:
+        """Return the function from normalised images `[B, H, W, 3]` to detections."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Return height and width of these images."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes, in their order."""
+
+    @property
+    def max_detections(self) -> int | None:
+        """Return how many detections `predict` gives of an image at most, where that is known."""
+
+
+class Detection(Task[Detector, DetectionDataset]):
+    """Objects and their boxes."""
+
+    monitor = "AP"
+    given_by = "--annotations and --images"
+    has_replicas = True
+
+    def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> DetectionModel:
+        return models.detector(name, num_classes, input_shape, **overrides)
+
+    def given_data(self, annotations: Path | None, images: Path | None) -> DetectionDataset | None:
+        if (annotations is None) != (images is None):
+            raise ValueError("--annotations and --images go together.")
+        return None if annotations is None or images is None else read_coco(annotations, images)
+
+    def check_data(
+        self, training: DetectionDataset, validation: DetectionDataset, bad: BadImages, slots: int | None
+    ) -> None:
+        from spinenet_tf.data.input.pipeline import check_images, check_trainable
+
+        check_trainable(training)
+        if not any(example.trainable.any() for example in validation):
+            raise DataError(f"{validation.name}: there are no objects to evaluate on.")
+        check_images(training, bad)
+        check_images(validation)
+        if crowded := coco.crowded_images(validation, coco.MAX_DETECTIONS, slots):
+            told = "%s: %d images hold more objects than detections are counted, which bounds val_AP"
+            logger.warning(told, validation.name, crowded)
+
+    def training_batches(
+        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
+    ) -> Any:
+        from spinenet_tf.data.input.pipeline import training_batches
+
+        return training_batches(dataset, image_size, batch_size, seed, **options)
+
+    def evaluation_batches(
+        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, **options: Any
+    ) -> Any:
+        from spinenet_tf.data.input.pipeline import evaluation_batches
+
+        return evaluation_batches(dataset, image_size, batch_size, **options)
+
+    def measure(
+        self,
+        predict: Callable[[np.ndarray], Any],
+        dataset: DetectionDataset,
+        image_size: tuple[int, int],
+        class_names: Sequence[str],
+        batch_size: int = 8,
+        **options: Any,
+    ) -> coco.Evaluation:
+        found = detect_in_dataset(predict, dataset, image_size, batch_size, **options)
+        return coco.evaluate(dataset, in_classes_of(dataset, class_names, found))
+
+    def evaluate(
+        self,
+        model: Detector,
+        dataset: DetectionDataset,
+        max_detections: int | None = None,
+        classes: Sequence[str] | None = None,
+        track: Track = untracked,
+    ) -> Outcome:
+        dataset = chosen_classes(dataset, classes, model.class_names)
+        found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
+        detections = list(track(found, len(dataset), "Detecting"))
+        numbers = coco.evaluate(dataset, detections, max_detections or coco.MAX_DETECTIONS, slots=model.max_detections)
+        write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
+        return Outcome(numbers, write_report)
+
+    def check_report(self, folder: Path, overwrite: bool) -> None:
+        report.check_report_folder(folder, overwrite)
+
+    def draw(
+        self, predict: Callable[[np.ndarray], Any], dataset: DetectionDataset, image_size: tuple[int, int], count: int
+    ) -> Iterator[np.ndarray]:
+        shown = islice((example for example in dataset if example.trainable.any()), count)
+        draw = partial(_truth_and_found, predict, image_size=image_size, class_names=dataset.class_names)
+        return (picture for example in shown for picture in draw(example))
+
+
+def _truth_and_found(
+    predict: Predict, example: Example, image_size: tuple[int, int], class_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
+    truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=class_names)
+    found = detect_in_image(predict, image, image_size)
+    return truth, draw_detections(image, found["boxes"], found["classes"], found["scores"], class_names)
