@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+ORDER, TERMINAL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+ROOMS = ORDER["layers"]
 PLACES = ("spinenet_tf", "export", "configs")
 # Public names that are imported when they are first used, by the package that offers them.
 LAZY = {"spinenet_tf/__init__.py", "export/__init__.py"}
@@ -16,6 +17,11 @@ LAZY = {"spinenet_tf/__init__.py", "export/__init__.py"}
 def test_the_package_holds_rooms_and_the_factory_alone() -> None:
     found = {path.name for path in (ROOT / "spinenet_tf").iterdir() if path.name != "__pycache__"}
     assert found == {"__init__.py", "py.typed", "models.py", *ROOMS} - {"models", "configs", "export"}
+
+
+def test_every_room_but_the_command_line_is_kept_free_of_the_terminal() -> None:
+    assert TERMINAL["source_modules"] == [f"spinenet_tf.{room}" for room in ROOMS if room != "cli"]
+    assert TERMINAL["forbidden_modules"] == ["rich", "typer"]
 
 
 def test_every_package_is_installed() -> None:
