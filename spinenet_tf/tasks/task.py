@@ -61,7 +61,8 @@ class Task(ABC, Generic[Model, Dataset]):
     def check_data(self, training: Dataset, validation: Dataset, bad: BadImages, slots: int | None) -> None:
         """Refuse data that nothing can be learned from or measured on, before any work is done.
 
-        Bad images to train on are noted in `bad`. `slots` is how many things a model finds in an image at most, where that is bounded.
+        Bad images to train on are noted in `bad`. `slots` is how many things a model finds in an image at most, where
+        that is bounded.
 
         Raises:
             DataError: there is nothing to train or to evaluate on, an image to evaluate on is bad, or too many others
