@@ -16,7 +16,8 @@ from spinenet_tf._files.writing import made, staged
 from spinenet_tf.checkpoints.names import canonical_names, variables_by_name
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.specs import MOBILE_WIDTHS, STANDARD_WIDTHS
+from spinenet_tf.nets.graphs import MOBILE_WIDTHS
+from spinenet_tf.nets.specs import STANDARD_WIDTHS
 
 SIDE = 128  # px; below it, and between its multiples, Model Garden's builder makes another network, or fails
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spinenet_tf.nets.specs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE, ArchitectureSpec
+from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.specs import ArchitectureSpec
 
 KINDS = ("backbone", "mobile", "ladder")
 

@@ -1,6 +1,7 @@
-"""Architectures as data: the scale-permuted graphs of the paper, and the means to write one's own.
+"""Architectures as data: the means to write a graph.
 
-A graph is a list of `BlockSpec`s; `backbone.py` only walks it, and `family.py` scales it.
+A graph is a list of `BlockSpec`s: `graphs.py` has the published ones, `backbone.py` only walks it, and `family.py`
+scales it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from typing import Any
 BLOCK_KINDS = ("bottleneck", "residual", "mbconv")
 MAX_LEVEL = 7
 
-# Width of a block's 3x3 conv by level, before the width multiplier (paper, section 3.2; mobile: model zoo).
+# Width of a block's 3x3 conv by level, before the width multiplier (paper, section 3.2).
 STANDARD_WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
-RESNET_WIDTHS = {2: 64, 3: 128, 4: 256, 5: 512}
-MOBILE_WIDTHS = {0: 8, 1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}
 
 
 @dataclass(frozen=True)
@@ -120,121 +119,3 @@ def _validate_outputs(spec: ArchitectureSpec) -> None:
         seen[block.level] = node
     if spec.blocks and not seen:
         raise ValueError(f"No block of {spec.name!r} is an output: set is_output=True on one block per level.")
-
-
-def _graph(kind: str, rows: list[tuple], outputs_from: int) -> tuple[BlockSpec, ...]:
-    """Turn rows `(level, parent, parent[, kind])` into blocks; those from index `outputs_from` on are outputs."""
-    return tuple(
-        BlockSpec(level, row_kind[0] if row_kind else kind, (first, second), is_output=index >= outputs_from)
-        for index, (level, first, second, *row_kind) in enumerate(rows)
-    )
-
-
-# Fig. 4d and table 7 of the paper. The last row is Model Garden's addition, which min_level=2 uses.
-SPINENET = ArchitectureSpec(
-    "spinenet",
-    stem=(2, 2),
-    blocks=_graph(
-        "bottleneck",
-        [
-            (2, 0, 1),
-            (4, 0, 1, "residual"),
-            (3, 2, 3),
-            (4, 2, 4),
-            (6, 3, 5, "residual"),
-            (4, 3, 5),
-            (5, 6, 7, "residual"),
-            (7, 6, 8, "residual"),
-            (5, 8, 9),
-            (5, 8, 10),
-            (4, 5, 10),
-            (3, 4, 10),
-            (5, 7, 12),
-            (7, 5, 14),
-            (6, 12, 14),
-            (2, 2, 13),
-        ],
-        outputs_from=10,
-    ),
-)
-
-# Fig. 4c: no ResNet block is left.
-R0_SP53 = ArchitectureSpec(
-    "r0_sp53",
-    stem=(2, 2),
-    blocks=_graph(
-        "bottleneck",
-        [
-            (2, 0, 1),
-            (3, 0, 1),
-            (3, 2, 3),
-            (4, 2, 4),
-            (4, 3, 5),
-            (3, 5, 6),
-            (5, 4, 7),
-            (4, 4, 8),
-            (4, 8, 9),
-            (4, 8, 10),
-            (3, 4, 10),
-            (4, 6, 7),
-            (5, 8, 13),
-            (7, 6, 9),
-            (6, 7, 9),
-        ],
-        outputs_from=10,
-    ),
-)
-
-# Fig. 4b: seven ResNet blocks, then ten scale-permuted ones.
-R23_SP30 = ArchitectureSpec(
-    "r23_sp30",
-    stem=(2, 2, 3, 3, 4, 4, 5),
-    blocks=_graph(
-        "bottleneck",
-        [
-            (4, 5, 6),
-            (4, 5, 6),
-            (4, 7, 8),
-            (3, 8, 9),
-            (2, 9, 10),
-            (4, 5, 9),
-            (3, 9, 10),
-            (5, 9, 10),
-            (7, 11, 13),
-            (6, 9, 14),
-        ],
-        outputs_from=5,
-    ),
-)
-
-# The baseline of the paper's figure 1: ResNet-50 (3, 4, 6, 3) with an FPN.
-R50_FPN = ArchitectureSpec("r50_fpn", stem=(2,) * 3 + (3,) * 4 + (4,) * 6 + (5,) * 3, blocks=(), widths=RESNET_WIDTHS)
-
-# The mobile graph of the authors' model zoo.
-SPINENET_MOBILE = ArchitectureSpec(
-    "spinenet_mobile",
-    stem=(1, 2),
-    blocks=_graph(
-        "mbconv",
-        [
-            (2, 0, 1),
-            (2, 1, 2),
-            (4, 1, 2),
-            (3, 3, 4),
-            (4, 3, 5),
-            (6, 4, 6),
-            (4, 4, 6),
-            (5, 7, 8),
-            (7, 7, 9),
-            (5, 9, 10),
-            (5, 9, 11),
-            (4, 6, 11),
-            (3, 5, 11),
-            (5, 8, 13),
-            (7, 6, 15),
-            (6, 13, 15),
-        ],
-        outputs_from=11,
-    ),
-    widths=MOBILE_WIDTHS,
-)

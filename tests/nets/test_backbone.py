@@ -14,7 +14,7 @@ from spinenet_tf import ArchitectureSpec, BlockSpec, backbone, list_models
 from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.nets.specs import SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
 
 NARROW = {"width": 0.25, "endpoint": 8}
 SMALL = {"max_level": 5, "endpoint": 8}

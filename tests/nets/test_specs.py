@@ -9,7 +9,7 @@ import pytest
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.nets.specs import R50_FPN, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.graphs import R50_FPN, SPINENET, SPINENET_MOBILE
 
 OUTPUT = BlockSpec(3, "bottleneck", (0, 1), is_output=True)
 
