@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.options import Options
 from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.family import unknown, variant
+from spinenet_tf.nets.family import variant
 from spinenet_tf.nets.specs import MAX_LEVEL, ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]

@@ -1,7 +1,8 @@
-"""What messages say of many things: a few of them, and how many there are."""
+"""What messages say of many things, and of names that do not exist."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 
 SHOWN = 10
@@ -13,3 +14,10 @@ def some_of(things: Iterable[object], separator: str = ", ", form: Callable[[obj
     names = [form(thing) for thing in things]
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:SHOWN]]
     return separator.join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def unknown(what: str, names: list[str], valid: Iterable[str]) -> str:
+    """Say that names are unknown, which ones are valid, and which was probably meant."""
+    near = difflib.get_close_matches(names[0], valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, Self
 
-from spinenet_tf.nets.family import unknown
+from spinenet_tf._files.messages import unknown
 
 MAX_CHANNELS = 1 << 16
 MAX_DETECTIONS = 1 << 30

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spinenet_tf._files.messages import unknown
 from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.specs import ArchitectureSpec
 
@@ -141,10 +141,3 @@ def variant(name: str | ArchitectureSpec) -> Variant:
     if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"{unknown('model', [str(name)], VARIANTS)} Received: name={name!r}")
     return VARIANTS[name]
-
-
-def unknown(what: str, names: list[str], valid: Iterable[str]) -> str:
-    """Say that names are unknown, which ones are valid, and which was probably meant."""
-    near = difflib.get_close_matches(names[0], valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."

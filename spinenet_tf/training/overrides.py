@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from spinenet_tf._files.document import plain
+from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads.table import HEADS, default_head, find_head
 from spinenet_tf.models import find_options
 from spinenet_tf.nets.blocks import ACTIVATIONS, SE_GATES
-from spinenet_tf.nets.family import unknown, variant
+from spinenet_tf.nets.family import variant
 from spinenet_tf.training.schema import NUMBER, Fraction, NotNegative, Positive
 
 Level = Annotated[int, Field(ge=0, le=10), NUMBER]
