@@ -15,7 +15,8 @@ from spinenet_tf.heads.options import Options
 from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
-from spinenet_tf.nets.specs import MAX_LEVEL, ArchitectureSpec
+from spinenet_tf.nets.spec_checks import MAX_LEVEL
+from spinenet_tf.nets.specs import ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]
 

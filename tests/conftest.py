@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -91,8 +92,8 @@ def tiny_spec():
 def settle(randomize) -> Callable:
     """Return `settle(model)`: random weights, and in each BN the mean and variance that its input has.
 
-    That is what training converges to, here on other crops of `checkpoints.photograph`.
-    Models of 256 px have its padding, too. Gates differ between images, as those of trained nets do.
+    That is what training converges to, here on other crops of `checkpoints.photograph`. Models of 256 px have its
+    padding, too. Gates differ between images, as those of trained nets do.
     """
     from spinenet_tf._fast.normalization import BatchNorm
     from spinenet_tf.checkpoints.photograph import crops
@@ -117,13 +118,21 @@ def settle(randomize) -> Callable:
 
 @pytest.fixture(scope="session")
 def as_garden() -> Callable[[str], str]:
-    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronised ones."""
+    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronized ones."""
 
     def rename(canonical: str) -> str:
         numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
         return re.sub(r"(^|/)norm_", r"\1sync_batch_normalization_", numbered)
 
     return rename
+
+
+@pytest.fixture(scope="session")
+def tiny_mobile_spec(tiny_spec):
+    """Return the graph of `tiny_spec` as a mobile net: depthwise convs and MBConv blocks."""
+    blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
+    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    return replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4), **parts)
 
 
 @pytest.fixture(scope="session")

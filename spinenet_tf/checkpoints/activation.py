@@ -60,7 +60,7 @@ def find_functions(
         net = build(images.shape[1:], **functions | _STILL)
         source.load(net, ignore=ignore)
         shifts.append(shifts_by_norm(net, images))
-    ending, found = TELLING[variant(name).graph.is_mobile], Functions()
+    ending, found = TELLING[variant(name).graph.has_mbconv], Functions()
     for function in candidates[0]:  # the activation first: the gate can only be told with the right one
         choices = {c[function]: s for c, s in zip(candidates, shifts, strict=True) if c | found == c}
         found[function] = _fitting(source.source, function, choices, ending)
@@ -70,8 +70,8 @@ def find_functions(
 def candidates_of(name: str | ArchitectureSpec, given: Mapping[str, Any]) -> Iterator[Functions]:
     """Yield the functions that a model may have been trained with; one, where `given` says all of them."""
     row = variant(name)
-    activations = dict.fromkeys((row.activation, *ACTIVATIONS[row.graph.is_mobile]))
-    gates = SE_GATES if row.graph.is_mobile and given.get("se_ratio", row.se_ratio) else ()
+    activations = dict.fromkeys((row.activation, *ACTIVATIONS[row.graph.has_mbconv]))
+    gates = SE_GATES if row.graph.has_mbconv and given.get("se_ratio", row.se_ratio) else ()
     for activation in [given["activation"]] if "activation" in given else activations:
         for gate in [given["se_gate"]] if gates and "se_gate" in given else gates:
             yield {"activation": activation, "se_gate": gate}
@@ -82,7 +82,7 @@ def candidates_of(name: str | ArchitectureSpec, given: Mapping[str, Any]) -> Ite
 def functions_of(model: Network) -> Functions:
     """Return the functions that a model computes with."""
     net = model if isinstance(model, Backbone) else model.backbone
-    has_gate = net.spec.is_mobile and net.style.se_ratio
+    has_gate = net.spec.has_mbconv and net.style.se_ratio
     return {"activation": net.style.activation} | ({"se_gate": net.style.se_gate} if has_gate else {})
 
 

@@ -38,7 +38,7 @@ class Checkpoint(ABC):
     is_tf1_zoo: ClassVar[bool]
 
     @abstractmethod
-    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
+    def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
         """Return the overrides of the factory that all such networks of this code base have."""
 
     @staticmethod

@@ -16,9 +16,10 @@ from spinenet_tf._files.writing import made, staged
 from spinenet_tf.checkpoints.names import canonical_names, variables_by_name
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.graphs import MOBILE_WIDTHS
-from spinenet_tf.nets.specs import STANDARD_WIDTHS
+from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.specs import BlockSpec
 
+_FIXED = ("stem_conv", "stem_block", "resampling", "fusion", "round_to")  # in each of its two kinds of nets
 SIDE = 128  # px; below it, and between its multiples, Model Garden's builder makes another network, or fails
 
 
@@ -83,9 +84,9 @@ def _backbone(backbone: Backbone, image_size: tuple[int, int]):
 
     _check(backbone)
     spec, style, scaling = backbone.spec, backbone.style, backbone.scaling
-    module = spinenet_mobile if spec.is_mobile else spinenet
-    own = {"se_ratio": style.se_ratio} if spec.is_mobile else {"resample_alpha": scaling["alpha"]}
-    return (spinenet_mobile.SpineNetMobile if spec.is_mobile else spinenet.SpineNet)(
+    module = spinenet_mobile if spec.is_separable else spinenet
+    own = {"se_ratio": style.se_ratio} if spec.is_separable else {"resample_alpha": scaling["alpha"]}
+    return (spinenet_mobile.SpineNetMobile if spec.is_separable else spinenet.SpineNet)(
         tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
         min_level=backbone.min_level,
         max_level=backbone.max_level,
@@ -103,10 +104,17 @@ def _backbone(backbone: Backbone, image_size: tuple[int, int]):
 
 def _check(backbone: Backbone) -> None:
     spec = backbone.spec
-    stem, widths = ((1, 2), MOBILE_WIDTHS) if spec.is_mobile else ((2, 2), STANDARD_WIDTHS)
-    if spec.stem != stem or any(widths.get(level) != width for level, width in spec.widths.items()):
-        raise ValueError(f"Model Garden builds stems {stem} of widths {widths} only. Received: {spec.name}")
-    if spec.is_mobile and backbone.scaling["repeats"] != 1:
+    built = SPINENET_MOBILE if spec.is_separable else SPINENET
+    if spec.stem != built.stem or any(built.widths.get(level) != width for level, width in spec.widths.items()):
+        raise ValueError(f"Model Garden builds stems {built.stem} of widths {built.widths} only. Received: {spec.name}")
+    other = {name: getattr(spec, name) for name in _FIXED if getattr(spec, name) != getattr(built, name)}
+    if other:
+        raise ValueError(f"Model Garden builds nets like {built.name} only. Received: {spec.name} with {other}")
+    kinds = {block.kind for block in built.blocks}
+    for node, block in enumerate(spec.blocks, start=len(spec.stem)):
+        if block.kind not in kinds or block != BlockSpec(block.level, block.kind, block.parents, block.is_output):
+            raise ValueError(f"Model Garden's {built.name} has no such block. Received: block {node}, {block}")
+    if spec.is_separable and backbone.scaling["repeats"] != 1:
         raise ValueError("Model Garden's mobile nets do not chain repeated blocks. Received: repeats > 1")
 
 
@@ -124,7 +132,7 @@ def _detector(detector: RetinaNet, image_size: tuple[int, int]):
         num_anchors_per_location=anchors.per_location,
         num_convs=options.head_depth,
         num_filters=options.head_width,
-        use_separable_conv=detector.backbone.spec.is_mobile,
+        use_separable_conv=detector.backbone.spec.is_separable,
         activation=style.activation,
         norm_momentum=style.norm_momentum,
         norm_epsilon=style.norm_epsilon,

@@ -25,7 +25,7 @@ class GardenCheckpoint(Checkpoint):
     class_bias = f"{names.HEAD}/scores/bias"
     is_tf1_zoo = False
 
-    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
+    def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
         return {"background": True}
 
     @staticmethod

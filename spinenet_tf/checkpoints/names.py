@@ -18,6 +18,7 @@ import keras
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.spec_checks import MAX_LEVEL
 
 HEAD = "retina_net_head"
 _BLOCK_CLASSES = {
@@ -61,7 +62,7 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
         ValueError: the network is of a kind that the code base does not have.
     """
     backbone = model if isinstance(model, Backbone) else model.backbone
-    if backbone.spec.is_fpn:
+    if backbone.spec.fusion != "blocks":
         raise ValueError(f"Model Garden's ResNet-FPN is built otherwise, and not converted. Received: {backbone.name}")
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
@@ -121,11 +122,11 @@ class Creation:
         """Yield our name of each layer with weights, and its canonical scope."""
         yield from self.conv_bn("stem_conv", self.root)
         for node in range(len(self.spec.stem)):
-            yield from self.chain("mbconv" if self.spec.is_mobile else "bottleneck", f"stem_block{node}", node)
+            yield from self.chain(self.spec.stem_block, f"stem_block{node}", node, self.repeats)
         for node, block in enumerate(self.spec.blocks, start=len(self.spec.stem)):
             for parent in (0, 1):
                 yield from self.resample(f"block{node}_resample{parent}", self.resample_scope(node, parent))
-            yield from self.chain(block.kind, f"block{node}", node)
+            yield from self.chain(block.kind, f"block{node}", node, self.repeats * block.repeats)
         for level in self.levels:
             yield from self.conv_bn(f"endpoint_P{level}", self.root)
 
@@ -148,14 +149,14 @@ class Creation:
 
     def resample(self, name: str, scope: str) -> Iterator[Scope]:
         """Yield the convs of one cross-scale connection; mobile nets have a depthwise one for each octave down."""
-        steps = [f"down{step}" for step in range(max(self.spec.widths))]
+        steps = [f"down{step}" for step in range(MAX_LEVEL)]
         for part in ("reduce", "down", *steps, "expand"):
             yield from self.conv_bn(f"{name}_{part}", scope, "depthwise_conv2d" if part in steps else "conv2d")
 
-    def chain(self, kind: str, name: str, node: int) -> Iterator[Scope]:
+    def chain(self, kind: str, name: str, node: int, repeats: int) -> Iterator[Scope]:
         """Yield the convs of a block and of its repetitions."""
-        for repeat in range(self.repeats):
-            block = name if self.repeats == 1 else f"{name}_repeat{repeat}"
+        for repeat in range(repeats):
+            block = name if repeats == 1 else f"{name}_repeat{repeat}"
             if f"{block}_{_BLOCK_SIGN[kind]}" in self.present:
                 yield from self.block(kind, block, self.block_scope(kind, node))
 

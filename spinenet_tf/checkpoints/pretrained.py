@@ -98,7 +98,7 @@ def trained_with(
     if path.name.endswith(SUFFIX):
         return {}
     source = read_archive(path)
-    made = source.overrides(is_mobile=variant(name).graph.is_mobile)
+    made = source.overrides(has_mbconv=variant(name).graph.has_mbconv)
     made = {key: made[key] for key in made if key not in given}
     return made | find_functions(source, name, partial(build, **made), made | dict(given))
 

@@ -46,10 +46,10 @@ class Tf1Checkpoint(Checkpoint):
     logits_bias = f"{LOGITS}/bias"
     is_tf1_zoo = True
 
-    def overrides(self, *, is_mobile: bool) -> dict[str, Any]:
+    def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
         if self.is_classifier:
             return CLASSIFIER_OVERRIDES
-        return MOBILE_OVERRIDES if is_mobile else OVERRIDES
+        return MOBILE_OVERRIDES if has_mbconv else OVERRIDES
 
     @staticmethod
     def variables(model: Network) -> dict[str, keras.Variable]:
@@ -89,7 +89,7 @@ class _Tf1Creation(Creation):
 
     def resample_scope(self, node: int, parent: int) -> str:
         policy = node - len(self.spec.stem)
-        kind = "sepconv" if self.spec.is_mobile else "alpha"
+        kind = "sepconv" if self.spec.is_separable else "alpha"
         return f"{ROOT}sub_policy{policy}/resample_with_{kind}_resample_{policy}_{parent}/"
 
     def block_scope(self, kind: str, node: int) -> str:

@@ -79,7 +79,7 @@ class RetinaNet(DetectionModel):
 
     @staticmethod
     def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: RetinaNetOptions):
-        return retinanet_head(backbone(images), num_classes, options, backbone.spec.is_mobile, backbone.style)
+        return retinanet_head(backbone(images), num_classes, options, backbone.spec.is_separable, backbone.style)
 
     def losses_of(self, raw, truth, image_size, weights):
         return losses(raw, truth, self.options, image_size, weights)

@@ -57,9 +57,8 @@ class Backbone(SpineNetModel):
         _check_input_shape(input_shape)
         _check_levels(spec, min_level, max_level)
         image = keras.Input(tuple(input_shape), name="images")
-        walk = _FpnWalk if spec.is_fpn else _Walk
         with named_alike():
-            pyramid = walk(spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
+            pyramid = _WALKS[spec.fusion](spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
         outputs = {f"P{level}": pyramid[level] for level in range(min_level, max_level + 1)}
         super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec
@@ -91,7 +90,7 @@ class Backbone(SpineNetModel):
         style = {name: getattr(self.style, name) for name in ("activation", "norm_epsilon")}
         if self.style.tf1_zoo:
             style["tf1_zoo"] = True
-        if self.spec.is_mobile:
+        if self.spec.has_mbconv:
             style |= {"se_ratio": self.style.se_ratio, "se_gate": self.style.se_gate}
         levels = {"min_level": self.min_level, "max_level": self.max_level}
         return {"model": self.spec.name, **self.scaling, **levels, **style, "graph": graph}
@@ -123,10 +122,11 @@ class _Walk:
 
     def __init__(self, spec: ArchitectureSpec, style: Style, image, width, alpha, repeats, stochastic_depth):
         self.spec, self.style, self.image = spec, style, image
-        self.widths = {level: int(base * width) for level, base in spec.widths.items()}
+        self.width = width
         self.alpha, self.repeats, self.stochastic_depth = alpha, repeats, stochastic_depth
         self.nodes: list = []
         self.levels: list[int] = []
+        self.widths: list[int] = []
         self.was_read: set[int] = set()
 
     def run(self, endpoint: int) -> dict:
@@ -147,20 +147,20 @@ class _Walk:
     def build_stem(self) -> None:
         """Build the stem's conv and its chained nodes; each is read by the next, which counts as an edge."""
         x, previous = self._stem_conv(), self.spec.stem[0]
-        kind = "mbconv" if self.spec.is_mobile else "bottleneck"
+        kind = self.spec.stem_block
         for node, level in enumerate(self.spec.stem):
             strides = 2 ** (level - previous)
-            width = self.widths[level]
+            width = self._scaled(self.spec.widths[level])
             x = chain(kind, x, width, self.style, repeats=self.repeats, strides=strides, name=f"stem_block{node}")
-            self._add_node(x, level)
+            self._add_node(x, level, width)
             previous = level
         self.was_read.update(range(len(self.spec.stem) - 1))
 
     def build_block(self, index: int) -> None:
         """Resample the two parents, add them (to an output also what nobody reads), activate, apply the block."""
         block, node = self.spec.blocks[index], len(self.nodes)
-        name, width = f"block{node}", self.widths[block.level]
-        channels = block_channels(block.kind, width)
+        name, width = f"block{node}", self._scaled(block.width or self.spec.widths[block.level])
+        channels = block_channels(block.kind, width, block.expansion)
         inputs = [
             self._connect(parent, block.level, channels, name=f"{name}_resample{position}")
             for position, parent in enumerate(block.parents)
@@ -170,20 +170,22 @@ class _Walk:
             inputs += self._take_dangling(block.level, channels)
         x = self.style.act(self._add(inputs, name), name=f"{name}_fuse_act")
         drop_rate = self.stochastic_depth * (index + 1) / len(self.spec.blocks)
-        x = chain(block.kind, x, width, self.style, repeats=self.repeats, drop_rate=drop_rate, name=name)
-        self._add_node(x, block.level)
+        how: dict[str, Any] = {"expansion": block.expansion, "repeats": self.repeats * block.repeats}
+        x = chain(block.kind, x, width, self.style, **how, drop_rate=drop_rate, name=name)
+        self._add_node(x, block.level, width)
 
     def _stem_conv(self):
-        if self.spec.is_mobile:
-            return self.style.conv_bn_act(self.image, self.widths[0], 3, strides=2, name="stem_conv")
+        if self.spec.stem_conv == "mobile":
+            width = self._scaled(self.spec.widths[0])
+            return self.style.conv_bn_act(self.image, width, 3, strides=2, name="stem_conv")
         x = self.style.conv_bn_act(self.image, STEM_CHANNELS, 7, strides=2, name="stem_conv")
         return keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
 
     def _connect(self, parent: int, level: int, channels: int, name: str):
         ends = {"parent_level": self.levels[parent], "level": level, "channels": channels}
-        if self.spec.is_mobile:
+        if self.spec.is_separable:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
-        inner = int(self.alpha * self.widths[self.levels[parent]])
+        inner = int(self.alpha * self.widths[parent])
         return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
 
     def _take_dangling(self, level: int, channels: int) -> list:
@@ -203,9 +205,13 @@ class _Walk:
             x = keras.layers.Add(name=f"{name}_fuse{position or ''}")([x, other])
         return x
 
-    def _add_node(self, x, level: int) -> None:
+    def _add_node(self, x, level: int, width: int) -> None:
         self.nodes.append(x)
         self.levels.append(level)
+        self.widths.append(width)
+
+    def _scaled(self, width: int) -> int:
+        return self.spec.scaled(width, self.width)
 
 
 class _FpnWalk(_Walk):
@@ -227,3 +233,6 @@ class _FpnWalk(_Walk):
 
     def _conv(self, x, filters: int, kernel_size: int, name: str, strides: int = 1):
         return self.style.conv(x, filters, kernel_size, strides=strides, use_bias=True, name=name)
+
+
+_WALKS = {"blocks": _Walk, "fpn": _FpnWalk}

@@ -147,12 +147,15 @@ def _merge(x, shortcut, drop_rate: float, style: Style, *, name: str):
     return style.act(keras.layers.Add(name=f"{name}_add")([x, shortcut]), name=f"{name}_out")
 
 
-def bottleneck(x, width: int, style: Style, *, strides: int = 1, drop_rate: float = 0.0, name: str):
-    """Apply 1x1, 3x3 and 1x1 convs and the shortcut; emit 4 * `width` channels."""
-    shortcut = _shortcut(x, EXPANSION * width, strides, style, name=name)
+def bottleneck(
+    x, width: int, style: Style, *, expansion: float = EXPANSION, strides: int = 1, drop_rate: float = 0.0, name: str
+):
+    """Apply 1x1, 3x3 and 1x1 convs and the shortcut; emit `expansion` * `width` channels."""
+    channels = int(expansion * width)
+    shortcut = _shortcut(x, channels, strides, style, name=name)
     x = style.conv_bn_act(x, width, 1, name=f"{name}_conv1")
     x = style.conv_bn_act(x, width, 3, strides=strides, name=f"{name}_conv2")
-    x = style.conv_bn(x, EXPANSION * width, 1, name=f"{name}_conv3")
+    x = style.conv_bn(x, channels, 1, name=f"{name}_conv3")
     return _merge(x, shortcut, drop_rate, style, name=name)
 
 
@@ -164,10 +167,23 @@ def residual(x, width: int, style: Style, *, strides: int = 1, drop_rate: float 
     return _merge(x, shortcut, drop_rate, style, name=name)
 
 
-def mbconv(x, width: int, style: Style, *, strides: int = 1, drop_rate: float = 0.0, name: str):
-    """Apply the inverted bottleneck of MobileNetV3 with expansion 6; emit `width` channels, without an activation."""
+def mbconv(
+    x,
+    width: int,
+    style: Style,
+    *,
+    expansion: float = MBCONV_EXPANSION,
+    strides: int = 1,
+    drop_rate: float = 0.0,
+    name: str,
+):
+    """Apply the inverted bottleneck of MobileNetV3; emit `width` channels, without an activation.
+
+    Where the expansion is 1, there is no expanding conv, as in MobileNetV2.
+    """
     inputs, channels = x, x.shape[-1]
-    x = style.conv_bn_act(x, MBCONV_EXPANSION * channels, 1, name=f"{name}_expand")
+    if expansion != 1:
+        x = style.conv_bn_act(x, int(expansion * channels), 1, name=f"{name}_expand")
     x = style.norm(style.depthwise(x, strides=strides, name=f"{name}_depthwise"), name=f"{name}_depthwise_bn")
     x = style.act(x, name=f"{name}_depthwise_act")
     if style.se_ratio:
@@ -181,14 +197,27 @@ def mbconv(x, width: int, style: Style, *, strides: int = 1, drop_rate: float = 
 BLOCKS = {"bottleneck": bottleneck, "residual": residual, "mbconv": mbconv}
 
 
-def block_channels(kind: str, width: int) -> int:
-    """Return the channels that a block of this kind takes and emits."""
-    return EXPANSION * width if kind == "bottleneck" else width
+def block_channels(kind: str, width: int, expansion: float | None = None) -> int:
+    """Return the channels that a block of this kind takes and emits; None is the kind's own expansion."""
+    return int((expansion or EXPANSION) * width) if kind == "bottleneck" else width
 
 
-def chain(kind: str, x, width: int, style: Style, *, repeats: int, strides: int = 1, drop_rate: float = 0.0, name: str):
-    """Apply a block `repeats` times in a row; only the first one strides."""
+def chain(
+    kind: str,
+    x,
+    width: int,
+    style: Style,
+    *,
+    repeats: int,
+    expansion: float | None = None,
+    strides: int = 1,
+    drop_rate: float = 0.0,
+    name: str,
+):
+    """Apply a block `repeats` times in a row; only the first one strides. None is the kind's own expansion."""
+    own: dict = {} if expansion is None else {"expansion": expansion}
     for repeat in range(repeats):
         block_name = name if repeats == 1 else f"{name}_repeat{repeat}"
-        x = BLOCKS[kind](x, width, style, strides=1 if repeat else strides, drop_rate=drop_rate, name=block_name)
+        how = own | {"strides": 1 if repeat else strides}
+        x = BLOCKS[kind](x, width, style, **how, drop_rate=drop_rate, name=block_name)
     return x

@@ -41,7 +41,7 @@ class Variant:
     @property
     def activation(self) -> str:
         """The default activation."""
-        if not self.graph.is_mobile:
+        if self.kind != "mobile":
             return "relu"
         return "relu6" if self.lite else "swish"
 
@@ -136,7 +136,7 @@ def variant(name: str | ArchitectureSpec) -> Variant:
         ValueError: the name is unknown; the message lists the valid ones.
     """
     if isinstance(name, ArchitectureSpec):
-        row = VARIANTS["spinenet_mobile_49" if name.is_mobile else "spinenet_49"]
+        row = VARIANTS["spinenet_mobile_49" if name.is_separable else "spinenet_49"]
         return replace(row, graph=name, published=Published())
     if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"{unknown('model', [str(name)], VARIANTS)} Received: name={name!r}")

@@ -95,7 +95,9 @@ R23_SP30 = ArchitectureSpec(
 )
 
 # The baseline of the paper's figure 1: ResNet-50 (3, 4, 6, 3) with an FPN.
-R50_FPN = ArchitectureSpec("r50_fpn", stem=(2,) * 3 + (3,) * 4 + (4,) * 6 + (5,) * 3, blocks=(), widths=RESNET_WIDTHS)
+R50_FPN = ArchitectureSpec(
+    "r50_fpn", stem=(2,) * 3 + (3,) * 4 + (4,) * 6 + (5,) * 3, blocks=(), widths=RESNET_WIDTHS, fusion="fpn"
+)
 
 # The mobile graph of the authors' model zoo.
 SPINENET_MOBILE = ArchitectureSpec(
@@ -124,4 +126,7 @@ SPINENET_MOBILE = ArchitectureSpec(
         outputs_from=11,
     ),
     widths=MOBILE_WIDTHS,
+    stem_conv="mobile",
+    stem_block="mbconv",
+    resampling="depthwise",
 )

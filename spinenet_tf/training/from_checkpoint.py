@@ -98,7 +98,7 @@ def convert_weights(
 
 def _overrides(source: Checkpoint, name: str, given: dict[str, Any] | None, ignore: tuple[str, ...]) -> dict[str, Any]:
     """Return the overrides of a model: what is given, what its code base has, and what the statistics tell."""
-    overrides = source.overrides(is_mobile=variant(name).graph.is_mobile) | (given or {})
+    overrides = source.overrides(has_mbconv=variant(name).graph.has_mbconv) | (given or {})
     return overrides | find_functions(source, name, backbone_builder(name, overrides), overrides, ignore)
 
 

@@ -33,7 +33,9 @@ def graph(kind: str, stem: tuple[int, int]) -> ArchitectureSpec:
     """Return three blocks, the last of which enlarges what it reads."""
     parents = {3: (0, 1), 5: (1, 2), 4: (2, 3)}
     blocks = tuple(BlockSpec(level, kind, pair, is_output=True) for level, pair in parents.items())
-    return ArchitectureSpec("three_blocks", stem, blocks, dict.fromkeys(range(6), 4))
+    mobile = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    parts = mobile if kind == "mbconv" else {}
+    return ArchitectureSpec("three_blocks", stem, blocks, dict.fromkeys(range(6), 4), **parts)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from functools import cache
@@ -28,6 +29,23 @@ def _narrow(name: str, side: int | None = 64) -> Backbone:
 
 # The lite nets are one graph at three widths, which are all the same here.
 GRAPHS = [name for name in list_models() if not name.endswith(("_49s_lite", "_49_lite"))]
+
+# SHA-256 of what a weights file goes by, as c02cfb5 computed it: architecture, and layers with their parameters.
+FINGERPRINTS = {
+    "spinenet_49s": "325b35c064ed6280",
+    "spinenet_49": "325b35c064ed6280",
+    "spinenet_96": "8af9202f5187f0c3",
+    "spinenet_143": "9476f4a4c88f3f72",
+    "spinenet_143l": "9476f4a4c88f3f72",
+    "spinenet_190": "9476f4a4c88f3f72",
+    "spinenet_mobile_49xs": "0a9414831ba2bcb0",
+    "spinenet_mobile_49s": "0a9414831ba2bcb0",
+    "spinenet_mobile_49": "0a9414831ba2bcb0",
+    "spinenet_mobile_49xs_lite": "057b8edced0740ac",
+    "r50_fpn": "d34ef88a0a0cbd38",
+    "r23_sp30": "be8f0d4bca1526e4",
+    "r0_sp53": "7607a7c846729f63",
+}
 
 
 @pytest.fixture(scope="module", params=GRAPHS)
@@ -68,6 +86,14 @@ def test_every_model_survives_its_config_and_weights_at_a_fixed_odd_size(dynamic
     pyramid = static(images(96, 160, 1))
     for level, expected in dynamic(images(96, 160, 1)).items():
         np.testing.assert_allclose(pyramid[level], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_net_is_what_weights_files_of_it_were_written_for(name):
+    net = _narrow(name)
+    said = {"architecture": net.architecture(), "layers": [[layer.name, layer.count_params()] for layer in net.layers]}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    assert digest.startswith(FINGERPRINTS[name]), "old files of its weights would be refused"
 
 
 @pytest.mark.parametrize("name", ["spinenet_mobile_49xs", "r50_fpn"])
@@ -257,7 +283,8 @@ def test_ones_own_graph_is_built_as_it_says(tiny_backbone):
 
 def test_a_mobile_graph_of_ones_own_takes_the_mobile_style():
     blocks = (BlockSpec(3, "mbconv", (0, 1), is_output=True), BlockSpec(4, "mbconv", (1, 2), is_output=True))
-    spec = ArchitectureSpec("mine", (1, 2), blocks, {0: 4, 1: 4, 2: 8, 3: 8, 4: 8})
+    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    spec = ArchitectureSpec("mine", (1, 2), blocks, {0: 4, 1: 4, 2: 8, 3: 8, 4: 8}, **parts)
     net = backbone(spec, (64, 64, 3), max_level=4)
     assert (net.style.activation, net.name) == ("swish", "mine")
     assert net.get_layer("block3_depthwise").output.shape == (None, 4, 4, 48)

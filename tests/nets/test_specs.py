@@ -30,6 +30,19 @@ def _spec(*blocks: BlockSpec, stem: tuple[int, ...] = (2, 2), **kwargs) -> Archi
         ([OUTPUT, BlockSpec(1, "bottleneck", (0, 1))], "Block 3 has a level without a width.*level=1"),
         ([OUTPUT, OUTPUT], "Blocks 2 and 3 are both outputs of level 3"),
         ([BlockSpec(4, "bottleneck", (0, 1))], "No block of 'mine' is an output"),
+        ([], "No block of 'mine' is an output"),
+        ([OUTPUT, BlockSpec("4", "bottleneck", (0, 1))], "Block 3 has a level without a width.*level='4'"),
+        (
+            [OUTPUT, BlockSpec(9, "residual", (0, 1), width=8)],
+            r"Block 3 has a level .*valid are 2..7. Received: level=9",
+        ),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=0)], "Block 3 has a width of 1..65536. Received: width=0"),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=2.5)], "Block 3 has a width of .*width=2.5"),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), expansion=2)], "Block 3 has an expansion .*'residual', expansion=2"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), expansion=0.5)], "Block 3 has an expansion of 1..64 .*expansion=0.5"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), repeats=True)], "Block 3 is repeated 1..100 times.*repeats=True"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), is_output=1)], "Block 3 is an output or not.*is_output=1"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1.0))], r"Block 3 needs exactly two parents.*\(0, 1.0\)"),
     ],
 )
 def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks, message):
@@ -37,10 +50,40 @@ def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks
         _spec(*blocks)
 
 
-def test_mbconv_blocks_do_not_mix_with_others():
-    mobile = BlockSpec(3, "mbconv", (0, 1), is_output=True)
-    with pytest.raises(ValueError, match="Block 3 mixes kinds"):
-        _spec(mobile, BlockSpec(4, "residual", (0, 1)), stem=(1, 2))
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "", "A graph has a name. Received: name=''"),
+        ("stem_conv", "vgg", r"Valid for stem_conv are \('resnet', 'mobile'\). Received: stem_conv='vgg'"),
+        ("stem_block", None, "Valid for stem_block are .*'residual'.*Received: stem_block=None"),
+        ("resampling", "bilinear", "Valid for resampling are .*'depthwise'.*Received: resampling='bilinear'"),
+        ("fusion", "bifpn", "Valid for fusion are .*'fpn'.*Received: fusion='bifpn'"),
+        ("fusion", "fpn", "A graph with an FPN has no blocks. Received: 1 blocks"),
+        ("round_to", 0, "a multiple of a whole number. Received: round_to=0"),
+        ("widths", {3: 8.5}, "whole numbers of 1..65536 by level, 0..7. Received: widths={3: 8.5}"),
+        ("widths", 8, "Received: widths=8"),
+        ("blocks", [OUTPUT], "The blocks of a graph are a tuple"),
+    ],
+)
+def test_a_field_out_of_range_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        replace(_spec(OUTPUT), **{field: value})
+
+
+def test_a_mobile_stem_starts_at_level_1_and_has_a_width_at_level_0():
+    mobile = {"stem": (1, 2), "stem_conv": "mobile"}
+    assert replace(_spec(OUTPUT), **mobile, widths=dict.fromkeys(range(4), 8)).stem == (1, 2)
+    with pytest.raises(ValueError, match="start at 1"):
+        replace(_spec(OUTPUT), stem_conv="mobile")
+    with pytest.raises(ValueError, match="has the width of level 0"):
+        replace(_spec(OUTPUT), **mobile)
+
+
+def test_an_fpn_reads_levels_that_the_stem_has():
+    with pytest.raises(
+        ValueError, match=r"An FPN reads the levels \(3, 4, 5\) of the stem. Received: stem=\(2, 2, 3\)"
+    ):
+        _spec(stem=(2, 2, 3), fusion="fpn")
 
 
 @pytest.mark.parametrize("stem", [(), (2,), (3, 3), (2, 4), (3, 2), (1, 2)])
@@ -58,6 +101,69 @@ def test_a_stem_level_needs_a_width():
 def test_a_graph_survives_json(name):
     graph = VARIANTS[name].graph
     assert ArchitectureSpec.from_config(json.loads(json.dumps(graph.get_config()))) == graph
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_configs_of_published_graphs_say_what_they_said_before_there_were_more_fields(name):
+    config = VARIANTS[name].graph.get_config()
+    assert config.keys() == {"name", "stem", "blocks", "widths"}
+    assert all(block.keys() == {"level", "kind", "parents", "is_output"} for block in config["blocks"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "stem", "parts"),
+    [("bottleneck", (2, 2), ("resnet", "bottleneck", "alpha")), ("mbconv", (1, 2), ("mobile", "mbconv", "depthwise"))],
+)
+def test_a_config_without_the_fields_is_read_as_it_was_meant(kind, stem, parts):
+    block = {"level": 3, "kind": kind, "parents": [0, 1], "is_output": True}
+    widths = {str(level): 8 for level in range(8)}
+    spec = ArchitectureSpec.from_config({"name": "mine", "stem": list(stem), "blocks": [block], "widths": widths})
+    assert (spec.stem_conv, spec.stem_block, spec.resampling, spec.fusion) == (*parts, "blocks")
+
+
+def test_a_config_says_what_is_not_as_it_was_before():
+    blocks = (replace(OUTPUT, kind="mbconv", width=24, expansion=3.5, repeats=2),)
+    spec = _spec(*blocks, stem_block="residual", round_to=8)
+    config = json.loads(json.dumps(spec.get_config()))
+    assert {name: config[name] for name in ("stem_conv", "stem_block", "resampling", "round_to")} == {
+        "stem_conv": "resnet",  # blocks like these would be guessed to have a mobile stem
+        "stem_block": "residual",
+        "resampling": "alpha",
+        "round_to": 8,
+    }
+    assert ArchitectureSpec.from_config(config) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stems": [2, 2]}, "A graph: Unknown key 'stems'. Did you mean 'stem'?"),
+        (
+            {"blocks": [{"level": 3, "knd": "residual", "parents": [0, 1]}]},
+            "Block 2: Unknown key 'knd'. Did you mean 'kind'",
+        ),
+        ({"blocks": [{"level": 3, "kind": "residual"}]}, "Block 2 lacks parents. Received: level, kind"),
+        ({"blocks": ["residual"]}, "Block 2 is given by keys and values. Received: 'residual'"),
+        ({"blocks": 3}, r"The blocks of a graph are a tuple \(in YAML a list\). Received: blocks=3"),
+        ({"stem": 2}, "A stem has two or more levels"),
+        ({"widths": [8]}, "Received: widths=.8."),
+    ],
+)
+def test_a_config_with_a_fault_is_refused_by_what_it_says(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ArchitectureSpec.from_config(_spec(OUTPUT).get_config() | changes)
+
+
+def test_a_config_needs_a_name_a_stem_and_blocks():
+    with pytest.raises(ValueError, match=r"A graph lacks name, stem\. Received: blocks"):
+        ArchitectureSpec.from_config({"blocks": []})
+
+
+def test_widths_are_cut_to_whole_numbers_or_rounded_to_the_nearest_multiple():
+    cut, rounded = _spec(OUTPUT), _spec(OUTPUT, round_to=8)
+    assert [cut.scaled(width, 0.65) for width in (16, 24, 40)] == [10, 15, 26]
+    assert [rounded.scaled(width, 0.65) for width in (16, 24, 40, 1)] == [8, 16, 24, 8]
+    assert rounded.scaled(24, 0.5) == 16, "half a multiple is rounded up"
 
 
 def test_specs_are_frozen_and_validated_again_when_replaced():
@@ -79,7 +185,7 @@ def test_the_tables_have_the_published_blocks():
     assert SPINENET.output_levels == (2, 3, 4, 5, 6, 7)
     assert {block.kind for block in SPINENET_MOBILE.blocks} == {"mbconv"}
     assert SPINENET_MOBILE.output_levels == (3, 4, 5, 6, 7)
-    assert (R50_FPN.is_fpn, R50_FPN.output_levels) == (True, (3, 4, 5, 6, 7))
+    assert (R50_FPN.fusion, R50_FPN.output_levels) == ("fpn", (3, 4, 5, 6, 7))
     assert [R50_FPN.stem.count(level) for level in (2, 3, 4, 5)] == [3, 4, 6, 3]
 
 

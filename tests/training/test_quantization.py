@@ -39,7 +39,8 @@ def mobile(randomize):
         BlockSpec(3, "mbconv", (2, 3), is_output=True),
         BlockSpec(4, "mbconv", (3, 4), is_output=True),
     )
-    spec = ArchitectureSpec("tiny_mobile", (1, 2), blocks, {0: 8, 1: 8, 2: 8, 3: 8, 4: 16})
+    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    spec = ArchitectureSpec("tiny_mobile", (1, 2), blocks, {0: 8, 1: 8, 2: 8, 3: 8, 4: 16}, **parts)
     small = {"max_level": 4, "endpoint": 16, "head_width": 16, "head_depth": 1, "activation": "relu6", "se_ratio": 0.2}
     return randomize(detector(spec, 2, (SIDE, SIDE, 3), **small))
 

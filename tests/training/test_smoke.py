@@ -40,7 +40,10 @@ def _eagerly() -> Iterator[None]:
 def graph(kind: str, widths: dict[int, int]) -> ArchitectureSpec:
     """Return the least that has outputs P3 to P7: every node is read by the next two."""
     blocks = tuple(BlockSpec(level, kind, (node, node + 1), is_output=True) for node, level in enumerate(range(3, 8)))
-    return ArchitectureSpec(f"least_{kind}", (1, 2) if kind == "mbconv" else (2, 2), blocks, widths)
+    if kind != "mbconv":
+        return ArchitectureSpec(f"least_{kind}", (2, 2), blocks, widths)
+    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    return ArchitectureSpec(f"least_{kind}", (1, 2), blocks, widths, **parts)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def least_family() -> Iterator[None]:
     standard, mobile = (graph(kind, {level: 64 for level in range(8)}) for kind in ("bottleneck", "mbconv"))
     with pytest.MonkeyPatch.context() as patch:
         for name, row in VARIANTS.items():
-            patch.setitem(VARIANTS, name, replace(row, graph=mobile if row.graph.is_mobile else standard))
+            patch.setitem(VARIANTS, name, replace(row, graph=mobile if row.graph.is_separable else standard))
         yield
 
 

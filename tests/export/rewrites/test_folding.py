@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,12 +23,9 @@ def size(function) -> int:
 
 
 @pytest.fixture(scope="module", params=["standard", "mobile"])
-def model(request, tiny_spec, randomize):
+def model(request, tiny_spec, tiny_mobile_spec, randomize):
     """A detector; the mobile one has depthwise convs, squeeze-and-excitation and a separable head."""
-    spec = tiny_spec
-    if request.param == "mobile":
-        blocks = tuple(replace(block, kind="mbconv") for block in spec.blocks)
-        spec = replace(spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
+    spec = tiny_mobile_spec if request.param == "mobile" else tiny_spec
     backbone = spinenet_tf.backbone(spec, (64, 64, 3), max_level=5, endpoint=8)
     return randomize(RetinaNet(backbone, 2, RetinaNetOptions(head_depth=2, head_width=8)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,11 +21,9 @@ SHAPE = (64, 128, 3)
 
 
 @pytest.fixture(scope="module")
-def raws(tiny_spec, randomize) -> dict:
+def raws(tiny_spec, tiny_mobile_spec, randomize) -> dict:
     """The functions of two small backbones: one of bottlenecks, one of MBConv blocks with swish and SE."""
-    blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
-    mobile = replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4))
-    build = {"standard": tiny_spec, "mobile": mobile}
+    build = {"standard": tiny_spec, "mobile": tiny_mobile_spec}
     return {
         kind: raw_function(
             randomize(spinenet_tf.backbone(spec, SHAPE, max_level=5, endpoint=8)), 1, upsampling="concat"

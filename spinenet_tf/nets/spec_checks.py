@@ -1,0 +1,133 @@
+"""What makes a graph one that can be built; each refusal names the block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
+
+BLOCK_KINDS = ("bottleneck", "residual", "mbconv")
+CHOICES = {
+    "stem_conv": ("resnet", "mobile"),
+    "stem_block": BLOCK_KINDS,
+    "resampling": ("alpha", "depthwise"),
+    "fusion": ("blocks", "fpn"),
+}
+MAX_LEVEL = 7
+FPN_LEVELS = (3, 4, 5)  # which an FPN reads
+# Far above any sense: a file from elsewhere should not ask for more than a machine holds.
+MAX_WIDTH = 1 << 16
+MAX_EXPANSION = 64
+MAX_REPEATS = 100
+
+
+def check_spec(spec: ArchitectureSpec) -> None:
+    """Check all of a graph.
+
+    Raises:
+        ValueError: it cannot be built.
+    """
+    if not isinstance(spec.name, str) or not spec.name:
+        raise ValueError(f"A graph has a name. Received: name={spec.name!r}")
+    for name, valid in CHOICES.items():
+        if getattr(spec, name) not in valid:
+            raise ValueError(f"Valid for {name} are {valid}. Received: {name}={getattr(spec, name)!r}")
+    _check_widths(spec)
+    _check_stem(spec)
+    if not isinstance(spec.blocks, tuple):
+        raise ValueError(f"The blocks of a graph are a tuple (in YAML a list). Received: blocks={spec.blocks!r}")
+    for node, block in enumerate(spec.blocks, start=len(spec.stem)):
+        _check_block(spec, node, block)
+        _check_parents(node, block)
+    _check_outputs(spec)
+
+
+def _check_widths(spec: ArchitectureSpec) -> None:
+    if not isinstance(spec.widths, Mapping) or not all(
+        _is_whole(level, 0, MAX_LEVEL) and _is_whole(width, 1, MAX_WIDTH) for level, width in spec.widths.items()
+    ):
+        raise ValueError(
+            f"Widths are whole numbers of 1..{MAX_WIDTH} by level, 0..{MAX_LEVEL}. Received: widths={spec.widths!r}"
+        )
+    if spec.round_to is not None and not _is_whole(spec.round_to, 1, MAX_WIDTH):
+        raise ValueError(f"Widths are rounded to a multiple of a whole number. Received: round_to={spec.round_to!r}")
+
+
+def _check_stem(spec: ArchitectureSpec) -> None:
+    first = 1 if spec.stem_conv == "mobile" else 2
+    levels = spec.stem if isinstance(spec.stem, tuple) and all(_is_whole(level) for level in spec.stem) else ()
+    steps = [after - before for before, after in pairwise(levels)]
+    if len(levels) < 2 or levels[0] != first or any(step not in (0, 1) for step in steps):
+        raise ValueError(
+            f"A stem has two or more levels that start at {first} and rise by at most one. Received: stem={spec.stem}"
+        )
+    for level in levels:
+        if level not in spec.widths:
+            raise ValueError(f"The stem has a node at level {level}, which has no width. Received: {spec.widths}")
+    if spec.stem_conv == "mobile" and 0 not in spec.widths:
+        raise ValueError(f"The 3x3 conv of a mobile stem has the width of level 0. Received: widths={spec.widths}")
+
+
+def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
+    if block.kind not in BLOCK_KINDS:
+        raise ValueError(f"Block {node} has an unknown kind; valid are {BLOCK_KINDS}. Received: kind={block.kind!r}")
+    if not _is_whole(block.level, 2, MAX_LEVEL) or (block.width is None and block.level not in spec.widths):
+        levels = [level for level in spec.widths if level >= 2] if block.width is None else f"2..{MAX_LEVEL}"
+        raise ValueError(
+            f"Block {node} has a level without a width; valid are {levels}. Received: level={block.level!r}"
+        )
+    if not isinstance(block.is_output, bool):
+        raise ValueError(f"Block {node} is an output or not. Received: is_output={block.is_output!r}")
+    if block.width is not None and not _is_whole(block.width, 1, MAX_WIDTH):
+        raise ValueError(f"Block {node} has a width of 1..{MAX_WIDTH}. Received: width={block.width!r}")
+    if block.expansion is not None and not _is_expansion(block):
+        kinds = f"1..{MAX_EXPANSION} in a bottleneck or an MBConv block, and none in another"
+        raise ValueError(
+            f"Block {node} has an expansion of {kinds}. Received: kind={block.kind!r}, expansion={block.expansion!r}"
+        )
+    if not _is_whole(block.repeats, 1, MAX_REPEATS):
+        raise ValueError(f"Block {node} is repeated 1..{MAX_REPEATS} times. Received: repeats={block.repeats!r}")
+
+
+def _check_parents(node: int, block: BlockSpec) -> None:
+    if not isinstance(block.parents, tuple) or len(block.parents) != 2 or not all(map(_is_whole, block.parents)):
+        raise ValueError(f"Block {node} needs exactly two parents. Received: parents={block.parents!r}")
+    for parent in block.parents:
+        if parent >= node:
+            raise ValueError(f"Block {node} reads block {parent}, which is built later. Received: {block.parents}")
+        if parent < 0:
+            raise ValueError(f"Block {node} reads block {parent}, which does not exist. Received: {block.parents}")
+
+
+def _check_outputs(spec: ArchitectureSpec) -> None:
+    if spec.fusion != "blocks":
+        _check_pyramid_of_a_stem(spec)
+        return
+    seen: dict[int, int] = {}
+    for node, block in enumerate(spec.blocks, start=len(spec.stem)):
+        if not block.is_output:
+            continue
+        if block.level in seen:
+            raise ValueError(f"Blocks {seen[block.level]} and {node} are both outputs of level {block.level}.")
+        seen[block.level] = node
+    if not seen:
+        raise ValueError(f"No block of {spec.name!r} is an output: set is_output=True on one block per level.")
+
+
+def _check_pyramid_of_a_stem(spec: ArchitectureSpec) -> None:
+    if spec.blocks:
+        raise ValueError(f"A graph with an FPN has no blocks. Received: {len(spec.blocks)} blocks")
+    if not set(FPN_LEVELS) <= set(spec.stem):
+        raise ValueError(f"An FPN reads the levels {FPN_LEVELS} of the stem. Received: stem={spec.stem}")
+
+
+def _is_whole(value: Any, least: float = float("-inf"), most: float = float("inf")) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_expansion(block: BlockSpec) -> bool:
+    is_number = isinstance(block.expansion, (int, float)) and not isinstance(block.expansion, bool)
+    return is_number and block.kind != "residual" and 1 <= (block.expansion or 0) <= MAX_EXPANSION
