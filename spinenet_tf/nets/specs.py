@@ -6,6 +6,7 @@ scales it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
@@ -109,6 +110,35 @@ class ArchitectureSpec:
         """
         said = _checked_keys(cls, config, "A graph")
         return cls._of(_guess(said["blocks"]) | said)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> ArchitectureSpec:
+        """Read a YAML file such as `save` writes. What it does not say is as in a spec that is written in Python.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not YAML, a key is unknown or missing, or the graph cannot be built; the message names
+            the block.
+        """
+        from spinenet_tf.nets.graph_file import read_values
+
+        values = read_values(path)
+        try:
+            return cls._of(_checked_keys(cls, values, "A graph"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save(self, path: str | os.PathLike, *, overwrite: bool = True) -> None:
+        """Write the spec as YAML, with all that it leaves to defaults but what few blocks say.
+
+        Raises:
+            FileExistsError: the file exists and `overwrite` is False.
+            WriteError: the disk is full or read only, or the user may not write here.
+        """
+        from spinenet_tf.nets.graph_file import write_values
+
+        said = {name: value for name, value in self._say_all().items() if value is not None}
+        write_values(path, said | {"widths": dict(self.widths)}, overwrite=overwrite)
 
     def _say_all(self) -> dict[str, Any]:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
