@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinenet_tf.models import backbone, classifier, detector
-    from spinenet_tf.nets.family import list_models
+    from spinenet_tf.nets.family import list_models, register
     from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 
-__all__ = ["ArchitectureSpec", "BlockSpec", "backbone", "classifier", "detector", "list_models"]
+__all__ = ["ArchitectureSpec", "BlockSpec", "backbone", "classifier", "detector", "list_models", "register"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -20,6 +20,7 @@ _HOMES = {
     "classifier": "models",
     "detector": "models",
     "list_models": "nets.family",
+    "register": "nets.family",
 }
 
 

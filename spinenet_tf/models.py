@@ -15,7 +15,6 @@ from spinenet_tf.heads.options import Options
 from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
-from spinenet_tf.nets.spec_checks import MAX_LEVEL
 from spinenet_tf.nets.specs import ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]
@@ -28,12 +27,14 @@ BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__)
 def backbone(
     name: str | ArchitectureSpec,
     input_shape: InputShape = (640, 640, 3),
-    min_level: int = 3,
-    max_level: int = MAX_LEVEL,
+    min_level: int | None = None,
+    max_level: int | None = None,
     weights: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
+
+    Levels are by default all from P3 on that the graph outputs.
 
     `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. The
     activation and the gate of "coco" and of other archives are found by their BN statistics, if they are not given.
@@ -49,10 +50,13 @@ def backbone(
     row = variant(name)
     scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation", "se_ratio")}
     title = name if isinstance(name, str) else row.graph.name
-    levels = {"min_level": min_level, "max_level": max_level}
-    trained = _trained_with(weights, name, overrides | levels)
-    scaling |= _pick(trained, BACKBONE_OVERRIDES)
-    net = Backbone(row.graph, input_shape, min_level, max_level, **scaling | overrides, name=title)
+    first, last = row.graph.levels
+    levels = {
+        "min_level": first if min_level is None else min_level,
+        "max_level": last if max_level is None else max_level,
+    }
+    scaling |= _pick(_trained_with(weights, name, overrides | levels), BACKBONE_OVERRIDES)
+    net = Backbone(row.graph, input_shape, **levels, **scaling | overrides, name=title)
     return _with_weights(net, weights, title)
 
 
@@ -132,8 +136,7 @@ def _model(
     _check_overrides(overrides, LEVELS + BACKBONE_OVERRIDES + names)
     overrides = _trained_with(weights, name, overrides, found.name, num_classes) | overrides
     options = find_options(name, found.name, task, _pick(overrides, names))[1]
-    levels = dict(zip(LEVELS, found.levels, strict=True))
-    net = backbone(name, input_shape, **levels | _pick(overrides, LEVELS + BACKBONE_OVERRIDES))
+    net = backbone(name, input_shape, **_pick(overrides, LEVELS + BACKBONE_OVERRIDES))
     return _with_weights(found.build(net, num_classes, options), weights, net.name)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import spinenet_tf
-from spinenet_tf import backbone, classifier, detector, list_models
+from spinenet_tf import backbone, classifier, detector, list_models, register
 from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.models import BACKBONE_OVERRIDES
 
@@ -51,6 +51,46 @@ def test_models_are_listed_by_kind():
     assert list_models("mobile") == published + [f"{name}_lite" for name in published]
     with pytest.raises(ValueError, match=r"Valid kinds are .*'ladder'.*Received: kind='phone'"):
         list_models("phone")
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """Forget after the test what it registers."""
+    monkeypatch.setattr(spinenet_tf.nets.family, "VARIANTS", dict(spinenet_tf.nets.family.VARIANTS))
+
+
+@pytest.mark.usefixtures("family")
+def test_a_registered_graph_is_a_model_like_any_other(tiny_spec, tiny_mobile_spec, tmp_path):
+    from spinenet_tf.training.config import make_config
+
+    register("mine", tiny_spec)
+    register("my-phone.2", tiny_mobile_spec)
+    assert list_models()[-2:] == ["mine", "my-phone.2"]
+    assert (list_models("backbone")[-1], list_models("mobile")[-1]) == ("mine", "my-phone.2")
+    small = {"width": 0.5, "endpoint": 8}
+    by_name, by_spec = (detector(name, 2, (64, 64, 3), **HEAD, **small) for name in ("mine", tiny_spec))
+    assert by_name.architecture() == by_spec.architecture()
+    assert by_name.backbone.name == "mine"
+    assert classifier("my-phone.2", 2, (64, 64, 3), **small).backbone.style.activation == "swish"
+    assert backbone("mine", (64, 64, 3)).scaling == {"width": 1.0, "alpha": 0.5, "repeats": 1, "endpoint": 256}
+    by_name.save_weights(tmp_path / "mine.weights.h5")
+    by_spec.load_weights(tmp_path / "mine.weights.h5")
+    model = {"name": "mine", "image_size": [64, 64]}
+    assert make_config({"model": model, "batch_size": 1, "epochs": 1}, "a test").model.name == "mine"
+
+
+@pytest.mark.usefixtures("family")
+def test_a_name_is_registered_once_and_for_a_graph(tiny_spec):
+    register("mine", tiny_spec)
+    for name in ("mine", "spinenet_49"):
+        with pytest.raises(ValueError, match=f"There is a model of this name; choose another. Received: name='{name}'"):
+            register(name, tiny_spec)
+    for name in ("", "a/b", "a b", "ä", None, 3):
+        with pytest.raises(ValueError, match=r"letters, digits, '_', '-' and '\.' only\. Received: name="):
+            register(name, tiny_spec)
+    with pytest.raises(ValueError, match=r"registered by its ArchitectureSpec\. Received: spec='tiny'"):
+        register("other", "tiny")
+    assert list_models()[-1] == "mine"
 
 
 def test_a_lite_net_is_the_same_graph_in_functions_that_quantize():

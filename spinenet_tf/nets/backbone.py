@@ -185,7 +185,7 @@ class _Walk:
         ends = {"parent_level": self.levels[parent], "level": level, "channels": channels}
         if self.spec.is_separable:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
-        inner = int(self.alpha * self.widths[parent])
+        inner = max(1, int(self.alpha * self.widths[parent]))
         return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
 
     def _take_dangling(self, level: int, channels: int) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from spinenet_tf._files.messages import unknown
 from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.specs import ArchitectureSpec
 
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 KINDS = ("backbone", "mobile", "ladder")
 
 
@@ -119,7 +121,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all models, or of one kind: "backbone", "mobile" or "ladder".
+    """Return the names of all models, those registered last, or of one kind: "backbone", "mobile" or "ladder".
 
     Raises:
         ValueError: the kind is unknown.
@@ -127,6 +129,23 @@ def list_models(kind: str | None = None) -> list[str]:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"Valid kinds are {KINDS}. Received: kind={kind!r}")
     return [name for name, variant in VARIANTS.items() if kind in (None, variant.kind)]
+
+
+def register(name: str, spec: ArchitectureSpec) -> None:
+    """Let a graph of one's own go by a name, in this process: in the factory, in configs and on the command line.
+
+    It is scaled as SpineNet-49 is, or as its mobile sibling where its connections are depthwise.
+
+    Raises:
+        ValueError: the name is taken, or is more than letters, digits, `_`, `-` and `.`; or there is no graph.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"A model's name has letters, digits, '_', '-' and '.' only. Received: name={name!r}")
+    if name in VARIANTS:
+        raise ValueError(f"There is a model of this name; choose another. Received: name={name!r}")
+    if not isinstance(spec, ArchitectureSpec):
+        raise ValueError(f"A model is registered by its ArchitectureSpec. Received: spec={spec!r}")
+    VARIANTS[name] = variant(spec)
 
 
 def variant(name: str | ArchitectureSpec) -> Variant:

@@ -84,10 +84,16 @@ class ArchitectureSpec:
             return (3, 4, 5, 6, 7)
         return tuple(sorted(block.level for block in self.blocks if block.is_output))
 
+    @property
+    def levels(self) -> tuple[int, int]:
+        """The first and the last level of a net that is told no others: from P3 on, where there is one."""
+        levels = [level for level in self.output_levels if level >= 3] or self.output_levels
+        return levels[0], levels[-1]
+
     def scaled(self, width: int, multiplier: float) -> int:
-        """Return a width times the multiplier as channels."""
+        """Return a width times the multiplier as channels, of which there is at least one."""
         if self.round_to is None:
-            return int(width * multiplier)
+            return max(1, int(width * multiplier))
         return max(1, int(width * multiplier / self.round_to + 0.5)) * self.round_to
 
     def get_config(self) -> dict[str, Any]:

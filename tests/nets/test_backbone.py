@@ -292,7 +292,13 @@ def test_a_mobile_graph_of_ones_own_takes_the_mobile_style():
 
 def test_a_graph_of_ones_own_that_lacks_a_level_says_so(tiny_spec):
     with pytest.raises(ValueError, match=r"tiny outputs the levels \(3, 4, 5\). Received: min_level=3, max_level=7"):
-        backbone(tiny_spec, (64, 64, 3))
+        backbone(tiny_spec, (64, 64, 3), max_level=7)
+
+
+def test_a_graph_of_ones_own_has_all_its_levels_from_p3_on(tiny_spec):
+    assert list(backbone(tiny_spec, (64, 64, 3), **NARROW).output) == ["P3", "P4", "P5"]
+    fine = replace(tiny_spec, blocks=(replace(tiny_spec.blocks[0], level=2, is_output=True),))
+    assert list(backbone(fine, (64, 64, 3), **NARROW).output) == ["P2"]
 
 
 def test_edges_decide_what_is_read(tiny_spec, tiny_backbone):

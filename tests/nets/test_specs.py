@@ -161,7 +161,7 @@ def test_a_config_needs_a_name_a_stem_and_blocks():
 
 def test_widths_are_cut_to_whole_numbers_or_rounded_to_the_nearest_multiple():
     cut, rounded = _spec(OUTPUT), _spec(OUTPUT, round_to=8)
-    assert [cut.scaled(width, 0.65) for width in (16, 24, 40)] == [10, 15, 26]
+    assert [cut.scaled(width, 0.65) for width in (16, 24, 40, 1)] == [10, 15, 26, 1]
     assert [rounded.scaled(width, 0.65) for width in (16, 24, 40, 1)] == [8, 16, 24, 8]
     assert rounded.scaled(24, 0.5) == 16, "half a multiple is rounded up"
 
