@@ -63,7 +63,7 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
     """
     backbone = model if isinstance(model, Backbone) else model.backbone
     if backbone.spec.fusion != "blocks":
-        raise ValueError(f"Model Garden's ResNet-FPN is built otherwise, and not converted. Received: {backbone.name}")
+        raise ValueError(f"Model Garden builds ResNets otherwise, they are not converted. Received: {backbone.name}")
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):

@@ -13,7 +13,7 @@ from keras import ops
 
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.head import Head
-from spinenet_tf.heads.model import HeadModel, check_classes
+from spinenet_tf.heads.model import HeadModel, check_classes, check_levels
 from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.blocks import Style
@@ -32,7 +32,7 @@ class Classifier(HeadModel):
     """A classifier from normalized images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
 
     Raises:
-        ValueError: `num_classes` is not positive.
+        ValueError: `num_classes` is not positive, or the backbone has no level from P3 on.
     """
 
     head = NAME
@@ -42,6 +42,7 @@ class Classifier(HeadModel):
         self, backbone: Backbone, num_classes: int, options: ClassifierOptions | None = None, name: str = NAME
     ):
         check_classes("classifier", num_classes)
+        check_levels("classification head", backbone)
         images = keras.Input(backbone.image_shape, name="images")
         logits = classification_head(backbone(images), images, num_classes, backbone.style)
         super().__init__(images, logits, name=name)

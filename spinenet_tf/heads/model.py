@@ -62,3 +62,13 @@ def check_classes(what: str, num_classes: int) -> None:
     """
     if num_classes < 1:
         raise ValueError(f"A {what} has at least one class. Received: num_classes={num_classes}")
+
+
+def check_levels(what: str, backbone: Backbone) -> None:
+    """Refuse a backbone whose maps are all larger than those that a head reads.
+
+    Raises:
+        ValueError: it has no level from P3 on.
+    """
+    if backbone.max_level < 3:
+        raise ValueError(f"The {what} reads levels from P3 on. Received: {backbone.name} to P{backbone.max_level}")

@@ -15,6 +15,7 @@ from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.head import Decoding, Head, ImageSize, Raw
+from spinenet_tf.heads.model import check_levels
 from spinenet_tf.heads.options import MAX_CHANNELS, DetectionOptions, option
 from spinenet_tf.heads.towers import make_conv, tower
 from spinenet_tf.nets.backbone import Backbone
@@ -79,6 +80,7 @@ class RetinaNet(DetectionModel):
 
     @staticmethod
     def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: RetinaNetOptions):
+        check_levels("RetinaNet head", backbone)
         return retinanet_head(backbone(images), num_classes, options, backbone.spec.is_separable, backbone.style)
 
     def losses_of(self, raw, truth, image_size, weights):

@@ -10,6 +10,7 @@ import keras
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.blocks import Style, block_channels, chain
+from spinenet_tf.nets.deconv import deconv
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
 from spinenet_tf.nets.specs import ArchitectureSpec
 
@@ -235,4 +236,12 @@ class _FpnWalk(_Walk):
         return self.style.conv(x, filters, kernel_size, strides=strides, use_bias=True, name=name)
 
 
-_WALKS = {"blocks": _Walk, "fpn": _FpnWalk}
+class _DeconvWalk(_Walk):
+    """CenterNet's baseline: a ResNet, and transposed convs from its last stage on."""
+
+    def run(self, endpoint: int) -> dict:
+        self.build_stem()
+        return deconv(self.nodes[-1], self.image, level=self.levels[-1], endpoint=endpoint, style=self.style)
+
+
+_WALKS = {"blocks": _Walk, "fpn": _FpnWalk, "deconv": _DeconvWalk}

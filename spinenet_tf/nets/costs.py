@@ -10,7 +10,12 @@ from typing import TypeVar
 import keras
 
 Model = TypeVar("Model", bound=keras.Model)
-_CONVS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+_CONVS = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
 
 
 def without_values(build: Callable[[], Model]) -> Model:
@@ -66,5 +71,9 @@ def _calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str, int]]:
 
 
 def _kernel_size(conv: keras.layers.Layer) -> int:
-    """Return the entries of its kernels (a separable conv has two): each is one multiply-add per output pixel."""
-    return sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) == 4)
+    """Return the multiply-adds per output pixel: one for each entry of its kernels, of which a separable conv has two.
+
+    A transposed conv reaches each output pixel by a part of its kernel only, as large as its stride leaves.
+    """
+    entries = sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) == 4)
+    return entries // math.prod(conv.strides) if isinstance(conv, keras.layers.Conv2DTranspose) else entries

@@ -14,7 +14,7 @@ CHOICES = {
     "stem_conv": ("resnet", "mobile"),
     "stem_block": BLOCK_KINDS,
     "resampling": ("alpha", "depthwise"),
-    "fusion": ("blocks", "fpn"),
+    "fusion": ("blocks", "fpn", "deconv"),
 }
 MAX_LEVEL = 7
 FPN_LEVELS = (3, 4, 5)  # which an FPN reads
@@ -119,8 +119,12 @@ def _check_outputs(spec: ArchitectureSpec) -> None:
 
 def _check_pyramid_of_a_stem(spec: ArchitectureSpec) -> None:
     if spec.blocks:
-        raise ValueError(f"A graph with an FPN has no blocks. Received: {len(spec.blocks)} blocks")
-    if not set(FPN_LEVELS) <= set(spec.stem):
+        raise ValueError(
+            f"Only the fusion 'blocks' has blocks. Received: fusion={spec.fusion!r}, {len(spec.blocks)} blocks"
+        )
+    if spec.fusion == "deconv" and max(spec.stem) < 3:
+        raise ValueError(f"Transposed convs lead from level 3 or coarser to 2. Received: stem={spec.stem}")
+    if spec.fusion == "fpn" and not set(FPN_LEVELS) <= set(spec.stem):
         raise ValueError(f"An FPN reads the levels {FPN_LEVELS} of the stem. Received: stem={spec.stem}")
 
 

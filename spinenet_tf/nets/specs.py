@@ -17,6 +17,7 @@ from spinenet_tf.nets.spec_checks import check_spec
 # Width of a block's 3x3 conv by level, before the width multiplier (paper, section 3.2).
 STANDARD_WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
 
+OUTPUTS = {"fpn": (3, 4, 5, 6, 7), "deconv": (2,)}  # levels of what has no blocks
 _OWN = ("width", "expansion", "repeats")  # what few blocks say
 
 
@@ -44,7 +45,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class ArchitectureSpec:
-    """A stem of chained nodes, and what makes a pyramid of it: scale-permuted blocks or an FPN.
+    """A stem of chained nodes, and what makes a pyramid of it: scale-permuted blocks, an FPN or transposed convs.
 
     `stem` holds the level of each stem node. `widths` gives the width of the 3x3 conv by level, before the multiplier.
 
@@ -59,7 +60,7 @@ class ArchitectureSpec:
     stem_conv: str = "resnet"  # 7x7 and max-pooling, to level 2; or "mobile": 3x3, to level 1
     stem_block: str = "bottleneck"  # the kind of the stem's nodes
     resampling: str = "alpha"  # convs of alpha times the parent's width; or "depthwise": one such conv per octave down
-    fusion: str = "blocks"  # scale-permuted; or "fpn", which has none
+    fusion: str = "blocks"  # scale-permuted; or "fpn" or "deconv", which have none
     round_to: int | None = (
         None  # scaled widths are rounded to a multiple of it; None: cut to whole numbers, as published
     )
@@ -80,8 +81,8 @@ class ArchitectureSpec:
     @property
     def output_levels(self) -> tuple[int, ...]:
         """Levels that the graph can output, in ascending order."""
-        if self.fusion == "fpn":
-            return (3, 4, 5, 6, 7)
+        if self.fusion != "blocks":
+            return OUTPUTS[self.fusion]
         return tuple(sorted(block.level for block in self.blocks if block.is_output))
 
     @property

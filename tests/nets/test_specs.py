@@ -58,7 +58,7 @@ def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks
         ("stem_block", None, "Valid for stem_block are .*'residual'.*Received: stem_block=None"),
         ("resampling", "bilinear", "Valid for resampling are .*'depthwise'.*Received: resampling='bilinear'"),
         ("fusion", "bifpn", "Valid for fusion are .*'fpn'.*Received: fusion='bifpn'"),
-        ("fusion", "fpn", "A graph with an FPN has no blocks. Received: 1 blocks"),
+        ("fusion", "fpn", "Only the fusion 'blocks' has blocks. Received: fusion='fpn', 1 blocks"),
         ("round_to", 0, "a multiple of a whole number. Received: round_to=0"),
         ("widths", {3: 8.5}, "whole numbers of 1..65536 by level, 0..7. Received: widths={3: 8.5}"),
         ("widths", 8, "Received: widths=8"),
@@ -157,6 +157,11 @@ def test_a_config_with_a_fault_is_refused_by_what_it_says(changes, message):
 def test_a_config_needs_a_name_a_stem_and_blocks():
     with pytest.raises(ValueError, match=r"A graph lacks name, stem\. Received: blocks"):
         ArchitectureSpec.from_config({"blocks": []})
+
+
+def test_transposed_convs_need_a_stem_to_come_from():
+    with pytest.raises(ValueError, match=r"lead from level 3 or coarser to 2. Received: stem=\(2, 2\)"):
+        _spec(fusion="deconv")
 
 
 def test_widths_are_cut_to_whole_numbers_or_rounded_to_the_nearest_multiple():
