@@ -45,9 +45,9 @@ def web(
 ) -> Report:
     """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
 
-    The arguments are those of `tflite`, and the report is that of the .tflite file inside, which has normalised float32
-    input and raw outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host. Serve the
-    folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
+    The arguments are those of `tflite`, and the report is that of the .tflite file inside, which has normalized float32
+    input and detections as outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host.
+    Serve the folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
 
     Raises:
         ValueError: the model is no detector, or as `tflite` does.
@@ -61,7 +61,7 @@ def web(
         shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
         _vendor(folder / "vendor")
         checks = (calibration, class_names, verify_on)
-        report = tflite(model, folder / MODEL, quantization, *checks, keep_float=keep_float)
+        report = tflite(model, folder / MODEL, quantization, *checks, outputs="detections", keep_float=keep_float)
     return Report(Path(path), size_of(Path(path)), report.difference, report.ap)
 
 

@@ -32,7 +32,7 @@ async function detect(image) {
   [input, ...Object.values(tensors)].forEach((tensor) => tensor.delete());
   const limits = [image.height, image.width, image.height, image.width];
   const inImage = (box) => box.map((side, index) => Math.min(side / scale, limits[index]));
-  return detections(outputs, metadata).map((found) => ({ ...found, box: inImage(found.box) }));
+  return detections(outputs).map((found) => ({ ...found, box: inImage(found.box) }));
 }
 
 /** Show an image or a video's frame with what is found in it. */
