@@ -62,7 +62,7 @@ def detections(
         ValueError: if outputs and anchors differ in their static N.
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
-    logits, anchor, classes = _best_pairs(class_logits, pre_nms_top_k, background)
+    logits, anchor, classes = best_pairs(class_logits, pre_nms_top_k, background)
     boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, nms or greedy_nms)
@@ -92,7 +92,7 @@ def select(
     background: bool = False,
 ) -> dict[str, Tensor]:
     """Return what `detections` does, from what `decoded` returned."""
-    best, anchor, classes = _best_pairs(scores, pre_nms_top_k, background)
+    best, anchor, classes = best_pairs(scores, pre_nms_top_k, background)
     candidates = Candidates(pick(boxes, anchor), best, classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, greedy_nms)
 
@@ -106,7 +106,7 @@ def _detections(
 ) -> dict[str, Tensor]:
     scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
     candidates = candidates._replace(scores=scores)
-    return _take(candidates, nms(candidates, iou_threshold, max_detections))
+    return take(candidates, nms(candidates, iou_threshold, max_detections))
 
 
 def _decoded(box_deltas: Tensor, anchors: Tensor, height: int | Tensor, width: int | Tensor, plus_one: bool) -> Tensor:
@@ -124,7 +124,7 @@ def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tenso
         )
 
 
-def _best_pairs(values: Tensor, top_k: int, background: bool) -> tuple[Tensor, Tensor, Tensor]:
+def best_pairs(values: Tensor, top_k: int, background: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Return the `top_k` largest of `values [B, N, C]` of each image, and the anchor and the class of each."""
     values = values[..., int(background) :]
     # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
@@ -192,7 +192,8 @@ def _greedy(block: Candidates, alive: Tensor, iou_threshold: float) -> Tensor:
     return ops.while_loop(changed, again, (ops.zeros_like(alive), alive))[1]
 
 
-def _take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:
+def take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:
+    """Return the candidates `kept [B, M]`, -1 past the last, as `detections` does."""
     valid, kept = kept >= 0, ops.maximum(kept, 0)
     boxes = ops.take_along_axis(candidates.boxes, kept[..., None], axis=1)
     scores = ops.take_along_axis(candidates.scores, kept, axis=1)

@@ -31,9 +31,9 @@ def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: fl
         # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
         # at the moment when the activations of the whole network are kept too. Here the slopes alone are. All entries
         # are taken for negatives, which they are but for one of some rows: that one is put right.
-        losses, slopes = _focal_terms(logits, gamma)
+        losses, slopes = focal_terms(logits, gamma)
         sign = _choose(is_hot, -1.0, 1.0)
-        one_loss, one_slope = _focal_terms(sign * ops.take_along_axis(logits, place[:, 1:], axis=1)[:, 0], gamma)
+        one_loss, one_slope = focal_terms(sign * ops.take_along_axis(logits, place[:, 1:], axis=1)[:, 0], gamma)
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
             (upstream,) = given or (upstream,)
@@ -46,7 +46,7 @@ def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: fl
     return loss(logits)
 
 
-def _focal_terms(wrong: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+def focal_terms(wrong: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     """Return the loss without alpha of logits that should be far below 0, and its derivative."""
     cross_entropy = ops.softplus(wrong)
     # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.

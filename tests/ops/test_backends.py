@@ -16,7 +16,9 @@ from spinenet_tf.heads.retinanet import RetinaNetOptions, retinanet_loss
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.assignment import assign
 from spinenet_tf.ops.boxes import pick
+from spinenet_tf.ops.center_losses import point_losses
 from spinenet_tf.ops.decoding import detections
+from spinenet_tf.ops.heatmaps import center_detections, center_targets
 from spinenet_tf.ops.losses import focal_loss
 
 OPTIONS = RetinaNetOptions()
@@ -44,6 +46,21 @@ def everything(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
         **assignment._asdict(),
         **retinanet_loss(logits, deltas, levels, assignment, OPTIONS),
         **detections(logits, deltas, levels, HEIGHT, WIDTH, **OPTIONS.pool()),
+        **of_centers(boxes, classes, logits, deltas),
+    }
+
+
+def of_centers(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, Any]:
+    """Return what a head of centers makes of the first values, taken for maps of 12 x 10 cells of 8 px."""
+    rows, columns = 12, 10
+    heatmap, values = (keras.ops.reshape(x[:, : rows * columns], (2, rows, columns, -1)) for x in (logits, deltas))
+    maps = (heatmap, 20 * values[..., :2], values[..., 2:])
+    targets = center_targets(boxes, classes, rows, columns, 3, 8, 0.7, "published")
+    found = center_detections(*maps, HEIGHT, WIDTH, 8, score_threshold=0.0, max_detections=100)
+    return {
+        **targets._asdict(),
+        **point_losses(*maps, targets, 2.0, 4.0, 0.1, 1.0),
+        **{f"center {name}": value for name, value in found.items()},
     }
 
 
@@ -134,7 +151,7 @@ def test_indices_reach_as_far_on_the_other_backend(theirs: dict[str, np.ndarray]
 def test_both_backends_agree(theirs: dict[str, np.ndarray]) -> None:
     ours = compiled()
     assert ours["positive"].any()
-    assert ours["num_detections"].min() > 5
+    assert min(ours["num_detections"].min(), ours["center num_detections"].min()) > 5
     for name, value in ours.items():
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
 

@@ -1,0 +1,64 @@
+"""The losses of objects as points (Zhou 2019, arXiv 1904.07850, section 3): focal on heatmaps, L1 at the centers."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from spinenet_tf.ops.boxes import Tensor, pick
+from spinenet_tf.ops.heatmaps import CenterTargets
+from spinenet_tf.ops.losses import focal_terms, weighted_sum
+
+
+def penalty_reduced_focal_loss(logits: Tensor, heatmap: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return the focal loss of `logits [B, H, W, C]`, summed over the classes: `[B, H, W]` float32.
+
+    Cells where `heatmap` is 1 are positive. All others are negative, and count the less the nearer they are to one:
+    times `(1 - heatmap) ** beta`. `alpha` mutes what is already right. The published code clips probabilities to
+    1e-4..1 - 1e-4, beyond which it learns nothing; here nothing is clipped.
+    """
+    logits, heatmap = (ops.cast(x, "float32") for x in (logits, heatmap))
+    is_center = ops.equal(heatmap, 1.0)
+    losses, _ = focal_terms(ops.where(is_center, -logits, logits), alpha)
+    return ops.sum(losses * ops.where(is_center, 1.0, (1.0 - heatmap) ** beta), axis=-1)
+
+
+def point_losses(
+    heatmap: Tensor,
+    sizes: Tensor,
+    offsets: Tensor,
+    targets: CenterTargets,
+    focal_alpha: float,
+    focal_beta: float,
+    size_weight: float,
+    offset_weight: float,
+    normalizer: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return {"heatmap_loss", "size_loss", "offset_loss"}, three scalars (float32) whose sum is to be minimized.
+
+    `heatmap [B, H, W, C]` are logits, `sizes` and `offsets [B, H, W, 2]` count at the cells of objects only. All are
+    sums over the batch divided by `normalizer`, by default its objects, at least 1. The L1 losses are sums over both
+    coordinates, as in the paper and in Model Garden; the authors' code has their mean, which is half of them. `weights
+    [B]` count each image, its objects too, so many times.
+    """
+    if normalizer is None:
+        normalizer = object_count(targets, weights)
+    cell_losses = penalty_reduced_focal_loss(heatmap, targets.heatmap, focal_alpha, focal_beta)
+    cell_losses = ops.reshape(cell_losses, (ops.shape(cell_losses)[0], -1))
+    return {
+        "heatmap_loss": weighted_sum(cell_losses, weights) / normalizer,
+        "size_loss": size_weight * _l1_at_centers(sizes, targets.sizes, targets, weights) / normalizer,
+        "offset_loss": offset_weight * _l1_at_centers(offsets, targets.offsets, targets, weights) / normalizer,
+    }
+
+
+def object_count(targets: CenterTargets, weights: Tensor | None = None) -> Tensor:
+    """Return how many objects a batch has, each counted as its image is, and at least 1: a float32 scalar."""
+    return ops.maximum(weighted_sum(ops.cast(targets.is_object, "float32"), weights), 1.0)
+
+
+def _l1_at_centers(values: Tensor, expected: Tensor, targets: CenterTargets, weights: Tensor | None) -> Tensor:
+    batch, rows, columns, width = ops.shape(values)
+    found = pick(ops.reshape(values, (batch, rows * columns, width)), targets.cells)
+    error = ops.sum(ops.abs(ops.cast(found, "float32") - expected), axis=-1)
+    return weighted_sum(ops.where(targets.is_object, error, 0.0), weights)
