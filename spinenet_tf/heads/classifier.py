@@ -17,7 +17,7 @@ from spinenet_tf.heads.model import HeadModel, check_classes, check_levels
 from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.blocks import Style
-from spinenet_tf.nets.resample import upsample
+from spinenet_tf.nets.resample import fuse
 
 NAME = "classifier"
 
@@ -92,16 +92,8 @@ class Classifier(HeadModel):
 
 @named_alike()
 def classification_head(features: Mapping, image, num_classes: int, style: Style):
-    """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer.
-
-    Each level from the coarsest on is enlarged to the next finer one and added to it.
-    """
-    levels = sorted(int(name[1:]) for name in features)
-    x = features[f"P{levels[-1]}"]
-    for level in reversed(levels[:-1]):
-        enlarged = upsample(x, image, level + 1, level, style, name=f"head_P{level}")
-        x = keras.layers.Add(name=f"head_P{level}_add")([features[f"P{level}"], enlarged])
-    x = keras.layers.Rescaling(1.0 / len(levels), name="head_mean")(x)
+    """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer."""
+    x = fuse(features, image, style, name="head")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
 

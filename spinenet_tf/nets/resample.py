@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 import keras
@@ -145,3 +146,18 @@ def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
         else NearestUpsample(level, name=f"{name}_up")
     )
     return layer([x, image])
+
+
+def fuse(features: Mapping, image, style: Style, name: str):
+    """Return the mean of the levels `{"P3": ..., "P7": ...}` at the finest one's size.
+
+    Each level from the coarsest on is enlarged to the next finer one and added to it.
+    """
+    levels = sorted(int(level[1:]) for level in features)
+    x = features[f"P{levels[-1]}"]
+    if len(levels) == 1:
+        return x
+    for level in reversed(levels[:-1]):
+        enlarged = upsample(x, image, level + 1, level, style, name=f"{name}_P{level}")
+        x = keras.layers.Add(name=f"{name}_P{level}_add")([features[f"P{level}"], enlarged])
+    return keras.layers.Rescaling(1.0 / len(levels), name=f"{name}_mean")(x)
