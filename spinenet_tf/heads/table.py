@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
-from spinenet_tf.heads import classifier, retinanet
+from spinenet_tf.heads import centernet, classifier, retinanet
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.backbone import Backbone
 
-HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, classifier.ROW)}
+HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, centernet.ROW, classifier.ROW)}
 TASKS = tuple(dict.fromkeys(row.task for row in HEADS.values()))
 
 
