@@ -42,7 +42,7 @@ def point_losses(
     [B]` count each image, its objects too, so many times.
     """
     if normalizer is None:
-        normalizer = object_count(targets, weights)
+        normalizer = ops.maximum(object_count(targets, weights), 1.0)
     cell_losses = penalty_reduced_focal_loss(heatmap, targets.heatmap, focal_alpha, focal_beta)
     cell_losses = ops.reshape(cell_losses, (ops.shape(cell_losses)[0], -1))
     return {
@@ -53,8 +53,8 @@ def point_losses(
 
 
 def object_count(targets: CenterTargets, weights: Tensor | None = None) -> Tensor:
-    """Return how many objects a batch has, each counted as its image is, and at least 1: a float32 scalar."""
-    return ops.maximum(weighted_sum(ops.cast(targets.is_object, "float32"), weights), 1.0)
+    """Return how many objects a batch has, each counted as its image is: a float32 scalar."""
+    return weighted_sum(ops.cast(targets.is_object, "float32"), weights)
 
 
 def _l1_at_centers(values: Tensor, expected: Tensor, targets: CenterTargets, weights: Tensor | None) -> Tensor:

@@ -279,3 +279,23 @@ def test_unknown_shapes_change_nothing() -> None:
     )
     for name, value in targets(boxes, classes).items():
         np.testing.assert_allclose(getattr(dynamic, name), value, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TFLite comes from TensorFlow")
+def test_tflite_decodes_by_operations_of_its_own() -> None:
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    def decode(heatmap: Any, sizes: Any, offsets: Any) -> Any:
+        return center_detections(heatmap, sizes, offsets, ROWS * STRIDE, COLUMNS * STRIDE, STRIDE)
+
+    module, names = tf.Module(), ("heatmap", "sizes", "offsets")
+    raw = dict(zip(names, outputs(2), strict=True))
+    raw["heatmap"] = np.round(raw["heatmap"])  # plateaus, as 8 bits make them
+    module.decode = tf.function(decode)
+    traced = module.decode.get_concrete_function(*(tf.TensorSpec(raw[name].shape, name=name) for name in names))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
+    interpreter = Interpreter(model_content=converter.convert())  # refuses what is not built in
+    found = interpreter.get_signature_runner()(**raw)
+    for name, expected in decode(**raw).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-5, err_msg=name)
