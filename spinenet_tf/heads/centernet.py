@@ -77,7 +77,9 @@ class CenterNet(DetectionModel):
 
     @staticmethod
     def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: CenterNetOptions):
-        return centernet_head(backbone(images), images, num_classes, options, backbone.spec.is_separable, backbone.style)
+        return centernet_head(
+            backbone(images), images, num_classes, options, backbone.spec.is_separable, backbone.style
+        )
 
     def losses_of(self, raw, truth, image_size, weights):
         return losses(raw, truth, self.options, weights)
