@@ -248,6 +248,26 @@ def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory) -> dict[str, Path]:
+    """A TFLite file and a SavedModel that do not come from here: bytes in, their mean colour out."""
+    import tensorflow as tf
+
+    from spinenet_tf.inference.engines import SAVED_MODEL, TFLITE
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 16, 3], tf.uint8, name="picture")])
+    def mean(picture):
+        return {"colour": tf.reduce_mean(tf.cast(picture, tf.float32), [1, 2])}
+
+    folder = tmp_path_factory.mktemp("foreign")
+    module = tf.Module()
+    module.mean = mean
+    tf.saved_model.save(module, str(folder / "saved"), signatures=mean)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+    (folder / "mean.tflite").write_bytes(converter.convert())
+    return {SAVED_MODEL: folder / "saved", TFLITE: folder / "mean.tflite"}
+
+
 @pytest.fixture
 def python_ctrl_c() -> Iterator[None]:
     """Handle Ctrl-C as Python does, also where the tests run in the background of a shell, which has it ignored."""
