@@ -62,6 +62,26 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     return replace(dataset, class_names=tuple(names), category_ids=_ids(dataset, names), examples=tuple(examples))
 
 
+def chosen_classes(dataset: Dataset, classes: Sequence[str] | None, known: Sequence[str]) -> Dataset:
+    """Return what the data set has of `classes`; all of it for None.
+
+    Raises:
+        ValueError: a class is not among `known`, those of a model, is there twice, or the data set has none of them.
+    """
+    if classes is None:
+        return dataset
+    if lacking := [name for name in classes if name not in known]:
+        raise ValueError(
+            f"The model does not know these classes, only {some_of(known, form=repr)}. "
+            f"Received: {some_of(lacking, form=repr)}"
+        )
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"A class is there twice. Received: {some_of(classes, form=repr)}")
+    if not set(classes) & set(dataset.class_names):
+        raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, form=repr)}")
+    return only_classes(dataset, classes)
+
+
 def _used(dataset: DetectionDataset | ClassificationDataset) -> set[int]:
     if isinstance(dataset, ClassificationDataset):
         return set(range(len(dataset.class_names)))

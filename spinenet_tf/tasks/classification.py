@@ -12,12 +12,12 @@ import numpy as np
 from spinenet_tf import models
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.classes import check_known, only_classes
+from spinenet_tf.data.classes import check_known, chosen_classes, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation.accuracy import Accuracy, Classify, classify_dataset
 from spinenet_tf.heads.model import HeadModel
-from spinenet_tf.tasks.task import Outcome, Task, chosen_classes
+from spinenet_tf.tasks.task import Outcome, Task
 
 
 class ImageClassifier(Protocol):

@@ -14,6 +14,7 @@ import numpy as np
 from spinenet_tf import models
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.classes import chosen_classes
 from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.images import read_image
@@ -21,7 +22,7 @@ from spinenet_tf.drawing.boxes import draw_detections
 from spinenet_tf.evaluation import coco, report
 from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_image, in_classes_of
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.tasks.task import Outcome, Task, chosen_classes
+from spinenet_tf.tasks.task import Outcome, Task
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,9 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 import keras
 import numpy as np
 
-from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.classes import Dataset, only_classes
+from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.coco import Evaluation
 
@@ -132,23 +131,3 @@ class Task(ABC, Generic[Model, Dataset]):
         There are none where the task has nothing to draw.
         """
         return iter(())
-
-
-def chosen_classes(dataset: Dataset, classes: Sequence[str] | None, known: Sequence[str]) -> Dataset:
-    """Return what the data set has of `classes`, which a model with the classes `known` must know; all for None.
-
-    Raises:
-        ValueError: the model does not know them, one is there twice, or the data set has none of them.
-    """
-    if classes is None:
-        return dataset
-    if lacking := [name for name in classes if name not in known]:
-        raise ValueError(
-            f"The model does not know these classes, only {some_of(known, form=repr)}. "
-            f"Received: {some_of(lacking, form=repr)}"
-        )
-    if len(set(classes)) < len(classes):
-        raise ValueError(f"A class is there twice. Received: {some_of(classes, form=repr)}")
-    if not set(classes) & set(dataset.class_names):
-        raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, form=repr)}")
-    return only_classes(dataset, classes)

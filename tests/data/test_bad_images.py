@@ -37,21 +37,20 @@ def test_a_partial_download_is_told_by_ten_images_and_a_count(caplog: pytest.Log
     assert len(bad) == 3000
 
 
-def test_few_bad_images_are_all_named(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("count", "among", "lines", "last"),
+    [
+        (10, 100, 10, "Bad image 10, left out of training: images/0009.jpg: no such image file"),
+        (30, 1000, 12, "30 of 1000 images are bad and left out of training."),
+    ],
+)
+def test_few_bad_images_are_named_and_many_that_may_be_are_counted(
+    caplog: pytest.LogCaptureFixture, count: int, among: int, lines: int, last: str
+) -> None:
     bad = BadImages(0.1)
     with caplog.at_level(logging.WARNING):
-        _add(bad, 10)
-        bad.count_among(f"images/{number:04d}.jpg" for number in range(100))
+        _add(bad, count)
+        bad.count_among(f"images/{number:04d}.jpg" for number in range(among))
         bad.tell()
-    assert len(caplog.records) == 10
-    assert "0009.jpg" in caplog.records[-1].getMessage()
-
-
-def test_many_bad_images_that_may_be_are_counted_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    bad = BadImages(0.1)
-    with caplog.at_level(logging.WARNING):
-        _add(bad, 30)
-        bad.count_among(f"images/{number:04d}.jpg" for number in range(1000))
-        bad.tell()
-    assert len(caplog.records) == 12
-    assert caplog.records[-1].getMessage() == "30 of 1000 images are bad and left out of training."
+    assert len(caplog.records) == lines
+    assert caplog.records[-1].getMessage() == last

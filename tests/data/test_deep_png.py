@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pngs import png_of_16_bits
 
 from spinenet_tf.data import deep_png
 from spinenet_tf.data.dataset import DataError
@@ -32,17 +31,6 @@ def gray(samples: np.ndarray, declared: bytes = b"") -> bytes:
         info.add(b"sBIT", declared)
     Image.fromarray(samples).save(file := io.BytesIO(), "PNG", pnginfo=info)
     return file.getvalue()
-
-
-def colored(samples: np.ndarray, kind: int, declared: bytes = b"") -> bytes:
-    """Return `[H, W, C]` uint16 as a PNG of a color type (2 RGB, 4 gray and alpha, 6 RGBA), which Pillow cannot."""
-    height, width, _ = samples.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
-    chunks += [(b"sBIT", declared)] if declared else []
-    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = (struct.pack(">I", len(x)) + name + x + struct.pack(">I", zlib.crc32(name + x)) for name, x in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def read(path: Path, encoded: bytes) -> np.ndarray:
@@ -96,14 +84,14 @@ def test_colors_and_alpha_are_scaled_alike_and_alpha_does_not_count(
     samples = np.stack([RAMP, RAMP.T.reshape(12, 20), RAMP // 2, np.full_like(RAMP, 65535)], axis=-1)
     expected = samples[..., :3] if channels > 2 else samples[..., :1]
     samples = np.concatenate([expected, samples[..., 3:]], axis=-1)[..., :channels]
-    encoded = colored(samples, kind, bytes([12] * min(channels, 3) + [16])[:channels] if declared else b"")
+    encoded = png_of_16_bits(samples, kind, bytes([12] * min(channels, 3) + [16])[:channels] if declared else b"")
     image = read(tmp_path / "a.png", encoded)
     np.testing.assert_array_equal(image, np.broadcast_to(expected >> 4, (12, 20, 3)))
 
 
 def test_a_full_range_keeps_its_upper_bits_in_every_color_type(tmp_path: Path) -> None:
     full = np.random.default_rng(0).integers(0, 65536, (12, 20, 3), np.uint16)
-    np.testing.assert_array_equal(read(tmp_path / "a.png", colored(full, 2)), full >> 8)
+    np.testing.assert_array_equal(read(tmp_path / "a.png", png_of_16_bits(full, 2)), full >> 8)
 
 
 def test_black_stays_black(tmp_path: Path) -> None:
@@ -127,6 +115,6 @@ def test_a_declaration_that_cannot_be_counts_as_none(tmp_path: Path, declared: b
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
-    for encoded in (gray(RAMP)[:-60], colored(np.stack([RAMP] * 3, -1), 2)[:-60]):
+    for encoded in (gray(RAMP)[:-60], png_of_16_bits(np.stack([RAMP] * 3, -1), 2)[:-60]):
         with pytest.raises(DataError, match=r"a\.png: the image does not decode"):
             read(tmp_path / "a.png", encoded)

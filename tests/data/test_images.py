@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from pngs import png
 
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.images import MEAN, STD, normalize, place, preprocess, read_image, read_size
@@ -70,19 +69,9 @@ def test_exif_orientation_is_applied_by_pixels_and_by_header(tmp_path: Path, ori
     assert read_size(path) == upright[orientation - 1].shape[:2]
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def _bomb(width: int, height: int) -> bytes:
-    """Return a PNG of a hundred bytes whose header claims `width` x `height` pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"\0"))
-
-
 @pytest.mark.parametrize("side", [8_001, 60_000])
 def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, side: int) -> None:
-    (path := tmp_path / "bomb.png").write_bytes(_bomb(side, side))
+    (path := tmp_path / "bomb.png").write_bytes(png(side, side))
     for read in (read_image, read_size):
         with pytest.raises(DataError, match=r"bomb\.png: the image has too many pixels"):
             read(path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from pngs import png_of_16_bits
 
 from spinenet_tf.data.images import read_image
 from spinenet_tf.export.serving.detections import bytes_function
@@ -116,17 +116,6 @@ def test_damaged_exif_is_served_as_stored(find, promise) -> None:
     promise("Serving: damaged EXIF counts as none", cases=count)
 
 
-def deep(samples: np.ndarray, declared: bytes) -> bytes:
-    """Return `[H, W, C]` uint16 as a PNG, with a chunk sBIT if `declared`."""
-    height, width, channels = samples.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0))]
-    chunks += [(b"sBIT", declared)] if declared else []
-    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = (struct.pack(">I", len(x)) + name + x + struct.pack(">I", zlib.crc32(name + x)) for name, x in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 @pytest.fixture(scope="module")
 def decode():
     """Return the function that decodes one file."""
@@ -135,11 +124,11 @@ def decode():
 
 @pytest.mark.parametrize("declared", [b"", b"\x0c", b"\x10"])
 @pytest.mark.parametrize("mode", ["gray", "spread", "color", "alpha"])
-def test_deep_pngs_are_decoded_as_predict_does(decode, declared: bytes, mode: str, tmp_path) -> None:
+def test_png_of_16_bitss_are_decoded_as_predict_does(decode, declared: bytes, mode: str, tmp_path) -> None:
     ramp = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
     channels = {"color": 3, "alpha": 4}.get(mode, 1)
     samples = np.stack([ramp << 4 if mode == "spread" else ramp] * channels, axis=-1)
-    (path := tmp_path / "a.png").write_bytes(deep(samples, declared * channels))
+    (path := tmp_path / "a.png").write_bytes(png_of_16_bits(samples, {1: 0, 3: 2, 4: 6}[channels], declared * channels))
     expected = read_image(path)
     assert len(np.unique(expected)) == (16 if mode != "spread" and declared == b"\x10" else 256)
     np.testing.assert_array_equal(decode(tf.constant(path.read_bytes())), expected)

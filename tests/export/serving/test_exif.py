@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from pngs import chunk
 
 from spinenet_tf.data.images import read_stored
 from spinenet_tf.export.serving.exif import orientation, upright
@@ -55,10 +55,6 @@ def camera(order: str, value: int, **more: int) -> bytes:
 
 def segment(content: bytes, marker: int = 0xE1) -> bytes:
     return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def jpeg(*segments: bytes) -> bytes:
