@@ -10,15 +10,15 @@ from pathlib import Path
 from spinenet_tf._files import writing
 from spinenet_tf.inference.metadata import is_metadata
 
-# What a folder of ours holds at its top, a SavedModel or a web page, by the file that tells what it is ...
+# What a SavedModel and a web page hold at their top, each by the file that tells which of them a folder is.
+_MODEL_FILES = {"model.tflite", "model.metadata.json", "model.labels.txt"}
 _CONTENTS = {
     "saved_model.pb": {"fingerprint.pb", "variables", "assets", "assets.extra"},
-    "detector.js": {"index.html", "page.js", "style.css", "vendor", "model.tflite", "model.metadata.json"}
-    | {"model.labels.txt"},
+    "detector.js": {"index.html", "page.js", "style.css", "vendor"} | _MODEL_FILES,
 }
-# ... and where its metadata are; the first versions had those of a SavedModel in assets.extra.
+# Where their metadata are; the first versions had those of a SavedModel in assets.extra.
 _METADATA = ("assets/metadata.json", "assets.extra/metadata.json", "model.metadata.json")
-_DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # by systems, into folders that were only looked at
+_DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what systems put into folders that somebody only looks at
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _check_installed() -> None:
 
 @contextmanager
 def _failing_as(what: str) -> Iterator[None]:
-    """Raise an `ExportError` of one line for whatever the block raises; its own pass."""
+    """Raise an `ExportError` of one line for whatever the block raises, unless it is one already."""
     try:
         yield
     except ExportError:

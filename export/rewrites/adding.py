@@ -6,10 +6,10 @@ from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 
 
 def restore_sums(graph: FrozenGraph) -> None:
-    """Turn each bias that is computed from the image into a sum of the two maps, as the model has it.
+    """Turn each bias that is computed from the image into the sum of two maps that the model has there.
 
-    With one image, `keras.ops.add` takes a map of one pixel `[1, 1, 1, C]` for a bias, and squeezes it to `[C]`. Who
-    reads the graph takes a bias for a constant: tf2onnx gave one conv two of them, and no sum was taken for one here.
+    For one image, `keras.ops.add` takes a map of one pixel `[1, 1, 1, C]` for a bias, and squeezes it to `[C]`. Tools
+    expect a bias to be a constant: tf2onnx gave one conv two of them, and `summing` did not find the sum.
     """
     for node in graph:
         if node.op == "BiasAdd" and graph.source(node.input[1]).op != "Const":

@@ -58,7 +58,7 @@ def png_chunk(encoded: Any, name: bytes, prefix: bytes = b"", until: bytes = b"I
 
 
 def png_part(encoded: Any, name: bytes, prefix: bytes = b"") -> Part:
-    """Return what `png_chunk` does; between thousands of chunks of pixels and the end it only looks if it has to."""
+    """Return what `png_chunk` does; behind the first pixels it looks only if the end of the file mentions the name."""
     import tensorflow as tf
 
     front = png_chunk(encoded, name, prefix, until=b"IDAT")

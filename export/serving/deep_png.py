@@ -35,10 +35,9 @@ def _decode(encoded: Any, channels: int) -> Any:
     used = tf.reduce_min([tf.where(largest < 2**bits, bits, _FULL) for bits in DEPTHS])
     declared = _declared_bits(encoded, channels)
     bits = tf.where(declared > 0, declared, used)
-    # Of 8 bits, as large images take much memory: a cast keeps the low ones.
-    low = tf.bitwise.bitwise_and(
-        tf.cast(samples, tf.uint8), tf.cast(tf.bitwise.left_shift(1, _FULL - bits) - 1, tf.uint8)
-    )
+    # In 8 bits, as large images take much memory: a cast keeps the low ones.
+    mask = tf.cast(tf.bitwise.left_shift(1, _FULL - bits) - 1, tf.uint8)
+    low = tf.bitwise.bitwise_and(tf.cast(samples, tf.uint8), mask)
     unscaled = (largest < tf.bitwise.left_shift(1, bits)) & tf.reduce_any(low > tf.constant(1, tf.uint8))
     shift = tf.cast(tf.where(unscaled, bits, _FULL) - 8, tf.uint16)
     image = tf.cast(tf.bitwise.right_shift(samples, shift), tf.uint8)

@@ -1,6 +1,6 @@
 """The turn that an encoded image asks for, read and made in TensorFlow's own operations.
 
-It is what Pillow reads, and `data.images.read_image` makes: of EXIF in a JPEG or in a PNG's chunk eXIf, else of XMP.
+As in Pillow and in `data.images.read_image`, EXIF in a JPEG or in a PNG's chunk eXIf tells the turn, else XMP.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from spinenet_tf.export.serving.chunks import Part, bytes_at, is_png, jpeg_segme
 
 MAX_TAGS = 500  # of a directory that are looked at: cameras write some twenty
 _EXIF, _XMP, _PNG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0\0"
-_TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")  # the last two are wrong, and read
+_TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")  # the last two are wrong, but Pillow reads them
 _ORIENTATION = 0x0112
 _TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 0)  # bytes of one value, by type; 0 of no type
 _INTEGERS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # types of integers, with their bytes
@@ -51,7 +51,7 @@ def _of_tiff(encoded: Any, part: Part) -> Any:
 def _of_directory(encoded: Any, part: Part, offset: Any, low_first: Any) -> Any:
     """Return the value of the tag in the directory at an offset in EXIF, a scalar int64, `_NONE` if it is not there.
 
-    A directory is read up to a tag whose values should lie behind the end.
+    A directory is read up to a tag whose values would lie behind the end.
     """
     import tensorflow as tf
 
@@ -62,9 +62,8 @@ def _of_directory(encoded: Any, part: Part, offset: Any, low_first: Any) -> Any:
     whole = (places < number(bytes_at(encoded, start, 2), low_first)) & (offset + 2 + 12 * (places + 1) <= length)
     sizes = counts * tf.gather(tf.constant(_TYPE_SIZES, tf.int64), tf.minimum(kinds, len(_TYPE_SIZES) - 1))
     apart = tf.where(whole & (sizes > 4), sizes, 0)
-    lost = (
-        (apart > 0) & (values + apart > length) & (tf.cumsum(apart) <= length)
-    )  # Pillow skips what is larger than all
+    # Pillow passes over values that are larger than all of the EXIF data.
+    lost = (apart > 0) & (values + apart > length) & (tf.cumsum(apart) <= length)
     readable = tf.cumsum(tf.cast(lost, tf.int32)) == 0
     usable = whole & readable & (names == _ORIENTATION) & (sizes > 0) & (apart <= length)
     first = tf.argmax(usable)

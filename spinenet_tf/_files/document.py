@@ -11,6 +11,7 @@ import yaml
 LONGEST = 1 << 19  # bytes of a file: a resolved config lists its classes
 DEEPEST = 32  # mappings and lists inside each other
 MOST = 50_000  # values, those that an alias repeats counted each time
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class DocumentError(ValueError):
@@ -59,10 +60,12 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:timestamp":
-            return node.value if isinstance(node, yaml.ScalarNode) else super().construct_object(node, deep)
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TIMESTAMP:  # a date is text
+            return node.value
         value = super().construct_object(node, deep)
-        return value if isinstance(value, str) else Scalar(value, node.value)
+        if isinstance(value, str) or not isinstance(node, yaml.ScalarNode):
+            return value
+        return Scalar(value, node.value)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         values = super().construct_mapping(node, deep)

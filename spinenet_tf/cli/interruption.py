@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: the first one is Python's, the second one ends the process wherever it is."""
+"""Ctrl-C on the command line: the first one raises KeyboardInterrupt, the second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130  # the exit code, as of shells
+INTERRUPTED = 130  # the exit code that shells give, too
 
 
 @contextmanager

@@ -44,9 +44,9 @@ app.add_typer(dataset_app, name="dataset")
 
 
 def with_home(word: str) -> str:
-    """Return a word of the command line whose path, alone or behind `--option=`, begins in the home folder for `~`.
+    """Expand `~` in a word of the command line: at its beginning, or behind `--option=`.
 
-    Shells expand it only where a word begins with it and has no quotes, those of Windows never.
+    Shells do so only at the beginning of a word without quotes, those of Windows never.
     """
     found = re.fullmatch(r"(--[\w-]+=|)(~(?:[/\\].*)?)", word, re.DOTALL)
     return found[1] + os.path.expanduser(found[2]) if found else word
@@ -60,13 +60,10 @@ def main() -> None:
     """
     from spinenet_tf.training.preemption import Preempted
 
+    words = [with_home(word) for word in sys.argv[1:]] or ["--help"]
     try:
         # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
-        sys.exit(
-            app(
-                [with_home(word) for word in sys.argv[1:]] or ["--help"], prog_name="spinenet-tf", standalone_mode=False
-            )
-        )
+        sys.exit(app(words, prog_name="spinenet-tf", standalone_mode=False))
     except Preempted as stop:
         console.print(str(stop), soft_wrap=True)
         sys.exit(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -40,9 +40,13 @@ def train(
     names = split_classes(classes)
     listed = [] if names is None else [f"class_names={json.dumps(names, ensure_ascii=False)}"]
     resolved = read_config(path, [*(overrides or []), *listed])
-    with _interruptible(), TemporaryDirectory() if smoke else nullcontext() as made_up:
-        resolved = resolved if made_up is None else shrunk(resolved, Path(made_up))
-        recipe.train(resolved, folder, resume=resume, overwrite=overwrite)
+    options = {"resume": resume, "overwrite": overwrite}
+    with _interruptible():
+        if smoke:
+            with TemporaryDirectory() as made_up:
+                recipe.train(shrunk(resolved, Path(made_up)), folder, **options)
+        else:
+            recipe.train(resolved, folder, **options)
     console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 

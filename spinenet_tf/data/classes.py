@@ -16,13 +16,13 @@ Dataset = TypeVar("Dataset", DetectionDataset, ClassificationDataset)
 
 
 def strangers(dataset: DetectionDataset | ClassificationDataset, names: Iterable[str]) -> list[str]:
-    """Return the classes that are not among `names` and of which the data set has objects; of images all such."""
+    """Return the classes that are not among `names`: of a detection data set those that have objects, else all."""
     known, used = set(names), _used(dataset)
     return [name for label, name in enumerate(dataset.class_names) if label in used and name not in known]
 
 
 def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequence[str]) -> None:
-    """Raise ValueError if a data set has objects, or images, of a class that a model with `names` does not know."""
+    """Raise ValueError if a data set has objects, or images, of a class that is not among a model's `names`."""
     if unknown := strangers(dataset, names):
         raise ValueError(
             f"The model does not know the classes {some_of(unknown, form=repr)}, only {some_of(names, form=repr)}; "
@@ -36,7 +36,7 @@ def with_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     Classes that are not among them are left out, for the data set has nothing of them.
 
     Raises:
-        DataError: it has.
+        DataError: it has objects, or images, of such a class.
     """
     if unknown := strangers(dataset, names):
         raise DataError(

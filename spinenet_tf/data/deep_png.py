@@ -14,7 +14,11 @@ HEADER = 26  # bytes up to the color type, which follows the depth
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners have
 MAX_CHUNKS = 1000  # that are looked at: a file can hold millions of empty ones
 
-_said: set[int] = set()  # of how many bits files were taken to be
+_SAID = (
+    "%s: no value of this 16-bit PNG has more than %d bits, so it is read as a PNG of %d bits, and so are others like "
+    "it. A chunk sBIT in the file would tell for certain."
+)
+_said: set[int] = set()  # the numbers of bits that were told
 
 
 def is_deep(head: bytes) -> bool:
@@ -46,7 +50,7 @@ def read_deep(encoded: bytes, name: str) -> np.ndarray:
 
 
 def declared_bits(encoded: bytes) -> int:
-    """Return the bits of a channel that a PNG of 16 bits declares as significant, 8 to 16; 0 if it does not."""
+    """Return how many bits of a channel a PNG of 16 bits declares as significant, 8 to 16; 0 if it declares none."""
     for name, data in _chunks(encoded):
         if name == b"sBIT":
             colors = data[:3] if len(data) > 2 else data[:1]  # what may follow is alpha
@@ -68,7 +72,7 @@ def _chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _unscaled(samples: np.ndarray, bits: int) -> bool:
     """Tell whether values are of `bits` bits as they were measured, and not spread over all 16.
 
-    Whichever way an encoder spreads them, what is small and spread has low bits of 0 or, by rounding, 1.
+    However an encoder spreads small values, it leaves low bits of 0 or, by rounding, 1.
     """
     return int(samples.max()) < 1 << bits and bool(((samples & ((1 << (16 - bits)) - 1)) > 1).any())
 
@@ -76,8 +80,4 @@ def _unscaled(samples: np.ndarray, bits: int) -> bool:
 def _say(bits: int, name: str) -> None:
     if bits not in _said:
         _said.add(bits)
-        logger.warning(
-            "%s: no value of this 16-bit PNG has more than %d bits, so it is read as one of %d, and so will others be. "
-            "A chunk sBIT in the file would tell for certain.",
-            *(name, bits, bits),
-        )
+        logger.warning(_SAID, name, bits, bits)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _FEWER = (1, 10)  # that it counts for AR1 and AR10
 class Evaluation:
     """COCO's twelve numbers in 0..1, and AP and curves of each class; NaN where there is no ground truth.
 
-    COCO's own they are where `max_detections` is `MAX_DETECTIONS`.
+    They are COCO's own where `max_detections` is `MAX_DETECTIONS`.
     """
 
     AP: float  # mean over IoU 0.50:0.05:0.95
@@ -181,10 +182,10 @@ def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[d
     return [{"image_id": number, "category_id": label + 1, "bbox": bbox, "score": score} for label, bbox, score in rows]
 
 
-def _whole(image_id: object) -> int:
+def _whole(image_id: Any) -> int:
     """Return an integer of whatever type; a float, which may have lost digits, is refused."""
     try:
-        return operator.index(image_id)  # type: ignore[arg-type]
+        return operator.index(image_id)
     except TypeError:
         raise ValueError(f"image ids are integers. Received: {image_id=}") from None
 

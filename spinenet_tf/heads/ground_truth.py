@@ -1,4 +1,4 @@
-"""What a detector learns from beside images, and what is refused before it is learned from.
+"""The boxes and classes that a detector learns from, their weights, and what is refused before it learns.
 
 A class number out of range ends in a trace of the graph on TensorFlow's CPU, and without a word elsewhere; a box whose
 corners are swapped matches no anchor.

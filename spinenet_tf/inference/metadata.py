@@ -52,7 +52,7 @@ class Metadata:
             ValueError: it is missing: only a classifier's file has it.
         """
         if "centre" not in self.input:
-            raise ValueError(f"The metadata say no central crop. Received: task={self.task!r}, model={self.model!r}")
+            raise ValueError(f"The metadata name no central crop. Received: task={self.task!r}, model={self.model!r}")
         return self.input["centre"]
 
     def known_head(self) -> tuple[Head, Any]:

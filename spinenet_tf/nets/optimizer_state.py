@@ -24,9 +24,8 @@ _OWNER = "spinenet_tf_optimizer"
 def describe(optimizer: keras.Optimizer, variables: Sequence[keras.Variable]) -> str:
     """Return words by which a state is recognized: its optimizer's class, and the hash of all names and shapes."""
     names = json.dumps([(variable.name, tuple(variable.shape)) for variable in variables])
-    return (
-        f"{type(optimizer).__name__} of {len(variables)} variables, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
-    )
+    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+    return f"{type(optimizer).__name__} of {len(variables)} variables, {digest}"
 
 
 def write_state(file: h5py.File, optimizer: keras.Optimizer, variables: Sequence[keras.Variable]) -> None:
@@ -34,9 +33,9 @@ def write_state(file: h5py.File, optimizer: keras.Optimizer, variables: Sequence
     file.attrs[_OWNER] = describe(optimizer, variables)
     for index, variable in enumerate(variables):
         value = keras.ops.convert_to_numpy(variable)
-        file[f"{_ARRAYS}{index}"] = (
-            value.astype("float32") if value.dtype.kind == "V" else value
-        )  # HDF5 has no bfloat16
+        if value.dtype.kind == "V":  # bfloat16, which HDF5 does not have
+            value = value.astype("float32")
+        file[f"{_ARRAYS}{index}"] = value
 
 
 def read_owner(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spinenet_tf import models
+from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
@@ -16,9 +17,8 @@ from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
 
-# What decides neither on the weights that are trained nor on what they are trained on.
+# What changes neither the weights that come out of training nor what they are trained on.
 MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")
-_SHOWN = 10  # keys that an error lists
 
 
 class RunError(ValueError):
@@ -77,11 +77,10 @@ class Run:
         there, here = (_flat(one.model_dump(mode="json")) for one in (self.config(), config))
         keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in MAY_CHANGE]
         if keys:
-            shown = [f"{key}={_short(here.get(key))} (there {_short(there.get(key))})" for key in keys[:_SHOWN]]
-            more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
+            shown = some_of(f"{key}={_short(here.get(key))} (there {_short(there.get(key))})" for key in keys)
             raise RunError(
                 f"{self.folder} was started with another config: see {self.config_path.name} there. Only "
-                f"{', '.join(MAY_CHANGE)} may change. Received: {', '.join(shown + more)}"
+                f"{', '.join(MAY_CHANGE)} may change. Received: {shown}"
             )
 
     def keep_config(self, config: TrainConfig) -> None:

@@ -106,7 +106,7 @@ def test_a_guess_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         read(tmp_path / "d.png", gray(RAMP << 4))
     (record,) = caplog.records
     assert "a.png" in record.getMessage()
-    assert "read as one of 12" in record.getMessage()
+    assert "read as a PNG of 12 bits" in record.getMessage()
 
 
 @pytest.mark.parametrize("declared", [b"\0", b"\x11", b"\xff\xff\xff"])

@@ -13,9 +13,9 @@ from spinenet_tf.data.files import find_inside, images_named, inside, leads_out
 def find_image(root: Path, told: str, own: str) -> tuple[str, Path]:
     """Return the image of an XML file in the folder `root`, which is resolved: its name there, and its path.
 
-    It is the one that the file has `told`: by that name, else by its last part, whatever folders of whichever system
-    stand before it, else by that without its suffix. Else, it was renamed, it is the one with the XML file's `own`
-    name. A name that leads out of the folder stands for its last part alone.
+    The file has `told` a name. The image has that name, or its last part, behind folders of any system, or this without
+    its suffix; one that was renamed has the XML file's `own` name. A name that leads out of the folder stands for its
+    last part alone.
 
     Raises:
         DataError: the name leads out, or two images could be meant.
@@ -25,7 +25,7 @@ def find_image(root: Path, told: str, own: str) -> tuple[str, Path]:
     if leads_out(told):
         with suppress(DataError):
             return last, find_inside(root, last)
-        inside(root, told)  # says so
+        inside(root, told)  # raises
     for name in filter(None, dict.fromkeys((told, last))):
         with suppress(ImageError):
             return name, find_inside(root, name)

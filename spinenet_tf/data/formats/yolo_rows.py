@@ -36,9 +36,10 @@ class Row(NamedTuple):
         Raises:
             DataError: the numbers cannot be relative to the image.
         """
-        kind = six if self.kind == "six" else self.kind
-        if kind == "polygon":
-            left, top, right, bottom = numbers = _bounds(self.numbers) if self.kind == "six" else self.numbers
+        if self.kind == "six" and six == "polygon":
+            return Row(self.label, "polygon", _bounds(self.numbers)).box(six)
+        if self.kind == "polygon":
+            left, top, right, bottom = numbers = self.numbers
             box = left, top, right - left, bottom - top
         else:
             x, y, width, height = numbers = self.numbers[:4]
