@@ -130,7 +130,7 @@ def test_past_the_budget_training_stops_with_the_list(folder, promise, damage) -
     with pytest.raises(DataError, match=listed) as caught:
         count_bad()
     assert "\n" not in str(caught.value)
-    promise("Training: past the budget of bad images it stops with the list of files", cases=2)
+    promise("Training: past the budget of bad images it stops, and names the first ten", cases=2)
 
 
 def test_evaluation_leaves_out_nothing(folder, promise) -> None:
@@ -217,7 +217,7 @@ def test_by_default_one_bad_image_in_a_hundred_is_left_out(tmp_path, folder, con
     bad.add("1.jpg", DataError("1.jpg: bad"))
     with pytest.raises(DataError, match="2 of 199 images are bad"):
         bad.add("2.jpg", DataError("2.jpg: bad"))
-    promise("Training: past the budget of bad images it stops with the list of files", cases=2)
+    promise("Training: past the budget of bad images it stops, and names the first ten", cases=2)
 
 
 def test_the_cap_on_pixels_is_a_field_of_the_config(tmp_path, folder, config_of, promise) -> None:
@@ -255,7 +255,7 @@ def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_
     empty(tmp_path / "images" / "a" / "6.png")
     with pytest.raises(DataError, match=r"2 of 20 images are bad, .*4\.png.*6\.png"):
         recipe.train(read_config(path), tmp_path / "other")
-    promise("Training: past the budget of bad images it stops with the list of files", cases=1)
+    promise("Training: past the budget of bad images it stops, and names the first ten", cases=1)
 
 
 @pytest.fixture(autouse=True)

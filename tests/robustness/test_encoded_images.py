@@ -50,7 +50,7 @@ def test_images_below_the_cap_are_served(serve_bytes, promise) -> None:
     cases = [(form, mode) for form, modes in (("JPEG", ("RGB", "L")), ("PNG", ("RGB", "L", "RGBA"))) for mode in modes]
     found = serve_bytes(tf.constant([encoded(*case) for case in cases]))
     np.testing.assert_allclose(found["boxes"][:, 0], [[16, 16, 48, 48]] * len(cases))
-    promise("Serving: encoded images of every colour mode are read", cases=len(cases))
+    promise("Serving: encoded images of every color mode are read", cases=len(cases))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
@@ -124,7 +124,7 @@ def decode():
 
 @pytest.mark.parametrize("declared", [b"", b"\x0c", b"\x10"])
 @pytest.mark.parametrize("mode", ["gray", "spread", "color", "alpha"])
-def test_png_of_16_bitss_are_decoded_as_predict_does(decode, declared: bytes, mode: str, tmp_path) -> None:
+def test_deep_pngs_are_decoded_as_predict_does(decode, promise, declared: bytes, mode: str, tmp_path) -> None:
     ramp = np.linspace(0, 4095, 64 * 48).astype(np.uint16).reshape(48, 64)
     channels = {"color": 3, "alpha": 4}.get(mode, 1)
     samples = np.stack([ramp << 4 if mode == "spread" else ramp] * channels, axis=-1)
@@ -132,6 +132,7 @@ def test_png_of_16_bitss_are_decoded_as_predict_does(decode, declared: bytes, mo
     expected = read_image(path)
     assert len(np.unique(expected)) == (16 if mode != "spread" and declared == b"\x10" else 256)
     np.testing.assert_array_equal(decode(tf.constant(path.read_bytes())), expected)
+    promise("Serving: a PNG of 16 bits is decoded as `predict` decodes it", cases=1)
 
 
 def test_damaged_bytes_are_an_error_or_an_image(serve_bytes, promise) -> None:

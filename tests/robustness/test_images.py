@@ -308,7 +308,7 @@ def test_what_is_inside_decides_and_not_the_name(tmp_path: Path, promise) -> Non
         assert image.dtype == np.uint8
         assert read_size(path) == image.shape[:2]
         assert sorted(image.shape[:2]) == [40, 56]
-    promise("Images: every format and colour mode that is allowed comes out as upright RGB", cases=number + 1)
+    promise("Images: every format and color mode that is allowed comes out as upright RGB", cases=number + 1)
 
 
 def test_the_cap_counts_pixels_of_the_header(tmp_path: Path, promise) -> None:

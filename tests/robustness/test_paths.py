@@ -91,7 +91,7 @@ def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
         file.write_text(xml(tree))
         assert [example.path for example in read_voc(images.parent)] == [images.resolve() / "1.png"]
     assert set(looked_at) == {images.resolve() / "1.png"}
-    promise("Paths: a name that leads out is looked up inside by its last part, by Pascal VOC", cases=len(names))
+    promise("Paths: a name that leads out stands for its last part, inside the folder, by Pascal VOC", cases=len(names))
 
 
 def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path, tmp_path: Path, promise) -> None:
@@ -185,7 +185,7 @@ def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, 
     (tmp_path / "classes" / "dog").symlink_to(images)
     with pytest.raises(DataError, match="dog: the link leads out of the folder"):
         read_image_folder(tmp_path / "classes")
-    promise("Paths: no labels outside of their folder are read, and no class folder", cases=2)
+    promise("Paths: no labels outside of their folder are read, and no class folder outside of the data set", cases=2)
 
 
 def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Path, promise) -> None:
@@ -214,7 +214,10 @@ def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Pa
         with pytest.raises(DataError, match=rf"^{file}: the link leads out of the folder [^:]*$"):
             read()
         file.unlink()
-    promise("Paths: annotations and lists that are found in a folder are no links outside", cases=len(cases))
+    promise(
+        "Paths: annotations, lists and shards that are found in a folder are refused if they are links out of it",
+        cases=len(cases),
+    )
 
 
 def test_links_that_the_user_names_and_links_inside_are_followed(images: Path, tmp_path: Path) -> None:
