@@ -51,12 +51,11 @@ def backbone(
     scaling = {key: getattr(row, key) for key in ("width", "alpha", "repeats", "endpoint", "activation", "se_ratio")}
     title = name if isinstance(name, str) else row.graph.name
     first, last = row.graph.levels
-    levels = {
-        "min_level": first if min_level is None else min_level,
-        "max_level": last if max_level is None else max_level,
-    }
-    scaling |= _pick(_trained_with(weights, name, overrides | levels), BACKBONE_OVERRIDES)
-    net = Backbone(row.graph, input_shape, **levels, **scaling | overrides, name=title)
+    levels = (first if min_level is None else min_level, last if max_level is None else max_level)
+    trained = _trained_with(weights, name, overrides | dict(zip(LEVELS, levels, strict=True)))
+    net = Backbone(
+        row.graph, input_shape, *levels, **scaling | _pick(trained, BACKBONE_OVERRIDES) | overrides, name=title
+    )
     return _with_weights(net, weights, title)
 
 

@@ -18,7 +18,7 @@ def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
     with Image.open(get_sample_data(NAME, asfileobj=False)) as photograph:
         for index in range(count):
             cut = int(random.uniform(0.4, 1.0) * min(photograph.size))
-            left, top = (random.integers(length - cut, endpoint=True) for length in photograph.size)
+            left, top = (int(random.integers(length - cut, endpoint=True)) for length in photograph.size)
             box = left, top, left + cut, top + cut
             crop = photograph.resize((side, side), Image.Resampling.BILINEAR, box=box)
             found.append(np.asarray(ImageOps.mirror(crop) if index % 2 else crop))

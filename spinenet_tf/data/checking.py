@@ -145,7 +145,8 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> d
     scaled = [
         example.boxes[example.trainable] * min(size[0] / example.height, size[1] / example.width) for example in dataset
     ]
-    boxes, measure = np.concatenate([np.zeros((0, 4)), *scaled]), head.decoding and head.decoding.coverage
+    boxes = np.concatenate([np.zeros((0, 4)), *scaled])
+    measure = head.decoding.coverage if head.decoding else None
     if not len(boxes) or measure is None:  # there are heads without anchors
         return {"covered": None, "mean_iou": None}
     overlap = measure(boxes, size, head.levels, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -33,18 +33,18 @@ class DetectionModel(CheckedModel):
     """
 
     options: DetectionOptions
-    loss_names: ClassVar[tuple[str, ...]]  # of what `losses_of` returns, each of which is logged
+    loss_names: tuple[str, ...]  # of what `losses_of` returns, each of which is logged
     decoding: Decoding
 
     def __init__(
         self, backbone: Backbone, num_classes: int, options: DetectionOptions | None = None, name: str | None = None
     ):
         check_classes("detector", num_classes)
-        options = options or self.options_type()
+        chosen = options or self.options_type()
         images = keras.Input(backbone.image_shape, name="images")
-        raw = self.outputs_of(backbone, images, num_classes, options)
+        raw = self.outputs_of(backbone, images, num_classes, chosen)
         super().__init__(inputs=images, outputs=raw, name=name or self.head)
-        self._equip(backbone, num_classes, options)
+        self._equip(backbone, num_classes, chosen)
 
     def _equip(self, backbone, num_classes, options) -> None:
         super()._equip(backbone, num_classes, options)

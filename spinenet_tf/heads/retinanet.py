@@ -130,7 +130,8 @@ def losses(
     # So that the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
     positives = sum_over_replicas(weighted_sum(ops.cast(targets.positive, "float32"), weights))
     normalizer = (positives + 1.0) / replica_count()
-    return retinanet_loss(*flatten(raw, options).values(), all_anchors, targets, options, normalizer, weights)
+    class_logits, box_deltas = flatten(raw, options).values()
+    return retinanet_loss(class_logits, box_deltas, all_anchors, targets, options, normalizer, weights)
 
 
 def retinanet_loss(
@@ -173,15 +174,15 @@ def flatten(raw: Raw, options: RetinaNetOptions) -> dict[str, Tensor]:
 
 def decode(raw: Raw, options: RetinaNetOptions, image_size: ImageSize, nms: Nms | None = None) -> dict[str, Tensor]:
     """Return the detections in raw outputs: see `ops.decoding.detections`."""
-    outputs, all_anchors = flatten(raw, options).values(), _anchors_of(raw, options, image_size)
-    return detections(*outputs, all_anchors, *image_size, **options.pool(), plus_one=options.plus_one, nms=nms)
+    (class_logits, box_deltas), all_anchors = flatten(raw, options).values(), _anchors_of(raw, options, image_size)
+    pool = options.pool() | {"plus_one": options.plus_one, "nms": nms}
+    return detections(class_logits, box_deltas, all_anchors, *image_size, **pool)
 
 
 def candidates(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> tuple[Tensor, Tensor]:
     """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all anchors."""
-    return decoded(
-        *flatten(raw, options).values(), _anchors_of(raw, options, image_size), *image_size, options.plus_one
-    )
+    class_logits, box_deltas = flatten(raw, options).values()
+    return decoded(class_logits, box_deltas, _anchors_of(raw, options, image_size), *image_size, options.plus_one)
 
 
 def select_candidates(boxes: Tensor, scores: Tensor, options: RetinaNetOptions) -> dict[str, Tensor]:

@@ -55,7 +55,9 @@ def modern_metadata(fields: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a key of it is missing; the message names it.
     """
-    found = next(filter(None, (row.old_metadata(fields) for row in HEADS.values())), {"head": None, "options": {}})
+    found: dict[str, Any] = next(
+        filter(None, (row.old_metadata(fields) for row in HEADS.values())), {"head": None, "options": {}}
+    )
     return {name: value for name, value in fields.items() if name not in ("anchors", "decoding")} | found
 
 
