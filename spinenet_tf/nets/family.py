@@ -49,7 +49,7 @@ class Variant:
 
     @property
     def se_ratio(self) -> float:
-        """The default width of squeeze-and-excitation relative to the block's; other than mobile nets have none."""
+        """The default width of squeeze-and-excitation relative to the block's; only MBConv blocks have it."""
         return 0.0 if self.lite else 0.2
 
 

@@ -60,10 +60,8 @@ class ArchitectureSpec:
     stem_conv: str = "resnet"  # 7x7 and max-pooling, to level 2; or "mobile": 3x3, to level 1
     stem_block: str = "bottleneck"  # the kind of the stem's nodes
     resampling: str = "alpha"  # convs of alpha times the parent's width; or "depthwise": one such conv per octave down
-    fusion: str = "blocks"  # scale-permuted; or "fpn" or "deconv", which have none
-    round_to: int | None = (
-        None  # scaled widths are rounded to a multiple of it; None: cut to whole numbers, as published
-    )
+    fusion: str = "blocks"  # scale-permuted ones; or "fpn" or "deconv", which have none
+    round_to: int | None = None  # scaled widths are rounded to a multiple of it; None: cut to whole numbers
 
     def __post_init__(self) -> None:
         check_spec(self)
@@ -183,7 +181,7 @@ def _block(values: Any, node: int) -> BlockSpec:
 def _checked_keys(spec: type, values: Any, what: str) -> dict[str, Any]:
     """Return the values of a spec's fields, of which none is missing and none unknown."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{what} is given by keys and values. Received: {values!r}")
+        raise ValueError(f"{what} is given by keys and values. Received: {repr(values)[:80]}")
     valid = {entry.name: entry for entry in fields(spec)}
     strangers = [str(key)[:40] for key in values if key not in valid]
     if strangers:

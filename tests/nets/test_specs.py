@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from random import Random
 
 import pytest
 
@@ -152,6 +153,26 @@ def test_a_config_says_what_is_not_as_it_was_before():
 def test_a_config_with_a_fault_is_refused_by_what_it_says(changes, message):
     with pytest.raises(ValueError, match=message):
         ArchitectureSpec.from_config(_spec(OUTPUT).get_config() | changes)
+
+
+JUNK = (None, True, -1, 3, 10**30, 2.5, float("nan"), "", "3", [], [1], [[1], 2], {}, {"a": 1}, b"x", [None, None])
+
+
+@pytest.mark.parametrize("graph", [SPINENET, SPINENET_MOBILE, R50_FPN], ids=lambda spec: spec.name)
+def test_whatever_a_config_says_it_is_read_or_refused(graph):
+    random = Random(0)
+    refused = 0
+    for _ in range(500):
+        config = graph.get_config()
+        part = random.choice([config, config["widths"], *config["blocks"]])
+        part[random.choice([*part, "stem_conv", "resampling", "width"])] = random.choice(JUNK)
+        try:
+            spec = ArchitectureSpec.from_config(config)
+        except ValueError:
+            refused += 1
+        else:
+            assert ArchitectureSpec.from_config(json.loads(json.dumps(spec.get_config()))) == spec
+    assert 350 < refused < 500
 
 
 def test_a_config_needs_a_name_a_stem_and_blocks():
