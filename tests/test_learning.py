@@ -10,7 +10,10 @@ import spinenet_tf
 
 
 @pytest.mark.slow
-def test_a_detector_overfits_four_images_to_ap_above_095(tmp_path):
+@pytest.mark.parametrize(
+    ("head", "options"), [("retinanet", {"anchor_size": 2}), ("centernet", {}), ("centernet", {"stride": 4})]
+)
+def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path):
     from spinenet_tf.data.formats.digits import read_digits
     from spinenet_tf.data.input.pipeline import evaluation_batches
     from spinenet_tf.evaluation.coco import evaluate
@@ -19,8 +22,8 @@ def test_a_detector_overfits_four_images_to_ap_above_095(tmp_path):
     dataset = read_digits(tmp_path, "train", scenes=4, classes=1, seed=1)
     size = (128, 128)
     images, targets = next(evaluation_batches(dataset, size, batch_size=4).as_numpy_iterator())
-    overrides = {"activation": "relu6", "se_ratio": 0, "anchor_size": 2, "norm_momentum": 0.9}
-    model = spinenet_tf.detector("spinenet_mobile_49xs", 1, (*size, 3), **overrides)
+    overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9} | options
+    model = spinenet_tf.detector("spinenet_mobile_49xs", 1, (*size, 3), head, **overrides)
     steps = 400
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps), global_clipnorm=10.0))
     known = {"boxes": targets["boxes"], "classes": targets["classes"]}
