@@ -61,6 +61,7 @@ def describe(
         outputs=_outputs(head.layouts if head else {}, outputs),
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
         head=head.name if head else None,
+        graph=backbone_of(model).spec.get_config(),
         options=model.options.plain() if head else {},
         float_layers=list(float_layers),
     )

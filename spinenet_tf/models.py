@@ -14,10 +14,11 @@ from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.options import Options
 from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.family import Variant, variant
 from spinenet_tf.nets.specs import ArchitectureSpec
 
 InputShape = tuple[int | None, int | None, int]
+Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph, or one's own row with a graph
 
 LEVELS = ("min_level", "max_level")
 _FIXED = ("self", "spec", "input_shape", *LEVELS, "name")
@@ -25,7 +26,7 @@ BACKBONE_OVERRIDES = tuple(name for name in inspect.signature(Backbone.__init__)
 
 
 def backbone(
-    name: str | ArchitectureSpec,
+    name: Net,
     input_shape: InputShape = (640, 640, 3),
     min_level: int | None = None,
     max_level: int | None = None,
@@ -59,7 +60,7 @@ def backbone(
     return _with_weights(net, weights, title)
 
 
-def backbone_builder(name: str | ArchitectureSpec, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
+def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
     """Return `build(input_shape, **more)`: a backbone of a model with these overrides and more, a head's left out."""
 
     def build(input_shape: InputShape, **more: Any) -> Backbone:
@@ -69,7 +70,7 @@ def backbone_builder(name: str | ArchitectureSpec, overrides: Mapping[str, Any])
 
 
 def classifier(
-    name: str | ArchitectureSpec,
+    name: Net,
     num_classes: int,
     input_shape: InputShape = (224, 224, 3),
     weights: str | os.PathLike | None = None,
@@ -86,7 +87,7 @@ def classifier(
 
 
 def detector(
-    name: str | ArchitectureSpec,
+    name: Net,
     num_classes: int,
     input_shape: InputShape = (640, 640, 3),
     head: str | None = None,
@@ -108,9 +109,7 @@ def detector(
     return _model("detection", name, num_classes, input_shape, head, weights, overrides)
 
 
-def find_options(
-    name: str | ArchitectureSpec, head: str | None, task: str, given: dict[str, Any]
-) -> tuple[Head, Options]:
+def find_options(name: Net, head: str | None, task: str, given: dict[str, Any]) -> tuple[Head, Options]:
     """Return a head and its options for a net: what is `given` over what the net was published with.
 
     Raises:
@@ -123,7 +122,7 @@ def find_options(
 
 def _model(
     task: str,
-    name: str | ArchitectureSpec,
+    name: Net,
     num_classes: int,
     input_shape: InputShape,
     head: str | None,
@@ -141,7 +140,7 @@ def _model(
 
 def _trained_with(
     weights: str | os.PathLike | None,
-    name: str | ArchitectureSpec,
+    name: Net,
     overrides: dict[str, Any],
     head: str | None = None,
     num_classes: int | None = None,

@@ -34,6 +34,7 @@ class Metadata:
     class_names: list[str]  # by class, empty for a backbone
     head: str | None = None  # its name in the table of heads; None of a backbone
     options: dict[str, Any] = field(default_factory=dict)  # of the head
+    graph: dict[str, Any] = field(default_factory=dict)  # of the backbone, as `ArchitectureSpec.from_config` takes it
     float_layers: list[str] = field(default_factory=list)  # of "int8": what computes in float, by Keras's names
     form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT

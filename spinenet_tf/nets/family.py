@@ -148,12 +148,16 @@ def register(name: str, spec: ArchitectureSpec) -> None:
     VARIANTS[name] = variant(spec)
 
 
-def variant(name: str | ArchitectureSpec) -> Variant:
+def variant(name: str | ArchitectureSpec | Variant) -> Variant:
     """Return the table row of a name; a spec of one's own gets the row of SpineNet-49, or of its mobile sibling.
+
+    A row of one's own is returned as it is.
 
     Raises:
         ValueError: the name is unknown; the message lists the valid ones.
     """
+    if isinstance(name, Variant):
+        return name
     if isinstance(name, ArchitectureSpec):
         row = VARIANTS["spinenet_mobile_49" if name.is_separable else "spinenet_49"]
         return replace(row, graph=name, published=Published())

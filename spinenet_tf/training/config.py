@@ -16,8 +16,9 @@ from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, Classificati
 from spinenet_tf.data.input.colors import Colours
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.table import TASKS, find_head
-from spinenet_tf.nets.family import variant
-from spinenet_tf.training.overrides import Overrides, resolved_head, with_head
+from spinenet_tf.nets.family import Published, Variant, variant
+from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.training.overrides import Overrides, read_graph, resolved_head, with_head
 from spinenet_tf.training.schema import (
     Below1,
     Count,
@@ -46,6 +47,7 @@ class ModelConfig(Strict):
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
+    graph: dict[str, Any] | None = None  # in place of the net's own: a YAML file, which is read here, or what it holds
     head: dict[str, Any] = Field(default_factory=dict)  # its name as `kind`, by default the published one; its options
     overrides: Overrides = Field(default_factory=dict)  # type: ignore[assignment]
 
@@ -55,10 +57,21 @@ class ModelConfig(Strict):
         variant(name)
         return name
 
+    @field_validator("graph", mode="before")
+    @classmethod
+    def _check_graph(cls, graph: Any) -> Any:
+        return None if graph is None else read_graph(graph)
+
     @field_validator("head")
     @classmethod
     def _check_head(cls, head: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         return resolved_head(info.data["name"], head) if "name" in info.data else head
+
+    def net(self) -> str | Variant:
+        """Return the net as the factory takes it: its name, or its row with the graph that is given."""
+        if self.graph is None:
+            return self.name
+        return replace(variant(self.name), graph=ArchitectureSpec.from_config(self.graph), published=Published())
 
     def options(self) -> dict[str, Any]:
         """Return the options of the head."""

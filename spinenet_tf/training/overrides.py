@@ -1,7 +1,8 @@
-"""What a config may set of a model: the overrides of its backbone, with their types and ranges, and its head."""
+"""What a config may set of a model: the overrides of its backbone, with types and ranges, its head and its graph."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -15,6 +16,7 @@ from spinenet_tf.heads.table import HEADS, default_head, find_head
 from spinenet_tf.models import find_options
 from spinenet_tf.nets.blocks import ACTIVATIONS, SE_GATES
 from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.training.schema import NUMBER, Fraction, NotNegative, Positive
 
 Level = Annotated[int, Field(ge=0, le=10), NUMBER]
@@ -67,6 +69,20 @@ def _name_the_nearest(values: Any) -> Any:
 
 
 Overrides = Annotated[_Overrides, BeforeValidator(_name_the_nearest)]
+
+
+def read_graph(given: Any) -> dict[str, Any]:
+    """Return the graph in a YAML file, or the one that is given itself, as plain JSON types.
+
+    Raises:
+        ValueError: there is no such file, or it holds no graph that can be built.
+    """
+    if isinstance(given, dict):
+        return ArchitectureSpec.from_config(given).get_config()
+    try:
+        return ArchitectureSpec.load(Path(given).expanduser()).get_config()
+    except (OSError, RuntimeError, TypeError) as error:  # not there, of nobody's home, or no name at all
+        raise ValueError(f"{error}. Received: graph={given!r:.100}") from None
 
 
 def with_head(model: dict[str, Any], task: str) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
     try:
         shape = (*config.model.image_size, 3)
         return factory(
-            config.model.name, len(config.class_names), shape, **config.model.options(), **config.model.overrides
+            config.model.net(), len(config.class_names), shape, **config.model.options(), **config.model.overrides
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spinenet_tf.training.config import ConfigError, find_config, read_config
+from spinenet_tf.training.config import ConfigError, find_config, make_config, read_config
 from spinenet_tf.training.sources import CocoSource, DigitsSource, TfdsSource, TfrecordSource, VocSource, YoloSource
 
 SHIPPED = sorted(entry.name for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml"))
@@ -231,3 +231,57 @@ def test_published_recipes_are_what_the_paper_says() -> None:
         "cosine",
     )
     assert imagenet.optimizer.learning_rate * imagenet.batch_size / 256 == pytest.approx(1.6)
+
+
+def test_a_graph_of_ones_own_is_kept_in_the_config(tiny_spec, tmp_path) -> None:
+    from spinenet_tf.training.run import build_detector
+
+    tiny_spec.save(tmp_path / "graph.yaml")
+    model = {"name": "spinenet_49s", "image_size": [64, 64], "graph": str(tmp_path / "graph.yaml")}
+    small = {"overrides": {"endpoint": 8}, "head": {"kind": "retinanet", "head_depth": 1, "head_width": 8}}
+    config = make_config({"model": model | small, "batch_size": 1, "epochs": 1, "class_names": ["a"]}, "a test")
+    (tmp_path / "graph.yaml").unlink()
+    path = tmp_path / "resolved.yaml"
+    path.write_text(config.to_yaml())
+    assert read_config(path) == config
+    net = build_detector(read_config(path)).backbone
+    assert (net.spec, net.scaling["width"], net.name) == (tiny_spec, 0.65, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        ("absent.yaml", "There is no graph absent.yaml"),
+        (3, "Received: graph="),
+        ({"name": "x", "blcks": []}, "Did you mean 'blocks'?"),
+        ({"name": "x", "stem": [2], "blocks": []}, "A stem has two or more levels"),
+    ],
+)
+def test_a_graph_that_cannot_be_built_is_told(graph, told) -> None:
+    model = {"name": "spinenet_49", "image_size": [64, 64], "graph": graph}
+    with pytest.raises(ConfigError, match=r"model\.graph: ") as error:
+        make_config({"model": model, "batch_size": 1, "epochs": 1}, "a test")
+    assert told in str(error.value)
+
+
+def test_a_head_is_said_in_the_config_and_flat_options_still_are() -> None:
+    model = {"name": "spinenet_190", "image_size": [64, 64]}
+
+    def read(**part) -> dict:
+        return make_config({"model": model | part, "batch_size": 1, "epochs": 1}, "a test").model.model_dump()
+
+    said = read(head={"kind": "retinanet", "score_threshold": 0.2}, overrides={"max_level": 6})
+    assert said == read(overrides={"score_threshold": 0.2, "max_level": 6})
+    assert said["overrides"] == {"max_level": 6}
+    assert (said["head"]["head_depth"], said["head"]["head_width"], said["head"]["anchor_size"]) == (7, 512, 4.0)
+    for part, told in (
+        ({"head": {"kind": "retinanett"}}, "model.head: Unknown head 'retinanett'. Did you mean 'retinanet'?"),
+        ({"head": {"head_dept": 3}}, "model.head: Unknown option 'head_dept'. Did you mean 'head_depth'?"),
+        ({"overrides": {"head_dept": 3}}, "model.overrides: Unknown override 'head_dept'. Did you mean 'head_depth'?"),
+        ({"head": {"kind": "classifier"}}, "model.head.kind=classifier is for the task classification"),
+        ({"head": {"score_threshold": 2}}, "model.head: score_threshold is at most 1"),
+        ({"hea": {}}, "model: Unknown key 'hea'. Did you mean 'head'?"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            read(**part)
+        assert told in str(error.value)
