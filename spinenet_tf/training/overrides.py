@@ -64,7 +64,7 @@ def _name_the_nearest(values: Any) -> Any:
     if strangers:
         raise ValueError(unknown("override", strangers[:5], OVERRIDES))
     if isinstance(values, dict) and (others := [key for key in values if key in OPTIONS]):
-        raise ValueError(f"The head of this model has no such options. Received: {', '.join(others)}")
+        raise ValueError(f"What is an option of this model's head is set once, in head. Received: {', '.join(others)}")
     return values
 
 
@@ -98,7 +98,7 @@ def with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
         row = default_head(variant(plain(model.get("name"))).heads, task) if kind is None else find_head(kind)
     except ValueError:
         return model | {"overrides": {key: value for key, value in overrides.items() if key not in OPTIONS}}
-    moved = {key: value for key, value in overrides.items() if key in row.options.names()}
+    moved = {key: value for key, value in overrides.items() if key in row.options.names() and key not in head}
     others = {key: value for key, value in overrides.items() if key not in moved}
     return model | {"head": moved | head | {"kind": row.name}, "overrides": others}
 

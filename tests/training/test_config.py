@@ -280,6 +280,10 @@ def test_a_head_is_said_in_the_config_and_flat_options_still_are() -> None:
         ({"overrides": {"head_dept": 3}}, "model.overrides: Unknown override 'head_dept'. Did you mean 'head_depth'?"),
         ({"head": {"kind": "classifier"}}, "model.head.kind=classifier is for the task classification"),
         ({"head": {"score_threshold": 2}}, "model.head: score_threshold is at most 1"),
+        (
+            {"head": {"score_threshold": 0.1}, "overrides": {"score_threshold": 0.2}},
+            "model.overrides: What is an option of this model's head is set once, in head. Received: score_threshold",
+        ),
         ({"hea": {}}, "model: Unknown key 'hea'. Did you mean 'head'?"),
     ):
         with pytest.raises(ConfigError) as error:
