@@ -14,11 +14,9 @@ from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.options import Options
 from spinenet_tf.heads.table import default_head, find_head
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.family import Variant, variant
-from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.nets.family import Net, variant
 
 InputShape = tuple[int | None, int | None, int]
-Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph, or one's own row with a graph
 
 LEVELS = ("min_level", "max_level")
 _FIXED = ("self", "spec", "input_shape", *LEVELS, "name")

@@ -15,8 +15,7 @@ from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.checkpoints.photograph import crops
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.blocks import SE_GATES
-from spinenet_tf.nets.family import variant
-from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.nets.family import Net, variant
 
 # What code bases trained with: standard nets, and mobile ones.
 ACTIVATIONS = (("relu", "swish"), ("swish", "hard_swish"))
@@ -37,7 +36,7 @@ Shifts = dict[str, np.ndarray]  # by BN layer
 
 def find_functions(
     source: Checkpoint,
-    name: str | ArchitectureSpec,
+    name: Net,
     build: Callable[..., Backbone],
     given: Mapping[str, Any],
     ignore: Iterable[str] = (),
@@ -67,7 +66,7 @@ def find_functions(
     return found
 
 
-def candidates_of(name: str | ArchitectureSpec, given: Mapping[str, Any]) -> Iterator[Functions]:
+def candidates_of(name: Net, given: Mapping[str, Any]) -> Iterator[Functions]:
     """Yield the functions that a model may have been trained with; one, where `given` says all of them."""
     row = variant(name)
     activations = dict.fromkeys((row.activation, *ACTIVATIONS[row.graph.has_mbconv]))

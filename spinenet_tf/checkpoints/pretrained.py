@@ -24,7 +24,7 @@ from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import ArchitectureError
-from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.family import Net, variant
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.weights import SUFFIX
 
@@ -80,7 +80,7 @@ def check_weights(
 
 
 def trained_with(
-    weights: str | os.PathLike, name: str | ArchitectureSpec, build: Callable[..., Backbone], given: Mapping[str, Any]
+    weights: str | os.PathLike, name: Net, build: Callable[..., Backbone], given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the overrides of the factory with which `weights` were trained, as far as those `given` do not say them.
 

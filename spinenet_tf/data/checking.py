@@ -149,7 +149,7 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> d
     measure = head.decoding.coverage if head.decoding else None
     if not len(boxes) or measure is None:  # there are heads without anchors
         return {"covered": None, "mean_iou": None}
-    overlap = measure(boxes, size, head.levels, options)
+    overlap = measure(boxes, size, variant(model).graph.levels, options)
     return {
         "covered": round(float((overlap >= POSITIVE_IOU).mean()), 4),
         "mean_iou": round(float(overlap.mean()), 4),

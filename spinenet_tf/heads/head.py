@@ -51,7 +51,6 @@ class Head:
     layouts: Mapping[str, str]  # of the raw outputs by name, in words for those who read a file
     class_layers: tuple[str, ...]  # whose weights count classes on their last axis
     outputs: tuple[str, ...] = ("raw",)  # that a file may have: also "decoded", "detections" and "postprocess"
-    levels: tuple[int, int] = (3, 7)  # of the backbone that it reads, unless it is told otherwise
     smallest: Mapping[str, Any] = field(default_factory=dict)  # options that cost as little as they can
     decoding: Decoding | None = None  # of a detector
     # From what earlier versions wrote, the architecture in a weights file or an artifact's metadata, to what this one

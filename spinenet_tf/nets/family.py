@@ -57,6 +57,8 @@ def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
     return {"retinanet": {"head_width": width} | options}
 
 
+Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph, or one's own row with a graph
+
 # From the model zoo.
 MOBILE: dict[str, Variant] = {
     "spinenet_mobile_49xs": Variant(
