@@ -72,16 +72,18 @@ def classifier(
     num_classes: int,
     input_shape: InputShape = (224, 224, 3),
     weights: str | os.PathLike | None = None,
+    head: str | None = None,
     **overrides: Any,
 ) -> HeadModel:
     """Build a classifier to logits `[B, num_classes]`; train it with a loss that takes logits.
 
-    `weights` are a file of such a classifier; None starts afresh. `overrides` are those of `backbone`, and its levels.
+    `weights` are a file of such a classifier; None starts afresh. `head` is a name of `heads.table`,
+    of which one classifies. `overrides` are those of `backbone`, and its levels.
 
     Raises:
         ValueError: as `backbone` does.
     """
-    return _model("classification", name, num_classes, input_shape, None, weights, overrides)
+    return _model("classification", name, num_classes, input_shape, head, weights, overrides)
 
 
 def detector(

@@ -183,10 +183,9 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
     if not config.class_names:
         raise ConfigError("The config has no class_names: train fills them in from the data.")
     try:
-        shape = (*config.model.image_size, 3)
-        return factory(
-            config.model.net(), len(config.class_names), shape, **config.model.options(), **config.model.overrides
-        )
+        model, shape = config.model, (*config.model.image_size, 3)
+        options = {"head": model.head["kind"]} | model.options() | model.overrides
+        return factory(model.net(), len(config.class_names), shape, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
 
