@@ -119,7 +119,7 @@ def debug_run(
 
 def _load(folder: str | Path) -> tuple[HeadModel, TrainConfig]:
     run = Run(folder)
-    return run.load_model()
+    return run.load_trained()
 
 
 def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:

@@ -237,7 +237,7 @@ class _FpnWalk(_Walk):
 
 
 class _DeconvWalk(_Walk):
-    """CenterNet's baseline: a ResNet, and transposed convs from its last stage on."""
+    """A ResNet, and transposed convs from its last stage on (arXiv 1904.07850)."""
 
     def run(self, endpoint: int) -> dict:
         self.build_stem()

@@ -1,4 +1,4 @@
-"""The way up that CenterNet puts behind a ResNet: a conv and a transposed conv per octave (Zhou 2019, ResNet-18).
+"""The way up behind a ResNet: a conv and a transposed conv per octave (Zhou 2019, ResNet-18).
 
 The published net has deformable convs in place of the 3x3 ones, which TFLite cannot run.
 """

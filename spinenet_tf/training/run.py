@@ -131,7 +131,7 @@ class Run:
         """
         return self._load(build_classifier, self.weights_path)
 
-    def load_model(self) -> tuple[Any, TrainConfig]:
+    def load_trained(self) -> tuple[Any, TrainConfig]:
         """Build the run's model, whatever its task, with its best weights; raises as `load` does."""
         return self._load(build_model, self.weights_path)
 

@@ -50,5 +50,5 @@ def test_every_variable_has_one_name(name):
 
 
 def test_a_resnet_fpn_is_refused():
-    with pytest.raises(ValueError, match="ResNet-FPN"):
+    with pytest.raises(ValueError, match="Model Garden builds ResNets otherwise"):
         variables_by_name(spinenet_tf.backbone("r50_fpn", (64, 64, 3)))

@@ -209,7 +209,7 @@ MISTAKES = {
     "predict bad --model {run}": "a.jpg: not a readable image",
     "predict cut --model {run}": "a.jpg: the image does not decode",
     # Things that do not fit each other.
-    "evaluate two": "holds the weights of another architecture: retinanet.classes: 1 in the file, 2 in",
+    "evaluate two": "holds the weights of another architecture: classes: 1 in the file, 2 in",
     "evaluate {run} --annotations cats.json --images images": "does not know the classes 'cat', only 'digit'; ",
     "evaluate {run} --classes digit,cat": "The model does not know these classes, only 'digit'. Received: 'cat'",
     "evaluate {run} --classes digit,": "Classes are names with commas between. Received: --classes 'digit,'",

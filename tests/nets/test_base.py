@@ -77,7 +77,7 @@ def test_another_number_of_classes_is_refused(tiny_spec, tmp_path):
     arguments = {"input_shape": (64, 64, 3), "max_level": 5, "head_depth": 1, "head_width": 8, "endpoint": 8}
     path = tmp_path / "two.weights.h5"
     detector(tiny_spec, 2, **arguments).save_weights(path)
-    with pytest.raises(ArchitectureError, match=r"retinanet.classes: 2 in the file, 3 in the model"):
+    with pytest.raises(ArchitectureError, match=r"  classes: 2 in the file, 3 in the model"):
         detector(tiny_spec, 3, **arguments).load_weights(path)
 
 

@@ -287,7 +287,8 @@ def test_tflite_decodes_by_operations_of_its_own() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     def decode(heatmap: Any, sizes: Any, offsets: Any) -> Any:
-        return center_detections(heatmap, sizes, offsets, ROWS * STRIDE, COLUMNS * STRIDE, STRIDE)
+        size = (ROWS * STRIDE, COLUMNS * STRIDE)
+        return center_detections(heatmap, sizes, offsets, *size, STRIDE, score_threshold=0.0, max_detections=100)
 
     module, names = tf.Module(), ("heatmap", "sizes", "offsets")
     raw = dict(zip(names, outputs(2), strict=True))

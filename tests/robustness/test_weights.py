@@ -273,7 +273,7 @@ def test_shapes_that_differ_are_a_table_of_layers(tiny_spec, tmp_path: Path) -> 
     with pytest.raises(ArchitectureError) as error:
         wide.load_weights(tmp_path / "narrow.weights.h5")
     lines = [" ".join(line.split()) for line in str(error.value).splitlines()[1:]]
-    assert lines[0] == "retinanet.width: 8 in the file, 16 in the model"
+    assert lines[0] == "options.head_width: 8 in the file, 16 in the model"
     assert lines[1] == "weight | in the file | in the model"
     assert "box_conv0_P3_bn/0 | (8,) | (16,)" in lines
     assert re.fullmatch(r"and \d+ more", lines[-1])
