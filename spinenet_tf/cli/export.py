@@ -36,7 +36,7 @@ def export(
         bool, typer.Option("--debug", help="Of int8: show where it costs accuracy; write no file.")
     ] = False,
     numbers: Annotated[Path | None, typer.Option("--json", help="With --debug: also write all of it here.")] = None,
-    nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every anchor.")] = None,
+    nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every candidate.")] = None,
     variables: Annotated[bool | None, typer.Option(help="Of SavedModel: far less memory, a bit slower.")] = None,
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Of ONNX: take any number of images at once, not one.")
