@@ -1,4 +1,4 @@
-# Each target makes .venv with what it needs. Beforehand: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
+# Each target makes .venv with what it needs. Requirements: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip -qq --disable-pip-version-check install

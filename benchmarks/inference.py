@@ -153,7 +153,7 @@ def _partitions(form: str, net: Net, pair: Mapping[str, Contender]) -> Iterator[
 
 
 def _against_matmul(net: Net, ours: Contender, work: int, settings: Settings) -> Iterator[Row]:
-    """Hold our fp32 against the time that a matrix product takes for as many multiply-adds, by turns."""
+    """Hold our fp32 against the time that a matrix product takes for as many multiply-adds, alternating."""
     threads = THREADS[-1]
     with contest(theirs=partial(Contender, matmuls, threads, libraries=("tensorflow",))) as other:
         turns = {"theirs": other["theirs"].turn("float32"), "ours": ours.turn(str(threads))}

@@ -1,4 +1,4 @@
-"""How two things are compared: by turns, so that whatever else the machine does meets both."""
+"""How two things are compared: alternating, so that whatever else the machine does meets both."""
 
 from __future__ import annotations
 

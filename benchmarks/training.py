@@ -39,7 +39,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def steps(net: Net, batch: int, half: bool, settings: Settings) -> Iterator[Row]:
-    """Compare steps on the same batch; with `half` both sides in bfloat16 too, all by turns."""
+    """Compare steps on the same batch; with `half` both sides in bfloat16 too, alternating."""
     starts = {
         "theirs": partial(Contender, their_turns, net, batch, FLOAT, libraries=THEIRS),
         "recipe": partial(Contender, their_turns, net, batch, FLOAT, True, libraries=THEIRS),

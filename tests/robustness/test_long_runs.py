@@ -138,7 +138,7 @@ def newest_state(folder: Path) -> tuple[int, int]:
 def test_kills_at_random_moments_change_nothing(
     kills, epochs, steps, gauges, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
 ) -> None:
-    """Kill by turns while the net is built and restored, and while it is trained, evaluated and saved; resume."""
+    """Kill alternately while the net is built and restored, and while it is trained, evaluated and saved; resume."""
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)

@@ -37,7 +37,7 @@ def _is_polygon(points: Any) -> bool:
 
 
 def _box_of_mask(mask: dict, size: tuple[int, int]) -> list[float] | None:
-    """Return the box of runs that go down the columns, one after the other, background and object by turns."""
+    """Return the box of runs that go down the columns, one after the other, background and object alternating."""
     told, height = mask.get("counts"), size[0]
     counts = _decompressed(told) if isinstance(told, str) else told
     if not isinstance(counts, list) or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
