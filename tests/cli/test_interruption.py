@@ -23,6 +23,7 @@ with second_leaves_at_once():
 def test_the_second_one_does_not_wait_for_native_code() -> None:
     child = subprocess.Popen([sys.executable, "-c", NATIVE], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "ready\n"
+    time.sleep(1)  # until it is in native code
     child.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.5)

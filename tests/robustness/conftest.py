@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
+@pytest.fixture(scope="session")
+def kept_promises() -> Iterator[list[dict[str, Any]]]:
+    """Collect the rows of the table, and write them at the end, when no test limits the size of files."""
+    rows: list[dict[str, Any]] = []
+    yield rows
+    if path := os.environ.get("ROBUSTNESS_TABLE"):
+        with Path(path).open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
 @pytest.fixture
-def promise(request: pytest.FixtureRequest) -> Callable[..., None]:
+def promise(request: pytest.FixtureRequest, kept_promises: list[dict[str, Any]]) -> Callable[..., None]:
     """Return `promise(text, cases=COUNT)`, for a test to call after its cases passed.
 
     It adds a row to the table if `ROBUSTNESS_TABLE` names a file.
     """
 
     def kept(text: str, *, cases: int) -> None:
-        if path := os.environ.get("ROBUSTNESS_TABLE"):
-            with Path(path).open("a") as file:
-                file.write(json.dumps({"promise": text, "cases": cases, "test": request.node.nodeid}) + "\n")
+        kept_promises.append({"promise": text, "cases": cases, "test": request.node.nodeid})
 
     return kept
