@@ -18,7 +18,7 @@ def test_focal_loss(addons):
     theirs = addons("focal", logits=logits, targets=targets)
     ours = tf.Variable(logits[None])
     with tf.GradientTape() as tape:
-        loss = focal_loss(ours, classes[None])
+        loss = focal_loss(ours, classes[None], alpha=0.25, gamma=1.5)
     np.testing.assert_allclose(loss[0], theirs["loss"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(tape.gradient(loss, ours)[0], theirs["gradient"], rtol=1e-4, atol=1e-6)
 

@@ -83,7 +83,7 @@ def test_there_and_back_is_bit_identical(name, tmp_path, randomize):
 
 @pytest.mark.parametrize("name", ["spinenet_49s", SMALL])
 def test_model_gardens_own_code_restores_what_we_write(name, tmp_path, randomize, garden_detector):
-    width = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3)).head_width
+    width = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3)).options.head_width
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3)))
     garden_model.write_checkpoint(ours, tmp_path / "ckpt")
     theirs = garden_detector(name, CLASSES, SIDE, width, ours.backbone.style.activation)
