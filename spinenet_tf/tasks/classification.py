@@ -61,24 +61,14 @@ class Classification(Task[ImageClassifier, ClassificationDataset]):
     def check_data(
         self, training: ClassificationDataset, validation: ClassificationDataset, bad: BadImages, slots: int | None
     ) -> None:
-        from spinenet_tf.data.input.class_pipeline import check_images
+        self.pipeline.check_images(training, bad)
+        self.pipeline.check_images(validation)
 
-        check_images(training, bad)
-        check_images(validation)
+    @property
+    def pipeline(self) -> Any:
+        from spinenet_tf.data.input import class_pipeline
 
-    def training_batches(
-        self, dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
-    ) -> Any:
-        from spinenet_tf.data.input.class_pipeline import training_batches
-
-        return training_batches(dataset, image_size, batch_size, seed, **options)
-
-    def evaluation_batches(
-        self, dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, **options: Any
-    ) -> Any:
-        from spinenet_tf.data.input.class_pipeline import evaluation_batches
-
-        return evaluation_batches(dataset, image_size, batch_size, **options)
+        return class_pipeline
 
     def measure(
         self,

@@ -65,30 +65,20 @@ class Detection(Task[Detector, DetectionDataset]):
     def check_data(
         self, training: DetectionDataset, validation: DetectionDataset, bad: BadImages, slots: int | None
     ) -> None:
-        from spinenet_tf.data.input.pipeline import check_images, check_trainable
-
-        check_trainable(training)
+        self.pipeline.check_trainable(training)
         if not any(example.trainable.any() for example in validation):
             raise DataError(f"{validation.name}: there are no objects to evaluate on.")
-        check_images(training, bad)
-        check_images(validation)
+        self.pipeline.check_images(training, bad)
+        self.pipeline.check_images(validation)
         if crowded := coco.crowded_images(validation, coco.MAX_DETECTIONS, slots):
             told = "%s: %d images hold more objects than detections are counted, which bounds val_AP"
             logger.warning(told, validation.name, crowded)
 
-    def training_batches(
-        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
-    ) -> Any:
-        from spinenet_tf.data.input.pipeline import training_batches
+    @property
+    def pipeline(self) -> Any:
+        from spinenet_tf.data.input import pipeline
 
-        return training_batches(dataset, image_size, batch_size, seed, **options)
-
-    def evaluation_batches(
-        self, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, **options: Any
-    ) -> Any:
-        from spinenet_tf.data.input.pipeline import evaluation_batches
-
-        return evaluation_batches(dataset, image_size, batch_size, **options)
+        return pipeline
 
     def measure(
         self,

@@ -68,15 +68,20 @@ class Task(ABC, Generic[Model, Dataset]):
                 are.
         """
 
+    @property
     @abstractmethod
+    def pipeline(self) -> Any:
+        """The module of `data.input` that makes the batches. It imports TensorFlow, so only its use imports it."""
+
     def training_batches(
         self, dataset: Dataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
     ) -> Any:
         """Return shuffled, augmented batches as a `tf.data.Dataset`, as `data.input` makes them."""
+        return self.pipeline.training_batches(dataset, image_size, batch_size, seed, **options)
 
-    @abstractmethod
     def evaluation_batches(self, dataset: Dataset, image_size: tuple[int, int], batch_size: int, **options: Any) -> Any:
         """Return all images once, in order, and what there is to find, as `data.input` makes them."""
+        return self.pipeline.evaluation_batches(dataset, image_size, batch_size, **options)
 
     @abstractmethod
     def measure(
