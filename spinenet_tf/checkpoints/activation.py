@@ -44,8 +44,8 @@ def find_functions(
     """Return the activation and the gate that the weights of a model `name` were trained with.
 
     Each BN stores the mean that its input had in training. Crops of a photograph go through the net with each
-    candidate, and the one is taken whose means are clearly nearer to the stored ones. What is
-    `given` is taken as it is. `build(input_shape, **functions)` makes the model's backbone; `ignore` is that of `load`.
+    candidate, and the one is taken whose means are clearly nearer to the stored ones. What is `given` is taken as it
+    is. `build(input_shape, **functions)` makes the model's backbone; `ignore` is that of `load`.
 
     Raises:
         CheckpointError: as `Checkpoint.load` does, or two candidates fit about as well, or none fits.

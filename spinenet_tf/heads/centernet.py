@@ -87,9 +87,11 @@ class CenterNet(DetectionModel):
 
 @named_alike()
 def centernet_head(
-    features: Mapping, image: Any, num_classes: int, options: CenterNetOptions, is_mobile: bool, style: Style
+    features: Mapping, image: Any, num_classes: int, options: CenterNetOptions, separable: bool, style: Style
 ) -> dict[str, dict]:
     """Return the raw outputs as `CenterNet` gives them, from `{"P3": [B, h, w, K], ...}` and the image.
+
+    `separable` is what the graph is, and what towers are that are "auto".
 
     Raises:
         ValueError: the finest level is finer than the stride.
@@ -100,7 +102,8 @@ def centernet_head(
             f"Maps are as fine as the backbone's finest level, P{finest}, or finer. Received: stride={options.stride}"
         )
     x = upsample(fuse(features, image, style, name="head"), image, finest, level, style, name=f"head_P{level}")
-    separable = is_mobile if options.tower == "auto" else options.tower == "separable"
+    if options.tower != "auto":
+        separable = options.tower == "separable"
     outputs = {"heatmap": (num_classes, HEATMAP_BIAS), "sizes": (2, 0.0), "offsets": (2, 0.0)}
     return {
         name: {f"P{level}": _tower(x, options.head_width, filters, bias, separable, style, name)}

@@ -11,7 +11,6 @@ from keras import ops
 from spinenet_tf.nets.blocks import Style
 from spinenet_tf.ops.levels import level_size
 
-UPSAMPLINGS = ("resize", "concat")
 # How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers
 # are the same; an exporter sets it while it traces, for the engine that it writes for.
 UPSAMPLING: ContextVar[str] = ContextVar("upsampling", default="resize")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
+from inside import assert_inside
 
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
@@ -72,15 +73,7 @@ def test_towers_are_separable_on_mobile_nets_alone(build):
 
 
 def test_predict_gives_detections_inside_the_image(detector, images):
-    found = detector.predict(images(64, 64), verbose=0)
-    assert found["boxes"].shape == (2, 100, 4)
-    assert found["scores"].shape == found["classes"].shape == (2, 100)
-    assert (found["num_detections"] > 0).all()
-    for boxes, classes, count in zip(found["boxes"], found["classes"], found["num_detections"], strict=True):
-        assert (boxes >= 0).all()
-        assert (boxes <= 64).all()
-        assert (classes[:count] >= 0).all()
-        assert (classes[count:] == -1).all()
+    assert_inside(detector.predict(images(64, 64), verbose=0), 64)
 
 
 def test_the_two_halves_of_decoding_are_the_whole(detector, images):

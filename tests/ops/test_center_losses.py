@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import keras
 import numpy as np
 import pytest
+from gradients import gradient
 from keras import ops
 
 from spinenet_tf.ops.center_losses import object_count, penalty_reduced_focal_loss, point_losses
@@ -39,20 +37,6 @@ def l1_reference(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
     flat = values.astype("float64").reshape(2, -1, 2)
     error = np.abs(flat[np.arange(2)[:, None], TARGETS.cells] - expected).sum(axis=-1)
     return (error * TARGETS.is_object).sum(axis=1)
-
-
-def gradient(loss: Callable, x: np.ndarray) -> np.ndarray:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(loss)(x))
-    import tensorflow as tf
-
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = loss(x)
-    return tf.convert_to_tensor(tape.gradient(value, x)).numpy()
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(2.0, 4.0), (1.0, 0.0), (0.0, 2.0)])

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import pytest
+from gradients import gradient
 from keras import ops
 
 from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss
@@ -28,20 +28,6 @@ def focal_reference(logits: np.ndarray, classes: np.ndarray, alpha: float, gamma
 def huber_reference(deltas: np.ndarray, targets: np.ndarray, delta: float) -> np.ndarray:
     error = np.abs(deltas.astype("float64") - targets)
     return np.mean(np.where(error <= delta, error**2 / 2, delta * error - delta**2 / 2), axis=-1)
-
-
-def gradient(loss: Callable, x: np.ndarray) -> np.ndarray:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(loss)(x))
-    import tensorflow as tf
-
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = loss(x)
-    return tape.gradient(value, x).numpy()
 
 
 def slope(loss: Callable[[np.ndarray], float], x: np.ndarray, step: float = 1e-6) -> np.ndarray:
