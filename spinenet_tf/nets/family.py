@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
@@ -29,15 +29,16 @@ class Published:
 class Variant:
     """One member of the family: how a graph is scaled, and the heads and the input that it was published with."""
 
-    kind: str  # "backbone", "mobile" or "ladder"
     graph: ArchitectureSpec
-    width: float  # multiplies the width of every level
-    alpha: float  # width of a cross-scale connection's inner convs, relative to the parent's
-    repeats: int  # how often each block is chained
-    endpoint: int  # channels of P3..P7
     image_size: int  # px
+    endpoint: int  # channels of P3..P7
     heads: Mapping[str, Mapping[str, Any]]  # by name, the default first: the options that are not a head's defaults
     published: Published = Published()
+    _: KW_ONLY
+    kind: str = "backbone"  # "backbone", "mobile" or "ladder"
+    width: float = 1.0  # multiplies the width of every level
+    alpha: float = 0.5  # width of a cross-scale connection's inner convs, relative to the parent's
+    repeats: int = 1  # how often each block is chained
     lite: bool = False  # relu6 and no squeeze-and-excitation, which quantize; mobile nets only
 
     @property
@@ -62,44 +63,35 @@ Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph,
 # From the model zoo.
 MOBILE: dict[str, Variant] = {
     "spinenet_mobile_49xs": Variant(
-        "mobile", SPINENET_MOBILE, width=0.6, alpha=1.0, repeats=1, endpoint=24, image_size=256, heads=_retinanet(24),
-        published=Published(note="no figure is verified"),
+        SPINENET_MOBILE, 256, 24, _retinanet(24), Published(note="no figure is verified"),
+        kind="mobile", width=0.6, alpha=1.0,
     ),
     "spinenet_mobile_49s": Variant(
-        "mobile", SPINENET_MOBILE, width=0.65, alpha=1.0, repeats=1, endpoint=40, image_size=384, heads=_retinanet(40),
-        published=Published(ap=23.5, note="size and cost are not verified"),
+        SPINENET_MOBILE, 384, 40, _retinanet(40), Published(ap=23.5, note="size and cost are not verified"),
+        kind="mobile", width=0.65, alpha=1.0,
     ),
     "spinenet_mobile_49": Variant(
-        "mobile", SPINENET_MOBILE, width=1.0, alpha=1.0, repeats=1, endpoint=48, image_size=384, heads=_retinanet(48),
-        published=Published(2.32, 1.0, 28.6),
+        SPINENET_MOBILE, 384, 48, _retinanet(48), Published(2.32, 1.0, 28.6), kind="mobile", alpha=1.0,
     ),
 }  # fmt: skip
 
-# Table 1 and section 4 of the paper. 143L exists in code only.
+# Table 1 and section 4 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
-        "backbone", SPINENET, width=0.65, alpha=0.5, repeats=1, endpoint=128, image_size=640, heads=_retinanet(128),
-        published=Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
+        SPINENET, 640, 128, _retinanet(128), Published(11.9, 33.8, 41.5, "does not follow from width 0.65"), width=0.65,
     ),
-    "spinenet_49": Variant(
-        "backbone", SPINENET, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
-        published=Published(28.5, 85.4, 44.3),
-    ),
-    "spinenet_96": Variant(
-        "backbone", SPINENET, width=1.0, alpha=0.5, repeats=2, endpoint=256, image_size=1024, heads=_retinanet(256),
-        published=Published(43.0, 265.4, 48.6),
-    ),
+    "spinenet_49": Variant(SPINENET, 640, 256, _retinanet(256), Published(28.5, 85.4, 44.3)),
+    "spinenet_96": Variant(SPINENET, 1024, 256, _retinanet(256), Published(43.0, 265.4, 48.6), repeats=2),
     "spinenet_143": Variant(
-        "backbone", SPINENET, width=1.0, alpha=1.0, repeats=3, endpoint=256, image_size=1280,
-        heads=_retinanet(256, anchor_size=4.0), published=Published(66.9, 524.4, 50.7),
+        SPINENET, 1280, 256, _retinanet(256, anchor_size=4.0), Published(66.9, 524.4, 50.7), alpha=1.0, repeats=3,
     ),
     "spinenet_143l": Variant(
-        "backbone", SPINENET, width=1.3, alpha=1.0, repeats=3, endpoint=256, image_size=1280,
-        heads=_retinanet(256, anchor_size=4.0), published=Published(note="in Model Garden's code only"),
+        SPINENET, 1280, 256, _retinanet(256, anchor_size=4.0), Published(note="in Model Garden's code only"),
+        width=1.3, alpha=1.0, repeats=3,
     ),
     "spinenet_190": Variant(
-        "backbone", SPINENET, width=1.3, alpha=1.0, repeats=4, endpoint=512, image_size=1280,
-        heads=_retinanet(512, head_depth=7, anchor_size=4.0), published=Published(163.6, 1885.0, 52.1),
+        SPINENET, 1280, 512, _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
+        width=1.3, alpha=1.0, repeats=4,
     ),
     **MOBILE,
     # Our own, for phones: the same graphs, in functions that survive 8 bits.
@@ -107,18 +99,9 @@ VARIANTS: dict[str, Variant] = {
         f"{name}_lite": replace(row, lite=True, published=Published(note="not published: relu6, no SE"))
         for name, row in MOBILE.items()
     },
-    "r50_fpn": Variant(
-        "ladder", R50_FPN, width=1.0, alpha=1.0, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
-        published=Published(34.0, 96.8, 37.8),
-    ),
-    "r23_sp30": Variant(
-        "ladder", R23_SP30, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
-        published=Published(ap=39.6),
-    ),
-    "r0_sp53": Variant(
-        "ladder", R0_SP53, width=1.0, alpha=0.5, repeats=1, endpoint=256, image_size=640, heads=_retinanet(256),
-        published=Published(ap=40.7),
-    ),
+    "r50_fpn": Variant(R50_FPN, 640, 256, _retinanet(256), Published(34.0, 96.8, 37.8), kind="ladder", alpha=1.0),
+    "r23_sp30": Variant(R23_SP30, 640, 256, _retinanet(256), Published(ap=39.6), kind="ladder"),
+    "r0_sp53": Variant(R0_SP53, 640, 256, _retinanet(256), Published(ap=40.7), kind="ladder"),
 }  # fmt: skip
 
 
