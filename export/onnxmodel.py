@@ -18,8 +18,9 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import ExportError, Report, check
 from spinenet_tf.export.description import describe
+from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.signatures import FOLDED, raw_function
+from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.metadata import METADATA
 from spinenet_tf.inference.naming import INPUT, nest
 
@@ -54,7 +55,7 @@ def onnx(
         raise ValueError(f"The name of an ONNX file ends in {SUFFIX}. Received: path={str(path)!r}")
     _check_installed()
     with staged(path, overwrite) as file:
-        raw = raw_function(model, batch_size, rewrites=FOLDED)
+        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
         with _failing_as("tf2onnx does not convert this net"):
             proto = _converted(raw)

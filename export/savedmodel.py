@@ -16,10 +16,11 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Report, check
 from spinenet_tf.export.description import describe
+from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.detections import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
-from spinenet_tf.export.signatures import FOLDED, raw_function
+from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import DEFAULT, nest
 
@@ -73,7 +74,7 @@ def saved_model(
     if not nms and task_of(model) != "detection":
         raise ValueError(f"Only a detector has NMS to leave out. Received: nms=False, model={type(model).__name__}")
     with staged(path, overwrite) as folder:
-        raw = raw_function(model, batch_size, rewrites=(*FOLDED, subtract_convs), variables=variables)
+        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
         with tempfile.TemporaryDirectory() as assets:
             metadata.write(Path(assets))

@@ -9,16 +9,13 @@ import keras
 import numpy as np
 
 from spinenet_tf.export.rewrites.adding import restore_sums
-from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
-from spinenet_tf.export.rewrites.summing import sum_in_convs
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
 from spinenet_tf.inference.keras_model import image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
 from spinenet_tf.nets.resample import UPSAMPLING
 
 Rewrite = Callable[[FrozenGraph], None]
-FOLDED: tuple[Rewrite, ...] = (fold_batch_norms, sum_in_convs)  # BN into the convs before it, sums of convs as one
 
 
 def raw_function(
@@ -34,7 +31,7 @@ def raw_function(
     The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
     the large ones are variables, of which the function has its own (see `unfreezing`). Sizes are static, and so is
     the batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. The graph is
-    rewritten by `rewrites`, in this order: `FOLDED` is what TFLite's converter does by itself, and more.
+    rewritten by `rewrites`, in this order; TFLite's converter folds BN by itself.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.export.rewrites.xnnpack import rewrite
+from spinenet_tf.export.rewrites.stem import pack_stem
 from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
 
@@ -28,7 +28,7 @@ def quantize(
     """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
 
     `batches` are finitely many normalised `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
-    0..255, and the file as uint8. With `xnnpack` "int8" is rewritten for it (`rewrites.xnnpack`).
+    0..255, and the file as uint8. With `xnnpack` the stem of "int8" is rewritten for it (`rewrites.stem`).
 
     Raises:
         ValueError: the images have another shape, or there are none.
@@ -70,7 +70,7 @@ def calibrate(
         ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
         ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
     if xnnpack:
-        rewrite(calibrated, integer=True)
+        pack_stem(calibrated)
     return calibrated
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf.export.litert.calibration import CALIBRATED, calibrate, quantize, to_integers
 from spinenet_tf.export.litert.provenance import Provenance
-from spinenet_tf.export.rewrites.xnnpack import rewrite
 from spinenet_tf.export.savedmodel import write_signatures
 from spinenet_tf.export.signatures import pixel_function
 from spinenet_tf.inference.naming import DEFAULT
@@ -28,7 +27,7 @@ def convert(
 ) -> bytes:
     """Convert `signatures.raw_function`'s function as `litert.tflite` says, all of it in one type.
 
-    With `xnnpack`, "none" and "int8" are rewritten for it (`rewrites.xnnpack`); it gains nothing from the other types.
+    With `xnnpack` the stem of "int8" is rewritten for it (`rewrites.stem`).
     """
     import tensorflow as tf
 
@@ -42,8 +41,7 @@ def convert(
             conversion.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "fp16":
             conversion.target_spec.supported_types = [tf.float16]
-        content = conversion.convert()
-    return _rewritten(content) if xnnpack and quantization == "none" else content
+        return bytes(conversion.convert())
 
 
 def convert_partly(
@@ -71,7 +69,7 @@ def convert_partly(
 def calibrate_named(
     raw: Any, provenance: Provenance, calibration: Iterable[np.ndarray], pixels: bool = False, xnnpack: bool = False
 ) -> Any:
-    """Return what `calibration.calibrate` gives, rewritten for `xnnpack`, with every tensor named after layers."""
+    """Return what `calibration.calibrate` gives, with every tensor named after layers."""
     function = pixel_function(raw, "float32") if pixels else raw
     with converter(function) as conversion:
         calibrated = calibrate(conversion, calibration, _shape(raw), pixels, xnnpack)
@@ -90,14 +88,6 @@ def converter(function: Any) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder, native_output.hidden():
         write_signatures(Path(folder), {DEFAULT: function})
         yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[DEFAULT])
-
-
-def _rewritten(content: bytes) -> bytes:
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
-    rewrite(model, integer=False)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _shape(raw: Any) -> tuple[int, ...]:

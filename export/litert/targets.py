@@ -37,7 +37,7 @@ class Target:
 
     @property
     def xnnpack(self) -> bool:
-        """Whether XNNPACK runs it, for which graphs are rewritten: see `rewrites.xnnpack`."""
+        """Whether XNNPACK runs it, for which int8 stems are rewritten: see `rewrites.stem`."""
         return self.upsampling == "concat"
 
     def takes(self, outputs: str, ops: set[str]) -> list[str]:

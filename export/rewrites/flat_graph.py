@@ -1,8 +1,7 @@
-"""The graph of a .tflite to be rewritten: who makes and who reads its tensors, and new tensors and operators."""
+"""The graph of a .tflite to be rewritten: its operators, and new tensors and operators."""
 
 from __future__ import annotations
 
-from collections import Counter
 from copy import copy
 from typing import Any
 
@@ -10,14 +9,11 @@ import numpy as np
 
 
 class FlatGraph:
-    """The one graph of a .tflite as TensorFlow's object, and who makes and who reads its tensors."""
+    """The one graph of a .tflite as TensorFlow's object."""
 
     def __init__(self, model: Any):
         self._model, self._tensors = model, model.subgraphs[0].tensors
         self.operators = model.subgraphs[0].operators
-        self.makers = {int(x.outputs[0]): x for x in self.operators}
-        ends = model.subgraphs[0].outputs
-        self.readers = Counter(int(x) for numbers in (*(x.inputs for x in self.operators), ends) for x in numbers)
 
     def is_a(self, operator: Any, name: str) -> bool:
         """Whether an operator is of TFLite's kind `name`."""
@@ -28,10 +24,6 @@ class FlatGraph:
         sides = self._tensors[tensor].shape
         return () if sides is None else tuple(int(side) for side in sides)
 
-    def is_constant(self, tensor: int) -> bool:
-        """Whether the file has a tensor's values."""
-        return self._model.buffers[self._tensors[tensor].buffer].data is not None
-
     def values(self, tensor: int) -> np.ndarray:
         """Return the values of a float constant."""
         data = np.asarray(self._model.buffers[self._tensors[tensor].buffer].data, np.uint8)
@@ -41,8 +33,8 @@ class FlatGraph:
         """Add a tensor with the type and the range of another one, named after that one, or after its `owner`."""
         new = copy(self._tensors[tensor])
         new.name, new.buffer = self._tensors[tensor if owner is None else owner].name + b"/rewritten", 0
+        new.shape, new.shapeSignature = np.array(shape, np.int32), None
         self._tensors.append(new)
-        self.resize(len(self._tensors) - 1, shape)
         return len(self._tensors) - 1
 
     def constant(self, values: np.ndarray, tensor: int) -> int:
@@ -56,10 +48,6 @@ class FlatGraph:
         self._model.buffers.append(buffer)
         return number
 
-    def resize(self, tensor: int, shape: tuple[int, ...]) -> None:
-        """Give a tensor another shape."""
-        self._tensors[tensor].shape, self._tensors[tensor].shapeSignature = np.array(shape, np.int32), None
-
     def reshape(self, source: int, target: int) -> Any:
         """Return an operator from a tensor to another one of the same size; its place in the graph is the caller's."""
         from tensorflow.lite.python import schema_py_generated as schema
@@ -69,14 +57,6 @@ class FlatGraph:
         sides = self.constant(options.newShape, source)
         self._tensors[sides].type, self._tensors[sides].quantization = schema.TensorType.INT32, None
         return self._operator("RESHAPE", [source, sides], target, options)
-
-    def concatenate(self, sources: list[int], target: int) -> Any:
-        """Return an operator that puts the channels of maps side by side."""
-        from tensorflow.lite.python import schema_py_generated as schema
-
-        options = schema.ConcatenationOptionsT()
-        options.axis = 3
-        return self._operator("CONCATENATION", sources, target, options)
 
     def prune(self) -> None:
         """Drop the tensors that no operator has, and the values that no tensor has."""

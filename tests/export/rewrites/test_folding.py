@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import spinenet_tf
-from spinenet_tf.export.signatures import FOLDED, raw_function
+from spinenet_tf.export.rewrites.folding import fold_batch_norms
+from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.naming import flatten
 
@@ -32,7 +33,7 @@ def model(request, tiny_spec, tiny_mobile_spec, randomize):
 
 def test_outputs_stay_and_only_the_norms_of_shared_convs_remain(model) -> None:
     images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
-    plain, folded = raw_function(model, None), raw_function(model, None, rewrites=FOLDED)
+    plain, folded = raw_function(model, None), raw_function(model, None, rewrites=(fold_batch_norms,))
     for expected, actual in zip(*(tf.nest.flatten(f(tf.constant(images))) for f in (plain, folded)), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     assert set(folded(tf.constant(images))) == set(flatten(model(images, training=False)))
@@ -43,6 +44,6 @@ def test_outputs_stay_and_only_the_norms_of_shared_convs_remain(model) -> None:
 
 
 def test_a_shared_conv_has_no_bias_between_it_and_its_norm(model) -> None:
-    graph = raw_function(model, 1, rewrites=FOLDED).get_concrete_function().graph
+    graph = raw_function(model, 1, rewrites=(fold_batch_norms,)).get_concrete_function().graph
     norms = [op for op in graph.get_operations() if op.type == "FusedBatchNormV3"]
     assert {op.inputs[0].op.type for op in norms} == {"Conv2D"}

@@ -1,4 +1,4 @@
-"""A graph that was rewritten for XNNPACK computes what it computed before."""
+"""A graph whose stem was packed for XNNPACK computes what it computed before."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from tensorflow.lite.tools import flatbuffer_utils
 
 import spinenet_tf
 from spinenet_tf.export.litert.calibration import calibrate, to_integers
-from spinenet_tf.export.litert.conversion import convert, converter
-from spinenet_tf.export.rewrites.xnnpack import _packed_kernel, rewrite
+from spinenet_tf.export.litert.conversion import converter
+from spinenet_tf.export.rewrites.stem import _packed_kernel, pack_stem
 from spinenet_tf.export.signatures import raw_function
 
 SHAPE = (64, 128, 3)
@@ -53,12 +52,11 @@ def operations(content: bytes) -> Counter:
     return Counter(operation["op_name"] for operation in loaded(content)._get_ops_details())
 
 
-def unused(content: bytes) -> int:
+def unused(model) -> int:
     """Return how many tensors no operator has, and how many values no tensor has."""
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
     graph = model.subgraphs[0]
     read = {int(x) for operator in graph.operators for x in (*operator.inputs, *operator.outputs)}
-    buffers = {tensor.buffer for tensor in graph.tensors} | {x.buffer for x in model.metadata}
+    buffers = {tensor.buffer for tensor in graph.tensors} | {x.buffer for x in model.metadata or ()}
     values = [number for number, buffer in enumerate(model.buffers) if buffer.data is not None]
     return len(set(range(len(graph.tensors))) - read) + len(set(values) - buffers)
 
@@ -69,37 +67,14 @@ def test_integers_stay_to_the_last_bit(raws, images) -> None:
         with converter(raw) as conversion:
             plain = calibrate(conversion, [images], SHAPE)
         rewritten = deepcopy(plain)
-        rewrite(rewritten, integer=True)
+        pack_stem(rewritten)
+        assert unused(rewritten) == 0
         before, after = to_integers(plain), to_integers(rewritten)
         assert operations(after) == operations(before) + Counter(RESHAPE={"standard": 1, "mobile": 2}[kind])
         for expected, found in zip(run(before, images), run(after, images), strict=True):
             for name, x in expected.items():
                 assert x.std() > 0
                 np.testing.assert_array_equal(found[name], x)
-
-
-def test_floats_stay_but_for_the_order_of_sums(raws, images) -> None:
-    plain = {kind: convert(raw, "none", None) for kind, raw in raws.items()}
-    rewritten = {kind: convert(raw, "none", None, xnnpack=True) for kind, raw in raws.items()}
-    for kind, content in plain.items():
-        for expected, found in zip(run(content, images), run(rewritten[kind], images), strict=True):
-            for name, x in expected.items():
-                np.testing.assert_allclose(found[name], x, rtol=1e-4, atol=1e-5 * np.abs(x).max())
-        assert unused(content) >= unused(rewritten[kind]) == 0
-    before, after = operations(plain["standard"]), operations(rewritten["standard"])
-    merged = before["ADD"] - after["ADD"]
-    assert merged > 0
-    assert (after["CONV_2D"], after["CONCATENATION"]) == (before["CONV_2D"] - merged, before["CONCATENATION"] + merged)
-
-
-def test_gates_are_as_wide_as_their_maps(raws) -> None:
-    content = convert(raws["mobile"], "none", None, xnnpack=True)
-    graph = flatbuffer_utils.convert_bytearray_to_object(content).subgraphs[0]
-    scales = [x for x in graph.operators if b"_se_scale" in graph.tensors[x.outputs[0]].name.split(b";")[0]]
-    assert scales
-    for scale in scales:
-        (_, _, width, channels), gate = (graph.tensors[x].shape for x in scale.inputs)
-        np.testing.assert_array_equal(gate, (1, 1, width, channels))
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
