@@ -1,4 +1,4 @@
-"""What becomes of operations as they are written down: whether XLA fuses them, and which kernels compute them."""
+"""What becomes of operations as they are traced: whether XLA fuses them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,3 @@ def is_compiled_by_xla() -> bool:
 
         return torch.compiler.is_compiling()
     return True
-
-
-def is_on_tensorflow_cpu() -> bool:
-    """Return whether oneDNN and Eigen compute, the kernels of TensorFlow's CPU: there is no other device."""
-    # Devices are asked for on TensorFlow only: JAX raises for a kind that it does not have.
-    return keras.backend.backend() == "tensorflow" and not any(map(keras.distribution.list_devices, ("gpu", "tpu")))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from spinenet_tf._fast.convolution import Conv2D
 from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf._fast.regularization import L2
 
@@ -62,7 +61,7 @@ class Style:
     def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
         """Apply a SAME conv, initialised by fan-in as published."""
         x, padding = self._pad(x, kernel_size, strides, name)
-        return Conv2D(
+        return keras.layers.Conv2D(
             filters,
             kernel_size,
             strides,

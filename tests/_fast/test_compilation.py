@@ -1,4 +1,4 @@
-"""What is asked while a function is traced: whether XLA compiles it, and whether TensorFlow's CPU runs it."""
+"""What is asked while a function is traced: whether XLA compiles it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf._fast.compilation import is_compiled_by_xla, is_on_tensorflow_cpu
+from spinenet_tf._fast.compilation import is_compiled_by_xla
 
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
 
@@ -62,4 +62,3 @@ def test_what_compiles_does_not_depend_on_the_devices(backend, compiles, devices
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: devices)
     assert is_compiled_by_xla() is compiles
-    assert is_on_tensorflow_cpu() is (backend == "tensorflow" and not devices)

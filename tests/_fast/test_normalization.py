@@ -108,18 +108,6 @@ def test_the_kernel_is_used_where_it_can_be(maps, monkeypatch):
 
 
 @on_tensorflow
-@pytest.mark.parametrize(("channels", "dtype"), [(16, "bfloat16"), (24, "float32")])
-def test_bfloat16_is_computed_in_float32_where_onednn_has_no_vectors_for_it(channels, dtype, monkeypatch):
-    layer, given = _build(BatchNorm, "mixed_bfloat16", channels), []
-    kernel = layer._fused
-    monkeypatch.setattr(layer, "_fused", lambda x, *args, **kwargs: given.append(x) or kernel(x, *args, **kwargs))
-    monkeypatch.setattr("spinenet_tf._fast.normalization.is_on_tensorflow_cpu", lambda: True)
-    outputs = layer(np.ones((2, 4, 4, channels), "float32"), training=True)
-    assert [x.dtype.name for x in given] == [dtype]
-    assert outputs.dtype.name == "bfloat16"
-
-
-@on_tensorflow
 def test_what_the_kernel_cannot_do_is_left_to_keras(maps, monkeypatch):
     layer = _build(BatchNorm, dtype="float64")
     assert not _uses_kernel(layer, maps.astype(layer.compute_dtype), monkeypatch)
