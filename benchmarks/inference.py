@@ -42,7 +42,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def artifacts(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare all forms of a network: the same raw outputs from one normalised image."""
+    """Compare all formats of a network: the same raw outputs from one normalised image."""
     lite = net != net.counterpart  # of which TFLite is the point; the rest is as in the other mobile nets
     folders = exports.export(net, (exports.FLOAT, exports.INTEGER) if lite else exports.ALL)
     work = multiply_adds(net)
@@ -52,14 +52,14 @@ def artifacts(net: Net, settings: Settings) -> Iterator[Row]:
 
 
 def _tensorflow(net: Net, folders: Mapping[str, Path], work: int, settings: Settings) -> Iterator[Row]:
-    for form, prepare, goal in (("tf.function", _function, None), ("SavedModel", _saved_model, 1.15)):
+    for format, prepare, goal in (("tf.function", _function, None), ("SavedModel", _saved_model, 1.15)):
         theirs, ours = partial(prepare, folders["theirs"], build_theirs), partial(prepare, folders["ours"], build_ours)
         with sides(theirs, ours, net) as pair:
             _check_same(pair["theirs"].value("call"), pair["ours"].value("call"))
             times = alternate({side: pair[side].turn("call") for side in pair}, settings.effort)
             limit = settings.limit("float32", work, times)
-            yield compare(f"inference/{form}", net.title, **times, goal=goal, limit=limit)
-            yield from _memory(form, net, pair)
+            yield compare(f"inference/{format}", net.title, **times, goal=goal, limit=limit)
+            yield from _memory(format, net, pair)
 
 
 def _function(folder: Path, build: Callable, net: Net) -> Mapping[str, Callable]:
@@ -86,20 +86,20 @@ def _check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]
 
 
 def _tflite(net: Net, folders: Mapping[str, Path], work: int, settings: Settings) -> Iterator[Row]:
-    for form, dtype, file in (("fp32", "float32", exports.FLOAT), ("int8", "int8", exports.INTEGER)):
+    for format, dtype, file in (("fp32", "float32", exports.FLOAT), ("int8", "int8", exports.INTEGER)):
         starts = {
             side: partial(Contender, _interpreters, net, folders[side] / file, libraries=LITERT) for side in SIDES
         }
         with contest(**starts) as pair:
             for threads in THREADS:
                 times = alternate({side: pair[side].turn(str(threads)) for side in pair}, settings.effort)
-                title, goal = f"inference/TFLite {form}, {_count(threads)}", _tflite_goal(net, form, threads)
+                title, goal = f"inference/TFLite {format}, {_count(threads)}", _tflite_goal(net, format, threads)
                 yield compare(title, net.title, **times, goal=goal, limit=settings.limit(dtype, work, times, threads))
                 if threads == 1:
-                    yield from _memory(f"TFLite {form}", net, pair)
-            if form == "fp32" and net.name == "spinenet_49":
+                    yield from _memory(f"TFLite {format}", net, pair)
+            if format == "fp32" and net.name == "spinenet_49":
                 yield from _against_matmul(net, pair["ours"], work, settings)
-            yield from _partitions(form, net, pair)
+            yield from _partitions(format, net, pair)
 
 
 def _count(threads: int) -> str:
@@ -130,8 +130,8 @@ def _count_partitions(path: Path) -> int:
     return inspect(path).xnnpack_partitions
 
 
-def _tflite_goal(net: Net, form: str, threads: int) -> float | None:
-    if form == "fp32":
+def _tflite_goal(net: Net, format: str, threads: int) -> float | None:
+    if format == "fp32":
         return None if net != net.counterpart else 1.05
     if net != net.counterpart:
         return 1.6
@@ -140,16 +140,16 @@ def _tflite_goal(net: Net, form: str, threads: int) -> float | None:
     return 2.4 if threads > 1 and net.name != "spinenet_96" else None
 
 
-def _memory(form: str, net: Net, pair: Mapping[str, Contender]) -> Iterator[Row]:
+def _memory(format: str, net: Net, pair: Mapping[str, Contender]) -> Iterator[Row]:
     found = {side: contender.memory() for side, contender in pair.items()}
     if None not in found.values():
         series = {side: [float(value or 0)] for side, value in found.items()}
-        yield compare(f"inference/{form}, peak memory", net.title, **series, unit="MB")
+        yield compare(f"inference/{format}, peak memory", net.title, **series, unit="MB")
 
 
-def _partitions(form: str, net: Net, pair: Mapping[str, Contender]) -> Iterator[Row]:
+def _partitions(format: str, net: Net, pair: Mapping[str, Contender]) -> Iterator[Row]:
     found = {side: [float(contender.value("partitions"))] for side, contender in pair.items()}
-    yield compare(f"inference/TFLite {form}, delegate partitions", net.title, **found, unit="parts")
+    yield compare(f"inference/TFLite {format}, delegate partitions", net.title, **found, unit="parts")
 
 
 def _against_matmul(net: Net, ours: Contender, work: int, settings: Settings) -> Iterator[Row]:

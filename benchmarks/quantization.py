@@ -2,9 +2,9 @@
 
     python benchmarks/quantization.py runs/lite runs/swish --keep box_predictor --keep "box_*"
 
-Of each run the table has Keras, every TFLite form, and int8 once more for each `--keep`, with those layers in float.
+Of each run the table has Keras, every TFLite file, and int8 once more for each `--keep`, with those layers in float.
 Each is held against the AP of the run's own weights in Keras; the goal of int8 depends on the net, and on whether the
-run was trained for it (`quantization: int8`). Milliseconds are for the network alone, one thread, all forms of a run by
+run was trained for it (`quantization: int8`). Milliseconds are for the network alone, one thread, all files of a run by
 turns.
 """
 
@@ -51,11 +51,11 @@ def main() -> None:
 
 
 def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of a run: its forms with AP, what they lose against Keras, the goal, size and latency."""
+    """Return the rows of a run: its files with AP, what they lose against Keras, the goal, size and latency."""
     detector, config = Run(folder).load()
     precision = partial(precision_of, dataset=config.own_data().val.read("val"), config=config)
     own = precision(detector.predict_on_batch)
-    rows: list[dict[str, Any]] = [{"run": folder.name, "form": "Keras", "AP": own, "lost": 0.0, "goal": None}]
+    rows: list[dict[str, Any]] = [{"run": folder.name, "format": "Keras", "AP": own, "lost": 0.0, "goal": None}]
     calls = {}
     with tempfile.TemporaryDirectory() as name:
         for quantization, pattern in [*((x, None) for x in QUANTIZATIONS), *(("int8", x) for x in keep)]:
@@ -68,10 +68,10 @@ def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
                 continue
             ap = precision(TFLiteModel(path).predict)
             numbers = {"AP": ap, "lost": own - ap, "goal": goal_of(quantization, config), "bytes": report.size}
-            rows.append({"run": folder.name, "form": title, **numbers})
+            rows.append({"run": folder.name, "format": title, **numbers})
             calls[title] = partial(TFLiteModel(path, num_threads=1).raw, np.zeros((1, *config.model.image_size, 3)))
         times = time_calls(calls, REPEATS)
-    return [row | {"ms": float(np.median(times[row["form"]]))} if row["form"] in times else row for row in rows]
+    return [row | {"ms": float(np.median(times[row["format"]]))} if row["format"] in times else row for row in rows]
 
 
 def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str]):
@@ -93,7 +93,7 @@ def trained_for_int8(config: TrainConfig) -> bool:
 
 
 def goal_of(quantization: str, config: TrainConfig) -> float | None:
-    """Return the AP that a form may lose; 16-bit activations have no goal."""
+    """Return the AP that a file may lose; 16-bit activations have no goal."""
     if quantization != "int8":
         return GOALS.get(quantization)
     lite = config.model.name.endswith("_lite")
@@ -103,7 +103,7 @@ def goal_of(quantization: str, config: TrainConfig) -> float | None:
 def table(rows: Sequence[dict[str, Any]]) -> Table:
     """Show the rows; a goal that is missed is marked."""
     columns = ("AP", "AP lost", "goal", "", "MB", "ms")
-    shown = Table("run", "form", title="What quantization costs")
+    shown = Table("run", "format", title="What quantization costs")
     for column in columns:
         shown.add_column(column, justify="right")
     for row in rows:
@@ -111,7 +111,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
         met = "" if goal is None else "met" if row["lost"] <= goal else "missed"
         size, latency = (f"{row[key] / unit:.2f}" if key in row else "" for key, unit in (("bytes", 1e6), ("ms", 1)))
         numbers = (f"{row['AP']:.4f}", f"{row['lost']:.4f}", "" if goal is None else f"{goal}")
-        shown.add_row(row["run"], row["form"], *numbers, met, size, latency)
+        shown.add_row(row["run"], row["format"], *numbers, met, size, latency)
     return shown
 
 

@@ -67,9 +67,9 @@ def describe(
     )
 
 
-def with_form(metadata: Metadata, form: str, outputs: Mapping[str, Any]) -> Metadata:
+def with_outputs(metadata: Metadata, kind: str, outputs: Mapping[str, Any]) -> Metadata:
     """Return the metadata of the same model with decoded `outputs`, as `litert.outputs` appends them."""
-    return replace(metadata, form=form, outputs=_outputs(_LAYOUTS[form], outputs))
+    return replace(metadata, output_kind=kind, outputs=_outputs(_LAYOUTS[kind], outputs))
 
 
 def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:

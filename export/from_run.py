@@ -26,7 +26,7 @@ from spinenet_tf.training.run import Run
 Data = DetectionDataset | ClassificationDataset
 
 CALIBRATION_IMAGES = 200
-FORMS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
+FORMATS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
 OPTIONS = {
     "tflite": ("target", "inputs", "outputs", "keep_float"),
     "saved_model": ("nms", "variables"),
@@ -38,49 +38,49 @@ DEBUG_IMAGES = 32
 
 def export_run(
     folder: str | Path,
-    form: str = "tflite",
+    format: str = "tflite",
     quantization: str = "none",
     path: str | Path | None = None,
     overwrite: bool = False,
     data: Data | None = None,
     **options: Any,
 ) -> Report:
-    """Write a run's best detector or classifier as one of the `FORMS`, by default into its folder, and verify it.
+    """Write a run's best detector or classifier as one of the `FORMATS`, by default into its folder, and verify it.
 
-    Quantized forms are calibrated on the run's training images and verified by AP or top-1 on its validation data, or
-    on `data`. `options` are those of the form's writer that `OPTIONS` lists; None is its default.
+    Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data, or
+    on `data`. `options` are those of the format's writer that `OPTIONS` lists; None is its default.
 
     Raises:
-        ConfigError: the form is to be calibrated, and there is neither `data` nor data of the run.
+        ConfigError: the file is to be calibrated, and there is neither `data` nor data of the run.
         RunError: `folder` is not a run with weights.
-        ValueError: the form has no such quantization or option, or as its writer does.
+        ValueError: the format has no such quantization or option, or as its writer does.
         FileExistsError: the artifact exists and `overwrite` is False.
         ExportError: the artifact failed its check; nothing was written.
     """
-    _check_form(form, quantization, options)
-    path = path or default_path(folder, form, quantization, options.get("target"))
-    return export_model(*_load(folder), path, form, quantization, overwrite, data, **options)
+    _check_format(format, quantization, options)
+    path = path or default_path(folder, format, quantization, options.get("target"))
+    return export_model(*_load(folder), path, format, quantization, overwrite, data, **options)
 
 
 def export_model(
     model: HeadModel,
     config: TrainConfig,
     path: str | Path,
-    form: str = "tflite",
+    format: str = "tflite",
     quantization: str = "none",
     overwrite: bool = False,
     data: Data | None = None,
     **options: Any,
 ) -> Report:
     """Do what `export_run` does with a model that is loaded already, and the config of its run."""
-    _check_form(form, quantization, options)
+    _check_format(format, quantization, options)
     names = config.class_names or ()
     given = {name: value for name, value in options.items() if value is not None}
-    if config.task == "classification" and form != "web":
+    if config.task == "classification" and format != "web":
         given["centre"] = _centre(config)
-    if form == "saved_model":
+    if format == "saved_model":
         return saved_model(model, path, names, overwrite=overwrite, **given)
-    if form == "onnx":
+    if format == "onnx":
         given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
         return onnx(model, path, names, overwrite=overwrite, **given)
     calibration = None
@@ -90,7 +90,7 @@ def export_model(
     verify_on = None
     if quantization != "none":
         verify_on = _own_data(config, "val") if data is None and config.data is not None else data
-    write = web if form == "web" else tflite
+    write = web if format == "web" else tflite
     checks: dict[str, Any] = {"calibration": calibration, "verify_on": verify_on}
     return write(model, path, quantization=quantization, class_names=names, overwrite=overwrite, **checks, **given)
 
@@ -132,21 +132,21 @@ def _centre(config: TrainConfig) -> float | None:
     return config.own_images().centre if config.data is not None else None
 
 
-def default_path(folder: str | Path, form: str, quantization: str = "none", target: str | None = None) -> Path:
+def default_path(folder: str | Path, format: str, quantization: str = "none", target: str | None = None) -> Path:
     """Return where in a run's folder an artifact goes."""
     suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
-    return Path(folder, FORMS[form].format(suffix=suffix))
+    return Path(folder, FORMATS[format].format(suffix=suffix))
 
 
-def _check_form(form: str, quantization: str, options: Mapping[str, Any]) -> None:
-    if form not in FORMS:
-        raise ValueError(f"Valid formats are {tuple(FORMS)}. Received: format={form!r}")
-    if form in ("saved_model", "onnx") and quantization != "none":
-        name = "A SavedModel" if form == "saved_model" else "An ONNX file"
+def _check_format(format: str, quantization: str, options: Mapping[str, Any]) -> None:
+    if format not in FORMATS:
+        raise ValueError(f"Valid formats are {tuple(FORMATS)}. Received: format={format!r}")
+    if format in ("saved_model", "onnx") and quantization != "none":
+        name = "A SavedModel" if format == "saved_model" else "An ONNX file"
         raise ValueError(f"{name} is not quantized: use the format tflite. Received: quantization={quantization!r}")
-    strange = [name for name, value in options.items() if value is not None and name not in OPTIONS[form]]
+    strange = [name for name, value in options.items() if value is not None and name not in OPTIONS[format]]
     if strange:
-        raise ValueError(f"The format {form} has the options {OPTIONS[form]}. Received: {strange}")
+        raise ValueError(f"The format {format} has the options {OPTIONS[format]}. Received: {strange}")
 
 
 def calibration_batches(

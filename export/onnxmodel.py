@@ -1,4 +1,4 @@
-"""ONNX: the form for ONNX Runtime and what else reads it (extra `onnx`)."""
+"""ONNX: the format for ONNX Runtime and what else reads it (extra `onnx`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SavedModel: the form that TensorFlow loads and serves with no other package."""
+"""SavedModel: the format that TensorFlow loads and serves with no other package."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any
 def pixel_function(raw: Any, dtype: str) -> Any:
     """Return a `tf.function` from RGB `images` of the same shape in 0..255 to the outputs of `raw`.
 
-    One depthwise conv normalises them: its integer form has a scale per channel.
+    One depthwise conv normalises them: in integers it has a scale per channel.
     """
     import tensorflow as tf
 

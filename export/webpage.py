@@ -28,7 +28,7 @@ MODEL = "model.tflite"
 
 # What the page loads of the packages, under `vendor`: the engine is there for CPUs with and without relaxed SIMD.
 _VENDORED = {
-    "core": ["package.json", "dist/index.js", *(f"wasm/litert_wasm{form}_internal.*" for form in ("", "_compat"))],
+    "core": ["package.json", "dist/index.js", *(f"wasm/litert_wasm{kind}_internal.*" for kind in ("", "_compat"))],
     "wasm-utils": ["package.json", "dist/index.js"],
 }
 

@@ -1,4 +1,4 @@
-"""Measures all forms of detectors side by side: latency, memory, file size and AP."""
+"""Measures detectors in all formats and engines, side by side: latency, memory, file size and AP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.export.check.resident_memory import peak_memory
 from spinenet_tf.export.check.subjects import Subject
 from spinenet_tf.export.litert.model import QUANTIZATIONS
-from spinenet_tf.inference.engines import Form, Runner
+from spinenet_tf.inference.engines import Runner, Setup
 
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
@@ -31,7 +31,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one form of a model takes for one call."""
+    """What one call of a model in one setup takes."""
 
     model: str  # the run or the artifact
     engine: str
@@ -69,7 +69,7 @@ def benchmark(
     quantizations: Sequence[str] = (),
     track: Track = untracked,
 ) -> Benchmark:
-    """Measure models in all their forms, from one normalised image (noise) in NumPy to detections in NumPy.
+    """Measure models in all formats and engines, from one normalised image (noise) in NumPy to detections in NumPy.
 
     A model is the folder of a run, which stands for Keras and the exports in it, or an artifact: a SavedModel, a
     .tflite or a .onnx file of any origin. A run without exports, or any run if `quantizations` are named, is exported
@@ -92,20 +92,19 @@ def benchmark(
     datasets = _datasets(subjects, dataset) if ap else {}
     counts = thread_counts(threads or os.cpu_count() or 1)
     with TemporaryDirectory(prefix="spinenet-tf-") as folder:
-        forms = {
-            form: subject
+        setups = {
+            setup: subject
             for number, subject in enumerate(subjects)
-            for form in subject.forms(counts, raw, quantizations, Path(folder, str(number)), track)
+            for setup in subject.setups(counts, raw, quantizations, Path(folder, str(number)), track)
         }
-        runners = {form: subject.load(form, raw) for form, subject in forms.items()}
-        times = time_calls({form: runner.on_example() for form, runner in runners.items()}, repeats, track)
-        memories = (
-            {form: peak_memory(form, raw) for form in track(forms, len(forms), "Measuring memory")} if memory else {}
-        )
-        precisions = _precisions(forms, datasets, track)
+        runners = {setup: subject.load(setup, raw) for setup, subject in setups.items()}
+        times = time_calls({setup: runner.on_example() for setup, runner in runners.items()}, repeats, track)
+        measured = track(setups, len(setups), "Measuring memory") if memory else ()
+        memories = {setup: peak_memory(setup, raw) for setup in measured}
+        precisions = _precisions(setups, datasets, track)
         rows = [
-            _measurement(form, runners[form], times[form], memories.get(form), precisions.get(form.path))
-            for form in forms
+            _measurement(setup, runners[setup], times[setup], memories.get(setup), precisions.get(setup.path))
+            for setup in setups
         ]
     return Benchmark(rows, repeats, describe_machine())
 
@@ -140,29 +139,29 @@ def _datasets(subjects: Sequence[Subject], dataset: DetectionDataset | None) -> 
 
 
 def _precisions(
-    forms: Mapping[Form, Subject], datasets: Mapping[Subject, DetectionDataset], track: Track
+    setups: Mapping[Setup, Subject], datasets: Mapping[Subject, DetectionDataset], track: Track
 ) -> dict[Path, float | None]:
     """Return the AP of each file, which does not depend on the engine's threads: run with the most, it is fastest."""
-    files = {form.path: (form, subject) for form, subject in forms.items() if subject in datasets}
+    files = {setup.path: (setup, subject) for setup, subject in setups.items() if subject in datasets}
     return {
-        path: subject.average_precision(form, datasets[subject])
-        for path, (form, subject) in track(files.items(), len(files), "Measuring AP")
+        path: subject.average_precision(setup, datasets[subject])
+        for path, (setup, subject) in track(files.items(), len(files), "Measuring AP")
     }
 
 
 def _measurement(
-    form: Form, runner: Runner, times: np.ndarray, memory_bytes: int | None, ap: float | None
+    setup: Setup, runner: Runner, times: np.ndarray, memory_bytes: int | None, ap: float | None
 ) -> Measurement:
     return Measurement(
-        model=form.title,
-        engine=form.engine,
-        threads=form.threads,
+        model=setup.title,
+        engine=setup.engine,
+        threads=setup.threads,
         input_shape=runner.shape,
         detects=runner.detects,
         median_ms=round(float(np.median(times)), 3),
         p90_ms=round(float(np.percentile(times, 90)), 3),
         memory_bytes=memory_bytes,
-        file_bytes=form.file_bytes,
+        file_bytes=setup.file_bytes,
         ap=ap,
     )
 

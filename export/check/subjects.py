@@ -15,8 +15,8 @@ from spinenet_tf.inference.engines import (
     KERAS,
     ONNX,
     SAVED_MODEL,
-    Form,
     Runner,
+    Setup,
     engine_of,
     has_onnx_runtime,
     load,
@@ -45,26 +45,26 @@ class Subject:
                 raise ValueError(f"What can be measured is {kinds}. Received: {path}")
             self._run = Run(path).load()
 
-    def forms(
+    def setups(
         self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track
-    ) -> list[Form]:
-        """Return all forms: TensorFlow's once, with its own threads, the others at each of `threads`.
+    ) -> list[Setup]:
+        """Return all setups: TensorFlow's once, with its own threads, the others at each of `threads`.
 
-        Keras's `predict` decodes always, so it is none of the `raw` forms. A run without exports, or if there are
+        Keras's `predict` decodes always, so it is in none of the `raw` setups. A run without exports, or if there are
         `quantizations`, is exported into the new `folder`.
         """
         titles = self._artifacts(quantizations, folder, track)
         engines = [FUNCTION] if raw else [KERAS, FUNCTION]
-        forms = [Form(engine, self.path, None, str(self.path)) for engine in engines if self._run]
+        setups = [Setup(engine, self.path, None, str(self.path)) for engine in engines if self._run]
         for path, title in titles.items():
             engine = engine_of(path) or ""
             counts = [None] if engine == SAVED_MODEL else threads
-            forms += [Form(engine, path, count, title) for count in counts]
-        return forms
+            setups += [Setup(engine, path, count, title) for count in counts]
+        return setups
 
-    def load(self, form: Form, raw: bool = False) -> Runner:
-        """Load one of the forms, see `engines.load`; those of Keras share the detector."""
-        return load(form, raw, self._run[0] if self._run else None)
+    def load(self, setup: Setup, raw: bool = False) -> Runner:
+        """Load the model of a setup, see `engines.load`; those of Keras hold one detector."""
+        return load(setup, raw, self._run[0] if self._run else None)
 
     def data(self) -> DetectionDataset | None:
         """Return a run's own validation data; None for an artifact.
@@ -74,26 +74,26 @@ class Subject:
         """
         return self._run[1].own_data().read("val") if self._run else None
 
-    def average_precision(self, form: Form, dataset: DetectionDataset) -> float | None:
-        """Return COCO AP of a form; None of what does not detect in one image at a time, or does not name its classes.
+    def average_precision(self, setup: Setup, dataset: DetectionDataset) -> float | None:
+        """Return COCO AP in a setup; None of what does not detect in one image at a time, or does not name its classes.
 
         Of data without objects it is None as well.
 
         Raises:
             ValueError: the data set has a class that the model does not know.
         """
-        runner = self.load(form)
-        names = self._class_names(form)
+        runner = self.load(setup)
+        names = self._class_names(setup)
         batch, height, width, _ = runner.shape
         if not runner.detects or not names or batch != 1:
             return None
         precision = average_precision(runner.call, dataset, (height, width), names, batch_size=1)
         return None if math.isnan(precision) else precision
 
-    def _class_names(self, form: Form) -> Sequence[str]:
+    def _class_names(self, setup: Setup) -> Sequence[str]:
         if self._run:
             return self._run[1].class_names or ()
-        metadata = metadata_of(form.path)
+        metadata = metadata_of(setup.path)
         return metadata.class_names if metadata else ()
 
     def _artifacts(self, quantizations: Sequence[str], folder: Path, track: Track) -> dict[Path, str]:
@@ -106,7 +106,7 @@ class Subject:
         folder.mkdir()
         exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
         fresh = [
-            export_model(*self._run, default_path(folder, *form), *form).path
-            for form in track(exports, len(exports), f"Exporting {self.path.name}")
+            export_model(*self._run, default_path(folder, *kind), *kind).path
+            for kind in track(exports, len(exports), f"Exporting {self.path.name}")
         ]
         return {path: f"{self.path}: {path.name}, fresh" for path in fresh}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # The field of `Report` with the measure of a task.
 MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
 
-# The largest difference that a form may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
-# adds up over some 60 convs in a row; integer forms have no bound of this kind: they are judged by AP.
+# The largest difference that a file may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
+# adds up over some 60 convs in a row; integer files have no bound of this kind: they are judged by AP.
 TOLERANCES = {"none": 1e-4, "fp16": 2e-2}
 
 
@@ -130,7 +130,7 @@ def check(
     # Of whole pixels, so that files which take these see the same.
     noise = np.asarray(normalize(np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))))
     difference = float_difference(model, runner.raw, noise)
-    tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # of integer forms: any number
+    tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # of integer files: any number
     if not difference["max"] <= tolerance:
         raise ExportError(
             f"The {quantization} artifact differs from Keras by more than {tolerance:g} of the largest output. "
@@ -168,6 +168,6 @@ def check_verifiable(
     names = class_names or verify_on.class_names
     if model.num_classes != len(names) or strangers(verify_on, names):
         raise ValueError(
-            f"{verify_on.name} has the classes {some_of(verify_on.class_names, form=repr)}. "
+            f"{verify_on.name} has the classes {some_of(verify_on.class_names, show=repr)}. "
             f"Received: num_classes={model.num_classes}, class_names={class_names}"
         )

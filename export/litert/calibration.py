@@ -56,7 +56,7 @@ def calibrate(
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _images(batches, shape, pixels)
-    # The only permitted set: a part that has no integer form fails here instead of running in float.
+    # The only permitted set: a part that cannot compute in integers fails here instead of running in float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter._experimental_calibrate_only = True
     with warnings.catch_warnings():

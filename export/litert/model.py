@@ -14,11 +14,11 @@ import numpy as np
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import MEASURES, Report, check, check_verifiable
-from spinenet_tf.export.description import describe, with_form
+from spinenet_tf.export.description import describe, with_outputs
 from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
-from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_form
+from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_outputs
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.savedmodel import output_specs
@@ -66,13 +66,13 @@ def tflite(
     the others is still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay.
 
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
-    before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every form
+    before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every file
     by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
     `data.input.class_pipeline`), which the metadata tell. Its operations and ranks are held against what the target
     runs.
 
     Raises:
-        ValueError: an unknown quantization, target or form, calibration missing or of another shape, a model that
+        ValueError: an unknown quantization, target or outputs, calibration missing or of another shape, a model that
             cannot be exported (see `keras_model.image_shape`), or class names, `verify_on` or `keep_float` that do not
             fit it.
         FileExistsError: a file is in the way and `overwrite` is False.
@@ -81,7 +81,7 @@ def tflite(
     """
     _check_arguments(path, quantization, calibration)
     engine, inputs, outputs = find_target(target, inputs, outputs)
-    _check_forms(model, quantization, inputs, outputs)
+    _check_kinds(model, quantization, inputs, outputs)
     kept = _kept(model, quantization, keep_float)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
@@ -95,7 +95,7 @@ def tflite(
         _write(file, content, metadata)
         runner: Any = TFLiteModel(file)
         if outputs != "raw":
-            content, metadata = _with_form(outputs, content, metadata, output_specs(raw))
+            content, metadata = _with_outputs(outputs, content, metadata, output_specs(raw))
             file.unlink()  # the runner maps its file: what is written now is another one
             _write(file, content, metadata)
             runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
@@ -125,7 +125,7 @@ def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> lis
     return Provenance(model).find(patterns)
 
 
-def _check_forms(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+def _check_kinds(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
     head = head_of(model)
     if outputs != "raw" and (head is None or outputs not in head.outputs):
         valid = f"the head {head.name} are {head.outputs}" if head else "a backbone are ('raw',)"
@@ -139,14 +139,14 @@ def _write(file: Path, content: bytes, metadata: Metadata) -> None:
     metadata.append_to(file)
 
 
-def _with_form(form: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
+def _with_outputs(kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
     """Append decoding to a converted file and describe it."""
     import tensorflow as tf
 
-    function = tf.function(append_form(form, metadata), autograph=False).get_concrete_function(
+    function = tf.function(append_outputs(kind, metadata), autograph=False).get_concrete_function(
         **{name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()}
     )
     with converter(function) as conversion:
-        conversion.allow_custom_ops = form == "postprocess"
+        conversion.allow_custom_ops = kind == "postprocess"
         decoding = conversion.convert()
-    return join(raw, decoding, OUTPUT_NAMES[form]), with_form(metadata, form, function.structured_outputs)
+    return join(raw, decoding, OUTPUT_NAMES[kind]), with_outputs(metadata, kind, function.structured_outputs)

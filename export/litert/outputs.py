@@ -21,12 +21,12 @@ OUTPUT_NAMES = {
 }
 
 
-def append_form(form: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
+def append_outputs(kind: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
     """Return a function of TensorFlow from the raw outputs by name to those of "decoded", "detections", "postprocess".
 
     It raises ValueError where the custom operation cannot do what the detector's decoding does.
     """
-    build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[form]
+    build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[kind]
     head, options = metadata.known_head()
     return lambda **raw: build(nest(raw), head.decoding, options, metadata)
 

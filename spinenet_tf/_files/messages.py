@@ -9,9 +9,9 @@ SHOWN = 10
 _LONGEST = 300  # characters of one
 
 
-def some_of(things: Iterable[object], separator: str = ", ", form: Callable[[object], str] = str) -> str:
-    """Return the first ten as text, each by `form`, and how many more there are."""
-    names = [form(thing) for thing in things]
+def some_of(things: Iterable[object], separator: str = ", ", show: Callable[[object], str] = str) -> str:
+    """Return the first ten as text, each by `show`, and how many more there are."""
+    names = [show(thing) for thing in things]
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:SHOWN]]
     return separator.join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 

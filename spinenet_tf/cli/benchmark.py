@@ -1,4 +1,4 @@
-"""`spinenet-tf benchmark`: speed and accuracy of a detector in all its forms."""
+"""`spinenet-tf benchmark`: speed and accuracy of a detector in all formats and engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def benchmark(
     output: JsonFile = None,
     plot: Annotated[Path | None, typer.Option(help="Draw AP against latency into this PNG; needs --ap.")] = None,
 ) -> None:
-    """Measure latency, memory, file size and AP of a detector in all its forms, side by side.
+    """Measure latency, memory, file size and AP of a detector in all formats and engines, side by side.
 
     Example: spinenet-tf benchmark runs/digits --ap --plot tradeoff.png
     """

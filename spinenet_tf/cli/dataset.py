@@ -85,12 +85,12 @@ def convert(
     """
     from spinenet_tf.data.formats.coco import write_coco
     from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
-    from spinenet_tf.data.reading import form_of, load
+    from spinenet_tf.data.reading import format_of, load
 
     if target.exists():
         raise FileExistsError(f"{target} exists; delete it or choose another folder.")
     read = load(source, images, split)
-    if to == "coco" or (to is None and form_of(source) == "tfrecord"):
+    if to == "coco" or (to is None and format_of(source) == "tfrecord"):
         write_coco(read, target, with_progress)
     else:
         count = shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD))

@@ -41,13 +41,13 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
     announce("Exporting, and evaluating on scenes that were held out")
     run = Run(folder)
     detector, config = run.load()
-    forms = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
-    reports = {name: export_model(detector, config, default_path(folder, *form), *form) for name, form in forms.items()}
+    kinds = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
+    reports = {name: export_model(detector, config, default_path(folder, *kind), *kind) for name, kind in kinds.items()}
     # The check of a quantized export evaluates it and Keras on the run's validation data.
     ap = reports["tflite_int8"].ap or {}
     weights = run.weights_path
     paths = {name: report.path for name, report in reports.items()}
-    int8_form = load_predictor(paths["tflite_int8"])
+    int8 = load_predictor(paths["tflite_int8"])
     summary = {
         "ap_float": ap["keras"],
         "ap_int8": ap["exported"],
@@ -55,7 +55,7 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
         | {name: report.size for name, report in reports.items()},
         "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
-        "picture": str(_draw(int8_form, config.own_data().read("val"), folder / "detections.png")),
+        "picture": str(_draw(int8, config.own_data().read("val"), folder / "detections.png")),
         "seconds": round(time.monotonic() - started, 1),
     }
     write_whole(folder / "summary.json", json.dumps(summary, indent=2))
@@ -65,11 +65,11 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
 def _latencies(detector: DetectionModel, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median milliseconds for one image, from pixels to detections."""
     from spinenet_tf.export.check.measurement import time_calls
-    from spinenet_tf.inference.engines import KERAS, Form, engine_of, load
+    from spinenet_tf.inference.engines import KERAS, Setup, engine_of, load
 
-    forms = {"keras_weights": Form(KERAS, folder, None, "keras_weights")}
-    forms |= {name: Form(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}
-    calls = {name: load(form, detector=detector).on_example() for name, form in forms.items()}
+    setups = {"keras_weights": Setup(KERAS, folder, None, "keras_weights")}
+    setups |= {name: Setup(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}
+    calls = {name: load(setup, detector=detector).on_example() for name, setup in setups.items()}
     return {name: round(float(np.median(times)), 2) for name, times in time_calls(calls, repeats=30).items()}
 
 

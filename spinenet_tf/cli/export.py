@@ -1,4 +1,4 @@
-"""`spinenet-tf export`: a trained model in the form that it is shipped in."""
+"""`spinenet-tf export`: a trained model in the format that it is shipped in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Format = Literal["tflite", "saved_model", "onnx", "web"]
 
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "tflite",
+    format: Annotated[Format, typer.Option(help="What to write.")] = "tflite",
     quantization: Annotated[Quantization, typer.Option(help="Of TFLite and web.")] = "none",
     target: Annotated[Target | None, typer.Option(help="The engine that a TFLite file is for; default: cpu.")] = None,
     inputs: Annotated[Inputs | None, typer.Option(help="Of TFLite: normalised, or pixels; default: target's.")] = None,
@@ -57,12 +57,12 @@ def export(
     options["dynamic_batch"] = dynamic_batch or None
     data = TASKS[read_task(run)].given_data(annotations, images)
     if debug:
-        _debug(run, form, quantization, data, options, numbers)
+        _debug(run, format, quantization, data, options, numbers)
         return
     if numbers:
         raise ValueError("--json goes with --debug.")
     with console.status(f"Exporting {run}"):
-        report = export_run(run, form, quantization, output, overwrite, data, **options)
+        report = export_run(run, format, quantization, output, overwrite, data, **options)
     console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
     console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
     for measure, found in (("AP", report.ap), ("Top-1", report.top1)):
@@ -70,13 +70,13 @@ def export(
             console.print(f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported.", soft_wrap=True)
 
 
-def _debug(run: Path, form: str, quantization: str, data: Any, options: dict[str, Any], numbers: Path | None) -> None:
+def _debug(run: Path, format: str, quantization: str, data: Any, options: dict[str, Any], numbers: Path | None) -> None:
     """Show the parts and layers of a run by what int8 costs there."""
     from spinenet_tf.cli.tables import sensitivity_tables
     from spinenet_tf.export.from_run import debug_run
 
-    if (form, quantization) != ("tflite", "int8"):
-        raise ValueError(f"--debug is for --format tflite --quantization int8. Received: {form}, {quantization}")
+    if (format, quantization) != ("tflite", "int8"):
+        raise ValueError(f"--debug is for --format tflite --quantization int8. Received: {format}, {quantization}")
     found = debug_run(run, data, options["keep_float"] or (), options["target"], track=with_progress)
     for table in sensitivity_tables(found):
         show_whole(table)

@@ -169,7 +169,7 @@ def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
 
 def demo_table(summary: Mapping[str, Any]) -> Table:
     """Show what `demonstration.run_demo` returned."""
-    table = Table("form", "AP", "size MB", "ms per image", "where", title="What the demo made")
+    table = Table("format", "AP", "size MB", "ms per image", "where", title="What the demo made")
     accuracy = {"keras_weights": summary["ap_float"], "tflite_int8": summary["ap_int8"]}
     for name, path in summary["paths"].items():
         ap = f"{accuracy[name]:.3f}" if name in accuracy else "as Keras"

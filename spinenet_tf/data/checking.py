@@ -18,7 +18,7 @@ from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
-from spinenet_tf.data.reading import form_of, load
+from spinenet_tf.data.reading import format_of, load
 from spinenet_tf.models import find_options
 from spinenet_tf.nets.family import variant
 from spinenet_tf.ops.assignment import POSITIVE_IOU
@@ -65,7 +65,7 @@ def check(
     """
     row = variant(model)
     size = image_size or (row.image_size, row.image_size)
-    if form_of(source) == "image_folder":
+    if format_of(source) == "image_folder":
         problems = Problems(keep_going=True)
         classes = replace(read_image_folder(source, problems), max_pixels=max_pixels)
         return _check_folder(classes, problems, decode, track)

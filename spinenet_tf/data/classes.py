@@ -25,7 +25,7 @@ def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequen
     """Raise ValueError if a data set has objects, or images, of a class that is not among a model's `names`."""
     if unknown := strangers(dataset, names):
         raise ValueError(
-            f"The model does not know the classes {some_of(unknown, form=repr)}, only {some_of(names, form=repr)}; "
+            f"The model does not know the classes {some_of(unknown, show=repr)}, only {some_of(names, show=repr)}; "
             "evaluate --classes leaves others out."
         )
 
@@ -40,8 +40,8 @@ def with_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """
     if unknown := strangers(dataset, names):
         raise DataError(
-            f"{dataset.name}: it has classes that are not among {some_of(names, form=repr)}. "
-            f"Received: {some_of(unknown, form=repr)}"
+            f"{dataset.name}: it has classes that are not among {some_of(names, show=repr)}. "
+            f"Received: {some_of(unknown, show=repr)}"
         )
     return only_classes(dataset, names)
 
@@ -72,13 +72,13 @@ def chosen_classes(dataset: Dataset, classes: Sequence[str] | None, known: Seque
         return dataset
     if lacking := [name for name in classes if name not in known]:
         raise ValueError(
-            f"The model does not know these classes, only {some_of(known, form=repr)}. "
-            f"Received: {some_of(lacking, form=repr)}"
+            f"The model does not know these classes, only {some_of(known, show=repr)}. "
+            f"Received: {some_of(lacking, show=repr)}"
         )
     if len(set(classes)) < len(classes):
-        raise ValueError(f"A class is there twice. Received: {some_of(classes, form=repr)}")
+        raise ValueError(f"A class is there twice. Received: {some_of(classes, show=repr)}")
     if not set(classes) & set(dataset.class_names):
-        raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, form=repr)}")
+        raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, show=repr)}")
     return only_classes(dataset, classes)
 
 

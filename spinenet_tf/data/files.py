@@ -74,7 +74,7 @@ def as_stored(root: Path, path: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, changed: int) -> dict[str, str]:
-    """Return the names in a folder by their composed form; when it was `changed` makes a new list after a change."""
+    """Return the names in a folder by their composed spelling; `changed`, its time, makes a new list after a change."""
     return {composed(entry.name): entry.name for entry in folder.iterdir()}
 
 

@@ -14,7 +14,7 @@ from spinenet_tf.data.formats.yolo_description import is_described
 from spinenet_tf.data.formats.yolo_labels import has_labels, has_labels_folder
 from spinenet_tf.data.problems import Problems
 
-Form = Literal["coco", "tfrecord", "yolo", "voc", "tfds", "image_folder"]
+Format = Literal["coco", "tfrecord", "yolo", "voc", "tfds", "image_folder"]
 
 TFDS = "tfds:"
 HINT = f"{DETECTION_SETS}, or a folder of class folders"
@@ -31,34 +31,34 @@ def load(
     Raises:
         DataError: it is of no format that is known, or as the format's reader says.
     """
-    path, form = Path(source), form_of(source)
-    if images is not None and form != "coco":
+    path, format = Path(source), format_of(source)
+    if images is not None and format != "coco":
         raise DataError(f"{source}: only a COCO file has its images elsewhere. Received: images={images}")
-    if form == "coco":
+    if format == "coco":
         from spinenet_tf.data.formats.coco import load_coco
 
         file = file_in(path, "annotations.json") or path
         return load_coco(file, images or file.parent / "images", problems)
-    if form == "tfds":
+    if format == "tfds":
         from spinenet_tf.data.formats.tfds import load_tfds
 
         return load_tfds(source.removeprefix(TFDS), split or "train", problems=problems)
-    if form == "yolo":
+    if format == "yolo":
         from spinenet_tf.data.formats.yolo import load_yolo
 
         return load_yolo(path, split, problems)
-    if form == "voc":
+    if format == "voc":
         from spinenet_tf.data.formats.voc import load_voc
 
         return load_voc(path, split, problems)
-    if form == "tfrecord":
+    if format == "tfrecord":
         from spinenet_tf.data.formats.tfrecord import load_tfrecord
 
         return load_tfrecord(path, problems=problems)
     raise DataError(f"{source}: a folder of class folders has no boxes. {LOOKED_FOR}")
 
 
-def form_of(source: str) -> Form:
+def format_of(source: str) -> Format:
     """Return the format of a data set; raises DataError if it has none of them."""
     path = Path(source)
     if source.startswith(TFDS):

@@ -10,7 +10,7 @@ from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
 from spinenet_tf.data.formats.annotations import to_dataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
-from spinenet_tf.data.reading import form_of, load
+from spinenet_tf.data.reading import format_of, load
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.drawing.fonts import labels_with_crowds
 
@@ -26,7 +26,7 @@ def draw_sheet(
     Raises:
         DataError: as the format's reader says, or there are no images.
     """
-    is_folder = form_of(source) == "image_folder"
+    is_folder = format_of(source) == "image_folder"
     dataset = read_image_folder(source) if is_folder else to_dataset(load(source, images, split))
     if not len(dataset):
         raise DataError(f"{source}: the data set has no images")

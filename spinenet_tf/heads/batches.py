@@ -18,7 +18,7 @@ from spinenet_tf.heads.ground_truth import (
     GroundTruthError,
     are_shares,
     check,
-    check_form,
+    check_shapes,
     odd_rows,
     odd_weights,
     weights_of,
@@ -46,7 +46,7 @@ def checked(data: Any, num_classes: int) -> Any:
     What else Keras takes is returned as it is.
 
     Raises:
-        GroundTruthError: the form of a tf.data.Dataset's elements is not that of ground truth.
+        GroundTruthError: the elements of a tf.data.Dataset are not ground truth.
     """
     each = BatchCheck(num_classes)
     if isinstance(data, GeneratorType):
@@ -104,7 +104,7 @@ class _PyDataset(keras.utils.PyDataset):
 
 
 class _Collate:
-    """A DataLoader's `collate_fn` and a check, in a form that its processes can be sent."""
+    """A DataLoader's `collate_fn` and a check, which can be sent to its processes."""
 
     def __init__(self, collate: Callable[[Any], Any], each: Callable[[Any], Any]):
         self._collate, self._each = collate, each
@@ -126,7 +126,7 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
     from spinenet_tf.ops.python_calls import numpy_function
 
     _, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data.element_spec)
-    check_form(y, sample_weight)
+    check_shapes(y, sample_weight)
 
     def look(number: Any, batch: Any) -> Any:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)

@@ -138,8 +138,8 @@ def losses(
     """
     maps = _maps(raw)
     (rows, columns), classes = ops.shape(maps["heatmap"])[1:3], maps["heatmap"].shape[-1]
-    form = (options.stride, options.min_overlap, options.radius)
-    targets = center_targets(truth["boxes"], truth["classes"], rows, columns, classes, *form)
+    gaussian = (options.stride, options.min_overlap, options.radius)
+    targets = center_targets(truth["boxes"], truth["classes"], rows, columns, classes, *gaussian)
     # So that the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
     objects = sum_over_replicas(object_count(targets, weights))
     normalizer = ops.maximum(objects, 1.0) / replica_count()

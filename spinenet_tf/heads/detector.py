@@ -11,7 +11,7 @@ from keras import ops
 
 from spinenet_tf._fast.replicas import replica_count
 from spinenet_tf.heads.checked import CheckedModel
-from spinenet_tf.heads.ground_truth import check_form, image_weights
+from spinenet_tf.heads.ground_truth import check_shapes, image_weights
 from spinenet_tf.heads.head import Decoding, ImageSize, Raw
 from spinenet_tf.heads.model import check_classes
 from spinenet_tf.heads.options import DetectionOptions
@@ -74,9 +74,9 @@ class DetectionModel(CheckedModel):
         `sample_weight`, `[B]` or Keras's dictionary of equal ones, counts each image so many times.
 
         Raises:
-            GroundTruthError: see `ground_truth.check_form`.
+            GroundTruthError: see `ground_truth.check_shapes`.
         """
-        check_form(y, sample_weight)
+        check_shapes(y, sample_weight)
         losses = self.losses_of(y_pred, y, ops.shape(x)[1:3], image_weights(sample_weight))
         for name in self.loss_names:
             getattr(self, name).update_state(losses[name])
@@ -112,7 +112,7 @@ class DetectionModel(CheckedModel):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class Detect(keras.layers.Layer):
-    """The layer form of `DetectionModel.detect`; it has no weights, and holds the detector without tracking it."""
+    """`DetectionModel.detect` as a layer; it has no weights, and holds the detector without tracking it."""
 
     def __init__(self, detector: DetectionModel, **kwargs):
         super().__init__(dtype="float32", **kwargs)

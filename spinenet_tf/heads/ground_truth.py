@@ -28,11 +28,11 @@ def check(x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool =
     Boxes that all lie within 0..1 are refused if the batch `is_first`; a later one may hold a splinter of a box alone.
 
     Raises:
-        GroundTruthError: see `check_form`; a class is not in -1..num_classes - 1; the corners of a box that is no
+        GroundTruthError: see `check_shapes`; a class is not in -1..num_classes - 1; the corners of a box that is no
             padding are in the wrong order or not finite; a weight is negative, not finite, or not the same for all
             keys.
     """
-    check_form(y, sample_weight)
+    check_shapes(y, sample_weight)
     boxes, classes = (signed(ops.convert_to_numpy(y[key])) for key in KEYS)
     with np.errstate(all="ignore"):
         odd = odd_rows(boxes, classes, num_classes)
@@ -47,7 +47,7 @@ def check(x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool =
     _check_weights([np.ravel(ops.convert_to_numpy(each)) for each in weights_of(sample_weight)])
 
 
-def check_form(y: Any, sample_weight: Any = None) -> None:
+def check_shapes(y: Any, sample_weight: Any = None) -> None:
     """Look at types and shapes alone, which are known while a function is traced.
 
     Raises:

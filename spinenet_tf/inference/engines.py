@@ -1,4 +1,4 @@
-"""Every form of a model behind one call: Keras, SavedModel, LiteRT and ONNX Runtime."""
+"""Every engine behind one call: Keras, SavedModel, LiteRT and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int
 
 
 @dataclass(frozen=True)
-class Form:
-    """One way to run a model; plain values, so that another process can load it too."""
+class Setup:
+    """One way to run a model: an engine, a file, threads; plain values, so that another process can load it too."""
 
     engine: str  # one of the names above
     path: Path  # the artifact, or for Keras the folder of the run
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded form: `call` takes what `example` returns."""
+    """A loaded model: `call` takes what `example` returns."""
 
     call: Callable[[np.ndarray], Any]
     shape: tuple[int, ...]  # [1, H, W, 3] for a model of this package
@@ -82,8 +82,8 @@ def has_onnx_runtime() -> bool:
     return find_spec("onnxruntime") is not None
 
 
-def load(form: Form, raw: bool = False, detector: DetectionModel | None = None) -> Runner:
-    """Load a form to detect, or with `raw` for the network's outputs alone, without decoding.
+def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None) -> Runner:
+    """Load a model to detect, or with `raw` for the network's outputs alone, without decoding.
 
     What carries no metadata of this package does what it does in both cases. `detector` spares reading the run again.
 
@@ -92,23 +92,23 @@ def load(form: Form, raw: bool = False, detector: DetectionModel | None = None) 
         ValueError: the artifact does not load, or takes something else than one image of one size; Keras runs on
             another backend than TensorFlow; or a package is missing.
     """
-    if form.engine in (KERAS, FUNCTION):
-        return _load_keras(form, raw, Run(form.path).load()[0] if detector is None else detector)
-    loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[form.engine]
+    if setup.engine in (KERAS, FUNCTION):
+        return _load_keras(setup, raw, Run(setup.path).load()[0] if detector is None else detector)
+    loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[setup.engine]
     with native_output.hidden():
-        runner = loader(form, raw)
+        runner = loader(setup, raw)
         try:
             runner.on_example()()  # LiteRT tells of its delegate only when it runs
         except Exception as error:  # ONNX Runtime's and TensorFlow's have no base of their own
-            raise ValueError(f"{form.path} fails on an image of its own size: {error}") from error
+            raise ValueError(f"{setup.path} fails on an image of its own size: {error}") from error
     return runner
 
 
-def _load_keras(form: Form, raw: bool, detector: DetectionModel) -> Runner:
+def _load_keras(setup: Setup, raw: bool, detector: DetectionModel) -> Runner:
     import tensorflow as tf
 
     shape = (1, *image_shape(detector))
-    if form.engine == KERAS:
+    if setup.engine == KERAS:
         return Runner(detector.predict_on_batch, shape, "float32", detects=True)
 
     @tf.function(autograph=False)
@@ -119,40 +119,41 @@ def _load_keras(form: Form, raw: bool, detector: DetectionModel) -> Runner:
     return Runner(lambda images: _to_numpy(run(tf.constant(images))), shape, "float32", not raw)
 
 
-def _load_saved_model(form: Form, raw: bool) -> Runner:
+def _load_saved_model(setup: Setup, raw: bool) -> Runner:
     import tensorflow as tf
 
     try:
-        model = tf.saved_model.load(str(form.path))
+        model = tf.saved_model.load(str(setup.path))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{form.path} is not a SavedModel that TensorFlow loads: {error}") from error
+        raise ValueError(f"{setup.path} is not a SavedModel that TensorFlow loads: {error}") from error
     name = RAW if raw and RAW in model.signatures else DEFAULT
     if name not in model.signatures:
-        raise ValueError(f"{form.path} has no signature {name!r}. Received: {sorted(model.signatures)}")
+        raise ValueError(f"{setup.path} has no signature {name!r}. Received: {sorted(model.signatures)}")
     signature = model.signatures[name]
     specs = signature.structured_input_signature[1]
-    key = _only(form.path, list(specs))
-    shape = _image_shape(form.path, specs[key].shape.as_list() if specs[key].shape.rank else [], metadata_of(form.path))
+    key = _only(setup.path, list(specs))
+    sides = specs[key].shape.as_list() if specs[key].shape.rank else []
+    shape = _image_shape(setup.path, sides, metadata_of(setup.path))
 
     def call(images):
         # By way of the model: it owns the weights, and a signature does not keep it alive.
         return _to_numpy(model.signatures[name](**{key: tf.constant(images)}))
 
     detects = "num_detections" in signature.structured_outputs
-    return Runner(call, shape, _image_type(form.path, specs[key].dtype.name), detects)
+    return Runner(call, shape, _image_type(setup.path, specs[key].dtype.name), detects)
 
 
-def _load_tflite(form: Form, raw: bool) -> Runner:
-    metadata = metadata_of(form.path)
+def _load_tflite(setup: Setup, raw: bool) -> Runner:
+    metadata = metadata_of(setup.path)
     if metadata is None:
-        return _load_any_tflite(form)
-    model, detects = TFLiteModel(form.path, form.threads), metadata.task == "detection" and not raw
+        return _load_any_tflite(setup)
+    model, detects = TFLiteModel(setup.path, setup.threads), metadata.task == "detection" and not raw
     return Runner(model.predict if detects else model.raw, (1, *model.image_size, 3), "float32", detects)
 
 
-def _load_any_tflite(form: Form) -> Runner:
-    interpreter = open_interpreter(form.path, num_threads=form.threads)
-    source = _only(form.path, interpreter.get_input_details())
+def _load_any_tflite(setup: Setup) -> Runner:
+    interpreter = open_interpreter(setup.path, num_threads=setup.threads)
+    source = _only(setup.path, interpreter.get_input_details())
     targets = [output["index"] for output in interpreter.get_output_details()]
 
     def call(images):
@@ -160,23 +161,23 @@ def _load_any_tflite(form: Form) -> Runner:
         interpreter.invoke()
         return [interpreter.get_tensor(index) for index in targets]
 
-    shape = _image_shape(form.path, source["shape_signature"].tolist() or source["shape"].tolist())
-    return Runner(call, shape, _image_type(form.path, np.dtype(source["dtype"]).name), detects=False)
+    shape = _image_shape(setup.path, source["shape_signature"].tolist() or source["shape"].tolist())
+    return Runner(call, shape, _image_type(setup.path, np.dtype(source["dtype"]).name), detects=False)
 
 
-def _load_onnx(form: Form, raw: bool) -> Runner:
+def _load_onnx(setup: Setup, raw: bool) -> Runner:
     if not has_onnx_runtime():
-        raise ValueError(f"An ONNX file needs the package onnxruntime (pip install onnxruntime). Received: {form.path}")
+        raise ValueError(f"An ONNX file needs onnxruntime (pip install onnxruntime). Received: {setup.path}")
     onnxruntime = import_module("onnxruntime")  # an extra, which type checkers need not find
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = form.threads or 0
+    options.intra_op_num_threads = setup.threads or 0
     try:
-        session = onnxruntime.InferenceSession(str(form.path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(setup.path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own
-        raise ValueError(f"{form.path} is not an ONNX file that ONNX Runtime runs: {error}") from error
-    source = _only(form.path, session.get_inputs())
-    shape = _image_shape(form.path, [side if isinstance(side, int) else None for side in source.shape])
-    dtype = _image_type(form.path, _ONNX_TYPES.get(source.type, source.type))
+        raise ValueError(f"{setup.path} is not an ONNX file that ONNX Runtime runs: {error}") from error
+    source = _only(setup.path, session.get_inputs())
+    shape = _image_shape(setup.path, [side if isinstance(side, int) else None for side in source.shape])
+    dtype = _image_type(setup.path, _ONNX_TYPES.get(source.type, source.type))
     return Runner(lambda images: session.run(None, {source.name: images}), shape, dtype, detects=False)
 
 

@@ -16,7 +16,7 @@ from spinenet_tf._files import native_output
 from spinenet_tf.inference.checks import check_images
 from spinenet_tf.inference.metadata import read_metadata, with_slots
 from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
-from spinenet_tf.inference.outputs import read_form
+from spinenet_tf.inference.outputs import output_reader
 
 SUFFIX = ".tflite"
 
@@ -59,8 +59,8 @@ class TFLiteModel:
         Raises:
             ValueError: see `checks.check_images`; or the file's outputs are not raw.
         """
-        if self.metadata.form != "raw":
-            raise ValueError(f"The file has no raw outputs. Received: form={self.metadata.form!r}")
+        if self.metadata.output_kind != "raw":
+            raise ValueError(f"The file has no raw outputs. Received: output_kind={self.metadata.output_kind!r}")
         outputs = [self._run(image) for image in self._single(images)]
         return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
@@ -94,4 +94,4 @@ class TFLiteModel:
 
     @cached_property
     def _read(self) -> Callable:
-        return read_form(self.metadata)
+        return output_reader(self.metadata)

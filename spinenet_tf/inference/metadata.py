@@ -13,13 +13,14 @@ from typing import Any
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import find_head, modern_metadata
 
-FORMAT = 3  # raised when a reader of the older form would misread the newer one
-READ = (2, FORMAT)
+FORMAT = 4  # raised when a reader of the older format would misread the newer one
+READ = (2, 3, FORMAT)
+_RENAMED = {"form": "output_kind"}  # keys of formats 2 and 3
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
 _TASKS = ("detection", "classification", "backbone")
-_FORMS = ("raw", "decoded", "detections", "postprocess")
+_OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Metadata:
     options: dict[str, Any] = field(default_factory=dict)  # of the head
     graph: dict[str, Any] = field(default_factory=dict)  # of the backbone, as `ArchitectureSpec.from_config` takes it
     float_layers: list[str] = field(default_factory=list)  # of "int8": what computes in float, by Keras's names
-    form: str = "raw"  # of the outputs: "raw", "decoded", "detections" or "postprocess"
+    output_kind: str = "raw"  # "raw", "decoded", "detections" or "postprocess"
     format: int = FORMAT
 
     @property
@@ -89,7 +90,7 @@ def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
         ValueError: the file does its NMS itself, for another number.
     """
     given = metadata.known_head()[1].max_detections
-    if metadata.form in ("detections", "postprocess") and max_detections != given:
+    if metadata.output_kind in ("detections", "postprocess") and max_detections != given:
         raise ValueError(
             f"The file gives up to {given} detections of an image, whatever is asked. Received: {max_detections=}"
         )
@@ -116,7 +117,7 @@ def read_metadata(path: str | Path) -> Metadata:
             f"{path} has metadata of another version; this one reads {READ}. Received: {fields.get('format')!r:.100}"
         )
     try:
-        return _checked(fields if fields["format"] == FORMAT else modern_metadata(fields) | {"format": FORMAT})
+        return _checked(_modern(fields))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} has damaged metadata: {' '.join(str(error).split()):.250}") from None
 
@@ -146,10 +147,19 @@ def _as_object(content: str | bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _modern(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata of any format that is read as this version writes them."""
+    if fields["format"] == 2:
+        fields = modern_metadata(fields)
+    if fields["format"] == FORMAT:
+        return fields
+    return {_RENAMED.get(key, key): value for key, value in fields.items()} | {"format": FORMAT}
+
+
 def _checked(fields: dict[str, Any]) -> Metadata:
     """Return metadata that can be used; raises ValueError or TypeError that begins with the key at fault."""
     metadata = _typed(Metadata, fields)
-    for key, valid in (("task", _TASKS), ("form", _FORMS)):
+    for key, valid in (("task", _TASKS), ("output_kind", _OUTPUT_KINDS)):
         if (value := getattr(metadata, key)) not in valid:
             raise ValueError(f"{key} is one of {', '.join(valid)}. Received: {value!r:.100}")
     _check_input(metadata.input)

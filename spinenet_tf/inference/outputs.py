@@ -12,15 +12,15 @@ from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import nest
 
 
-def read_form(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """Return a function from the outputs of a detector's file by name to what the Keras model's `predict` returns."""
     head, options = metadata.known_head()
-    if metadata.form == "detections" or head.decoding is None:
+    if metadata.output_kind == "detections" or head.decoding is None:
         return dict
-    if metadata.form == "postprocess":
+    if metadata.output_kind == "postprocess":
         return lambda outputs: _read_post_processed(outputs, metadata.image_size, options.background)
     decode, select = head.decoding.decode, head.decoding.select
-    if metadata.form == "decoded":
+    if metadata.output_kind == "decoded":
         return _as_graph(lambda outputs: select(outputs["boxes"], outputs["scores"], options))
     return _as_graph(lambda outputs: decode(nest(outputs), options, metadata.image_size))
 

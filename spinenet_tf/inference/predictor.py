@@ -1,4 +1,4 @@
-"""A trained detector from disk, whatever form it has: a run's folder or a .tflite file."""
+"""A trained detector from disk, whatever its format: a run's folder or a .tflite file."""
 
 from __future__ import annotations
 

@@ -52,23 +52,23 @@ def center_targets(
     return CenterTargets(*(ops.stop_gradient(target) for target in targets))
 
 
-def gaussian_radius(sizes: Tensor, min_overlap: float, form: str) -> Tensor:
+def gaussian_radius(sizes: Tensor, min_overlap: float, kind: str) -> Tensor:
     """Return how far both corners of a box may move diagonally at an IoU of `min_overlap` or more.
 
     `sizes [..., 2]` are heights and widths, the result `[...]` is in the same unit. With "exact" that is so; the
-    "published" form, on which all published nets were trained, is 3.3 times as large: its code forgets to divide by a
+    "published" one, on which all published nets were trained, is 3.3 times as large: its code forgets to divide by a
     quadratic equation's first coefficient.
 
     Raises:
-        ValueError: the form is unknown.
+        ValueError: the kind is unknown.
     """
-    if form not in RADII:
-        raise ValueError(f"Valid radii are {RADII}. Received: radius={form!r}")
+    if kind not in RADII:
+        raise ValueError(f"Valid radii are {RADII}. Received: radius={kind!r}")
     height, width = sizes[..., 0], sizes[..., 1]
     total, loss = height + width, (1.0 - min_overlap) * height * width
-    # Of the three cases (moved, inside, around) the same one is always the smallest: in the published form the box
+    # Of the three cases (moved, inside, around) the same one is always the smallest: of the published kind the box
     # around, in the exact one the box inside. The roots are written without a difference, which would cancel.
-    if form == "exact":
+    if kind == "exact":
         return ops.divide_no_nan(loss, total + ops.sqrt(ops.relu(total**2 - 4.0 * loss)))
     return ops.divide_no_nan(4.0 * loss, total + ops.sqrt(total**2 + 4.0 * loss / min_overlap))
 

@@ -363,7 +363,7 @@ def apply_override(values: Any, override: str) -> None:
     """
     key, equals, text = override.partition("=")
     if not equals:
-        raise ConfigError(f"An override has the form key=value. Received: {override!r}")
+        raise ConfigError(f"An override is key=value. Received: {override!r}")
     *parents, last = key.split(".")
     if len(parents) >= DEEPEST:
         raise ConfigError(f"A key is at most {DEEPEST} levels deep. Received: {override[:40]!r}")

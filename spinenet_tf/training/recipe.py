@@ -132,11 +132,11 @@ def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -
     if names is None:
         names = known
     if len(set(names)) < len(names):
-        raise ConfigError(f"class_names: a name is there twice. Received: {some_of(names, form=repr)}")
+        raise ConfigError(f"class_names: a name is there twice. Received: {some_of(names, show=repr)}")
     if lacking := [name for name in names if name not in set(known)]:
         raise ConfigError(
-            f"class_names: the training data lack some of them, and have {some_of(known, form=repr)}. "
-            f"Received: {some_of(lacking, form=repr)}"
+            f"class_names: the training data lack some of them, and have {some_of(known, show=repr)}. "
+            f"Received: {some_of(lacking, show=repr)}"
         )
     parts = []
     for key, part in (("train", training), ("val", validation)):

@@ -18,5 +18,5 @@ def test_what_is_named_is_cut() -> None:
 
 
 def test_names_may_be_quoted() -> None:
-    assert some_of("abc", form=repr) == "'a', 'b', 'c'"
-    assert some_of(map(str, range(8000)), form=repr) == "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 7990 more"
+    assert some_of("abc", show=repr) == "'a', 'b', 'c'"
+    assert some_of(map(str, range(8000)), show=repr) == "'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 7990 more"

@@ -122,10 +122,10 @@ def test_a_tflite_file_is_evaluated_on_data_that_are_given(command, tiny_run: Pa
     assert all(name in out for name in (*METRICS, "digit"))
 
 
-@pytest.mark.parametrize("form", ["run", "tflite"])
-def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: Path, tmp_path: Path, form) -> None:
+@pytest.mark.parametrize("kind", ["run", "tflite"])
+def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: Path, tmp_path: Path, kind) -> None:
     _, images = val_scenes(tiny_run)
-    model = tiny_run if form == "run" else tiny_tflite
+    model = tiny_run if kind == "run" else tiny_tflite
     code, out, _ = command("predict", images, "--model", model, "--output", "found", "--threshold", 0)
     names = sorted(path.name for path in images.iterdir())
     assert code == 0
@@ -197,7 +197,7 @@ MISTAKES = {
     "predict images": "Missing option '--model'",
     # Configs.
     "train tiny.yaml epoch=3": "Unknown key 'epoch'. Did you mean 'epochs'?",
-    "train tiny.yaml epochs": "An override has the form key=value. Received: 'epochs'",
+    "train tiny.yaml epochs": "An override is key=value. Received: 'epochs'",
     "train tiny.yaml model.name=spinenet": "model.name: Unknown model 'spinenet'",
     "train tiny.yaml model.image_size=[31,64]": "model.image_size.0: Input should be greater than or equal to 32",
     # Data.

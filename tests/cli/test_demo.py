@@ -14,7 +14,7 @@ from spinenet_tf.cli.demonstration import run_demo
 from spinenet_tf.cli.tables import demo_table
 from spinenet_tf.training import config
 
-FORMS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
+FORMATS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, 
     assert 0 <= summary["ap_float"] <= 1
     assert summary["ap_int8"] >= summary["ap_float"] - 0.02
     for key in ("sizes_bytes", "latencies_ms", "paths"):
-        assert summary[key].keys() == FORMS
+        assert summary[key].keys() == FORMATS
     assert all(size > 0 for size in summary["sizes_bytes"].values())
     assert all(milliseconds > 0 for milliseconds in summary["latencies_ms"].values())
     assert all(Path(path).exists() for path in summary["paths"].values())
@@ -38,7 +38,7 @@ def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, 
     console = Console(file=io.StringIO(), width=200)
     console.print(demo_table(summary))
     printed = console.file.getvalue()
-    assert all(form in printed for form in FORMS)
+    assert all(format in printed for format in FORMATS)
     assert "What the demo made" in printed
 
 

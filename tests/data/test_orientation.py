@@ -30,13 +30,14 @@ SIZE = (48, 80)  # of the stored pixels; all sides and distances are whole block
 BOX = (8, 16, 24, 56)  # of the bright object in them
 
 
-def encoded(orientation: int, size: tuple[int, int] = SIZE, box: tuple[int, ...] = BOX, form: str = "JPEG") -> bytes:
+def encoded(orientation: int, size: tuple[int, int] = SIZE, box: tuple[int, ...] = BOX, format: str = "JPEG") -> bytes:
     """Return a file whose stored pixels are dark, but for a box."""
     pixels = np.full((*size, 3), 10, np.uint8)
     pixels[box[0] : box[2], box[1] : box[3]] = 240
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(pixels).save(file := io.BytesIO(), form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    quality = {"quality": 95} if format == "JPEG" else {}
+    Image.fromarray(pixels).save(file := io.BytesIO(), format, exif=exif, **quality)
     return file.getvalue()
 
 
@@ -98,10 +99,10 @@ def test_images_and_boxes_turn_together_and_back(orientation: int) -> None:
     assert upright_boxes(np.zeros((0, 4)), *SIZE, orientation).shape == (0, 4)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_a_file_tells_its_stored_size_and_its_turn(tmp_path: Path, orientation: int, form: str) -> None:
-    (path := tmp_path / "a").write_bytes(encoded(orientation, form=form))
+def test_a_file_tells_its_stored_size_and_its_turn(tmp_path: Path, orientation: int, format: str) -> None:
+    (path := tmp_path / "a").write_bytes(encoded(orientation, format=format))
     assert read_stored(path) == (*SIZE, orientation)
     assert read_size(path) == turned_size(*SIZE, orientation)
 
@@ -230,11 +231,11 @@ def test_features_that_another_tool_changed_count_as_stored(tmp_path: Path, coco
 
 
 def test_a_damaged_turn_counts_as_none(tmp_path: Path) -> None:
-    for form in ("JPEG", "PNG"):
-        content = encoded(6, form=form)
+    for format in ("JPEG", "PNG"):
+        content = encoded(6, format=format)
         damaged = content.replace(b"MM\x00\x2a", b"XX\x00\x2a").replace(b"II\x2a\x00", b"XX\x2a\x00")
         assert damaged != content
         (path := tmp_path / "a").write_bytes(damaged)
-        if form == "JPEG":  # a PNG's checksum refuses it
+        if format == "JPEG":  # a PNG's checksum refuses it
             assert read_stored(path) == (*SIZE, 1)
             assert box_in(read_image(path)) == [*BOX]

@@ -21,9 +21,9 @@ def sources(tmp_path: Path, digits_folder: Path, yolo_folder: Path, voc_folder: 
     return {"coco": digits_folder, "tfrecord": tmp_path / "records", "yolo": yolo_folder, "voc": voc_folder}
 
 
-@pytest.mark.parametrize("form", ["coco", "tfrecord", "yolo", "voc"])
-def test_every_format_gives_the_same_data_set(sources: dict[str, Path], digits: DetectionDataset, form: str) -> None:
-    dataset = to_dataset(load(str(sources[form])))
+@pytest.mark.parametrize("format", ["coco", "tfrecord", "yolo", "voc"])
+def test_every_format_gives_the_same_data_set(sources: dict[str, Path], digits: DetectionDataset, format: str) -> None:
+    dataset = to_dataset(load(str(sources[format])))
     assert dataset.class_names == digits.class_names
     assert dataset.category_ids == digits.category_ids
     assert len(dataset) == len(digits)
@@ -34,7 +34,7 @@ def test_every_format_gives_the_same_data_set(sources: dict[str, Path], digits: 
         np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=0, atol=1e-4)
         for field in ("classes", "crowd"):
             np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
-        if form in ("coco", "tfrecord"):  # the others do not keep the area of a mask
+        if format in ("coco", "tfrecord"):  # the others do not keep the area of a mask
             np.testing.assert_array_equal(ours.area, theirs.area)
     check_images(dataset)
 

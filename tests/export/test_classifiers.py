@@ -20,7 +20,7 @@ from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.run import Run, build_classifier
 
-CENTRE = 0.8  # not the usual one, so that a form that does not carry it shows
+CENTRE = 0.8  # not the usual one, so that a format that does not carry it shows
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation
         assert [report.top1[name] for name in ("keras", "exported")] == top1
 
 
-@pytest.mark.parametrize("form", ["saved_model", "onnx"])
-def test_other_forms_tell_what_their_images_are(run: Path, tiny_model, form, tmp_path) -> None:
-    if form == "onnx":
+@pytest.mark.parametrize("format", ["saved_model", "onnx"])
+def test_other_formats_tell_what_their_images_are(run: Path, tiny_model, format, tmp_path) -> None:
+    if format == "onnx":
         pytest.importorskip("tf2onnx")
-    report = export_run(run, form, path=tmp_path / ("model.onnx" if form == "onnx" else "model"))
+    report = export_run(run, format, path=tmp_path / ("model.onnx" if format == "onnx" else "model"))
     assert report.difference["max"] < 1e-4
-    beside = tmp_path / "model.metadata.json" if form == "onnx" else report.path / "assets" / "metadata.json"
+    beside = tmp_path / "model.metadata.json" if format == "onnx" else report.path / "assets" / "metadata.json"
     metadata = json.loads(beside.read_text())
     assert (metadata["task"], metadata["input"]["centre"]) == ("classification", CENTRE)
     assert metadata["class_names"] == list("0123456789")

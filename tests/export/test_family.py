@@ -1,7 +1,7 @@
 """Every model of the family is exported, and the nets for phones in every quantization, in one piece.
 
 Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
-is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile and its lite form, and
+is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile and its lite one, and
 `test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
 """
 
@@ -97,7 +97,7 @@ def quantized(build, pictures, tmp_path_factory) -> Callable:
 
 
 DEAD = ("spinenet_mobile_49xs", "int16x8")  # the squeeze-and-excitation of this net is 0 on all of these images
-FORMS = [(name, quantization) for name in GRAPHS for quantization in QUANTIZATIONS if (name, quantization) != DEAD]
+FILES = [(name, quantization) for name in GRAPHS for quantization in QUANTIZATIONS if (name, quantization) != DEAD]
 
 
 def test_16_bits_refuse_what_is_0_on_all_images(quantized) -> None:
@@ -105,7 +105,7 @@ def test_16_bits_refuse_what_is_0_on_all_images(quantized) -> None:
         quantized(*DEAD)
 
 
-@pytest.mark.parametrize(("name", "quantization"), FORMS)
+@pytest.mark.parametrize(("name", "quantization"), FILES)
 def test_every_quantization_is_near_keras(build, quantized, pictures, name, quantization) -> None:
     expected = flatten(build(name)(pictures[:1], training=False))
     found = flatten(run(quantized(name, quantization), pictures[:1]))

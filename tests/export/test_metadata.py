@@ -6,14 +6,14 @@ import json
 import random
 import zipfile
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from spinenet_tf.data.images import MEAN, STD
-from spinenet_tf.export.description import describe, with_form
+from spinenet_tf.export.description import describe, with_outputs
 from spinenet_tf.heads import retinanet
 from spinenet_tf.inference.metadata import read_metadata
 
@@ -34,13 +34,14 @@ def test_metadata_names_what_a_detector_needs(detector) -> None:
     assert "anchor * classes + class" in metadata.outputs["class_logits_P3"]["layout"]
 
 
-def test_metadata_says_which_form_inputs_and_outputs_have(detector) -> None:
+def test_metadata_says_what_inputs_and_outputs_are(detector) -> None:
     metadata = describe(detector, outputs(detector), 1, inputs="uint8")
-    assert (metadata.form, metadata.input["dtype"], metadata.input["normalization"][:4]) == ("raw", "uint8", "none")
+    given = metadata.input
+    assert (metadata.output_kind, given["dtype"], given["normalization"][:4]) == ("raw", "uint8", "none")
     assert "[124, 116, 104]" in metadata.input["fit"]
     found = {"classes": SimpleNamespace(shape=(1, 20), dtype="int32")}
-    decoded = with_form(metadata, "detections", found)
-    assert (decoded.form, decoded.input, decoded.options) == ("detections", metadata.input, metadata.options)
+    decoded = with_outputs(metadata, "detections", found)
+    assert (decoded.output_kind, decoded.input, decoded.options) == ("detections", metadata.input, metadata.options)
     assert decoded.outputs["classes"].items() >= {"shape": [1, 20], "dtype": "int32"}.items()
 
 
@@ -115,7 +116,7 @@ def test_json_of_something_else_is_no_metadata(text: str, tmp_path: Path) -> Non
 BROKEN = {
     "task": [None, 3, "segmentation"],
     "model": [None, ["spinenet_49"]],
-    "form": ["boxes", None],
+    "output_kind": ["boxes", None],
     "class_names": [None, "abc", [1, 2], {"0": "cat"}],
     "float_layers": [None, "all"],
     "outputs": [[], {"boxes": 1}],
@@ -191,9 +192,16 @@ def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
             read_metadata(file)
 
 
+def test_metadata_of_format_3_are_read(detector, tmp_path: Path) -> None:
+    metadata = replace(describe(detector, outputs(detector), 1), output_kind="decoded")
+    fields = asdict(metadata) | {"format": 3, "form": "decoded"}
+    del fields["output_kind"]
+    assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields))) == metadata
+
+
 def test_another_version_is_refused(tmp_path) -> None:
     file = tmp_path / "model.tflite"
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"format": 4}))
-    with pytest.raises(ValueError, match=r"another version.*Received: 4"):
+        archive.writestr("metadata.json", json.dumps({"format": 5}))
+    with pytest.raises(ValueError, match=r"another version.*Received: 5"):
         read_metadata(file)

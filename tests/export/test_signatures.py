@@ -1,4 +1,4 @@
-"""The flat form: its names, its shapes, and what cannot be exported."""
+"""The flat signature: its names, its shapes, and what cannot be exported."""
 
 from __future__ import annotations
 

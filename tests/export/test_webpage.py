@@ -93,7 +93,7 @@ def test_the_page_finds_on_a_digits_image_what_python_finds(page, url, node_modu
 def test_the_folder_has_all_that_the_page_loads(page) -> None:
     names = {str(path.relative_to(page)) for path in page.rglob("*") if path.is_file()}
     engine = {
-        f"vendor/core/wasm/litert_wasm{form}_internal.{end}" for form in ("", "_compat") for end in ("js", "wasm")
+        f"vendor/core/wasm/litert_wasm{kind}_internal.{end}" for kind in ("", "_compat") for end in ("js", "wasm")
     }
     assert names >= engine | {
         "index.html",

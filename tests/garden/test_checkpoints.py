@@ -95,15 +95,15 @@ def test_model_gardens_own_code_restores_what_we_write(name, tmp_path, randomize
     _assert_same(got, _weights(ours))
 
 
-def test_model_form_and_backbone_alone(tmp_path, randomize):
+def test_a_whole_model_and_a_backbone_alone(tmp_path, randomize):
     ours = randomize(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3)))
     theirs = garden_model.build(ours)
     garden_model.copy_weights(ours, theirs)
     tf.train.Checkpoint(model=theirs).write(str(tmp_path / "model"))
     tf.train.Checkpoint(backbone=theirs.backbone).write(str(tmp_path / "backbone"))
-    for form in ("model", "backbone"):
-        convert_weights(tmp_path / form, tmp_path / f"{form}.weights.h5", SMALL, overrides=FUNCTIONS)
-        net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{form}.weights.h5")
+    for kind in ("model", "backbone"):
+        convert_weights(tmp_path / kind, tmp_path / f"{kind}.weights.h5", SMALL, overrides=FUNCTIONS)
+        net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{kind}.weights.h5")
         _assert_same(_weights(net), _weights(ours.backbone))
     with pytest.raises(CheckpointError, match="no RetinaNet head"):
         convert_detector(tmp_path / "backbone", tmp_path / "run", SMALL)

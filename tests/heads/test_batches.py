@@ -142,7 +142,7 @@ def test_a_splinter_of_a_box_is_refused_in_the_first_batch_alone(model, kind: st
     assert model.seen == list(range(COUNT))
 
 
-def test_a_data_set_of_another_form_is_refused_before_a_batch_is_drawn() -> None:
+def test_a_data_set_of_something_else_is_refused_before_a_batch_is_drawn() -> None:
     import tensorflow as tf
 
     drawn: list[int] = []

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.heads.ground_truth import GroundTruthError, check, check_form
+from spinenet_tf.heads.ground_truth import GroundTruthError, check, check_shapes
 
 IMAGES = np.zeros((2, 32, 64, 3), "float32")
 BOXES = np.array([[[2, 2, 20, 20], [8, 1, 31, 30]], [[8, 4, 30, 24], [-1, -1, -1, -1]]], "float32")
@@ -85,7 +85,7 @@ def test_boxes_as_shares_of_the_image_are_refused_in_the_first_batch() -> None:
     check(IMAGES[:, :1, :1], truth(boxes=shares), None, 3)  # an image of a pixel
 
 
-FORMS = {
+SHAPES = {
     "no targets": (None, r"Received: targets of type NoneType"),
     "an array": (BOXES, r"Received: targets of type ndarray"),
     "a key is missing": ({"boxes": BOXES}, r"Received: targets keys=\['boxes'\]"),
@@ -101,11 +101,11 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_other_forms_are_refused(name: str) -> None:
-    y, message = FORMS[name]
+    y, message = SHAPES[name]
     with pytest.raises(GroundTruthError, match=message) as error:
-        check_form(y)
+        check_shapes(y)
     assert refused(y) == str(error.value)
 
 
@@ -114,13 +114,13 @@ def test_forms_are_known_while_a_function_is_traced() -> None:
     import tensorflow as tf
 
     boxes, classes = tf.TensorSpec((None, None, 4)), tf.TensorSpec((None, None), tf.int64)
-    check_form({"boxes": boxes, "classes": classes}, tf.TensorSpec((None,)))
-    check_form({"boxes": tf.TensorSpec(None), "classes": tf.TensorSpec(None, tf.int32)}, tf.TensorSpec(None))
+    check_shapes({"boxes": boxes, "classes": classes}, tf.TensorSpec((None,)))
+    check_shapes({"boxes": tf.TensorSpec(None), "classes": tf.TensorSpec(None, tf.int32)}, tf.TensorSpec(None))
     with pytest.raises(GroundTruthError, match=r"boxes of shape \(None, None, 5\), classes of shape \(None, None\)"):
-        check_form({"boxes": tf.TensorSpec((None, None, 5)), "classes": classes})
+        check_shapes({"boxes": tf.TensorSpec((None, None, 5)), "classes": classes})
     with pytest.raises(GroundTruthError, match=r"sample_weight of shape \(None, 7\) for None images"):
-        check_form({"boxes": boxes, "classes": classes}, tf.TensorSpec((None, 7)))
+        check_shapes({"boxes": boxes, "classes": classes}, tf.TensorSpec((None, 7)))
     ragged = tf.ragged.constant([[[1.0, 2.0, 3.0, 4.0]], []], inner_shape=(4,))
     for each in (ragged, tf.RaggedTensorSpec((None, None, 4))):
         with pytest.raises(GroundTruthError, match=r"Received: boxes of RaggedTensor"):
-            check_form({"boxes": each, "classes": classes})
+            check_shapes({"boxes": each, "classes": classes})

@@ -70,7 +70,7 @@ def tuples(weights) -> keras.utils.PyDataset:
 
 
 BOTH = {"boxes": WEIGHTS, "classes": WEIGHTS.copy()}
-FORMS = {
+KINDS = {
     "array": lambda model: model.evaluate(*EACH, sample_weight=WEIGHTS, verbose=0, return_dict=True),
     "column": lambda model: model.test_on_batch(*EACH, WEIGHTS[:, None], return_dict=True),
     "dictionary": lambda model: model.test_on_batch(*EACH, BOTH, return_dict=True),
@@ -81,9 +81,9 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_weight_counts_an_image_so_many_times(model, expected, form: str) -> None:
-    close(FORMS[form](model), expected)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_counts_an_image_so_many_times(model, expected, kind: str) -> None:
+    close(KINDS[kind](model), expected)
 
 
 def test_weights_count_with_the_other_box_loss_too() -> None:

@@ -1,4 +1,4 @@
-"""Every form of a model behind one call: ours, and artifacts of other origin."""
+"""Every engine behind one call, for our models and for artifacts of other origin."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Form, engine_of, load
+from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Setup, engine_of, load
 
 
 @pytest.fixture(scope="module")
-def forms(tiny_run, tiny_tflite, tiny_saved_model) -> list[Form]:
-    """The four forms of the run; its int8 file stands for TFLite."""
+def setups(tiny_run, tiny_tflite, tiny_saved_model) -> list[Setup]:
+    """The four ways to run the model; its int8 file stands for TFLite."""
     paths = {KERAS: tiny_run, FUNCTION: tiny_run, SAVED_MODEL: tiny_saved_model, TFLITE: tiny_tflite}
-    return [Form(engine, path, 1 if engine == TFLITE else None, engine) for engine, path in paths.items()]
+    return [Setup(engine, path, 1 if engine == TFLITE else None, engine) for engine, path in paths.items()]
 
 
-def test_all_forms_give_the_same_detections(forms, tiny_model) -> None:
-    found = {form.engine: load(form) for form in forms}
+def test_all_forms_give_the_same_detections(setups, tiny_model) -> None:
+    found = {setup.engine: load(setup) for setup in setups}
     assert {runner.shape for runner in found.values()} == {(1, 64, 64, 3)}
     assert all(runner.detects for runner in found.values())
     outputs = {engine: runner.on_example()() for engine, runner in found.items()}
@@ -29,9 +29,9 @@ def test_all_forms_give_the_same_detections(forms, tiny_model) -> None:
         np.testing.assert_allclose(outputs[engine]["scores"], outputs[KERAS]["scores"], atol=1e-5)
 
 
-def test_raw_is_the_network_alone(forms, tiny_model) -> None:
-    for form in forms[1:]:
-        runner = load(form, raw=True)
+def test_raw_is_the_network_alone(setups, tiny_model) -> None:
+    for setup in setups[1:]:
+        runner = load(setup, raw=True)
         assert not runner.detects
         assert len(tf.nest.flatten(runner.on_example()())) == 6, "three levels of two outputs each"
 
@@ -40,7 +40,7 @@ def test_raw_is_the_network_alone(forms, tiny_model) -> None:
 def test_artifacts_of_other_origin_run_as_they_are(foreign, engine) -> None:
     path = foreign[engine]
     assert engine_of(path) == engine
-    runner = load(Form(engine, path, 1, "mean"))
+    runner = load(Setup(engine, path, 1, "mean"))
     assert (runner.shape, runner.dtype, runner.detects) == ((1, 8, 16, 3), "uint8", False)
     image = runner.example()
     assert image.min() < 30 < 220 < image.max(), "noise fills the range of the type"
@@ -63,12 +63,12 @@ def test_onnx_files_run_in_onnx_runtime(tmp_path, sides, problem) -> None:
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, tmp_path / "relu.onnx")
-    form = Form(ONNX, tmp_path / "relu.onnx", 1, "relu")
+    setup = Setup(ONNX, tmp_path / "relu.onnx", 1, "relu")
     if problem:
         with pytest.raises(ValueError, match=problem):
-            load(form)
+            load(setup)
         return
-    runner = load(form)
+    runner = load(setup)
     image = runner.example()
     assert (image.shape, image.dtype, runner.detects) == ((1, 3, 8, 16), np.float32, False)
     np.testing.assert_array_equal(runner.call(image)[0], np.maximum(image, 0))
@@ -88,4 +88,4 @@ def test_an_error_of_onnx_runtime_while_it_runs_is_the_users(tmp_path) -> None:
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, tmp_path / "seven.onnx")
     with pytest.raises(ValueError, match=r"seven\.onnx fails on an image of its own size: .*Reshape"):
-        load(Form(ONNX, tmp_path / "seven.onnx", 1, "seven"))
+        load(Setup(ONNX, tmp_path / "seven.onnx", 1, "seven"))

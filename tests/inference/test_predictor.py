@@ -1,4 +1,4 @@
-"""A trained detector from disk: one interface, whatever its form."""
+"""A trained detector from disk: one interface, whatever its format."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_boxes_are_in_pixels_of_the_image_and_inside_it(predictor: Predictor) ->
     assert found["classes"].tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("form", ["run", "tflite"])
-def test_each_form_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_model, form: str) -> None:
-    predictor = load_predictor(tiny_run if form == "run" else tiny_tflite)
+@pytest.mark.parametrize("kind", ["run", "tflite"])
+def test_each_kind_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_model, kind: str) -> None:
+    predictor = load_predictor(tiny_run if kind == "run" else tiny_tflite)
     assert (predictor.image_size, predictor.class_names) == ((64, 64), ("digit",))
     found = predictor.detect(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8))
     assert len(found["boxes"]) == len(found["scores"]) == len(found["classes"]) > 0
@@ -51,9 +51,9 @@ def test_each_form_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_mod
     assert (found["boxes"] <= [50, 90, 50, 90]).all()
 
 
-@pytest.mark.parametrize("form", ["run", "tflite"])
-def test_a_model_gives_as_many_detections_as_one_asks_for(tiny_run, tiny_tflite, tiny_model, form: str) -> None:
-    path = tiny_run if form == "run" else tiny_tflite
+@pytest.mark.parametrize("kind", ["run", "tflite"])
+def test_a_model_gives_as_many_detections_as_one_asks_for(tiny_run, tiny_tflite, tiny_model, kind: str) -> None:
+    path = tiny_run if kind == "run" else tiny_tflite
     predictors = load_predictor(path), load_predictor(path, 30)
     assert [predictor.max_detections for predictor in predictors] == [100, 30]
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -31,15 +31,15 @@ def serve_bytes():
     return bytes_function(serve).get_concrete_function()
 
 
-def encoded(form: str, mode: str = "RGB") -> bytes:
-    Image.linear_gradient("L").resize((64, 48)).convert(mode).save(file := io.BytesIO(), form)
+def encoded(format: str, mode: str = "RGB") -> bytes:
+    Image.linear_gradient("L").resize((64, 48)).convert(mode).save(file := io.BytesIO(), format)
     return file.getvalue()
 
 
-def huge(form: str, height: int, width: int) -> bytes:
+def huge(format: str, height: int, width: int) -> bytes:
     """Return a small file whose header claims a size."""
-    data = bytearray(encoded(form))
-    if form == "PNG":
+    data = bytearray(encoded(format))
+    if format == "PNG":
         struct.pack_into(">II", data, 16, width, height)
     else:
         struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
@@ -47,19 +47,20 @@ def huge(form: str, height: int, width: int) -> bytes:
 
 
 def test_images_below_the_cap_are_served(serve_bytes, promise) -> None:
-    cases = [(form, mode) for form, modes in (("JPEG", ("RGB", "L")), ("PNG", ("RGB", "L", "RGBA"))) for mode in modes]
+    modes = {"JPEG": ("RGB", "L"), "PNG": ("RGB", "L", "RGBA")}
+    cases = [(format, mode) for format in modes for mode in modes[format]]
     found = serve_bytes(tf.constant([encoded(*case) for case in cases]))
     np.testing.assert_allclose(found["boxes"][:, 0], [[16, 16, 48, 48]] * len(cases))
     promise("Serving: encoded images of every color mode are read", cases=len(cases))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_what_claims_too_many_pixels_is_refused_before_it_is_decoded(serve_bytes, promise, form) -> None:
-    sizes = [(60_000, 60_000), (8_001, 8_000), (65_000, 1_000), (0, 10)] + [(2**31 - 1, 2**31 - 1)] * (form == "PNG")
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_what_claims_too_many_pixels_is_refused_before_it_is_decoded(serve_bytes, promise, format) -> None:
+    sizes = [(60_000, 60_000), (8_001, 8_000), (65_000, 1_000), (0, 10)] + [(2**31 - 1, 2**31 - 1)] * (format == "PNG")
     for size in sizes:
         start = time.process_time()
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"pixels|Invalid JPEG data"):
-            serve_bytes(tf.constant([encoded("JPEG"), huge(form, *size)]))
+            serve_bytes(tf.constant([encoded("JPEG"), huge(format, *size)]))
         assert time.process_time() - start < SECONDS
     promise("Serving: an encoded image that claims too many pixels is refused by its header", cases=len(sizes))
 
@@ -79,19 +80,19 @@ def find():
     return bytes_function(serve).get_concrete_function()
 
 
-def turned(form: str, value: int, order: str) -> bytes:
+def turned(format: str, value: int, order: str) -> bytes:
     """Return a picture that a phone took in an orientation: dark but for a bright part, 128 x 96 px as stored."""
     pixels = np.full((96, 128, 3), 5, np.uint8)
     pixels[16:48, 32:112] = 250
     data = struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, value, 0, 0)
     exif = b"Exif\0\0" + (b"II" if order == "<" else b"MM") + data
-    Image.fromarray(pixels).save(file := io.BytesIO(), form, exif=exif)
+    Image.fromarray(pixels).save(file := io.BytesIO(), format, exif=exif)
     return file.getvalue()
 
 
 def test_phone_pictures_are_served_as_predict_sees_them(find, promise, tmp_path) -> None:
     """In all orientations, both formats and byte orders, the box is where the upright image is bright."""
-    cases = [(form, value, order) for form in ("JPEG", "PNG") for value in range(1, 9) for order in "<>"]
+    cases = [(format, value, order) for format in ("JPEG", "PNG") for value in range(1, 9) for order in "<>"]
     found = find(tf.constant([turned(*case) for case in cases]))["boxes"].numpy()
     boxes = set()
     for case, box in zip(cases, found[:, 0], strict=True):

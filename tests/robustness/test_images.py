@@ -51,20 +51,20 @@ def samples() -> Iterator[tuple[str, bytes]]:
         ("WEBP", "RGBA", {"lossless": True}),
         ("WEBP", "RGB", {"save_all": True, "append_images": [rgb.rotate(180)]}),
     ]
-    for form, mode, options in kinds:
+    for format, mode, options in kinds:
         image = (
             Image.fromarray(np.asarray(rgb)[..., 0].astype(np.uint16) * 256) if mode == "I;16" else rgb.convert(mode)
         )
-        image.save(file := io.BytesIO(), form, **options)
-        yield form, file.getvalue()
+        image.save(file := io.BytesIO(), format, **options)
+        yield format, file.getvalue()
 
 
 def large_samples() -> Iterator[tuple[str, bytes]]:
     """Yield images as large as the cap."""
     image = Image.linear_gradient("L").resize((1000, CAP // 1000)).convert("RGBA")
-    for form, mode in (("JPEG", "CMYK"), ("PNG", "RGBA"), ("WEBP", "RGBA")):
-        image.convert(mode).save(file := io.BytesIO(), form)
-        yield form, file.getvalue()
+    for format, mode in (("JPEG", "CMYK"), ("PNG", "RGBA"), ("WEBP", "RGBA")):
+        image.convert(mode).save(file := io.BytesIO(), format)
+        yield format, file.getvalue()
 
 
 def damaged(content: bytes, damage: str, rng: np.random.Generator) -> bytes:
@@ -92,11 +92,11 @@ def damaged(content: bytes, damage: str, rng: np.random.Generator) -> bytes:
 
 def corpus() -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of bad images, the same each time."""
-    for number, (form, content) in enumerate([*samples(), *large_samples()]):
+    for number, (format, content) in enumerate([*samples(), *large_samples()]):
         for damage in DAMAGES:
             rng = np.random.default_rng([number, DAMAGES.index(damage)])
             for k in range(PER_DAMAGE):
-                yield f"{number:02}-{form.lower()}-{damage}-{k}.jpg", damaged(content, damage, rng)
+                yield f"{number:02}-{format.lower()}-{damage}-{k}.jpg", damaged(content, damage, rng)
 
 
 # Runs in a process of its own, whose peak of memory is the files' and which can be killed if it hangs.
@@ -171,7 +171,7 @@ def outcome(outcomes: list[dict]) -> dict:
 def test_the_corpus_covers_every_format_and_damage() -> None:
     names = [name for name, _ in corpus()]
     assert len(names) == len(set(names)) == (len(list(samples())) + 3) * len(DAMAGES) * PER_DAMAGE >= 600
-    assert {form for form, _ in samples()} == set(FORMATS)
+    assert {format for format, _ in samples()} == set(FORMATS)
 
 
 def test_a_damaged_file_gives_an_image_or_one_error_with_its_path(outcome: dict, promise) -> None:
@@ -198,8 +198,8 @@ def test_no_damaged_file_takes_more_memory_than_its_pixels_may(outcome: dict, pr
     promise(f"Images: no damaged file takes more than {BYTES / 1e6:.0f} MB of memory", cases=len(outcome["rows"]))
 
 
-def saved(form: str, **options) -> bytearray:
-    Image.new("RGB", (64, 64)).save(file := io.BytesIO(), form, **options)
+def saved(format: str, **options) -> bytearray:
+    Image.new("RGB", (64, 64)).save(file := io.BytesIO(), format, **options)
     return bytearray(file.getvalue())
 
 
@@ -262,16 +262,16 @@ def refused(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """Yield files that are no images, and what is said of them."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     contents = {"empty.jpg": b"", "text.png": b"hello", "html.jpg": b"<html></html>", "svg.png": b"<svg/>"}
-    for form in ("TIFF", "PPM", "ICO", "PCX"):
-        Image.fromarray(noise).save(file := io.BytesIO(), form)
-        contents[f"{form.lower()}.jpg"] = file.getvalue()
+    for format in ("TIFF", "PPM", "ICO", "PCX"):
+        Image.fromarray(noise).save(file := io.BytesIO(), format)
+        contents[f"{format.lower()}.jpg"] = file.getvalue()
     contents["postscript.jpg"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         yield tmp_path / name, "not a readable image of the formats JPEG, PNG, BMP, GIF, WEBP"
-    for form in FORMATS:
-        path = tmp_path / f"half.{form.lower()}"
-        Image.fromarray(noise).save(path, form)
+    for format in FORMATS:
+        path = tmp_path / f"half.{format.lower()}"
+        Image.fromarray(noise).save(path, format)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         yield path, "image"
     (folder := tmp_path / "folder.jpg").mkdir()
@@ -302,8 +302,8 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path, promise) -> N
 
 
 def test_what_is_inside_decides_and_not_the_name(tmp_path: Path, promise) -> None:
-    for number, (form, content) in enumerate(samples()):
-        (path := tmp_path / f"{number}.{'png' if form == 'JPEG' else 'jpg'}").write_bytes(content)
+    for number, (format, content) in enumerate(samples()):
+        (path := tmp_path / f"{number}.{'png' if format == 'JPEG' else 'jpg'}").write_bytes(content)
         image = read_image(path)
         assert image.dtype == np.uint8
         assert read_size(path) == image.shape[:2]

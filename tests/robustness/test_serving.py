@@ -85,9 +85,9 @@ IMAGES = {
 }
 
 
-def encode(image: np.ndarray, form: str, mode: str = "RGB") -> bytes:
+def encode(image: np.ndarray, format: str, mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).convert(mode).save(buffer, form)
+    Image.fromarray(image).convert(mode).save(buffer, format)
     return buffer.getvalue()
 
 
@@ -189,9 +189,9 @@ def test_a_tflite_file_takes_arrays_of_any_kind(method, tiny_tflite, promise) ->
     promise("Serving: a TFLite file answers with numbers or an error, and goes on", cases=tried)
 
 
-@pytest.mark.parametrize("form", ["run", "tflite"])
-def test_a_predictor_takes_anything(form, tiny_run, tiny_tflite, tiny_model, promise) -> None:
-    predictor = load_predictor(tiny_run if form == "run" else tiny_tflite)
+@pytest.mark.parametrize("kind", ["run", "tflite"])
+def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_model, promise) -> None:
+    predictor = load_predictor(tiny_run if kind == "run" else tiny_tflite)
     tried = assert_goes_on(predictor.predict, TENSORS | OBJECTS, NORMALISED, ValueError)
     # It takes one image, not a batch.
     singles = {name: (given[0] if len(given) else given, answers) for name, (given, answers) in IMAGES.items()}
@@ -233,18 +233,18 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     promise("Serving: a file that claims too many pixels is refused before it is decoded", cases=len(files) - 1)
 
 
-@pytest.mark.parametrize("form", ["serve", "serve_image", "serve_bytes", "tflite", "run"])
-def test_sixteen_threads_get_the_answers_of_one(form, served, tiny_run, tiny_tflite, tiny_model, promise) -> None:
+@pytest.mark.parametrize("kind", ["serve", "serve_image", "serve_bytes", "tflite", "run"])
+def test_sixteen_threads_get_the_answers_of_one(kind, served, tiny_run, tiny_tflite, tiny_model, promise) -> None:
     """Also a predictor's first calls, which build what is built late, come all at once."""
     random, threads, calls = np.random.default_rng(2), 16, 20
-    if form in ("serve", "tflite", "run"):
+    if kind in ("serve", "tflite", "run"):
         given = list(random.standard_normal((threads, 1, SIDE, SIDE, 3), "float32"))
     else:
         given = list(random.integers(0, 256, (threads, 1, 40, 70, 3), np.uint8))
-    if form == "serve_bytes":
+    if kind == "serve_bytes":
         given = [[encode(image[0], "PNG")] for image in given]
     paths = {"run": tiny_run, "tflite": tiny_tflite}
-    run, alone = (load_predictor(paths[form]).predict if form in paths else served(form) for _ in range(2))
+    run, alone = (load_predictor(paths[kind]).predict if kind in paths else served(kind) for _ in range(2))
     together = threading.Barrier(threads)
 
     def call(images: Any) -> list[Mapping[str, Any]]:

@@ -43,26 +43,26 @@ def beside(folder: Path, text: str) -> None:
         write_whole(folder / "new" / "parents" / "a.txt", text)
 
 
-FORMS = (file, several, in_place_of_a_folder, beside)
+WRITERS = (file, several, in_place_of_a_folder, beside)
 
 
 def tree(folder: Path) -> dict[str, str | None]:
     return {str(path.relative_to(folder)): path.read_text() if path.is_file() else None for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_after_a_fault_at_any_step_what_stood_there_stands(form, tmp_path: Path, monkeypatch, promise) -> None:
+@pytest.mark.parametrize("writer", WRITERS)
+def test_after_a_fault_at_any_step_what_stood_there_stands(writer, tmp_path: Path, monkeypatch, promise) -> None:
     cases = 0
     for former, step, code in itertools.product((False, True), STEPS, (errno.ENOSPC, errno.EACCES, errno.EIO)):
         for number in itertools.count(1):
             folder = tmp_path / f"{former}-{step}-{code}-{number}"
             folder.mkdir()
             if former:
-                form(folder, "former")
+                writer(folder, "former")
             before, fault = tree(folder), Fault(step, code, number)
             with monkeypatch.context() as patch:
                 patch.setattr(os, step, fault)
-                error = error_of(form, folder)
+                error = error_of(writer, folder)
             if fault.calls < number:  # it was written in fewer calls
                 break
             cases += 1
@@ -73,9 +73,9 @@ def test_after_a_fault_at_any_step_what_stood_there_stands(form, tmp_path: Path,
     promise("Writing: a fault of the system at any step leaves the former artifact or the new one, whole", cases=cases)
 
 
-def error_of(form, folder: Path) -> OSError | None:
+def error_of(writer, folder: Path) -> OSError | None:
     try:
-        form(folder, "new")
+        writer(folder, "new")
     except OSError as error:
         return error
     return None

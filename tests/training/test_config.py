@@ -152,7 +152,7 @@ def test_a_name_that_is_nobodys_home_is_a_files(path: Path) -> None:
         ("quantization=int8", r"mine.yaml: quantization fine-tunes a detector in float32: give weights. Received: "),
         ("optimizer.accumulate=0", r"mine.yaml: optimizer.accumulate: .* greater than or equal to 1$"),
         ("early_stoping=3", r"mine.yaml: Unknown key 'early_stoping'. Did you mean 'early_stopping'\?"),
-        ("epochs", r"An override has the form key=value. Received: 'epochs'$"),
+        ("epochs", r"An override is key=value. Received: 'epochs'$"),
         ("epochs.x=1", r"epochs.x does not lead to a value. Received: 'epochs.x=1'$"),
         ("epochs=[1", r"The value of epochs is not YAML. Received: 'epochs=\[1'$"),
     ],

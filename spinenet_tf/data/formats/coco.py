@@ -33,7 +33,7 @@ def read_coco(annotations: str | Path, images: str | Path, problems: Problems | 
 def load_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> Annotations:
     """Read a COCO annotation file, whose entries are not checked yet.
 
-    What exporters write in another way than COCO, but plainly, is brought into its form, and noted: see `exporters`.
+    What exporters write in another way than COCO, but plainly, is written as COCO does, and noted: see `exporters`.
 
     Raises:
         DataError: a missing or unreadable file or folder, or JSON that is not COCO.
@@ -67,7 +67,7 @@ def _find_image(root: Path, max_pixels: int, entry: Entry) -> Path:
 
 
 def _understood(file: Path, content: Entry, images: Path, problems: Problems) -> Entry:
-    """Return the three lists in COCO's own form."""
+    """Return the three lists as COCO writes them."""
     from spinenet_tf.data.images import read_size
 
     place, notes, size_of = _places(file, content), Notes(), partial(read_size, max_pixels=problems.max_pixels)

@@ -1,4 +1,4 @@
-"""COCO's entries as exporters write them, brought into COCO's own form where their meaning is plain.
+"""COCO's entries as exporters write them, brought into what COCO itself has where their meaning is plain.
 
 What is not plain stays as it is, for `annotations.to_dataset` to refuse.
 """
@@ -121,8 +121,8 @@ def _integers(entry: Entry, keys: tuple[str, ...], place: Tell, notes: Notes) ->
         value = entry.get(key)
         if isinstance(value, str | float) and is_int64(number := _integer(value)):
             changed[key] = number
-            form = "text" if isinstance(value, str) else "a decimal"
-            notes.add(f"{key} is {form}, and read as an integer", place)
+            kind = "text" if isinstance(value, str) else "a decimal"
+            notes.add(f"{key} is {kind}, and read as an integer", place)
     return changed
 
 
@@ -139,7 +139,7 @@ def _number(text: str) -> float | None:
 
 
 def _stored_name(root: Path, name: Any, prefixes: tuple[str, ...]) -> Any:
-    """Return the form of `name` by which there is a file in `root`; `name` itself if there is none, or it leads out."""
+    """Return `name` as a file in `root` spells it; `name` itself if there is no such file, or it leads out."""
     if not isinstance(name, str) or not ("\\" in name or name.startswith(prefixes)):
         return name
     slashed = name.replace("\\", "/")

@@ -76,12 +76,12 @@ def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Ex
 
 def _of_image(image: Entry, stored: Stored, encoded: bytes) -> dict[str, tf.train.Feature]:
     with Image.open(io.BytesIO(encoded)) as opened:
-        form = str(opened.format).lower()
+        format = str(opened.format).lower()
     texts = {
         "image/filename": image["file_name"],
         "image/source_id": str(image["id"]),
         "image/key/sha256": hashlib.sha256(encoded).hexdigest(),
-        "image/format": form,
+        "image/format": format,
     }
     features = {key: _KINDS[bytes]([text.encode()]) for key, text in texts.items()}
     features["image/encoded"] = _KINDS[bytes]([encoded])

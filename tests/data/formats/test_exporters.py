@@ -1,4 +1,4 @@
-"""COCO files as exporters write them: what is plain is read, noted in a check, and written in COCO's own form."""
+"""COCO files as exporters write them: what is plain is read, noted in a check, and written as COCO does."""
 
 from __future__ import annotations
 

@@ -240,8 +240,8 @@ def test_labels_are_found_in_any_unicode_normalization(yolo_folder: Path, image:
     """Archives made on a Mac hold decomposed names: without its labels, an image would have no objects."""
     name = "Bücher/größe é"
     expected = read_yolo(yolo_folder).examples[0].boxes
-    for kind, form, suffix in (("images", image, ".jpg"), ("labels", labels, ".txt")):
-        file = yolo_folder / kind / "train" / unicodedata.normalize(form, name + suffix)
+    for kind, spelling, suffix in (("images", image, ".jpg"), ("labels", labels, ".txt")):
+        file = yolo_folder / kind / "train" / unicodedata.normalize(spelling, name + suffix)
         file.parent.mkdir()
         (yolo_folder / kind / "train" / f"000001{suffix}").rename(file)
     problems = Problems(keep_going=True)

@@ -19,7 +19,7 @@ from spinenet_tf.data.formats.tfrecord import load_tfrecord
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.formats.yolo import read_yolo
 from spinenet_tf.data.problems import Problems
-from spinenet_tf.data.reading import form_of, load
+from spinenet_tf.data.reading import format_of, load
 from spinenet_tf.training.sources import YoloSource
 
 NAMES = "names: [car, bus]\n"
@@ -154,7 +154,7 @@ def test_cvat_lists_images_with_labels_beside_them(root: Path, prefix: str) -> N
     described = cvat(root, prefix)
     expect(read_yolo(described), *TRAIN)
     expect(read_yolo(root), *TRAIN)
-    assert form_of(str(root)) == form_of(str(described)) == "yolo"
+    assert format_of(str(root)) == format_of(str(described)) == "yolo"
     with pytest.raises(DataError, match=r"obj\.data: .*'val'"):
         read_yolo(described, "val")
     (root / "obj.data").write_text((root / "obj.data").read_text() + f"valid = {prefix}train.txt\n")
@@ -196,7 +196,7 @@ def test_an_image_that_a_list_names_in_vain_is_told_with_its_line(root: Path) ->
 
 def test_labels_may_lie_beside_their_images(root: Path) -> None:
     expect(read_yolo(flat(root)), *TRAIN)
-    assert form_of(str(root)) == "yolo"
+    assert format_of(str(root)) == "yolo"
     (root / "data.yaml").write_text(f"train: .\n{NAMES}")
     expect(read_yolo(root / "data.yaml"), *TRAIN)
     (root / "d.txt").write_text("0 0.5 0.5 0.1 0.1\n")

@@ -1,4 +1,4 @@
-"""The benchmark: every form is there, called in turns, with the numbers that do not depend on the day."""
+"""The benchmark: every engine is there, called in turns, with the numbers that do not depend on the day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.export.check.measurement import benchmark, thread_counts, time_calls
 from spinenet_tf.export.check.resident_memory import peak_memory
 from spinenet_tf.export.check.tradeoff import draw_tradeoff
-from spinenet_tf.inference.engines import FUNCTION, KERAS, SAVED_MODEL, TFLITE, Form
+from spinenet_tf.inference.engines import FUNCTION, KERAS, SAVED_MODEL, TFLITE, Setup
 from spinenet_tf.inference.predictor import load_predictor
 from spinenet_tf.training.run import Run
 
@@ -44,7 +44,7 @@ def test_calls_take_turns_and_the_first_do_not_count() -> None:
 @pytest.mark.slow
 def test_memory_is_that_of_the_model_in_a_process_of_its_own(foreign) -> None:
     """The libraries alone take hundreds of megabytes, and a mean of 384 bytes takes next to nothing."""
-    taken = peak_memory(Form(TFLITE, foreign[TFLITE], 1, "mean"))
+    taken = peak_memory(Setup(TFLITE, foreign[TFLITE], 1, "mean"))
     if Path("/proc/self/clear_refs").exists():
         assert 0 < taken < 30e6
     else:

@@ -63,12 +63,12 @@ def test_differences_are_relative_to_the_largest_output(detector, images) -> Non
 
 @pytest.mark.parametrize("quantization", ["none", "fp16"])
 @pytest.mark.parametrize("distort", [lambda x: x + 1.0, lambda x: x * np.nan, lambda x: x[..., ::-1]])
-def test_a_float_form_that_differs_fails(detector, distort, quantization) -> None:
+def test_a_float_file_that_differs_fails(detector, distort, quantization) -> None:
     with pytest.raises(export.ExportError, match=f"{quantization} artifact differs"):
         check(detector, Distorted(detector, distort), quantization)
 
 
-def test_an_integer_form_must_at_least_give_numbers(detector) -> None:
+def test_an_integer_file_must_at_least_give_numbers(detector) -> None:
     difference, ap = check(detector, Distorted(detector, lambda x: x + 0.1), "int8")
     assert difference["max"] > 0
     assert ap is None

@@ -15,7 +15,7 @@ from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.inference.naming import flatten
 
-# As measured on this net, with room: the forms' largest difference, relative to the largest output.
+# As measured on this net, with room: the files' largest difference, relative to the largest output.
 BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1}
 # Sizes of a static graph are numbers, BN lies in the convs, sums are pairwise, and nothing is TensorFlow's.
 FORBIDDEN = {
@@ -180,7 +180,7 @@ def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, t
     assert found.inputs == {"images": {"shape": [1, *detector.backbone.image_shape], "dtype": "uint8"}}
     assert found.ops["TFLite_Detection_PostProcess"] == 1
     assert list(found.outputs) == ["boxes", "classes", "scores", "num_detections"]
-    assert export.TFLiteModel(report.path).metadata.form == "postprocess"
+    assert export.TFLiteModel(report.path).metadata.output_kind == "postprocess"
 
 
 def test_a_bias_that_levels_share_is_right_at_each_of_them_with_16_bits(tiny_backbone, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever form a file's outputs have, it detects what Keras detects."""
+"""Whatever outputs a file has, it detects what Keras detects."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import tensorflow as tf
 
 from spinenet_tf import export
 from spinenet_tf.export.description import describe
-from spinenet_tf.export.litert.model import _with_form, _write
-from spinenet_tf.export.litert.outputs import append_form
+from spinenet_tf.export.litert.model import _with_outputs, _write
+from spinenet_tf.export.litert.outputs import append_outputs
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
 
-FORMS = ("decoded", "detections", "postprocess")
+KINDS = ("decoded", "detections", "postprocess")
 
 
 @pytest.fixture(scope="module")
-def formed(detector, exported, images, tmp_path_factory):
-    """Return the files of each form, made of one conversion of the raw part."""
-    folder, raw = tmp_path_factory.mktemp("forms"), exported("none").path
+def files_by_kind(detector, exported, images, tmp_path_factory):
+    """Return the files of each kind of outputs, made of one conversion of the raw part."""
+    folder, raw = tmp_path_factory.mktemp("outputs"), exported("none").path
     content = raw.read_bytes()
     metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]
     specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
-    for form in FORMS:
-        _write(folder / f"{form}.tflite", *_with_form(form, model, metadata, specs))
-    return {form: folder / f"{form}.tflite" for form in FORMS}
+    for kind in KINDS:
+        _write(folder / f"{kind}.tflite", *_with_outputs(kind, model, metadata, specs))
+    return {kind: folder / f"{kind}.tflite" for kind in KINDS}
 
 
 def same(found, expected) -> None:
@@ -39,16 +39,16 @@ def same(found, expected) -> None:
         np.testing.assert_allclose(found[name], x, atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["decoded", "detections"])
-def test_predictions_equal_keras(detector, images, formed, form) -> None:
-    same(export.TFLiteModel(formed[form]).predict(images), detector.predict(images, verbose=0))
+@pytest.mark.parametrize("kind", ["decoded", "detections"])
+def test_predictions_equal_keras(detector, images, files_by_kind, kind) -> None:
+    same(export.TFLiteModel(files_by_kind[kind]).predict(images), detector.predict(images, verbose=0))
 
 
 @pytest.mark.parametrize("slots", [3, 40])
 def test_what_is_decoded_here_gives_as_many_detections_as_one_asks_for(
-    detector, images, exported, formed, slots: int
+    detector, images, exported, files_by_kind, slots: int
 ) -> None:
-    files = [exported("none").path, formed["decoded"]]
+    files = [exported("none").path, files_by_kind["decoded"]]
     raw, decoded = (export.TFLiteModel(file, max_detections=slots).predict(images) for file in files)
     expected = detector.predict(images, verbose=0)  # 20 slots, all of which are full
     assert (expected["num_detections"] == 20).all()
@@ -59,21 +59,21 @@ def test_what_is_decoded_here_gives_as_many_detections_as_one_asks_for(
             np.testing.assert_allclose(raw[name][:, :20], x[:, :slots], atol=1e-3)
 
 
-def test_a_file_with_nms_gives_what_it_gives(formed) -> None:
-    for form in ("detections", "postprocess"):
+def test_a_file_with_nms_gives_what_it_gives(files_by_kind) -> None:
+    for kind in ("detections", "postprocess"):
         with pytest.raises(ValueError, match=r"gives up to 20 detections of an image.*Received: max_detections=40$"):
-            export.TFLiteModel(formed[form], max_detections=40)
-        assert export.TFLiteModel(formed[form], max_detections=20).metadata.options["max_detections"] == 20
+            export.TFLiteModel(files_by_kind[kind], max_detections=40)
+        assert export.TFLiteModel(files_by_kind[kind], max_detections=20).metadata.options["max_detections"] == 20
 
 
-def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, formed) -> None:
+def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, files_by_kind) -> None:
     logits, deltas = detector.flatten(detector(images[:1], training=False))
     height, width = images.shape[1:3]
     boxes = decode(deltas, concatenate(anchors(height, width, detector.anchor_spec)))[0]
     scores, classes = tf.reduce_max(tf.sigmoid(logits), -1)[0], tf.argmax(logits, -1, tf.int32)[0]
     spec = detector.options
     kept = tf.image.non_max_suppression(boxes, scores, 20, spec.iou_threshold, spec.score_threshold)
-    found = export.TFLiteModel(formed["postprocess"]).predict(images[:1])
+    found = export.TFLiteModel(files_by_kind["postprocess"]).predict(images[:1])
     count = found["num_detections"].item()
     assert count == len(kept) > 5
     for name, x in (
@@ -85,44 +85,44 @@ def test_the_custom_operation_does_one_nms_for_all_classes(detector, images, for
         assert (found[name][0, count:] == (-1 if name == "classes" else 0)).all()
 
 
-def test_outputs_are_named_in_their_order_and_described(formed) -> None:
+def test_outputs_are_named_in_their_order_and_described(files_by_kind) -> None:
     shapes = {"boxes": [1, 20, 4], "classes": [1, 20], "scores": [1, 20], "num_detections": [1]}
-    for form in ("detections", "postprocess"):
-        assert {name: x["shape"] for name, x in inspect(formed[form]).outputs.items()} == shapes
-        assert list(inspect(formed[form]).outputs) == list(shapes)
-    assert inspect(formed["decoded"]).outputs["scores"]["shape"] == [1, 1539, 3]
-    for form, path in formed.items():
+    for kind in ("detections", "postprocess"):
+        assert {name: x["shape"] for name, x in inspect(files_by_kind[kind]).outputs.items()} == shapes
+        assert list(inspect(files_by_kind[kind]).outputs) == list(shapes)
+    assert inspect(files_by_kind["decoded"]).outputs["scores"]["shape"] == [1, 1539, 3]
+    for kind, path in files_by_kind.items():
         metadata = read_metadata(path)
-        assert metadata.form == form
+        assert metadata.output_kind == kind
         assert {name: (x["shape"], x["dtype"]) for name, x in metadata.outputs.items()} == {
             name: (x["shape"], x["dtype"]) for name, x in inspect(path).outputs.items()
         }
 
 
-def test_operations_are_tflites_own(formed) -> None:
-    for form, path in formed.items():
-        custom = {"TFLite_Detection_PostProcess"} if form == "postprocess" else set()
+def test_operations_are_tflites_own(files_by_kind) -> None:
+    for kind, path in files_by_kind.items():
+        custom = {"TFLite_Detection_PostProcess"} if kind == "postprocess" else set()
         assert {name for name in inspect(path).ops if not name.isupper()} - {"NON_MAX_SUPPRESSION_V5"} == custom
-        check_graph(path, TARGETS["cpu"], form)
+        check_graph(path, TARGETS["cpu"], kind)
 
 
-def test_a_target_refuses_what_it_does_not_run(exported, formed) -> None:
+def test_a_target_refuses_what_it_does_not_run(exported, files_by_kind) -> None:
     check_graph(exported("none").path, TARGETS["gpu"], "raw")
     with pytest.raises(export.ExportError, match=r"does not run the operations \[.*'TOPK_V2'"):
-        check_graph(formed["detections"], TARGETS["gpu"], "raw")
+        check_graph(files_by_kind["detections"], TARGETS["gpu"], "raw")
     with pytest.raises(export.ExportError, match=r"does not run the operations \['BROADCAST_TO'"):
-        check_graph(formed["detections"], TARGETS["cpu"], "raw")
+        check_graph(files_by_kind["detections"], TARGETS["cpu"], "raw")
 
 
-def test_files_without_raw_outputs_say_so(images, formed) -> None:
-    with pytest.raises(ValueError, match="Received: form='detections'"):
-        export.TFLiteModel(formed["detections"]).raw(images)
+def test_files_without_raw_outputs_say_so(images, files_by_kind) -> None:
+    with pytest.raises(ValueError, match="Received: output_kind='detections'"):
+        export.TFLiteModel(files_by_kind["detections"]).raw(images)
 
 
 def test_the_custom_operation_knows_no_boxes_that_end_in_a_pixel(detector) -> None:
     metadata = describe(detector, {}, 1)
     metadata.options["plus_one"] = True
     with pytest.raises(ValueError, match="Received: plus_one=True"):
-        append_form("postprocess", metadata)(
+        append_outputs("postprocess", metadata)(
             class_logits_P3=np.zeros((1, 8, 16, 27)), box_deltas_P3=np.zeros((1, 8, 16, 36))
         )
