@@ -1,4 +1,4 @@
-"""Inference from a normalised image to features: `tf.function`, SavedModel and TFLite, on the same weights."""
+"""Inference from a normalized image to features: `tf.function`, SavedModel and TFLite, on the same weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def artifacts(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare all formats of a network: the same raw outputs from one normalised image."""
+    """Compare all formats of a network: the same raw outputs from one normalized image."""
     lite = net != net.counterpart  # of which TFLite is the point; the rest is as in the other mobile nets
     folders = exports.export(net, (exports.FLOAT, exports.INTEGER) if lite else exports.ALL)
     work = multiply_adds(net)

@@ -160,7 +160,7 @@ def raw_call(model: Any) -> Any:
 
 
 def image(net: Net, batch: int = 1, seed: int = 0) -> np.ndarray:
-    """Return normalised noise `[batch, side, side, 3]` float32."""
+    """Return normalized noise `[batch, side, side, 3]` float32."""
     return np.random.default_rng(seed).standard_normal((batch, net.side, net.side, 3), "float32")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.results import Row, picture
 
-COLOURS = {"theirs": "#888888", "ours": "#1f77b4"}
+COLORS = {"theirs": "#888888", "ours": "#1f77b4"}
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -30,7 +30,7 @@ def _draw(title: str, quantities: dict[str, list[Row]], folder: Path) -> Path:
         rows = sorted(rows, key=lambda row: row.x or 0)
         places = [row.x for row in rows]
         for side, label in (("theirs", "TF Model Garden"), ("ours", "spinenet_tf")):
-            axes.plot(places, [getattr(row, side) for row in rows], "o-", color=COLOURS[side], label=label)
+            axes.plot(places, [getattr(row, side) for row in rows], "o-", color=COLORS[side], label=label)
         axes.set(xscale="log", yscale="log", xlabel=title, ylabel=f"{quantity}, {rows[0].unit}")
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.minorticks_off()

@@ -97,7 +97,7 @@ def _call(run: Callable, deltas: Any, logits: Any) -> dict[str, np.ndarray]:
 def raw_outputs(kind: str, classes: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
     """Return class logits `[1, h, w, A * (classes + 1)]` and box deltas of each level: noise, and some objects.
 
-    An object is seen by a patch of neighbouring locations of its level, by every anchor there.
+    An object is seen by a patch of neighboring locations of its level, by every anchor there.
     """
     random = np.random.default_rng(0)
     mean, deviation = NOISE[kind]

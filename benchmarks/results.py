@@ -18,7 +18,7 @@ HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; less is better on both sides, so a ratio above 1 is in our favour."""
+    """One comparison; less is better on both sides, so a ratio above 1 is in our favor."""
 
     work: str  # "training/step, fp32, batch 8": what comes before the slash is the work that measured it
     model: str
@@ -141,7 +141,7 @@ def _preface(results: Results) -> list[str]:
     machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
     return [
         "Written by `make bench`; how it is measured and what was tried is in [NOTES.md](NOTES.md). Medians of turns",
-        "A B A B ...; ratio = theirs / ours, so more than 1 is in our favour. Times of nets are of batch 1 unless a",
+        "A B A B ...; ratio = theirs / ours, so more than 1 is in our favor. Times of nets are of batch 1 unless a",
         'batch is named. "Of the limit": the share of the machine\'s measured matmul rate, theirs and ours, at which',
         "the multiply-adds of our graph are done; both sides are held against the same number of them. Spread: the",
         "middle half of the figures, as a share of the median.",

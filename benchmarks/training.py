@@ -17,7 +17,7 @@ from benchmarks.work import Part, Settings
 SLOTS = 100  # for boxes in our batches, most of them padding, as our input pipeline makes them
 RATE = 1e-4
 MEMORY_GOAL = 1 / 0.95
-RECIPE = f"{GARDEN}'s recipe: synchronised BN"
+RECIPE = f"{GARDEN}'s recipe: synchronized BN"
 FLOAT, HALF = "float32", "mixed_bfloat16"
 CASES = (  # net, batch, whether in bfloat16 too
     (Net("spinenet_49s", 256), 4, False),

@@ -41,12 +41,12 @@ def describe(
     class_names: Sequence[str] | None = None,
     inputs: str = "float32",
     float_layers: Sequence[str] = (),
-    centre: float | None = None,
+    center: float | None = None,
 ) -> Metadata:
     """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
 
-    `inputs` are normalised images in "float32", or pixels in "uint8". Classes without names get numbers.
-    `float_layers` are those that a quantized file keeps in float, `centre` is the side of a classifier's central crop
+    `inputs` are normalized images in "float32", or pixels in "uint8". Classes without names get numbers.
+    `float_layers` are those that a quantized file keeps in float, `center` is the side of a classifier's central crop
     where it is not the usual one.
 
     Raises:
@@ -57,7 +57,7 @@ def describe(
         task=task,
         model=backbone_of(model).name,
         quantization=quantization,
-        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(centre) if task == "classification" else {}),
+        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(center) if task == "classification" else {}),
         outputs=_outputs(head.layouts if head else {}, outputs),
         class_names=_class_names(getattr(model, "num_classes", 0), class_names),
         head=head.name if head else None,
@@ -76,7 +76,7 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
     from spinenet_tf.data.images import MEAN, STD
 
     pixels = dtype == "uint8"
-    padding = f"the mean colour, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
+    padding = f"the mean color, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
     return {
         "name": INPUT,
         "shape": list(shape),
@@ -90,11 +90,11 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
     }
 
 
-def _crop(centre: float | None) -> dict[str, Any]:
-    from spinenet_tf.data.input.class_pipeline import CENTRE
+def _crop(center: float | None) -> dict[str, Any]:
+    from spinenet_tf.data.input.class_pipeline import CENTER
 
-    fit = "the middle, in the shape of the input and `centre` of the largest such part, resized bilinearly"
-    return {"fit": fit, "centre": CENTRE if centre is None else centre}
+    fit = "the middle, in the shape of the input and `center` of the largest such part, resized bilinearly"
+    return {"fit": fit, "center": CENTER if center is None else center}
 
 
 def _outputs(layouts: Mapping[str, str], outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -77,7 +77,7 @@ def export_model(
     names = config.class_names or ()
     given = {name: value for name, value in options.items() if value is not None}
     if config.task == "classification" and format != "web":
-        given["centre"] = _centre(config)
+        given["center"] = _center(config)
     if format == "saved_model":
         return saved_model(model, path, names, overwrite=overwrite, **given)
     if format == "onnx":
@@ -128,8 +128,8 @@ def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:
     return data.read(split, BadImages(data.max_bad_images) if split == "train" else None)
 
 
-def _centre(config: TrainConfig) -> float | None:
-    return config.own_images().centre if config.data is not None else None
+def _center(config: TrainConfig) -> float | None:
+    return config.own_images().center if config.data is not None else None
 
 
 def default_path(folder: str | Path, format: str, quantization: str = "none", target: str | None = None) -> Path:

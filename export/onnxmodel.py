@@ -34,13 +34,13 @@ def onnx(
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 1,
     overwrite: bool = False,
-    centre: float | None = None,
+    center: float | None = None,
 ) -> Report:
-    """Write an .onnx for normalised `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
+    """Write an .onnx for normalized `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
 
     Input and outputs have the names, shapes and layouts of the SavedModel's signature `raw`, BN is folded into the
     convs. The metadata is in the file, as its property `metadata.json`, and beside it, with the labels. The file is
-    compared with the model in ONNX Runtime before it appears. `centre` is that of
+    compared with the model in ONNX Runtime before it appears. `center` is that of
     `tflite`.
 
     Raises:
@@ -56,7 +56,7 @@ def onnx(
     _check_installed()
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
         with _failing_as("tf2onnx does not convert this net"):
             proto = _converted(raw)
         proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))

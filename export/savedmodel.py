@@ -34,13 +34,13 @@ def saved_model(
     batch_size: int | None = None,
     nms: bool = True,
     overwrite: bool = False,
-    centre: float | None = None,
+    center: float | None = None,
     variables: bool = False,
 ) -> Report:
     """Write a SavedModel with named signatures, each of one input `images`, that plain TensorFlow loads and runs.
 
     A detector has, without `nms` only the last two:
-    - `serve`: from `[B, H, W, 3]` float32, normalised, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
+    - `serve`: from `[B, H, W, 3]` float32, normalized, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
       classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also `serving_default`
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
     - `serve_bytes`: from `[B]` strings, each a JPEG or PNG, to the same, boxes in pixels of each image, which is
@@ -63,7 +63,7 @@ def saved_model(
     once. TensorFlow's own variable TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 has it do so with variables too.
 
     The folder `assets` has `metadata.json`, `labels.txt` (class names) and `config.json` (the model's Keras config).
-    The artifact is compared with the model before it appears. `centre` is that of `tflite`.
+    The artifact is compared with the model before it appears. `center` is that of `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`), has no NMS to leave out, or class
@@ -75,7 +75,7 @@ def saved_model(
         raise ValueError(f"Only a detector has NMS to leave out. Received: nms=False, model={type(model).__name__}")
     with staged(path, overwrite) as folder:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, centre=centre)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
         with tempfile.TemporaryDirectory() as assets:
             metadata.write(Path(assets))
             config = json.dumps(keras.saving.serialize_keras_object(model), indent=2)

@@ -26,7 +26,7 @@ def raw_function(
     rewrites: Sequence[Rewrite] = (),
     variables: bool = False,
 ) -> Any:
-    """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalised, to the flat outputs in float32.
+    """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalized, to the flat outputs in float32.
 
     The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
     the large ones are variables, of which the function has its own (see `unfreezing`). Sizes are static, and so is
@@ -74,7 +74,7 @@ def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any
 def pixel_function(raw: Any, dtype: str) -> Any:
     """Return a `tf.function` from RGB `images` of the same shape in 0..255 to the outputs of `raw`.
 
-    One depthwise conv normalises them: in integers it has a scale per channel.
+    One depthwise conv normalizes them: in integers it has a scale per channel.
     """
     import tensorflow as tf
 

@@ -250,14 +250,14 @@ def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
 
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory) -> dict[str, Path]:
-    """A TFLite file and a SavedModel that do not come from here: bytes in, their mean colour out."""
+    """A TFLite file and a SavedModel that do not come from here: bytes in, their mean color out."""
     import tensorflow as tf
 
     from spinenet_tf.inference.engines import SAVED_MODEL, TFLITE
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 16, 3], tf.uint8, name="picture")])
     def mean(picture):
-        return {"colour": tf.reduce_mean(tf.cast(picture, tf.float32), [1, 2])}
+        return {"color": tf.reduce_mean(tf.cast(picture, tf.float32), [1, 2])}
 
     folder = tmp_path_factory.mktemp("foreign")
     module = tf.Module()

@@ -62,7 +62,7 @@ def on_jax(tmp_path):
         model.save_weights(tmp_path / "net.weights.h5")
         np.savez(tmp_path / "data.npz", **data)
         kind = type(model).__name__.lower()
-        # JAX compiles an initialiser for each shape of weights: optimising them would take most of the time.
+        # JAX compiles an initializer for each shape of weights: optimizing them would take most of the time.
         jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
         command = [sys.executable, "-W", "error::UserWarning", "-c", CHILD, str(tmp_path), kind]
         result = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)

@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def noise() -> tuple[np.ndarray, np.ndarray]:
-    """Return the normalised image `[1, 32, 32, 3]` and the photograph `[40, 48, 3]` that the numbers belong to."""
+    """Return the normalized image `[1, 32, 32, 3]` and the photograph `[40, 48, 3]` that the numbers belong to."""
     random = np.random.default_rng(2)
     return random.normal(size=(1, 32, 32, 3)).astype("float32"), random.integers(0, 256, (40, 48, 3), dtype=np.uint8)
 

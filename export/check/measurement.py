@@ -69,7 +69,7 @@ def benchmark(
     quantizations: Sequence[str] = (),
     track: Track = untracked,
 ) -> Benchmark:
-    """Measure models in all formats and engines, from one normalised image (noise) in NumPy to detections in NumPy.
+    """Measure models in all formats and engines, from one normalized image (noise) in NumPy to detections in NumPy.
 
     A model is the folder of a run, which stands for Keras and the exports in it, or an artifact: a SavedModel, a
     .tflite or a .onnx file of any origin. A run without exports, or any run if `quantizations` are named, is exported

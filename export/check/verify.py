@@ -44,7 +44,7 @@ class Report:
 
 
 def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
-    """Return the largest and mean difference of raw outputs on normalised `images`, relative to Keras's largest output.
+    """Return the largest and mean difference of raw outputs on normalized `images`, relative to Keras's largest output.
 
     `runner` maps images to what calling the model gives. Not a number on either side makes both figures NaN.
     """
@@ -74,13 +74,13 @@ def top1_difference(
     runner: Any,
     dataset: ClassificationDataset,
     class_names: Sequence[str] | None = None,
-    centre: float | None = None,
+    center: float | None = None,
 ) -> dict[str, float]:
     """Return top-1 of the classifier, of the artifact's runner, and what was lost, as `ap_difference` does with AP.
 
-    `centre` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
+    `center` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
     """
-    options: dict[str, Any] = {} if centre is None else {"centre": centre}
+    options: dict[str, Any] = {} if center is None else {"center": center}
     known = (dataset, image_shape(model)[:2], class_names or dataset.class_names)
     calls = {"keras": model.predict_on_batch, "exported": runner.predict}
     top1 = {name: _score("classification", call, *known, **options) for name, call in calls.items()}
@@ -114,7 +114,7 @@ def check(
     verify_on: DetectionDataset | ClassificationDataset | None = None,
     max_loss: float = 0.02,
     class_names: Sequence[str] | None = None,
-    centre: float | None = None,
+    center: float | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Compare an artifact's runner with the model: return `float_difference` on noise, and what accuracy it loses.
 
@@ -141,7 +141,7 @@ def check(
     if isinstance(verify_on, DetectionDataset):
         accuracy = ap_difference(model, runner, verify_on, class_names)
     else:
-        accuracy = top1_difference(model, runner, verify_on, class_names, centre)
+        accuracy = top1_difference(model, runner, verify_on, class_names, center)
     if not accuracy["loss"] <= max_loss:
         measure = MEASURES[task_of(model)]
         raise ExportError(f"The {quantization} artifact loses more {measure} than {max_loss=}. Received: {accuracy}")

@@ -27,7 +27,7 @@ def quantize(
 ) -> bytes:
     """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
 
-    `batches` are finitely many normalised `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
+    `batches` are finitely many normalized `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
     0..255, and the file as uint8. With `xnnpack` the stem of "int8" is rewritten for it (`rewrites.stem`).
 
     Raises:
@@ -68,7 +68,7 @@ def calibrate(
             _widen(tensor.quantization)
     if pixels:
         ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
-        ranges.min, ranges.max = [0.0], [255.0]  # a step is a grey level, whatever the images had
+        ranges.min, ranges.max = [0.0], [255.0]  # a step is a gray level, whatever the images had
     if xnnpack:
         pack_stem(calibrated)
     return calibrated

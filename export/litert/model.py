@@ -46,11 +46,11 @@ def tflite(
     inputs: str | None = None,
     outputs: str | None = None,
     keep_float: Sequence[str] = (),
-    centre: float | None = None,
+    center: float | None = None,
 ) -> Report:
     """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
 
-    The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalised, or
+    The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalized, or
     "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
     `boxes` `[1, N, 4]` yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", what `predict` gives;
     "postprocess", those of the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each
@@ -67,7 +67,7 @@ def tflite(
 
     The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
     before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every file
-    by its COCO AP, or a classifier's top-1, for which `centre` is the side of the central crop (see
+    by its COCO AP, or a classifier's top-1, for which `center` is the side of the central crop (see
     `data.input.class_pipeline`), which the metadata tell. Its operations and ranks are held against what the target
     runs.
 
@@ -87,7 +87,7 @@ def tflite(
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
         raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
-        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, centre)
+        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:
             content = convert_partly(raw, Provenance(model), kept, calibration, inputs, engine.xnnpack)
         else:
@@ -101,7 +101,7 @@ def tflite(
             runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
         metadata.write(file.parent, file.stem)
         check_graph(file, engine, outputs)
-        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, centre)
+        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
     return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 

@@ -34,7 +34,7 @@ class _Check(NamedTuple):
 
 
 def layer_errors(model: bytes, provenance: Provenance, images: np.ndarray) -> list[LayerError]:
-    """Run a .tflite that `calibration.to_integers` made with `debug` on normalised `images`, and sum up by layer."""
+    """Run a .tflite that `calibration.to_integers` made with `debug` on normalized `images`, and sum up by layer."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -72,7 +72,7 @@ def find_sensitive(
     """Quantize a model to int8 as `litert.tflite` does, and measure what that costs on `images` `[B, H, W, 3]`.
 
     `calibration`, `keep_float` and `target` are those of `tflite`. The images
-    are normalised, and best others than those of `calibration`.
+    are normalized, and best others than those of `calibration`.
 
     Raises:
         ValueError: as `tflite` does.

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convs before it: an exact rewrite of a frozen graph, in float."""
+"""Batch normalization folded into the convs before it: an exact rewrite of a frozen graph, in float."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async function draw() {
 }
 
 function drawBox([top, left, bottom, right], text, label, unit) {
-  picture.strokeStyle = picture.fillStyle = `hsl(${(label * 137) % 360} 90% 45%)`; // far apart for neighbours
+  picture.strokeStyle = picture.fillStyle = `hsl(${(label * 137) % 360} 90% 45%)`; // far apart for neighbors
   picture.lineWidth = unit;
   picture.strokeRect(left, top, right - left, bottom - top);
   picture.font = `${8 * unit}px system-ui, sans-serif`;

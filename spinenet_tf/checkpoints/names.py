@@ -167,7 +167,7 @@ class Creation:
             yield from self.conv_bn(f"{name}_{part}", within, "depthwise_conv2d" if part == "depthwise" else "conv2d")
 
     def conv_bn(self, name: str, scope: str, kind: str = "conv2d") -> Iterator[Scope]:
-        """Yield a conv and its normalisation, as far as the backbone has them."""
+        """Yield a conv and its normalization, as far as the backbone has them."""
         for layer, counted in ((name, kind), (f"{name}_bn", "norm")):
             if layer in self.present:
                 yield layer, self.count(scope + counted)
@@ -187,7 +187,7 @@ def _layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tupl
 
 
 def _kind_and_number(part: str) -> tuple[str, int]:
-    """Split a layer's name; batch normalisation is "norm", synchronised or not."""
+    """Split a layer's name; batch normalization is "norm", synchronized or not."""
     stem, _, digits = part.rpartition("_")
     kind, number = (stem, int(digits)) if stem and digits.isdecimal() else (part, 0)
     return re.sub("^(sync_)?batch_normalization$", "norm", kind), number

@@ -108,7 +108,7 @@ def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Tab
 
 def benchmark_table(found: Benchmark) -> Table:
     """Show what `export.check.measurement.benchmark` returned."""
-    table = Table(title="One image, from normalised pixels to the host's memory")
+    table = Table(title="One image, from normalized pixels to the host's memory")
     table.add_column("model", overflow="fold")
     table.add_column("engine", no_wrap=True)
     for column in ("threads", "gives", "median ms", "p90 ms", "memory MB", "file MB", "AP"):

@@ -40,9 +40,9 @@ def inside(root: Path, name: object) -> Path:
 
 def leads_out(name: str) -> bool:
     """Tell whether a name itself, its links aside, is one of a file outside of the folder that it is relative to."""
-    # Both flavours, so that a file is refused or accepted alike on every system.
-    flavours = (PurePosixPath(name), PureWindowsPath(name))
-    return any(flavour.anchor or ".." in flavour.parts for flavour in flavours)
+    # Both flavors, so that a file is refused or accepted alike on every system.
+    flavors = (PurePosixPath(name), PureWindowsPath(name))
+    return any(flavor.anchor or ".." in flavor.parts for flavor in flavors)
 
 
 def resolved(path: Path) -> Path:

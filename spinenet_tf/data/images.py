@@ -165,7 +165,7 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Undo the normalisation of `[..., 3]` images: the nearest of 0..255 in float32."""
+    """Undo the normalization of `[..., 3]` images: the nearest of 0..255 in float32."""
     mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
     return np.clip(np.rint((images * std + mean) * 255), 0, 255)
 
@@ -179,12 +179,12 @@ def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor)
 def place(
     image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
 ) -> tf.Tensor:
-    """Resize `[h, w, 3]` uint8 by `scale`, cut at `offset`, normalise, then zero pad at the bottom and right.
+    """Resize `[h, w, 3]` uint8 by `scale`, cut at `offset`, normalize, then zero pad at the bottom and right.
 
     `offset` is y, x in pixels of the result. The point `p` of the file lands exactly on `p * scale - offset`: the
     resize is bilinear at the real scale, not at one rounded to whole pixels. Returns `[height, width, 3]` float32.
     """
-    # Only what the image covers is computed. A centre on its very edge counts as padding: rounding decides whether the
+    # Only what the image covers is computed. A center on its very edge counts as padding: rounding decides whether the
     # resize saw it.
     end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
     covered = tf.cast(tf.math.ceil(end - 1e-3 - 0.5), tf.int32)
@@ -206,7 +206,7 @@ def place(
 def preprocess(image: np.ndarray | tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Fit one `[h, w, 3]` uint8 image into the network's input, top left, keeping its shape.
 
-    Returns the normalised `[height, width, 3]` float32 image and the scalar `scale`; a box in pixels of the file is
+    Returns the normalized `[height, width, 3]` float32 image and the scalar `scale`; a box in pixels of the file is
     the network's box divided by `scale`. Raises ValueError for anything but uint8 RGB.
     """
     image = tf.convert_to_tensor(image)

@@ -15,7 +15,7 @@ from spinenet_tf.drawing.fonts import label, load_font
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
 LONGEST = 1024  # px; no picture is enlarged beyond, and larger ones are shrunk where many are on one sheet
-_GOLDEN = 0.618034  # of a turn: neighbouring classes get far-apart hues, however many there are
+_GOLDEN = 0.618034  # of a turn: neighboring classes get far-apart hues, however many there are
 
 
 def draw_detections(
@@ -42,7 +42,7 @@ def draw_detections(
         number = int(classes[row])
         text = label(class_names[number], number) if class_names else str(number)
         text += "" if scores is None else f" {float(scores[row]):.2f}"
-        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _colour(number), font, line)
+        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _color(number), font, line)
     return np.asarray(picture)
 
 
@@ -54,7 +54,7 @@ def _order(classes: np.ndarray, scores: np.ndarray | None, threshold: float) -> 
     return rows[np.argsort(scores[rows], kind="stable")]
 
 
-def _colour(label: int) -> tuple[int, int, int]:
+def _color(label: int) -> tuple[int, int, int]:
     red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, 0.8, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -63,24 +63,24 @@ def _draw_box(
     pen: ImageDraw.ImageDraw,
     box: np.ndarray,
     text: str,
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     font: ImageFont.FreeTypeFont,
     line: int,
 ) -> None:
     """Draw an outline with its label above it, or just inside where there is no room above."""
     top, left, bottom, right = box
-    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=line)
+    pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=line)
     _, _, text_width, text_height = pen.textbbox((0, 0), text, font=font)
     tag_width, tag_height = text_width + 2 * line, text_height + 2 * line
     x = max(0, min(left, pen.im.size[0] - tag_width))
     y = top - tag_height if top >= tag_height else top
-    pen.rectangle((x, y, x + tag_width, y + tag_height), fill=colour)
-    bright = colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 > 127
+    pen.rectangle((x, y, x + tag_width, y + tag_height), fill=color)
+    bright = color[0] * 0.299 + color[1] * 0.587 + color[2] * 0.114 > 127
     pen.text((x + line, y + line), text, fill="black" if bright else "white", font=font)
 
 
 def contact_sheet(images: Iterable[np.ndarray], columns: int = 4, gap: int = 6) -> np.ndarray:
-    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centred in its cell.
+    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centered in its cell.
 
     One of more than `LONGEST` px is shrunk as a whole.
     """

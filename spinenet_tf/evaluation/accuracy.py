@@ -40,7 +40,7 @@ def classify_dataset(
     track: Track = untracked,
     **options: Any,
 ) -> Accuracy:
-    """Measure `classify`, from normalised images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set.
+    """Measure `classify`, from normalized images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set.
 
     `options` are those of `class_pipeline.evaluation_batches`.
     """
@@ -62,7 +62,7 @@ def accuracy(ranks: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
 
 
 def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how many classes are at least as likely as the right one, which ties therefore do not favour.
+    """Return how many classes are at least as likely as the right one, which ties therefore do not favor.
 
     A logit that is not a number is never right.
     """

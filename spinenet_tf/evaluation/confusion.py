@@ -40,7 +40,7 @@ class Matches:
 
     @property
     def error(self) -> float:
-        """Return the localisation recall precision error in 0..1 (Oksuz et al., ECCV 2018).
+        """Return the localization recall precision error in 0..1 (Oksuz et al., ECCV 2018).
 
         It is the mean over all that was right, missed or wrong: of `(1 - IoU) / (1 - 0.5)` for what was right, of 1 for
         what was not. NaN for an image with no objects in which nothing was found.

@@ -6,12 +6,12 @@ import io
 
 import numpy as np
 
-COLOURS = {"IoU 0.50": "#1f77b4", "IoU 0.75": "#d95f02", "mean of IoU 0.50 to 0.95": "#444444"}
+COLORS = {"IoU 0.50": "#1f77b4", "IoU 0.75": "#d95f02", "mean of IoU 0.50 to 0.95": "#444444"}
 
 
 def curves(precision: np.ndarray) -> dict[str, np.ndarray]:
     """Return the curves that are shown, `[recall, ...]`, of an evaluation's `precision` `[IoU, recall, ...]`."""
-    return dict(zip(COLOURS, (precision[0], precision[5], precision.mean(axis=0)), strict=True))
+    return dict(zip(COLORS, (precision[0], precision[5], precision.mean(axis=0)), strict=True))
 
 
 def draw_curves(precision: np.ndarray) -> bytes:
@@ -24,7 +24,7 @@ def draw_curves(precision: np.ndarray) -> bytes:
     if defined.size:
         recall = np.linspace(0, 1, precision.shape[1])
         for name, curve in curves(defined.mean(axis=2)).items():
-            axes.plot(recall, curve, color=COLOURS[name], label=f"{name} (area {curve.mean():.3f})")
+            axes.plot(recall, curve, color=COLORS[name], label=f"{name} (area {curve.mean():.3f})")
         axes.legend(loc="best")
     axes.grid(alpha=0.3)
     file = io.BytesIO()

@@ -18,7 +18,7 @@ def detect_in_dataset(
 ) -> Iterator[dict[str, Any]]:
     """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image, boxes yxyx in file pixels.
 
-    `predict` is what Keras detectors and TFLite files have in common: normalised images `[B, H, W, 3]` to detections.
+    `predict` is what Keras detectors and TFLite files have in common: normalized images `[B, H, W, 3]` to detections.
     `options` are those of `pipeline.evaluation_batches`.
     """
     from spinenet_tf.data.input.pipeline import evaluation_batches

@@ -15,7 +15,7 @@ from spinenet_tf import __version__
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.evaluation.coco import Evaluation
 from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
-from spinenet_tf.evaluation.curves import COLOURS, curves, draw_curves
+from spinenet_tf.evaluation.curves import COLORS, curves, draw_curves
 from spinenet_tf.evaluation.gallery import Judged, gallery
 from spinenet_tf.evaluation.page import element, picture, table, write_page
 
@@ -167,8 +167,8 @@ def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> E
     for true in shown:
         rows.append([names[true]])
         for label in shown:
-            count, colour = matrix[true, label], "31, 119, 180" if true == label else "217, 95, 2"
-            shade = f"background: rgba({colour}, {0.75 * count / max(1, matrix[true].sum()):.2f})"
+            count, color = matrix[true, label], "31, 119, 180" if true == label else "217, 95, 2"
+            shade = f"background: rgba({color}, {0.75 * count / max(1, matrix[true].sum()):.2f})"
             rows[-1].append(element("td", str(count) if count else "", style=shade))
     return table(("", *(names[label] for label in shown)), rows)
 
@@ -184,7 +184,7 @@ def _bar(value: float) -> Element:
 def _sparkline(precision: np.ndarray) -> Element:
     """Draw the curves of one class, `[IoU, recall]`, as an SVG of the size of a word."""
     lines = [
-        element("polyline", points=_points(curve), fill="none", stroke=COLOURS[name], stroke_width="2")
+        element("polyline", points=_points(curve), fill="none", stroke=COLORS[name], stroke_width="2")
         for name, curve in curves(precision[:, ::4]).items()
         if not np.isnan(curve[0])
     ]

@@ -1,4 +1,4 @@
-"""What every model with a head has: its backbone, its classes and its options, by which it is saved and recognised."""
+"""What every model with a head has: its backbone, its classes and its options, by which it is saved and recognized."""
 
 from __future__ import annotations
 

@@ -21,16 +21,16 @@ TOP = 5  # classes that are told of each file
 class ClassPredictor:
     """What classifying needs to know beside the network."""
 
-    classify: Classify  # normalised images [B, H, W, 3] to logits [B, C]
+    classify: Classify  # normalized images [B, H, W, 3] to logits [B, C]
     image_size: tuple[int, int]
-    centre: float  # of the central crop
+    center: float  # of the central crop
     class_names: tuple[str, ...]
 
     def scores(self, image: np.ndarray) -> np.ndarray:
         """Return the probability `[C]` of each class for one RGB image `[h, w, 3]` uint8 of any size."""
         from spinenet_tf.data.input.class_pipeline import central_crop
 
-        pixels = central_crop(image, *self.image_size, self.centre)
+        pixels = central_crop(image, *self.image_size, self.center)
         logits = np.asarray(self.classify(np.asarray(pixels)[None]))[0].astype(np.float64)
         exponents = np.exp(logits - logits.max())
         return exponents / exponents.sum()
@@ -60,12 +60,12 @@ def load_classifier(path: Path, max_detections: int | None = None) -> ClassPredi
         raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
     if path.suffix == ".tflite":
         return _load_file(path)
-    from spinenet_tf.data.input.class_pipeline import CENTRE
+    from spinenet_tf.data.input.class_pipeline import CENTER
     from spinenet_tf.training.run import Run
 
     model, config = Run(path).load_classifier()
-    centre = config.own_images().centre if config.data else CENTRE
-    return ClassPredictor(model.predict_on_batch, config.model.image_size, centre, config.class_names or ())
+    center = config.own_images().center if config.data else CENTER
+    return ClassPredictor(model.predict_on_batch, config.model.image_size, center, config.class_names or ())
 
 
 def _load_file(path: Path) -> ClassPredictor:
@@ -74,7 +74,7 @@ def _load_file(path: Path) -> ClassPredictor:
     model = TFLiteModel(path)
     if model.metadata.task != "classification":
         raise ValueError(f"{path} is not a classifier's. Received: task={model.metadata.task!r}")
-    return ClassPredictor(model.predict, model.image_size, model.metadata.centre, tuple(model.class_names))
+    return ClassPredictor(model.predict, model.image_size, model.metadata.center, tuple(model.class_names))
 
 
 def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Path) -> dict[str, list[dict[str, Any]]]:

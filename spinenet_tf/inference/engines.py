@@ -58,7 +58,7 @@ class Runner:
     detects: bool  # whether it gives detections, not raw outputs
 
     def example(self) -> np.ndarray:
-        """Return noise: normalised where it is float, as pixels where it is not."""
+        """Return noise: normalized where it is float, as pixels where it is not."""
         random, kind = np.random.default_rng(0), np.dtype(self.dtype)
         if kind.kind == "f":
             return random.standard_normal(self.shape, "float32").astype(kind)

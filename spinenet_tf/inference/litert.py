@@ -54,7 +54,7 @@ class TFLiteModel:
         return self.metadata.class_names
 
     def raw(self, images: np.ndarray) -> Any:
-        """Return what calling the Keras model on normalised `images` `[B, H, W, 3]` gives, as NumPy arrays.
+        """Return what calling the Keras model on normalized `images` `[B, H, W, 3]` gives, as NumPy arrays.
 
         Raises:
             ValueError: see `checks.check_images`; or the file's outputs are not raw.
@@ -65,7 +65,7 @@ class TFLiteModel:
         return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
     def predict(self, images: np.ndarray) -> Any:
-        """Return what the Keras model's `predict` gives on normalised `images` `[B, H, W, 3]`, whatever the outputs.
+        """Return what the Keras model's `predict` gives on normalized `images` `[B, H, W, 3]`, whatever the outputs.
 
         Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
         padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.

@@ -15,7 +15,7 @@ from spinenet_tf.heads.table import find_head, modern_metadata
 
 FORMAT = 4  # raised when a reader of the older format would misread the newer one
 READ = (2, 3, FORMAT)
-_RENAMED = {"form": "output_kind"}  # keys of formats 2 and 3
+_RENAMED = {"form": "output_kind", "centre": "center"}  # keys of formats 2 and 3
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 
@@ -30,7 +30,7 @@ class Metadata:
     task: str  # "detection", "classification" or "backbone"
     model: str  # the name of the architecture
     quantization: str  # "none", "fp16", "dynamic", "int8" or "int16x8"
-    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, a classifier's centre
+    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, a classifier's center
     outputs: dict[str, dict[str, Any]]  # by name: shape, dtype, layout
     class_names: list[str]  # by class, empty for a backbone
     head: str | None = None  # its name in the table of heads; None of a backbone
@@ -47,15 +47,15 @@ class Metadata:
         return height, width
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         """The side of a classifier's central crop, see `data.input.class_pipeline.central_crop`.
 
         Raises:
             ValueError: it is missing: only a classifier's file has it.
         """
-        if "centre" not in self.input:
+        if "center" not in self.input:
             raise ValueError(f"The metadata name no central crop. Received: task={self.task!r}, model={self.model!r}")
-        return self.input["centre"]
+        return self.input["center"]
 
     def known_head(self) -> tuple[Head, Any]:
         """Return the row of the head in the table of heads, and its options.
@@ -153,7 +153,12 @@ def _modern(fields: dict[str, Any]) -> dict[str, Any]:
         fields = modern_metadata(fields)
     if fields["format"] == FORMAT:
         return fields
-    return {_RENAMED.get(key, key): value for key, value in fields.items()} | {"format": FORMAT}
+    renamed = _renamed(fields) | {"format": FORMAT}
+    return renamed | {"input": _renamed(renamed["input"])} if isinstance(renamed.get("input"), dict) else renamed
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {_RENAMED.get(key, key): value for key, value in fields.items()}
 
 
 def _checked(fields: dict[str, Any]) -> Metadata:
@@ -184,11 +189,11 @@ def _typed(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 
 def _check_input(given: dict[str, Any]) -> None:
-    shape, dtype, centre = given.get("shape"), given.get("dtype"), given.get("centre", 1.0)
+    shape, dtype, center = given.get("shape"), given.get("dtype"), given.get("center", 1.0)
     sides = shape[1:] if isinstance(shape, list) else []
     if len(sides) != 3 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(f"input.shape is [batch, height, width, 3]. Received: {shape!r:.100}")
     if dtype not in ("float32", "uint8"):
         raise ValueError(f"input.dtype is float32 or uint8. Received: {dtype!r:.100}")
-    if not isinstance(centre, int | float):
-        raise ValueError(f"input.centre is a number. Received: {centre!r:.100}")
+    if not isinstance(center, int | float):
+        raise ValueError(f"input.center is a number. Received: {center!r:.100}")

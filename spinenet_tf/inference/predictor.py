@@ -23,7 +23,7 @@ from spinenet_tf.evaluation.detections import Predict, detect_in_image
 class Predictor:
     """What `predict` needs to know beside the network."""
 
-    predict: Predict  # normalised images [B, H, W, 3] to detections, or ValueError: see `checks.check_images`
+    predict: Predict  # normalized images [B, H, W, 3] to detections, or ValueError: see `checks.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     max_detections: int | None = None  # that `predict` gives of an image at most, where that is known

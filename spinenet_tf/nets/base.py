@@ -44,7 +44,7 @@ class _NamedMemory(io.BytesIO):
 
 
 class SpineNetModel(keras.Model):
-    """A functional Keras model with an `architecture()`, by which its weights files are recognised.
+    """A functional Keras model with an `architecture()`, by which its weights files are recognized.
 
     Keras writes layers into a weights file by class and order, so that another net of equal shapes would load silently;
     here that is an `ArchitectureError`, raised before anything is written.

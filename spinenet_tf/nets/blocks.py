@@ -24,7 +24,7 @@ MBCONV_EXPANSION = 6
 class Style:
     """How one network makes its convs, norms and activations.
 
-    `l2` is the paper's weight decay: it adds `l2 / 2 * |w|^2` to the loss for each regularised kernel.
+    `l2` is the paper's weight decay: it adds `l2 / 2 * |w|^2` to the loss for each regularized kernel.
     `se_ratio` is relative to a block's un-expanded width; 0 leaves squeeze-and-excitation out. `tf1_zoo` computes what
     the authors' first code does, for weights that it trained: convs of stride 2 pad both sides alike, several octaves
     down are one max-pooling, and squeeze-and-excitation has swish inside.
@@ -59,7 +59,7 @@ class Style:
         return L2(self.l2 / 2) if self.l2 else None
 
     def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
-        """Apply a SAME conv, initialised by fan-in as published."""
+        """Apply a SAME conv, initialized by fan-in as published."""
         x, padding = self._pad(x, kernel_size, strides, name)
         return keras.layers.Conv2D(
             filters,
@@ -92,7 +92,7 @@ class Style:
         return keras.layers.ZeroPadding2D((kernel_size - 1) // 2, name=f"{name}_pad")(x), "valid"
 
     def norm(self, x, *, name: str):
-        """Apply batch normalisation."""
+        """Apply batch normalization."""
         return BatchNorm(momentum=self.norm_momentum, epsilon=self.norm_epsilon, synchronized=self.sync_bn, name=name)(
             x
         )

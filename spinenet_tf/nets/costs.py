@@ -29,7 +29,7 @@ def without_values(build: Callable[[], Model]) -> Model:
             return build()
 
     # Keras's global state is per thread: the weights left without values are forgotten with this one. In the caller's
-    # thread the next model to be built would initialise them all.
+    # thread the next model to be built would initialize them all.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(build_in_scope).result()
 

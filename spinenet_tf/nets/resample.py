@@ -98,7 +98,7 @@ class ZooResample(keras.layers.Layer):
 
 
 def nearest_indices(source, target):
-    """Return `[target]` int32 indices of the `source` pixels whose centres lie nearest, in exact integer arithmetic."""
+    """Return `[target]` int32 indices of the `source` pixels whose centers lie nearest, in exact integer arithmetic."""
     return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
 
 

@@ -60,7 +60,7 @@ def anchors(height: int | Tensor, width: int | Tensor, spec: AnchorSpec) -> dict
 
     Returns:
         {"P3": `[H3 * W3 * A, 4]`, ...} float32 yxyx pixels, location-major (rows outer, columns inner), then scale,
-        then aspect ratio; NumPy arrays, where the sizes are numbers. Centres lie at (i + 0.5) * 2**level; boxes may
+        then aspect ratio; NumPy arrays, where the sizes are numbers. Centers lie at (i + 0.5) * 2**level; boxes may
         reach over the image's border.
     """
     return {f"P{level}": _level(height, width, level, spec) for level in range(spec.min_level, spec.max_level + 1)}
@@ -89,17 +89,17 @@ def _rows(x: Tensor, values: int) -> Tensor:
 def _level(height: int | Tensor, width: int | Tensor, level: int, spec: AnchorSpec) -> Tensor:
     half = 0.5 * spec.sides(level)  # [A, 2]
     if isinstance(height, int) and isinstance(width, int):  # then they are constants, whatever reads them
-        y, x = (_static_centres(side, level) for side in (height, width))
-        centres = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]
-        return np.concatenate([centres - half, centres + half], axis=-1).reshape(-1, 4)
-    y, x = (_centres(side, level) for side in (height, width))
-    centres = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]
-    return ops.reshape(ops.concatenate([centres - half, centres + half], axis=-1), (-1, 4))
+        y, x = (_static_centers(side, level) for side in (height, width))
+        centers = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [H, W, 1, 2]
+        return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4)
+    y, x = (_centers(side, level) for side in (height, width))
+    centers = ops.stack(ops.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]
+    return ops.reshape(ops.concatenate([centers - half, centers + half], axis=-1), (-1, 4))
 
 
-def _static_centres(side: int, level: int) -> np.ndarray:
+def _static_centers(side: int, level: int) -> np.ndarray:
     return (np.arange(level_size(side, level), dtype=np.float32) + np.float32(0.5)) * np.float32(2.0**level)
 
 
-def _centres(side: int | Tensor, level: int) -> Tensor:
+def _centers(side: int | Tensor, level: int) -> Tensor:
     return (ops.cast(ops.arange(level_size(side, level)), "float32") + 0.5) * 2.0**level

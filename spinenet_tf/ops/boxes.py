@@ -41,16 +41,16 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Code `boxes [..., 4]` relative to `anchors [..., 4]`, both yxyx pixels with positive sides.
 
     Returns:
-        `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the centre in anchor sides and the log ratio of the sides,
+        `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the center in anchor sides and the log ratio of the sides,
         without variance scaling.
     """
-    centres, sides = _centres_and_sides(boxes)
-    anchor_centres, anchor_sides = _centres_and_sides(anchors)
-    shift = (centres - anchor_centres) / anchor_sides
+    centers, sides = _centers_and_sides(boxes)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
+    shift = (centers - anchor_centers) / anchor_sides
     return ops.concatenate([shift, ops.log(sides) - ops.log(anchor_sides)], axis=-1)
 
 
-def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Return `[..., 2]` each: pairs, for on TF stacking four numbers for each box takes longer than computing them."""
     boxes = ops.cast(boxes, "float32")
     start, end = boxes[..., :2], boxes[..., 2:]
@@ -63,7 +63,7 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
     The inverse of `encode`, except that a side grows by at most `exp(MAX_LOG_SCALE)` = 62.5 times its anchor's.
     """
     ty, tx, th, tw = _sides(deltas)
-    anchor_y, anchor_x, anchor_h, anchor_w = _centre_and_size(anchors)
+    anchor_y, anchor_x, anchor_h, anchor_w = _center_and_size(anchors)
     y, x = ty * anchor_h + anchor_y, tx * anchor_w + anchor_x
     half_h = 0.5 * anchor_h * ops.exp(ops.minimum(th, MAX_LOG_SCALE))
     half_w = 0.5 * anchor_w * ops.exp(ops.minimum(tw, MAX_LOG_SCALE))
@@ -98,6 +98,6 @@ def _area(y1: Tensor, x1: Tensor, y2: Tensor, x2: Tensor) -> Tensor:
     return ops.relu(y2 - y1) * ops.relu(x2 - x1)
 
 
-def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _center_and_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     y1, x1, y2, x2 = _sides(boxes)
     return 0.5 * (y1 + y2), 0.5 * (x1 + x2), y2 - y1, x2 - x1

@@ -25,14 +25,14 @@ class ImageClassifier(Protocol):
 
     @property
     def classify(self) -> Classify:
-        """Return the function from normalised images `[B, H, W, 3]` to logits `[B, C]`."""
+        """Return the function from normalized images `[B, H, W, 3]` to logits `[B, C]`."""
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Return height and width of these images."""
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         """Return the side of the central crop, see `data.input.class_pipeline.central_crop`."""
 
     @property
@@ -94,4 +94,4 @@ class Classification(Task[ImageClassifier, ClassificationDataset]):
     ) -> Outcome:
         dataset = chosen_classes(dataset, classes, model.class_names)
         known = (model.image_size, model.class_names)
-        return Outcome(self.measure(model.classify, dataset, *known, track=track, centre=model.centre))
+        return Outcome(self.measure(model.classify, dataset, *known, track=track, center=model.center))

@@ -32,7 +32,7 @@ class Detector(Protocol):
 
     @property
     def predict(self) -> Predict:
-        """Return the function from normalised images `[B, H, W, 3]` to detections."""
+        """Return the function from normalized images `[B, H, W, 3]` to detections."""
 
     @property
     def image_size(self) -> tuple[int, int]:

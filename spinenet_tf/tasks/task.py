@@ -93,7 +93,7 @@ class Task(ABC, Generic[Model, Dataset]):
         batch_size: int = 8,
         **options: Any,
     ) -> Numbers:
-        """Measure `predict`, from normalised images `[B, H, W, 3]` to what a model of the task gives.
+        """Measure `predict`, from normalized images `[B, H, W, 3]` to what a model of the task gives.
 
         `class_names` are the model's. `options` are those of `evaluation_batches`.
 

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, ValidationInfo,
 from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.table import TASKS, find_head
 from spinenet_tf.nets.family import Published, Variant, variant
@@ -83,19 +83,19 @@ class _Variation(Strict):
 
     flip: bool = True
     color_jitter: Fraction = 0.0  # of brightness, contrast, saturation and hue
-    rand_augment: Natural = 0  # operations of RandAugment per image, those that change colours
+    rand_augment: Natural = 0  # operations of RandAugment per image, those that change colors
     magnitude: Fraction = 0.5  # of these operations
     cache: bool = False  # keep the decoded images in memory
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # of an image: larger ones are bad
     max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # share that training leaves out before it stops
 
-    def colours(self) -> Colours:
-        """Return how colours vary."""
-        return Colours(self.color_jitter, self.rand_augment, self.magnitude)
+    def colors(self) -> Colors:
+        """Return how colors vary."""
+        return Colors(self.color_jitter, self.rand_augment, self.magnitude)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `training_batches` that are set here."""
-        return {"flip": self.flip, "cache": self.cache, "colours": self.colours()}
+        return {"flip": self.flip, "cache": self.cache, "colors": self.colors()}
 
     def evaluation_options(self) -> dict[str, Any]:
         """Return the arguments of `evaluation_batches` that are set here."""
@@ -129,8 +129,16 @@ class ImageDataConfig(_Variation):
     train: ImageSource
     val: ImageSource
     area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
-    centre: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
+    center: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
     label_smoothing: Below1 = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: Any) -> Any:
+        """Read a run of an earlier version, which spells `center` in British English."""
+        if not isinstance(values, dict) or "center" in values:
+            return values
+        return {"center" if key == "centre" else key: value for key, value in values.items()}
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> ClassificationDataset:
         """Read the data set of a split; whether an image is bad is seen later, since nothing describes it."""
@@ -140,7 +148,7 @@ class ImageDataConfig(_Variation):
         return super().options() | {"area": self.area}
 
     def evaluation_options(self) -> dict[str, Any]:
-        return {"centre": self.centre}
+        return {"center": self.center}
 
     def loss_options(self) -> dict[str, Any]:
         return {"label_smoothing": self.label_smoothing}

@@ -36,7 +36,7 @@ def scope(config: TrainConfig) -> AbstractContextManager[object]:
 
 
 def with_global_statistics(config: TrainConfig) -> TrainConfig:
-    """Let BN normalise by the statistics of the whole batch, as it does on JAX, unless the config says otherwise."""
+    """Let BN normalize by the statistics of the whole batch, as it does on JAX, unless the config says otherwise."""
     if config.distribution != "mirrored":
         return config
     overrides = {"sync_bn": True} | config.model.overrides

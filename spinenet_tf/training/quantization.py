@@ -87,7 +87,7 @@ class Rounded(keras.layers.Layer):
         return keras.quantizers.fake_quant_with_min_max_vars(x, self.low, self.high)
 
     def _follow(self, x) -> None:
-        """Move the range, which always holds 0, towards that of `x`; the first one is taken as it is."""
+        """Move the range, which always holds 0, toward that of `x`; the first one is taken as it is."""
         x = ops.stop_gradient(x)  # on JAX what is read after an assignment still depends on what was assigned
         low = ops.minimum(ops.min(x), 0.0)
         high = ops.maximum(ops.max(x), low + MIN_RANGE)

@@ -32,7 +32,7 @@ SMALL_DATA = {"detection": _scenes, "classification": _digit_images}  # by task
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
     """Return the config at a size that runs in seconds, its images digits that are written to `folder`.
 
-    The graph, its activation and regularisation, the optimizer and what varies the images stay; the schedule shrinks.
+    The graph, its activation and regularization, the optimizer and what varies the images stay; the schedule shrinks.
 
     Raises:
         ConfigError: the config has no data.

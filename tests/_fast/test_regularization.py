@@ -34,5 +34,5 @@ def test_it_survives_its_config():
     assert copy.l2 == pytest.approx(0.3)
 
 
-def test_it_penalises_kernels_of_any_type():
+def test_it_penalizes_kernels_of_any_type():
     np.testing.assert_allclose(L2(0.3)(KERNEL.astype("float64")), keras.regularizers.L2(0.3)(KERNEL), rtol=1e-6)

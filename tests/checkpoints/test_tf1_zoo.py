@@ -257,9 +257,9 @@ def test_boxes_end_in_their_last_pixel():
         np.array([[[3.0], [2.0]]], np.float32), deltas, anchors, 128, 128, **RetinaNetOptions().pool(), plus_one=True
     )
     sides = anchors[:, 2:] - anchors[:, :2] + 1
-    centres = anchors[:, :2] + 0.5 * sides
+    centers = anchors[:, :2] + 0.5 * sides
     height, width = np.exp([0.3, 0.0]) * sides[0]
-    y, x = deltas[0, 0, :2] * sides[0] + centres[0]
+    y, x = deltas[0, 0, :2] * sides[0] + centers[0]
     expected = [y - height / 2, x - width / 2, y + height / 2 - 1, x + width / 2 - 1]
     np.testing.assert_allclose(found["boxes"][0, 0], expected, rtol=1e-6)
     np.testing.assert_allclose(found["boxes"][0, 1], [90, 90, 127, 127])

@@ -29,7 +29,7 @@ def test_every_allowed_format_decodes_to_rgb(tmp_path: Path, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])
-def test_every_colour_mode_comes_out_as_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_color_mode_comes_out_as_rgb(tmp_path: Path, mode: str) -> None:
     original = Image.fromarray(picture()).convert(mode)
     original.save(path := tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"))
     image = read_image(path)
@@ -101,7 +101,7 @@ def test_formats_off_the_list_and_missing_files_are_refused(tmp_path: Path) -> N
         read_image(tmp_path / "none.jpg")
 
 
-def test_normalising_is_the_published_formula() -> None:
+def test_normalizing_is_the_published_formula() -> None:
     expected = (picture() / 255.0 - MEAN) / STD
     np.testing.assert_allclose(normalize(picture()), expected, atol=1e-5)
 
@@ -113,7 +113,7 @@ def test_an_image_is_fitted_by_its_limiting_side(size, target, scale) -> None:
     assert (image.shape, image.dtype) == ((*target, 3), tf.float32)
 
 
-def test_padding_is_zero_after_normalising_and_the_content_is_the_bilinear_resize() -> None:
+def test_padding_is_zero_after_normalizing_and_the_content_is_the_bilinear_resize() -> None:
     image, _ = preprocess(picture(50, 100), 64, 64)
     assert not np.any(image[32:])
     expected = normalize(tf.image.resize(picture(50, 100), (32, 64)))

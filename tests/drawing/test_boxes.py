@@ -41,10 +41,10 @@ def test_low_scores_and_padding_are_left_out() -> None:
     assert not changed(draw_detections(GRAY, BOXES, np.array([-1, -1]))).any()
 
 
-def test_classes_have_colours_of_their_own() -> None:
+def test_classes_have_colors_of_their_own() -> None:
     box = BOXES[:1]
-    colours = {tuple(draw_detections(GRAY, box, np.array([label]))[149, 199]) for label in range(20)}
-    assert len(colours) == 20
+    colors = {tuple(draw_detections(GRAY, box, np.array([label]))[149, 199]) for label in range(20)}
+    assert len(colors) == 20
 
 
 def test_small_images_are_enlarged_by_a_whole_factor() -> None:

@@ -17,8 +17,8 @@ CLASSES = 4
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    centre, size = rng.uniform(40, 200, (count, 2)), np.exp(rng.uniform(np.log(8), np.log(160), (count, 2)))
-    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).clip(0, 240).astype(np.float32)
+    center, size = rng.uniform(40, 200, (count, 2)), np.exp(rng.uniform(np.log(8), np.log(160), (count, 2)))
+    return np.concatenate([center - size / 2, center + size / 2], axis=1).clip(0, 240).astype(np.float32)
 
 
 def random_dataset(rng: np.random.Generator, images: int = 12, classes: int = CLASSES - 1) -> DetectionDataset:

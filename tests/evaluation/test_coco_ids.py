@@ -18,7 +18,7 @@ from spinenet_tf.evaluation.coco import METRICS, evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
 
 IMAGES = 12
-TIMESTAMP = 202601011234567890  # an id of an image as cameras make them: no double holds it and its neighbours
+TIMESTAMP = 202601011234567890  # an id of an image as cameras make them: no double holds it and its neighbors
 DATASET = random_dataset(np.random.default_rng(3), IMAGES)  # ids 100, 99, ... in file order
 DETECTIONS = random_detections(np.random.default_rng(3), DATASET)
 INT64 = st.integers(-(2**63), 2**63 - 1)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from spinenet_tf.evaluation.curves import COLOURS, curves, draw_curves
+from spinenet_tf.evaluation.curves import COLORS, curves, draw_curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -30,12 +30,12 @@ def strokes(svg: bytes) -> str:
 def test_an_undefined_class_does_not_spoil_the_mean() -> None:
     precision = np.stack([np.full((10, 101), 0.6), np.full((10, 101), np.nan)], axis=2)
     drawn = strokes(draw_curves(precision))
-    assert all(colour in drawn for colour in COLOURS.values())
+    assert all(color in drawn for color in COLORS.values())
 
 
 def test_without_a_defined_class_the_axes_are_empty() -> None:
     drawn = strokes(draw_curves(np.full((10, 101, 2), np.nan)))
-    assert not any(colour in drawn for colour in COLOURS.values())
+    assert not any(color in drawn for color in COLORS.values())
 
 
 def test_drawing_needs_no_display_and_leaves_pyplot_alone() -> None:

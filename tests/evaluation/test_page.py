@@ -45,7 +45,7 @@ def test_a_name_that_is_no_unicode_is_written_all_the_same(tmp_path: Path) -> No
     assert "&#56575;" in page.read_text(encoding="utf-8")
 
 
-def test_a_page_replaces_the_old_one_and_leaves_its_neighbours(tmp_path: Path, contents) -> None:
+def test_a_page_replaces_the_old_one_and_leaves_its_neighbors(tmp_path: Path, contents) -> None:
     folder = tmp_path / "page"
     write_page(folder, "one", "test", [])
     (folder / "notes.txt").write_text("mine")

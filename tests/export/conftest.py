@@ -35,7 +35,7 @@ def stirred() -> Callable:
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    """Two normalised images of `SHAPE`."""
+    """Two normalized images of `SHAPE`."""
     return np.random.default_rng(1).standard_normal((2, *SHAPE), "float32")
 
 

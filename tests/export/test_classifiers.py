@@ -20,7 +20,7 @@ from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import read_config
 from spinenet_tf.training.run import Run, build_classifier
 
-CENTRE = 0.8  # not the usual one, so that a format that does not carry it shows
+CENTER = 0.8  # not the usual one, so that a format that does not carry it shows
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def run(tmp_path_factory, tiny_row, randomize) -> Path:
     config = {
         "task": "classification",
         "model": {"name": "tiny", "image_size": [64, 64], "overrides": {"max_level": 5}},
-        "data": {"train": source, "val": source, "centre": CENTRE},
+        "data": {"train": source, "val": source, "center": CENTER},
         "class_names": list("0123456789"),
         "optimizer": {"name": "adam", "learning_rate": 0.32},
         "batch_size": 8,
@@ -61,7 +61,7 @@ def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation
     path = tmp_path / "model.tflite"
     report = export_run(run, "tflite", quantization, path)
     predictor, original = load_classifier(path), load_classifier(run)
-    assert predictor.centre == CENTRE
+    assert predictor.center == CENTER
     (images,) = calibration_batches(validation, Run(run).config(), count=4)
     logits = original.classify(images)
     assert np.abs(predictor.classify(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
@@ -81,7 +81,7 @@ def test_other_formats_tell_what_their_images_are(run: Path, tiny_model, format,
     assert report.difference["max"] < 1e-4
     beside = tmp_path / "model.metadata.json" if format == "onnx" else report.path / "assets" / "metadata.json"
     metadata = json.loads(beside.read_text())
-    assert (metadata["task"], metadata["input"]["centre"]) == ("classification", CENTRE)
+    assert (metadata["task"], metadata["input"]["center"]) == ("classification", CENTER)
     assert metadata["class_names"] == list("0123456789")
 
 
@@ -118,10 +118,10 @@ def test_more_lost_than_allowed_fails_and_writes_nothing(run: Path, tiny_model, 
         raw = staticmethod(lambda images: np.asarray(model(images)))
         predict = staticmethod(lambda images: np.full((len(images), 10), np.nan))
 
-    lost = top1_difference(model, Silent, validation, centre=CENTRE)
+    lost = top1_difference(model, Silent, validation, center=CENTER)
     assert lost["exported"] == 0 < lost["keras"] == lost["loss"]
     with pytest.raises(export.ExportError, match=r"int8 artifact loses more top1 than max_loss=0\.02"):
-        check(model, Silent, "int8", validation, centre=CENTRE)
+        check(model, Silent, "int8", validation, center=CENTER)
 
 
 def test_data_of_another_task_are_refused(run: Path, tiny_model, detector, validation) -> None:

@@ -67,7 +67,7 @@ def test_below_128_px_ours_keeps_its_graph(garden_backbone):
     assert len(static.weights) == len(dynamic.weights) == len(odd.weights) == len(known.weights)
 
 
-def test_our_depthwise_convs_are_regularised_in_the_resampler(garden_backbone):
+def test_our_depthwise_convs_are_regularized_in_the_resampler(garden_backbone):
     """Model Garden passes `kernel_regularizer` to depthwise convs, which ignore it."""
     ours = spinenet_tf.backbone("spinenet_mobile_49xs", (128, 128, 3), l2=1e-4)
     kinds = [name for name in variables_by_name(ours) if name.startswith("depthwise_conv2d")]

@@ -29,7 +29,7 @@ def _retinanet(separable: bool = False, l2: float = 0.0) -> keras.Model:
     return keras.Model(list(pyramid.values()), outputs)
 
 
-def _penalised(model) -> set[str]:
+def _penalized(model) -> set[str]:
     return {layer.name for layer in model.layers if layer.losses}
 
 
@@ -67,7 +67,7 @@ def test_training_starts_at_the_prior_and_with_the_anchors_themselves(separable)
     np.testing.assert_allclose(deltas, 0.0, atol=spread)
 
 
-def test_initialisation_is_the_published_one():
+def test_initialization_is_the_published_one():
     def deviation(model, layer, weight):
         return float(np.std(np.array(getattr(model.get_layer(layer), weight).value)))
 
@@ -80,12 +80,12 @@ def test_initialisation_is_the_published_one():
     assert deviation(separable, "class_conv1", "pointwise_kernel") == pytest.approx(glorot, rel=0.3)
 
 
-def test_a_head_is_regularised_as_published():
+def test_a_head_is_regularized_as_published():
     towers = {"class_conv0", "class_conv1", "box_conv0", "box_conv1"}
     predictors = {"class_predictor", "box_predictor"}
-    assert _penalised(_retinanet(l2=0.1)) == towers | predictors
+    assert _penalized(_retinanet(l2=0.1)) == towers | predictors
     separable = _retinanet(separable=True, l2=0.1)
-    assert _penalised(separable) == predictors
+    assert _penalized(separable) == predictors
     assert len(separable.get_layer("class_predictor").losses) == 2, "both of its kernels"
 
 
@@ -110,7 +110,7 @@ def test_the_classifier_averages_the_levels_at_the_finest_size(randomize):
     np.testing.assert_allclose(model([*maps, np.zeros((2, 64, 64, 3), "float32")]), expected, atol=1e-5)
 
 
-def test_the_classifier_is_regularised_but_for_its_bias(randomize):
+def test_the_classifier_is_regularized_but_for_its_bias(randomize):
     pyramid, image = _pyramid(), keras.Input((64, 64, 3))
     inputs = [*pyramid.values(), image]
     model = randomize(keras.Model(inputs, classification_head(pyramid, image, 5, Style(l2=0.1))))

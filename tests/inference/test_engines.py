@@ -44,8 +44,8 @@ def test_artifacts_of_other_origin_run_as_they_are(foreign, engine) -> None:
     assert (runner.shape, runner.dtype, runner.detects) == ((1, 8, 16, 3), "uint8", False)
     image = runner.example()
     assert image.min() < 30 < 220 < image.max(), "noise fills the range of the type"
-    (colour,) = tf.nest.flatten(runner.call(image))
-    np.testing.assert_allclose(colour, image.mean(axis=(1, 2)), rtol=1e-4)
+    (color,) = tf.nest.flatten(runner.call(image))
+    np.testing.assert_allclose(color, image.mean(axis=(1, 2)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_repeats_chain_each_block(tiny_spec):
     assert "block5_out" not in names
 
 
-def test_activation_norms_and_synchronisation_reach_every_layer(tiny_spec):
+def test_activation_norms_and_synchronization_reach_every_layer(tiny_spec):
     net = _tiny(tiny_spec, activation="hard_swish", norm_momentum=0.9, norm_epsilon=1e-5, sync_bn=True)
     assert {layer.activation.__name__ for layer in _layers(net, keras.layers.Activation)} == {"hard_silu"}
     assert {(n.momentum, n.epsilon, n.synchronized) for n in _layers(net, BatchNorm)} == {(0.9, 1e-5, True)}

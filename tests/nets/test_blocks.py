@@ -53,10 +53,10 @@ def test_l2_is_half_the_weight_decay_times_the_squared_kernel(randomize):
     np.testing.assert_allclose(float(sum(model.losses)), expected, rtol=1e-5)
 
 
-def test_mbconv_is_regularised_all_but_its_depthwise_conv():
+def test_mbconv_is_regularized_all_but_its_depthwise_conv():
     model = _model(mbconv, 8, 8, Style(l2=0.1))
-    penalised = {layer.name for layer in model.layers if layer.losses}
-    assert penalised == {"block_expand", "block_se_squeeze", "block_se_excite", "block_project"}
+    penalized = {layer.name for layer in model.layers if layer.losses}
+    assert penalized == {"block_expand", "block_se_squeeze", "block_se_excite", "block_project"}
 
 
 @pytest.mark.parametrize(

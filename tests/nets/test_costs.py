@@ -109,7 +109,7 @@ def test_names_are_checked_before_anything_is_counted():
         summarize(["spinenet_190", "spinenet_50"])
 
 
-def test_a_count_leaves_nothing_behind_that_the_next_model_would_initialise(tiny_spec):
+def test_a_count_leaves_nothing_behind_that_the_next_model_would_initialize(tiny_spec):
     summarize(["spinenet_mobile_49xs"])
     from keras.src.backend.common import global_state
 

@@ -19,7 +19,7 @@ STYLE = Style()
 
 
 def _nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Take the source pixel under the centre of each target pixel, by exact fractions."""
+    """Take the source pixel under the center of each target pixel, by exact fractions."""
     rows, columns = (
         [int(Fraction(2 * i + 1, 2) * side // size) for i in range(size)]
         for side, size in ((x.shape[1], height), (x.shape[2], width))

@@ -15,8 +15,8 @@ ANCHORS = ops.convert_to_numpy(concatenate(anchors(96, 96, AnchorSpec(max_level=
 def scene(seed: int, count: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Return `boxes [count, 4]` with sides of `low` to `high` px, some reaching out of the image, and classes."""
     rng = np.random.default_rng(seed)
-    centre, half = rng.uniform(0, 96, (count, 2)), rng.uniform(low, high, (count, 2)) / 2
-    boxes = np.concatenate([centre - half, centre + half], axis=1).astype("float32")
+    center, half = rng.uniform(0, 96, (count, 2)), rng.uniform(low, high, (count, 2)) / 2
+    boxes = np.concatenate([center - half, center + half], axis=1).astype("float32")
     return boxes, rng.integers(0, 5, count).astype("int32")
 
 

@@ -31,8 +31,8 @@ def detected(logits: np.ndarray, deltas: np.ndarray, **options: Any) -> dict[str
 def of_boxes(boxes: list[list[float]], logits: list[list[float]]) -> dict[str, np.ndarray]:
     """Detect in an image of `SIZE` px where a net's only candidates are `boxes`."""
     boxes = np.array(boxes, "float32")
-    centred = np.tile(np.array([16.0, 16.0, 48.0, 48.0], "float32"), (len(boxes), 1))
-    found = detections(np.array([logits], "float32"), encode(boxes, centred)[None], centred, SIZE, SIZE, **POOL)
+    centered = np.tile(np.array([16.0, 16.0, 48.0, 48.0], "float32"), (len(boxes), 1))
+    found = detections(np.array([logits], "float32"), encode(boxes, centered)[None], centered, SIZE, SIZE, **POOL)
     return {name: ops.convert_to_numpy(value)[0] for name, value in found.items()}
 
 
@@ -103,7 +103,7 @@ def test_a_class_suppresses_only_itself() -> None:
 
 
 def test_a_suppressed_box_suppresses_nothing() -> None:
-    first, second, third = ([float(y), 10.0, float(y) + 30.0, 40.0] for y in (5, 14, 23))  # IoU of neighbours 0.54
+    first, second, third = ([float(y), 10.0, float(y) + 30.0, 40.0] for y in (5, 14, 23))  # IoU of neighbors 0.54
     found = of_boxes([first, second, third], [[3.0], [2.0], [1.0]])
     np.testing.assert_allclose(found["boxes"][:2], [first, third], atol=1e-4)
     assert found["num_detections"] == 2

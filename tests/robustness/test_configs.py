@@ -112,7 +112,7 @@ def everywhere() -> list[tuple[dict[str, Any], tuple[str, ...]]]:
 
 def test_the_walk_sees_the_whole_schema() -> None:
     found = set(places(TrainConfig))
-    assert {("seed",), ("optimizer", "ema"), ("data", "mosaic"), ("data", "centre"), ("data", "val", "tfds")} <= found
+    assert {("seed",), ("optimizer", "ema"), ("data", "mosaic"), ("data", "center"), ("data", "val", "tfds")} <= found
     assert ("model", "overrides", "activation") in found
     assert set(BACKBONE) == {*LEVELS, *BACKBONE_OVERRIDES}
     assert not set(BACKBONE) & set(OPTIONS)  # both are arguments of the factory
@@ -145,13 +145,13 @@ def test_an_unknown_key_anywhere_is_refused_with_the_nearest_name(path: Path, pr
     tried = 0
     for base, place in found:
         siblings = {other[-1] for other in places(TrainConfig) if other[:-1] == place[:-1]}
-        misspelt = place[-1] + place[-1][-1]
+        misspelled = place[-1] + place[-1][-1]
         is_part = isinstance(at(base, place[:-1]), dict) and "Unknown" not in (fault(path, put(base, place, [])) or "")
-        if misspelt in siblings or not is_part:
+        if misspelled in siblings or not is_part:
             continue
-        message = fault(path, put(base, (*place[:-1], misspelt), 1))
+        message = fault(path, put(base, (*place[:-1], misspelled), 1))
         assert message
-        assert f"Unknown {'override' if 'overrides' in place[:-1] else 'key'} {misspelt!r}. Did you mean" in message
+        assert f"Unknown {'override' if 'overrides' in place[:-1] else 'key'} {misspelled!r}. Did you mean" in message
         tried += 1
     assert tried > 80
     promise("Configs: an unknown key is refused with the nearest valid name", cases=tried)

@@ -296,7 +296,7 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path, promise) -> N
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
     promise(
-        "Images: truncated, empty and mislabelled files, pipes and folders give one error with the path",
+        "Images: truncated, empty and mislabeled files, pipes and folders give one error with the path",
         cases=len(cases),
     )
 

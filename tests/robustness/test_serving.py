@@ -22,50 +22,50 @@ from spinenet_tf.inference.naming import flatten
 from spinenet_tf.inference.predictor import load_predictor
 
 SIDE = 64  # of the networks' input
-NORMALISED = np.random.default_rng(0).standard_normal((2, SIDE, SIDE, 3), "float32")
+NORMALIZED = np.random.default_rng(0).standard_normal((2, SIDE, SIDE, 3), "float32")
 PIXELS = np.random.default_rng(1).integers(0, 256, (2, 50, 90, 3), np.uint8)
 
 
 def spoilt(value: float) -> np.ndarray:
-    images = NORMALISED.copy()
+    images = NORMALIZED.copy()
     images[1, 3, 5, 2] = value
     return images
 
 
 # Of each, whether an answer may come.
 TENSORS = {
-    "rank 1": (NORMALISED[0, 0, 0], False),
-    "rank 3": (NORMALISED[0], False),
-    "rank 5": (NORMALISED[None], False),
-    "half the height": (NORMALISED[:, ::2], False),
-    "one pixel more": (np.pad(NORMALISED, ((0, 0), (0, 0), (0, 1), (0, 0))), False),
-    "one channel": (NORMALISED[..., :1], False),
+    "rank 1": (NORMALIZED[0, 0, 0], False),
+    "rank 3": (NORMALIZED[0], False),
+    "rank 5": (NORMALIZED[None], False),
+    "half the height": (NORMALIZED[:, ::2], False),
+    "one pixel more": (np.pad(NORMALIZED, ((0, 0), (0, 0), (0, 1), (0, 0))), False),
+    "one channel": (NORMALIZED[..., :1], False),
     "four channels": (np.zeros((2, SIDE, SIDE, 4), "float32"), False),
-    "channels first": (NORMALISED.transpose(0, 3, 1, 2), False),
-    "no image": (NORMALISED[:0], False),
+    "channels first": (NORMALIZED.transpose(0, 3, 1, 2), False),
+    "no image": (NORMALIZED[:0], False),
     "nothing at all": (np.zeros((0, 0, 0, 0), "float32"), False),
-    "pixels": (NORMALISED.astype("uint8"), False),
-    "int64": (NORMALISED.astype("int64"), False),
-    "truth values": (NORMALISED > 0, False),
-    "complex numbers": (NORMALISED.astype("complex64"), False),
+    "pixels": (NORMALIZED.astype("uint8"), False),
+    "int64": (NORMALIZED.astype("int64"), False),
+    "truth values": (NORMALIZED > 0, False),
+    "complex numbers": (NORMALIZED.astype("complex64"), False),
     "strings": (np.array(["a", "b"]), False),
     "one NaN": (spoilt(np.nan), False),
-    "all NaN": (np.full_like(NORMALISED, np.nan), False),
+    "all NaN": (np.full_like(NORMALIZED, np.nan), False),
     "infinity": (spoilt(np.inf), False),
     "minus infinity": (spoilt(-np.inf), False),
     "the largest float32": (spoilt(np.finfo("float32").max), False),
-    "huge values": (NORMALISED * np.float32(1e20), False),
-    "large values": (NORMALISED * np.float32(1e5), True),
-    "the smallest float32": (np.full_like(NORMALISED, np.finfo("float32").smallest_subnormal), True),
-    "reversed rows": (NORMALISED[:, ::-1], True),
-    "Fortran's order": (np.asfortranarray(NORMALISED), True),
-    "float64": (NORMALISED.astype("float64"), True),
+    "huge values": (NORMALIZED * np.float32(1e20), False),
+    "large values": (NORMALIZED * np.float32(1e5), True),
+    "the smallest float32": (np.full_like(NORMALIZED, np.finfo("float32").smallest_subnormal), True),
+    "reversed rows": (NORMALIZED[:, ::-1], True),
+    "Fortran's order": (np.asfortranarray(NORMALIZED), True),
+    "float64": (NORMALIZED.astype("float64"), True),
 }
 # What Python takes and a tensor cannot be.
 OBJECTS = {
     "None": (None, False),
     "rows of different lengths": ([[1.0], [1.0, 2.0]], False),
-    "a list": (NORMALISED.tolist(), True),
+    "a list": (NORMALIZED.tolist(), True),
     "an object": (np.array([object()]), False),
 }
 IMAGES = {
@@ -164,8 +164,8 @@ def assert_goes_on(run: Callable[[Any], Mapping], cases: Mapping[str, tuple[Any,
 @pytest.mark.parametrize("signature", ["serve", "raw", "serving_default"])
 def test_a_saved_model_takes_tensors_of_any_kind(signature, served, promise) -> None:
     cases = {name: case for name, case in TENSORS.items() if name != "float64"}
-    cases["float64"] = (NORMALISED.astype("float64"), False)
-    tried = assert_goes_on(served(signature), cases, NORMALISED, tf.errors.InvalidArgumentError)
+    cases["float64"] = (NORMALIZED.astype("float64"), False)
+    tried = assert_goes_on(served(signature), cases, NORMALIZED, tf.errors.InvalidArgumentError)
     promise("Serving: a SavedModel answers with numbers or an error, and goes on", cases=tried)
 
 
@@ -185,14 +185,14 @@ def test_a_saved_model_takes_files_of_any_kind(served, promise) -> None:
 @pytest.mark.parametrize("method", ["predict", "raw"])
 def test_a_tflite_file_takes_arrays_of_any_kind(method, tiny_tflite, promise) -> None:
     run = getattr(TFLiteModel(tiny_tflite), method)
-    tried = assert_goes_on(run, TENSORS | OBJECTS, NORMALISED, ValueError)
+    tried = assert_goes_on(run, TENSORS | OBJECTS, NORMALIZED, ValueError)
     promise("Serving: a TFLite file answers with numbers or an error, and goes on", cases=tried)
 
 
 @pytest.mark.parametrize("kind", ["run", "tflite"])
 def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_model, promise) -> None:
     predictor = load_predictor(tiny_run if kind == "run" else tiny_tflite)
-    tried = assert_goes_on(predictor.predict, TENSORS | OBJECTS, NORMALISED, ValueError)
+    tried = assert_goes_on(predictor.predict, TENSORS | OBJECTS, NORMALIZED, ValueError)
     # It takes one image, not a batch.
     singles = {name: (given[0] if len(given) else given, answers) for name, (given, answers) in IMAGES.items()}
     singles |= {"rank 3": (PIXELS, False), "None": (None, False), "a list": (PIXELS[0].tolist(), False)}

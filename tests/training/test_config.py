@@ -215,7 +215,7 @@ def test_a_base_that_is_not_there_or_leads_back_is_named(path: Path) -> None:
 
 
 def test_published_recipes_are_what_the_paper_says() -> None:
-    """Protocols A, B and C differ in epochs, jitter and regularisation; the rest is said once, in their base."""
+    """Protocols A, B and C differ in epochs, jitter and regularization; the rest is said once, in their base."""
     recipes = {name: read_config(find_config(f"spinenet-49-640-{name}")) for name in "abc"}
     assert [config.epochs for config in recipes.values()] == [250, 350, 500]
     assert [config.data.scale for config in recipes.values()] == [(0.8, 1.2), (0.5, 2.0), (0.5, 2.0)]

@@ -38,7 +38,7 @@ def test_steps_divide_by_ten_at_their_distance_from_the_end() -> None:
 @pytest.mark.parametrize(
     "after", [CosineDecay(0.8, 20), step_decay(0.8, 20, (6, 2)), PerUpdate(4, CosineDecay(0.8, 5))]
 )
-def test_a_schedule_survives_keras_serialisation(after) -> None:
+def test_a_schedule_survives_keras_serialization(after) -> None:
     schedule = Warmup(0.1, 5, after)
     config = keras.saving.serialize_keras_object(schedule)
     copy = keras.saving.deserialize_keras_object(config)

@@ -1,4 +1,4 @@
-"""Every shipped config trains: with its own optimizer, schedule, loss, regularisation, data options and overrides."""
+"""Every shipped config trains: with its own optimizer, schedule, loss, regularization, data options and overrides."""
 
 from __future__ import annotations
 

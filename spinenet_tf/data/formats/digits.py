@@ -173,7 +173,7 @@ def _scene(
         layer = _place(rng, stroke, np.zeros((height, width), np.float32), [_bounds(below) for _, below in layers])
         if layer is None:
             continue
-        canvas += layer[..., None] * (_colour(rng, canvas[layer > _INK]) - canvas)
+        canvas += layer[..., None] * (_color(rng, canvas[layer > _INK]) - canvas)
         layers.append((sources.labels[index], layer))
     return _light(rng, Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))), list(_seen(layers))
 
@@ -227,8 +227,8 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
     return max(0, height) * max(0, width) / smaller
 
 
-def _colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """Return a random RGB colour, light on the dark and dark on the light; `ground` is the `[pixels, 3]` underneath."""
+def _color(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
+    """Return a random RGB color, light on the dark and dark on the light; `ground` is the `[pixels, 3]` underneath."""
     if ground.mean() > 127:
         saturation, value = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.35)
     else:
@@ -237,7 +237,7 @@ def _colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
 
 
 def _light(rng: np.random.Generator, scene: Image.Image) -> Image.Image:
-    """Change brightness, contrast and colour, as another day and another camera would."""
+    """Change brightness, contrast and color, as another day and another camera would."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         scene = enhance(scene).enhance(rng.uniform(0.7, 1.3))
     return scene

@@ -21,7 +21,7 @@ from spinenet_tf.data.problems import Place, Problems
 
 
 def read_yolo(path: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:
-    """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's centre, all relative to 1.
+    """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's center, all relative to 1.
 
     `path` is a `data.yaml`, whose key `split` (by default "train") names one or several folders of images or lists of
     images (`*.txt`): relative to its key `path`, and that to the file. What is not there is looked for without a

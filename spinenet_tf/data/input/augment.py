@@ -28,7 +28,7 @@ def random_scale_crop(
     scale_max: float,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Resize a uint8 image by a random factor of its fitted size, crop what is too large, normalise, pad the rest.
+    """Resize a uint8 image by a random factor of its fitted size, crop what is too large, normalize, pad the rest.
 
     The scale jitter of the paper, as in TF Model Garden's `resize_and_crop_image`: the factor is uniform in
     `scale_min`..`scale_max`, the crop is anywhere in the image, padding is at the bottom and right.

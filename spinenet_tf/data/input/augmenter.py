@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.ops.python_calls import numpy_function
 
 Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
@@ -25,7 +25,7 @@ class Augmenter:
     flip: bool
     scale: tuple[float, float]
     max_boxes: int
-    colours: Colours | None
+    colors: Colors | None
     mosaics: float
 
     def example(self, counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -44,9 +44,9 @@ class Augmenter:
         boxes, classes = pad_boxes(boxes, classes, self.max_boxes)
         return image, {"boxes": boxes, "classes": classes}
 
-    def _upright(self, index: tf.Tensor, flip_seed: tf.Tensor, colour_seed: tf.Tensor) -> Part:
+    def _upright(self, index: tf.Tensor, flip_seed: tf.Tensor, color_seed: tf.Tensor) -> Part:
         image, boxes, classes = self.read(index)
-        image = recoloured(image, self.colours, colour_seed)
+        image = recolored(image, self.colors, color_seed)
         if self.flip:
             image, boxes = random_flip(image, boxes, flip_seed)
         return image, boxes, classes
@@ -59,8 +59,8 @@ class Augmenter:
         return mosaic(parts, *self.image_size, *self.scale, seeds[9])
 
 
-def recoloured(image: tf.Tensor, colours: Colours | None, seed: tf.Tensor) -> tf.Tensor:
-    """Vary the colours of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
-    if not colours:
+def recolored(image: tf.Tensor, colors: Colors | None, seed: tf.Tensor) -> tf.Tensor:
+    """Vary the colors of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
+    if not colors:
         return image
-    return tf.ensure_shape(numpy_function(colours, [image, seed], tf.uint8), [None, None, 3])
+    return tf.ensure_shape(numpy_function(colors, [image, seed], tf.uint8), [None, None, 3])

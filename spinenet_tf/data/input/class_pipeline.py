@@ -10,13 +10,13 @@ import tensorflow as tf
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.data.images import normalize, read_image, read_size
-from spinenet_tf.data.input.augmenter import recoloured
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.augmenter import recolored
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.pipeline import check_all, endless_batches, ordered_batches
 from spinenet_tf.data.input.reader import Reader
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
-CENTRE = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
+CENTER = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
 
 
 def training_batches(
@@ -26,14 +26,14 @@ def training_batches(
     seed: int,
     flip: bool = True,
     area: tuple[float, float] = (0.08, 1.0),
-    colours: Colours | None = None,
+    colors: Colors | None = None,
     cache: bool = False,
     epochs: int | None = None,
     start_step: int = 0,
     share: tuple[int, int] = (0, 1),
     bad: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalised images and `[B]` int32 labels.
+    """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalized images and `[B]` int32 labels.
 
     Order, `cache`, `epochs`, `start_step`, `share` and `bad` are as in `pipeline.training_batches`.
 
@@ -48,7 +48,7 @@ def training_batches(
     def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 3)
         image, label = read(index)
-        image = random_resized_crop(recoloured(image, colours, seeds[0]), *image_size, area, seeds[1])
+        image = random_resized_crop(recolored(image, colors, seeds[0]), *image_size, area, seeds[1])
         if flip:
             image = tf.image.stateless_random_flip_left_right(image, seeds[2])
         return image, label
@@ -60,19 +60,19 @@ def evaluation_batches(
     dataset: ClassificationDataset,
     image_size: tuple[int, int],
     batch_size: int,
-    centre: float = CENTRE,
+    center: float = CENTER,
     cache: bool = False,
 ) -> tf.data.Dataset:
     """Yield `central_crop` of the images in order, once, and their `[B]` labels; the last batch may be smaller.
 
     Raises as `training_batches` does.
     """
-    _check_arguments(dataset, image_size, batch_size, (centre, 1.0))
+    _check_arguments(dataset, image_size, batch_size, (center, 1.0))
     read = _reader(dataset, cache)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = read(index)
-        return central_crop(image, *image_size, centre), label
+        return central_crop(image, *image_size, center), label
 
     return ordered_batches(example, len(dataset), batch_size)
 
@@ -89,7 +89,7 @@ def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -
 def random_resized_crop(
     image: tf.Tensor, height: int, width: int, area: tuple[float, float], seed: tf.Tensor
 ) -> tf.Tensor:
-    """Cut a part of `[h, w, 3]` uint8 out, whose share of the pixels lies in `area`; resize and normalise it.
+    """Cut a part of `[h, w, 3]` uint8 out, whose share of the pixels lies in `area`; resize and normalize it.
 
     Its shape lies in `ASPECT` and it lies anywhere (Szegedy 2015); returns `[height, width, 3]` float32.
     """
@@ -105,16 +105,16 @@ def random_resized_crop(
     return _resized(tf.slice(image, begin, size), height, width)
 
 
-def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, centre: float = CENTRE) -> tf.Tensor:
-    """Cut the middle of `[h, w, 3]` uint8 out, in the shape of the network's input; resize and normalise it.
+def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, center: float = CENTER) -> tf.Tensor:
+    """Cut the middle of `[h, w, 3]` uint8 out, in the shape of the network's input; resize and normalize it.
 
-    `centre` is its side relative to the largest that fits. Returns `[height, width, 3]` float32.
+    `center` is its side relative to the largest that fits. Returns `[height, width, 3]` float32.
     """
     image = tf.convert_to_tensor(image)
     whole = tf.shape(image)[:2]
     target = tf.constant([height, width], tf.float32)
     largest = target * tf.reduce_min(tf.cast(whole, tf.float32) / target)
-    size = tf.clip_by_value(tf.cast(tf.round(largest * centre), tf.int32), 1, whole)
+    size = tf.clip_by_value(tf.cast(tf.round(largest * center), tf.int32), 1, whole)
     begin = (whole - size) // 2
     return _resized(tf.slice(image, [*tf.unstack(begin), 0], [*tf.unstack(size), 3]), height, width)
 
@@ -133,11 +133,11 @@ def _reader(
 
     read, labels = Reader(dataset.examples, decode, cache, bad), _labels(dataset)
 
-    def labelled(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def labeled(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, own = read(index)
         return image, labels[own]
 
-    return labelled
+    return labeled
 
 
 def _labels(dataset: ClassificationDataset) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Vary the colours of an image at random: jitter and RandAugment. Boxes stay where they are.
+"""Vary the colors of an image at random: jitter and RandAugment. Boxes stay where they are.
 
 The operations are Pillow's, which RandAugment was defined with. Keras's layers cannot be used: they draw from a
 generator that counts its calls, and a run could not be resumed exactly.
@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-_HUE = 0.1  # share of the colour circle that a jitter of 1 turns the hue by, either way
+_HUE = 0.1  # share of the color circle that a jitter of 1 turns the hue by, either way
 
 
 @dataclass(frozen=True)
-class Colours:
-    """How colours vary; the defaults leave them alone, as the published recipes do.
+class Colors:
+    """How colors vary; the defaults leave them alone, as the published recipes do.
 
     Raises:
         ValueError: a value out of range.
@@ -37,17 +37,17 @@ class Colours:
         return bool(self.jitter or self.operations)
 
     def __call__(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """Return `[h, w, 3]` uint8 in other colours; `seed` is `[2]` int64, and the only source of chance."""
+        """Return `[h, w, 3]` uint8 in other colors; `seed` is `[2]` int64, and the only source of chance."""
         rng = np.random.default_rng(seed.view(np.uint64))
         picture = Image.fromarray(image)
         if self.jitter:
-            picture = colour_jitter(picture, self.jitter, rng)
+            picture = color_jitter(picture, self.jitter, rng)
         if self.operations:
             picture = rand_augment(picture, self.operations, self.magnitude, rng)
         return np.array(picture)
 
 
-def colour_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:
+def color_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:
     """Change brightness, contrast, saturation and hue, in an order that is drawn as well."""
     steps: list[Callable[[Image.Image], Image.Image]] = [
         lambda picture, enhance=enhance: enhance(picture).enhance(1 + amount * rng.uniform(-1, 1))  # type: ignore[misc]
@@ -60,7 +60,7 @@ def colour_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -
 
 
 def rand_augment(image: Image.Image, operations: int, magnitude: float, rng: np.random.Generator) -> Image.Image:
-    """Apply so many operations, each drawn from `OPERATIONS` (Cubuk 2020): those that change colours only."""
+    """Apply so many operations, each drawn from `OPERATIONS` (Cubuk 2020): those that change colors only."""
     for index in rng.integers(len(OPERATIONS), size=operations):
         image = OPERATIONS[index](image, magnitude, rng)
     return image

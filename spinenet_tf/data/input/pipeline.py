@@ -18,7 +18,7 @@ from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, Image
 from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
 from spinenet_tf.data.input.augment import pad_boxes
 from spinenet_tf.data.input.augmenter import Augmenter, Part
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.reader import Reader, check_size, read_example
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ def training_batches(
     cache: bool = False,
     epochs: int | None = None,
     start_step: int = 0,
-    colours: Colours | None = None,
+    colors: Colors | None = None,
     mosaics: float = 0.0,
     share: tuple[int, int] = (0, 1),
     bad: BadImages | None = None,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
 
-    Images are `[B, H, W, 3]` float32 normalised; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
+    Images are `[B, H, W, 3]` float32 normalized; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
     classes `[B, max_boxes]` int32, -1 for padding. All batches are full: the last images of an epoch open the first
     batch of the next. The stream is a function of the arguments alone, so `start_step` batches may be skipped to
     resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
@@ -61,7 +61,7 @@ def training_batches(
     _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
     check_trainable(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
-    options = (image_size, seed, flip, scale, max_boxes, colours, mosaics)
+    options = (image_size, seed, flip, scale, max_boxes, colors, mosaics)
     augmenter = Augmenter(_reader(dataset, cache, bad), len(dataset), *options)
     return endless_batches(augmenter.example, len(dataset), batch_size, seed, epochs, start_step, share)
 

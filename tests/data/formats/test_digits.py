@@ -96,8 +96,8 @@ def test_what_is_mostly_hidden_is_not_annotated() -> None:
 def test_ink_can_be_told_from_the_ground() -> None:
     rng = np.random.default_rng(0)
     for level in np.linspace(0, 255, 30):
-        colours = np.array([digits._colour(rng, np.full((9, 3), level)) for _ in range(20)])
-        assert (np.abs(colours.max(axis=1) - level) > 30).all()
+        colors = np.array([digits._color(rng, np.full((9, 3), level)) for _ in range(20)])
+        assert (np.abs(colors.max(axis=1) - level) > 30).all()
 
 
 def test_the_splits_share_no_digit_and_no_ground() -> None:

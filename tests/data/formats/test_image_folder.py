@@ -36,7 +36,7 @@ def test_what_is_hidden_or_no_image_is_passed_over(tmp_path: Path) -> None:
     assert [example.path.name for example in read_image_folder(tmp_path)] == ["a.jpg"]
 
 
-def test_what_cannot_be_learnt_from_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_learned_from_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: there is no such folder"):
         read_image_folder(tmp_path / "none")
     with pytest.raises(DataError, match="holds no class folders"):

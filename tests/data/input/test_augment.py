@@ -42,7 +42,7 @@ def test_a_flip_moves_boxes_with_their_pixels_and_happens_half_the_time() -> Non
 @given(seed=st.integers(0, 10_000))
 def test_boxes_stay_on_their_pixels_through_scale_and_crop(seed: int) -> None:
     image, boxes, classes = crop(seed)
-    bright = image.numpy()[..., 0] > 2.0  # about 255 once normalised
+    bright = image.numpy()[..., 0] > 2.0  # about 255 once normalized
     assert len(boxes) == len(classes)
     for box in boxes.numpy():
         assert (box >= 0).all()

@@ -23,7 +23,7 @@ from spinenet_tf.data.input.class_pipeline import (
     random_resized_crop,
     training_batches,
 )
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.pipeline import data_errors
 
 SIZE = (24, 32)
@@ -66,7 +66,7 @@ def test_labels_stay_with_their_images_and_every_epoch_shows_all(dataset) -> Non
 
 
 def test_the_stream_is_a_function_of_seed_and_step(dataset) -> None:
-    varied = {"colours": Colours(jitter=0.4, operations=1)}
+    varied = {"colors": Colors(jitter=0.4, operations=1)}
     whole = take(training_batches(dataset, SIZE, 2, seed=3, **varied), 6)
     for other in (
         training_batches(dataset, SIZE, 2, seed=3, cache=True, **varied),
@@ -95,14 +95,14 @@ def test_evaluation_goes_through_the_images_in_order_with_a_partial_last_batch(d
     width=st.integers(1, 90),
     low=st.floats(0.01, 1.0),
     seed=st.integers(0, 2**31),
-    centre=st.floats(0.05, 1.0),
+    center=st.floats(0.05, 1.0),
 )
-def test_any_image_gives_a_finite_crop_of_the_networks_size(height, width, low, seed, centre) -> None:
+def test_any_image_gives_a_finite_crop_of_the_networks_size(height, width, low, seed, center) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     bounds = normalize(np.array([[image.min()] * 3, [image.max()] * 3])).numpy()
     for crop in (
         random_resized_crop(tf.constant(image), *SIZE, (low, 1.0), tf.constant([seed, 1])),
-        central_crop(image, *SIZE, centre),
+        central_crop(image, *SIZE, center),
     ):
         assert crop.shape == (*SIZE, 3)
         assert ((crop >= bounds[0] - 1e-4) & (crop <= bounds[1] + 1e-4)).numpy().all()

@@ -1,4 +1,4 @@
-"""Colours vary as Pillow's operations do, within their bounds, and as a function of the seed."""
+"""Colors vary as Pillow's operations do, within their bounds, and as a function of the seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from spinenet_tf.data.input.colors import OPERATIONS, Colours, colour_jitter, rand_augment
+from spinenet_tf.data.input.colors import OPERATIONS, Colors, color_jitter, rand_augment
 
 
 def picture(height: int = 12, width: int = 9, seed: int = 0) -> np.ndarray:
@@ -20,10 +20,10 @@ def key(seed: int) -> np.ndarray:
 
 
 def test_the_defaults_leave_images_alone() -> None:
-    assert not Colours()
-    np.testing.assert_array_equal(Colours()(picture(), key(1)), picture())
-    assert Colours(jitter=0.1)
-    assert Colours(operations=1)
+    assert not Colors()
+    np.testing.assert_array_equal(Colors()(picture(), key(1)), picture())
+    assert Colors(jitter=0.1)
+    assert Colors(operations=1)
 
 
 @settings(max_examples=40)
@@ -35,27 +35,27 @@ def test_the_defaults_leave_images_alone() -> None:
     magnitude=st.floats(0, 1),
 )
 def test_any_image_keeps_its_shape_and_the_seed_decides(seed, size, jitter, operations, magnitude) -> None:
-    vary, image = Colours(jitter, operations, magnitude), picture(*size)
+    vary, image = Colors(jitter, operations, magnitude), picture(*size)
     changed = vary(image, key(seed))
     assert (changed.shape, changed.dtype) == (image.shape, np.uint8)
     np.testing.assert_array_equal(changed, vary(image, key(seed)))
 
 
-@pytest.mark.parametrize("vary", [Colours(jitter=0.5), Colours(operations=2)])
-def test_seeds_differ(vary: Colours) -> None:
+@pytest.mark.parametrize("vary", [Colors(jitter=0.5), Colors(operations=2)])
+def test_seeds_differ(vary: Colors) -> None:
     assert len({vary(picture(), key(seed)).tobytes() for seed in range(20)}) > 10
 
 
 def test_jitter_stays_within_its_factors() -> None:
     gray = Image.fromarray(np.full((8, 8, 3), 100, np.uint8))
-    levels = [np.array(colour_jitter(gray, 0.3, np.random.default_rng(seed))) for seed in range(50)]
+    levels = [np.array(color_jitter(gray, 0.3, np.random.default_rng(seed))) for seed in range(50)]
     assert min(map(np.min, levels)) in range(69, 75)
     assert max(map(np.max, levels)) in range(125, 132)
 
 
 def test_a_jittered_hue_turns_a_tenth_of_the_circle_at_most() -> None:
     red = Image.fromarray(np.tile(np.array([200, 40, 40], np.uint8), (4, 4, 1)))
-    hues = [colour_jitter(red, 1.0, np.random.default_rng(seed)).convert("HSV").getpixel((0, 0)) for seed in range(60)]
+    hues = [color_jitter(red, 1.0, np.random.default_rng(seed)).convert("HSV").getpixel((0, 0)) for seed in range(60)]
     turned = [min(hue, 256 - hue) for hue, saturation, value in hues if saturation > 100 and value > 100]
     assert 15 < max(turned) < 32, "a tenth of 256, and what HSV in bytes rounds"
 
@@ -73,4 +73,4 @@ def test_operations_are_drawn_evenly_and_applied_in_turn() -> None:
 @pytest.mark.parametrize("fault", [{"jitter": 1.1}, {"jitter": -0.1}, {"operations": -1}, {"magnitude": 2.0}])
 def test_values_out_of_range_are_refused(fault: dict) -> None:
     with pytest.raises(ValueError, match="Received: "):
-        Colours(**fault)
+        Colors(**fault)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
 from spinenet_tf.data.images import preprocess, read_image
-from spinenet_tf.data.input.colors import Colours
+from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.pipeline import (
     check_images,
     data_errors,
@@ -91,7 +91,7 @@ def test_shares_of_a_batch_make_up_the_batch(dataset: DetectionDataset) -> None:
         training_batches(dataset, SIZE, 4, seed=0, share=(0, 3))
 
 
-VARIED = {"colours": Colours(jitter=0.3, operations=2), "mosaics": 0.5}
+VARIED = {"colors": Colors(jitter=0.3, operations=2), "mosaics": 0.5}
 
 
 def test_all_variation_together_is_a_function_of_seed_and_step(dataset: DetectionDataset) -> None:
@@ -105,12 +105,12 @@ def test_all_variation_together_is_a_function_of_seed_and_step(dataset: Detectio
         assert not boxes[~real].any()
 
 
-def test_colours_vary_by_the_share_that_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
+def test_colors_vary_by_the_share_that_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
     plain = take(training_batches(dataset, SIZE, 2, seed=3), 3)
-    coloured = take(training_batches(dataset, SIZE, 2, seed=3, colours=VARIED["colours"]), 3)
-    assert_same([({}, targets) for _, targets in plain], [({}, targets) for _, targets in coloured])
-    assert any(np.abs(a[0] - b[0]).max() > 0.1 for a, b in zip(plain, coloured, strict=True))
-    assert_same(plain, take(training_batches(dataset, SIZE, 2, seed=3, colours=Colours()), 3))
+    colored = take(training_batches(dataset, SIZE, 2, seed=3, colors=VARIED["colors"]), 3)
+    assert_same([({}, targets) for _, targets in plain], [({}, targets) for _, targets in colored])
+    assert any(np.abs(a[0] - b[0]).max() > 0.1 for a, b in zip(plain, colored, strict=True))
+    assert_same(plain, take(training_batches(dataset, SIZE, 2, seed=3, colors=Colors()), 3))
 
 
 def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> None:

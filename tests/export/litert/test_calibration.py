@@ -72,7 +72,7 @@ def test_pixels_go_in_as_they_are(converter) -> None:
     assert detail["quantization"] == (1.0, 0)
 
 
-def test_pixels_are_the_nearest_of_a_normalised_image() -> None:
+def test_pixels_are_the_nearest_of_a_normalized_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3))
     np.testing.assert_array_equal(to_pixels(np.asarray(normalize(pixels))), pixels)
     assert to_pixels(np.full((1, 1, 3), 9.0)).max() == 255
