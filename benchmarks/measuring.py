@@ -48,7 +48,7 @@ def median(figures: list[float]) -> float:
 
 
 def spread(figures: list[float]) -> float:
-    """Return the range of the middle half of the figures, as a share of their median: how quiet the machine was."""
+    """Return the range of the middle half of the figures, as a fraction of their median: how quiet the machine was."""
     if len(figures) < 2:
         return 0.0
     low, _, high = statistics.quantiles(figures, n=4, method="inclusive")

@@ -137,12 +137,12 @@ def main() -> None:
         total = sum(map(sum, times.values()))
         shown = Table("operation", *COLUMNS, title=f"{path.parent.name}/{path.name}: {1000 * total:.3f} ms")
         for kind, spent in sorted(((kind, sum(x)) for kind, x in times.items()), key=lambda pair: -pair[1]):
-            shares = (
+            fractions = (
                 f"{spent / total:.1%}",
                 f"{work[kind] / sum(work.values()):.1%}",
                 f"{work[kind] / spent / 1e9:.0f}",
             )
-            shown.add_row(kind, str(len(times[kind])), f"{1000 * spent:.3f}", *shares)
+            shown.add_row(kind, str(len(times[kind])), f"{1000 * spent:.3f}", *fractions)
         Console(width=100).print(shown)
 
 

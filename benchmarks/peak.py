@@ -44,16 +44,16 @@ class Peak:
         """The name in tables."""
         return f"{self.dtype} x{self.threads}"
 
-    def share(self, multiply_adds: float, seconds: float) -> float:
+    def fraction(self, multiply_adds: float, seconds: float) -> float:
         """Return which part of the rate so many multiply-adds in so many seconds are."""
         return multiply_adds / seconds / self.rate
 
     def limit(self, multiply_adds: float, theirs: float, ours: float) -> dict[str, Any]:
-        """Return the shares of both sides as a row's `limit`."""
-        shares = {
-            side: round(self.share(multiply_adds, value), 4) for side, value in (("theirs", theirs), ("ours", ours))
+        """Return the fractions of both sides as a row's `limit`."""
+        fractions = {
+            side: round(self.fraction(multiply_adds, value), 4) for side, value in (("theirs", theirs), ("ours", ours))
         }
-        return {"peak": self.title, **shares}
+        return {"peak": self.title, **fractions}
 
 
 def measure(effort: Effort) -> list[Peak]:

@@ -62,12 +62,12 @@ def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
             title = f"{quantization}, {pattern} in float" if pattern else quantization
             path = Path(name, f"{len(rows)}.tflite")
             try:
-                report = write(detector, config, path, quantization, [pattern] if pattern else [])
+                artifact = write(detector, config, path, quantization, [pattern] if pattern else [])
             except ValueError as error:  # int16x8 with squeeze-and-excitation
                 print(f"{folder.name}, {title}: {error}")
                 continue
             ap = precision(TFLiteModel(path).predict)
-            numbers = {"AP": ap, "lost": own - ap, "goal": goal_of(quantization, config), "bytes": report.size}
+            numbers = {"AP": ap, "lost": own - ap, "goal": goal_of(quantization, config), "bytes": artifact.size}
             rows.append({"run": folder.name, "format": title, **numbers})
             calls[title] = partial(TFLiteModel(path, num_threads=1).raw, np.zeros((1, *config.model.image_size, 3)))
         times = time_calls(calls, REPEATS)

@@ -28,8 +28,8 @@ class Row:
     ratio: float  # theirs / ours
     goal: float | None = None  # the least ratio to be reached
     against: str = GARDEN  # who "they" are
-    limit: dict[str, Any] = field(default_factory=dict)  # "peak": which; "theirs", "ours": shares of it
-    spread: float = 0.0  # the larger of both sides' middle half of the figures, as a share of their median
+    limit: dict[str, Any] = field(default_factory=dict)  # "peak": which; "theirs", "ours": fractions of it
+    spread: float = 0.0  # the larger of both sides' middle half of the figures, as a fraction of their median
     rounds: int = 1
     x: float | None = None  # where the row is a point of a series: how much work
 
@@ -83,8 +83,8 @@ def compare(
 class Results:
     """All rows so far: read from `path` where there is such a file, written again after each change."""
 
-    def __init__(self, path: Path, report: Path | None = None):
-        self.path, self._report = path, report or path.with_suffix(".md")
+    def __init__(self, path: Path, page: Path | None = None):
+        self.path, self._page = path, page or path.with_suffix(".md")
         content = json.loads(path.read_text()) if path.exists() else {}
         self.machine: dict[str, Any] = content.get("machine", {})
         self.rows = [_row(row) for row in content.get("rows", [])]
@@ -117,7 +117,7 @@ class Results:
             "seconds": self.seconds,
         }
         write_whole(self.path, json.dumps(content, indent=1) + "\n")
-        write_whole(self._report, markdown(self))
+        write_whole(self._page, markdown(self))
 
 
 def markdown(results: Results) -> str:
@@ -142,9 +142,9 @@ def _preface(results: Results) -> list[str]:
     return [
         "Written by `make bench`; how it is measured and what was tried is in [NOTES.md](NOTES.md). Medians of turns",
         "A B A B ...; ratio = theirs / ours, so more than 1 is in our favor. Times of nets are of batch 1 unless a",
-        'batch is named. "Of the limit": the share of the machine\'s measured matmul rate, theirs and ours, at which',
+        'batch is named. "Of the limit": the fraction of the machine\'s matmul rate, theirs and ours, at which',
         "the multiply-adds of our graph are done; both sides are held against the same number of them. Spread: the",
-        "middle half of the figures, as a share of the median.",
+        "middle half of the figures, as a fraction of the median.",
         "",
         f"The machine: {machine}.",
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.export.check.verify import Report
+from spinenet_tf.export.check.verify import Artifact
 from spinenet_tf.export.litert.model import CALIBRATED, tflite
 from spinenet_tf.export.litert.sensitivity import Sensitivity, find_sensitive
 from spinenet_tf.export.onnxmodel import onnx
@@ -44,7 +44,7 @@ def export_run(
     overwrite: bool = False,
     data: Data | None = None,
     **options: Any,
-) -> Report:
+) -> Artifact:
     """Write a run's best detector or classifier as one of the `FORMATS`, by default into its folder, and verify it.
 
     Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data, or
@@ -71,7 +71,7 @@ def export_model(
     overwrite: bool = False,
     data: Data | None = None,
     **options: Any,
-) -> Report:
+) -> Artifact:
     """Do what `export_run` does with a model that is loaded already, and the config of its run."""
     _check_format(format, quantization, options)
     names = config.class_names or ()

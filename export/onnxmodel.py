@@ -16,7 +16,7 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import ExportError, Report, check
+from spinenet_tf.export.check.verify import Artifact, ExportError, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
@@ -35,7 +35,7 @@ def onnx(
     batch_size: int | None = 1,
     overwrite: bool = False,
     center: float | None = None,
-) -> Report:
+) -> Artifact:
     """Write an .onnx for normalized `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
 
     Input and outputs have the names, shapes and layouts of the SavedModel's signature `raw`, BN is folded into the
@@ -64,7 +64,7 @@ def onnx(
         metadata.write(file.parent, file.stem)
         with _failing_as("ONNX Runtime does not run the file"):
             difference, _ = check(model, _Runner(file, batch_size))
-    return Report(Path(path), size_of(Path(path)), difference)
+    return Artifact(Path(path), size_of(Path(path)), difference)
 
 
 def _check_installed() -> None:

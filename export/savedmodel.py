@@ -14,7 +14,7 @@ import numpy as np
 
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import Report, check
+from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
@@ -36,7 +36,7 @@ def saved_model(
     overwrite: bool = False,
     center: float | None = None,
     variables: bool = False,
-) -> Report:
+) -> Artifact:
     """Write a SavedModel with named signatures, each of one input `images`, that plain TensorFlow loads and runs.
 
     A detector has, without `nms` only the last two:
@@ -83,7 +83,7 @@ def saved_model(
             signatures, weights = _signatures(model, guarded(raw), nms), raw.get_concrete_function().variables
             write_signatures(folder, signatures, sorted(Path(assets).iterdir()), weights)
         difference, _ = check(model, _Runner(folder, batch_size))
-    return Report(Path(path), size_of(Path(path)), difference)
+    return Artifact(Path(path), size_of(Path(path)), difference)
 
 
 def output_specs(raw: Any) -> Mapping[str, Any]:

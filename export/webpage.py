@@ -15,7 +15,7 @@ import numpy as np
 
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import Report
+from spinenet_tf.export.check.verify import Artifact
 from spinenet_tf.export.litert.model import tflite
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.keras_model import task_of
@@ -42,10 +42,10 @@ def web(
     verify_on: DetectionDataset | None = None,
     overwrite: bool = False,
     keep_float: Sequence[str] = (),
-) -> Report:
+) -> Artifact:
     """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
 
-    The arguments are those of `tflite`, and the report is that of the .tflite file inside, which has normalized float32
+    The arguments are those of `tflite`. What is measured is the .tflite file inside, which has normalized float32
     input and detections as outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host.
     Serve the folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
 
@@ -61,8 +61,8 @@ def web(
         shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
         _vendor(folder / "vendor")
         checks = (calibration, class_names, verify_on)
-        report = tflite(model, folder / MODEL, quantization, *checks, outputs="detections", keep_float=keep_float)
-    return Report(Path(path), size_of(Path(path)), report.difference, report.ap)
+        inside = tflite(model, folder / MODEL, quantization, *checks, outputs="detections", keep_float=keep_float)
+    return Artifact(Path(path), size_of(Path(path)), inside.difference, inside.ap)
 
 
 def _vendor(folder: Path) -> None:

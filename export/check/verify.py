@@ -20,7 +20,7 @@ from spinenet_tf.tasks import TASKS
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.detections import Predict
 
-# The field of `Report` with the measure of a task.
+# The field of `Artifact` with the measure of a task.
 MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
 
 # The largest difference that a file may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
@@ -33,7 +33,7 @@ class ExportError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Report:
+class Artifact:
     """What was written, and how it compares with Keras."""
 
     path: Path

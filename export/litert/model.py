@@ -13,7 +13,7 @@ import numpy as np
 
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import MEASURES, Report, check, check_verifiable
+from spinenet_tf.export.check.verify import MEASURES, Artifact, check, check_verifiable
 from spinenet_tf.export.description import describe, with_outputs
 from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
@@ -47,7 +47,7 @@ def tflite(
     outputs: str | None = None,
     keep_float: Sequence[str] = (),
     center: float | None = None,
-) -> Report:
+) -> Artifact:
     """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
 
     The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalized, or
@@ -102,7 +102,7 @@ def tflite(
         metadata.write(file.parent, file.stem)
         check_graph(file, engine, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
-    return Report(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
+    return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 
 def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:

@@ -36,7 +36,7 @@ class PartGain:
     pattern: str  # as `keep_float` takes it
     operations: int  # that stay in float
     errors: dict[str, float]  # of each output, see `Sensitivity`
-    gain: float  # share of the errors that is gone, the mean over the outputs
+    gain: float  # fraction of the errors that is gone, the mean over the outputs
     milliseconds: float  # least for an image on one thread, whatever else the machine does
 
 

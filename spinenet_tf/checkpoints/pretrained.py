@@ -34,7 +34,7 @@ COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: where it is, and the COCO AP that is reported for it."""
+    """A published archive: where it is, and the COCO AP that is published for it."""
 
     path: str
     ap: float

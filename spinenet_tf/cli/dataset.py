@@ -51,17 +51,17 @@ def check(
     from spinenet_tf.cli.tables import statistics_table
     from spinenet_tf.data.checking import check as carry_out
 
-    report = carry_out(source, images, split, model, image_size, not headers, with_passing_progress, max_pixels)
+    findings = carry_out(source, images, split, model, image_size, not headers, with_passing_progress, max_pixels)
     if as_json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print(json.dumps(findings.to_dict(), indent=2))
     else:
-        console.print(statistics_table(report.name, report.statistics))
-        for problem in report.problems:
+        console.print(statistics_table(findings.name, findings.statistics))
+        for problem in findings.problems:
             outcome = "refused" if problem.refused else "noted"
             console.print(f"{outcome}: {problem.place}: {problem.message}", soft_wrap=True, markup=False)
-        refused = sum(problem.refused for problem in report.problems)
-        console.print(f"{len(report.problems)} problems, {refused} of which training refuses.")
-    raise typer.Exit(1 if report.problems else 0)
+        refused = sum(problem.refused for problem in findings.problems)
+        console.print(f"{len(findings.problems)} problems, {refused} of which training refuses.")
+    raise typer.Exit(1 if findings.problems else 0)
 
 
 @app.command()

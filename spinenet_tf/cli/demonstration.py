@@ -42,17 +42,17 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
     run = Run(folder)
     detector, config = run.load()
     kinds = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
-    reports = {name: export_model(detector, config, default_path(folder, *kind), *kind) for name, kind in kinds.items()}
+    written = {name: export_model(detector, config, default_path(folder, *kind), *kind) for name, kind in kinds.items()}
     # The check of a quantized export evaluates it and Keras on the run's validation data.
-    ap = reports["tflite_int8"].ap or {}
+    ap = written["tflite_int8"].ap or {}
     weights = run.weights_path
-    paths = {name: report.path for name, report in reports.items()}
+    paths = {name: artifact.path for name, artifact in written.items()}
     int8 = load_predictor(paths["tflite_int8"])
     summary = {
         "ap_float": ap["keras"],
         "ap_int8": ap["exported"],
         "sizes_bytes": {"keras_weights": weights.stat().st_size}
-        | {name: report.size for name, report in reports.items()},
+        | {name: artifact.size for name, artifact in written.items()},
         "latencies_ms": _latencies(detector, folder, paths),
         "paths": {"keras_weights": str(weights)} | {name: str(path) for name, path in paths.items()},
         "picture": str(_draw(int8, config.own_data().read("val"), folder / "detections.png")),

@@ -62,10 +62,11 @@ def export(
     if numbers:
         raise ValueError("--json goes with --debug.")
     with console.status(f"Exporting {run}"):
-        report = export_run(run, format, quantization, output, overwrite, data, **options)
-    console.print(f"Wrote {report.path}, {report.size / 1e6:.2f} MB.", soft_wrap=True)
-    console.print(f"Largest difference to Keras: {report.difference['max']:.2g} of the largest output.", soft_wrap=True)
-    for measure, found in (("AP", report.ap), ("Top-1", report.top1)):
+        artifact = export_run(run, format, quantization, output, overwrite, data, **options)
+    console.print(f"Wrote {artifact.path}, {artifact.size / 1e6:.2f} MB.", soft_wrap=True)
+    largest = artifact.difference["max"]
+    console.print(f"Largest difference to Keras: {largest:.2g} of the largest output.", soft_wrap=True)
+    for measure, found in (("AP", artifact.ap), ("Top-1", artifact.top1)):
         if found:
             console.print(f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported.", soft_wrap=True)
 

@@ -18,14 +18,14 @@ HINT = "`spinenet-tf dataset check` names all of them"
 class BadImages:
     """The files of a training set that cannot be used: the first are named in the log, and too many are an error.
 
-    `share` is that of all images which may be bad. All images are told by `count_among`, when the annotations have been
-    read; a file that was left out before counts too. Threads may add at the same time.
+    `limit` is the fraction of all images that may be bad. All images are told by `count_among`, when the annotations
+    have been read; a file that was left out before counts too. Threads may add at the same time.
     """
 
-    def __init__(self, share: float = 0.0):
-        if not 0 <= share < 1:
-            raise ValueError(f"The share of bad images lies in 0..1, without 1. Received: {share=}")
-        self.share = share
+    def __init__(self, limit: float = 0.0):
+        if not 0 <= limit < 1:
+            raise ValueError(f"The limit of bad images lies in 0..1, without 1. Received: {limit=}")
+        self.limit = limit
         self.found: dict[str, str] = {}  # what is wrong, by the file
         self._total: int | None = None
         self._lock = threading.Lock()
@@ -60,10 +60,10 @@ class BadImages:
         self.check()
 
     def check(self) -> None:
-        """Raise DataError with the first of the bad files, where they are more than the share of the images."""
-        if self._total is None or len(self) <= math.floor(self.share * self._total):
+        """Raise DataError with the first of the bad files, where they are more than the limit."""
+        if self._total is None or len(self) <= math.floor(self.limit * self._total):
             return
         listed = some_of(sorted(self.found.values()), "; ")
         raise DataError(
-            f"{len(self)} of {self._total} images are bad, and max_bad_images={self.share:g} of them may be: {listed}"
+            f"{len(self)} of {self._total} images are bad, and max_bad_images={self.limit:g} of them may be: {listed}"
         )

@@ -27,7 +27,7 @@ SMALL, LARGE = 32**2, 96**2  # COCO's borders between sizes, in square pixels
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """What a check found."""
 
     name: str
@@ -52,7 +52,7 @@ def check(
     decode: bool = True,
     track: Track = untracked,
     max_pixels: int = MAX_PIXELS,
-) -> Report:
+) -> Findings:
     """Read a data set of any format, as `reading.load` does, and every one of its images; list all problems.
 
     Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
@@ -77,7 +77,7 @@ def check(
             check_trainable(dataset)
     _check_duplicates(dataset, problems, Path(source))
     anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, model)}
-    return Report(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))
+    return Findings(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))
 
 
 def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, track: Track) -> None:
@@ -156,7 +156,7 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> d
     }
 
 
-def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bool, track: Track) -> Report:
+def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bool, track: Track) -> Findings:
     """Check images of one class each."""
     sizes = []
     with ThreadPoolExecutor() as threads:
@@ -171,7 +171,7 @@ def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bo
         "image_width": spread([width for _, width in sizes]),
         "classes": {name: counts[label] for label, name in enumerate(dataset.class_names)},
     }
-    return Report(dataset.name, statistics, tuple(problems.found))
+    return Findings(dataset.name, statistics, tuple(problems.found))
 
 
 def _size(path: Path, decode: bool, max_pixels: int) -> tuple[int, ...]:

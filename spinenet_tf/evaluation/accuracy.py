@@ -16,7 +16,7 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares in 0..1; classes without images are left out of `per_class`."""
+    """Fractions in 0..1; classes without images are left out of `per_class`."""
 
     top1: float
     top5: float

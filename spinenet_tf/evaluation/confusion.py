@@ -91,7 +91,7 @@ def frequent_confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, i
 
 
 def _overlaps(boxes: np.ndarray, example: Example) -> np.ndarray:
-    """Return `[M, N]`: the IoU with each object, and with a crowd the share of the detection that lies in it."""
+    """Return `[M, N]`: the IoU with each object, and with a crowd the fraction of the detection that lies in it."""
     from faster_coco_eval.core import mask
 
     found, true = (np.asarray(side, np.float64).reshape(-1, 4) for side in (boxes, example.boxes))

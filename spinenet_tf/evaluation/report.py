@@ -132,7 +132,7 @@ def _classes(names: Sequence[str], precision: np.ndarray, matrix: np.ndarray) ->
     rows = [
         (
             *(names[c], str(objects[c]), _bar(mean[c]), _number(ap[0, c]), _number(ap[5, c])),
-            *(_share(right[c], found[c]), _share(right[c], objects[c]), _sparkline(precision[:, :, c])),
+            *(_fraction(right[c], found[c]), _fraction(right[c], objects[c]), _sparkline(precision[:, :, c])),
         )
         for c in np.argsort(-mean, kind="stable")  # NaN, a class that does not occur, goes last
     ]
@@ -162,7 +162,7 @@ def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
 
 
 def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> Element:
-    """Shade each cell by its share of its row: blue on the diagonal, orange beside it."""
+    """Shade each cell by its fraction of its row: blue on the diagonal, orange beside it."""
     rows: list[list[str | Element]] = []
     for true in shown:
         rows.append([names[true]])
@@ -196,7 +196,7 @@ def _points(curve: np.ndarray) -> str:
     return " ".join(f"{x:.0f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
 
 
-def _share(count: int, total: int) -> str:
+def _fraction(count: int, total: int) -> str:
     return _number(count / total if total else math.nan)
 
 

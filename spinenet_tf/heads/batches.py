@@ -16,7 +16,7 @@ import numpy as np
 from spinenet_tf.heads.ground_truth import (
     KEYS,
     GroundTruthError,
-    are_shares,
+    are_fractions,
     check,
     check_shapes,
     odd_rows,
@@ -135,7 +135,7 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
         boxes, classes = map(_signed, truth)
         weights = [tf.reshape(weight, [-1]) for weight in weights_of(sample_weight)]
         odd = tf.reduce_any(odd_rows(boxes, classes, num_classes))
-        odd |= (number == 0) & are_shares(boxes, classes, size[1], size[2], tf.reduce_any)
+        odd |= (number == 0) & are_fractions(boxes, classes, size[1], size[2], tf.reduce_any)
         for weight in weights:
             odd |= tf.reduce_any(odd_weights(weight, weights[0]))
         tell = [number == 0, size, *truth, *weights]

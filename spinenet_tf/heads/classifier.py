@@ -76,7 +76,7 @@ class Classifier(HeadModel):
         """
         shape = tuple(getattr(labels, "shape", ()))
         if self.num_classes == 1 or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-            return  # one logit is taken for yes or no, and what is wider for shares of classes
+            return  # one logit is taken for yes or no, and what is wider for fractions of classes
         numbers = np.ravel(keras.ops.convert_to_numpy(labels))
         if numbers.dtype.kind not in "iu":
             return
@@ -100,7 +100,7 @@ def classification_head(features: Mapping, image, num_classes: int, style: Style
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits `[B, C]` with labels `[B]`, of which a share is spread over all classes (Szegedy 2016).
+    """Cross-entropy of logits `[B, C]` with labels `[B]`, a fraction of which all classes get (Szegedy 2016).
 
     Keras smooths one-hot labels only, which a pipeline would have to carry for thousands of classes.
     """

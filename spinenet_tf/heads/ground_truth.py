@@ -40,7 +40,7 @@ def check(x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool =
         row = tuple(np.argwhere(odd)[0])
         raise GroundTruthError(_about(boxes[row], classes[row], num_classes))
     height, width = keras.tree.flatten(x)[0].shape[1:3]
-    if is_first and are_shares(boxes, classes, height, width, np.any):
+    if is_first and are_fractions(boxes, classes, height, width, np.any):
         raise GroundTruthError(
             f"Boxes are in pixels of the network's input. Received: boxes within 0..1 alone, for {height} x {width} px"
         )
@@ -101,7 +101,7 @@ def odd_rows(boxes: Any, classes: Any, num_classes: int) -> Any:
     return ~is_class | ((classes >= 0) & ~(is_side[..., 0] & is_side[..., 1]))
 
 
-def are_shares(boxes: Any, classes: Any, height: Any, width: Any, reduce_any: Callable) -> Any:
+def are_fractions(boxes: Any, classes: Any, height: Any, width: Any, reduce_any: Callable) -> Any:
     """Tell whether there are boxes, all within 0..1, in images that are larger; `reduce_any` is `np.any` or alike."""
     is_real = classes >= 0
     is_outside = is_real[..., None] & ~((boxes >= 0) & (boxes <= 1))

@@ -1,4 +1,4 @@
-"""The family: how the graphs are scaled, the heads and inputs they were published with, and the figures reported."""
+"""The family: how the graphs are scaled, the heads and inputs they were published with, and the published figures."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from spinenet_tf.training.schema import (
     Natural,
     NotNegative,
     Positive,
+    PositiveFraction,
     Seed,
-    Share,
     Side,
     Strict,
     UserPath,
@@ -87,7 +87,7 @@ class _Variation(Strict):
     magnitude: Fraction = 0.5  # of these operations
     cache: bool = False  # keep the decoded images in memory
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # of an image: larger ones are bad
-    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # share that training leaves out before it stops
+    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # fraction that training leaves out before it stops
 
     def colors(self) -> Colors:
         """Return how colors vary."""
@@ -112,7 +112,7 @@ class DataConfig(_Variation):
     train: Source
     val: Source
     scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
-    mosaic: Fraction = 0.0  # share of inputs that are made of four images
+    mosaic: Fraction = 0.0  # fraction of inputs that are made of four images
     max_boxes: Count = 100
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> DetectionDataset:
@@ -128,8 +128,8 @@ class ImageDataConfig(_Variation):
 
     train: ImageSource
     val: ImageSource
-    area: tuple[Share, Share] = (0.08, 1.0)  # of the random crop, as a share of the image
-    center: Share = 0.875  # side of the central crop in evaluation, as a share of the largest that fits
+    area: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)  # of the random crop, as a fraction of the image
+    center: PositiveFraction = 0.875  # side of the central crop in evaluation, as a fraction of the largest that fits
     label_smoothing: Below1 = 0.0
 
     @model_validator(mode="before")

@@ -1,6 +1,6 @@
 """The optimizer of a config and its schedule.
 
-What a config leaves out of the schedule is a share of the run, so that it fits a run of any length.
+What a config leaves out of the schedule is a fraction of the run, so that it fits a run of any length.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _count_updates(config: OptimizerConfig, batches: int) -> int:
 def _last_updates(config: OptimizerConfig, steps: int, epochs: int) -> tuple[int, ...]:
     """Return how many updates before the end the rate falls."""
     if config.decay_epochs is None:
-        return tuple(round(_count_updates(config, steps * epochs) * share) for share in DECAY)
+        return tuple(round(_count_updates(config, steps * epochs) * fraction) for fraction in DECAY)
     if max(config.decay_epochs, default=0) >= epochs:
         raise ConfigError(
             "optimizer.decay_epochs are fewer than the run's: leave them out (null) for its last tenth and thirtieth. "

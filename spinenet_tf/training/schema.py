@@ -24,7 +24,7 @@ Side = Annotated[int, Field(ge=32, le=1 << 14), NUMBER]  # px
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
 Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
-Share = Annotated[float, Field(gt=0, le=1), NUMBER]
+PositiveFraction = Annotated[float, Field(gt=0, le=1), NUMBER]
 Below1 = Annotated[float, Field(ge=0, lt=1), NUMBER]
 Count = Annotated[int, Field(ge=1), NUMBER]
 Natural = Annotated[int, Field(ge=0), NUMBER]

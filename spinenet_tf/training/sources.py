@@ -102,7 +102,7 @@ def _kind_of_source(source: Any) -> str:
     return next((f"({key})" for key in ("digits", "tfrecords", "yolo", "voc", "tfds") if key in keys), "(coco)")
 
 
-# Told apart by a key, since trying all would report the faults of all.
+# Told apart by a key, since trying all would tell the faults of all.
 Source = Annotated[
     Annotated[CocoSource, Tag("(coco)")]
     | Annotated[DigitsSource, Tag("(digits)")]

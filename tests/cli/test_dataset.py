@@ -67,11 +67,11 @@ def test_check_exits_with_0_when_clean_and_1_with_problems(command, scenes: Path
 
 def test_check_prints_json(command, scenes: Path) -> None:
     code, out, _ = command("check", scenes, "--json", "--model", "spinenet_mobile_49", "--image-size", 128, 160)
-    report = json.loads(out)
+    findings = json.loads(out)
     assert code == 0
-    assert report["problems"] == []
-    assert report["statistics"]["images"] == 6
-    assert report["statistics"]["anchors"]["image_size"] == [128, 160]
+    assert findings["problems"] == []
+    assert findings["statistics"]["images"] == 6
+    assert findings["statistics"]["anchors"]["image_size"] == [128, 160]
 
 
 def test_convert_goes_to_records_and_back(command, scenes: Path, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ def look(folder: Path, content: Any = GOOD, **options: Any):
 
 
 def test_statistics_count_what_is_there(folder: Path) -> None:
-    report = look(folder)
-    assert report.problems == ()
-    anchors = report.statistics.pop("anchors")
-    assert report.statistics == {
+    findings = look(folder)
+    assert findings.problems == ()
+    anchors = findings.statistics.pop("anchors")
+    assert findings.statistics == {
         "images": 3,
         "images_without_objects": 1,
         "image_height": {"min": 40.0, "median": 40.0, "max": 40.0},
@@ -101,7 +101,7 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
     add({"id": 111, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "iscrowd": 2})
     add({"id": 112, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "area": -1})
     (folder / "images" / "4.png").write_bytes((folder / "images" / "4.png").read_bytes()[:-3000])
-    report = look(folder, content)
+    findings = look(folder, content)
 
     file, pictures = folder / "annotations.json", (folder / "images").resolve()
     expected = [
@@ -126,10 +126,10 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
         (folder, "image 1", "a box of 'cat' stands there 2 times", False),
         (folder, "image 11", "its file is also that of image 9", False),
     ]
-    assert [(*p.place, p.refused) for p in report.problems] == [(*place, refused) for *place, _, refused in expected]
-    for problem, (_, _, message, _) in zip(report.problems, expected, strict=True):
+    assert [(*p.place, p.refused) for p in findings.problems] == [(*place, refused) for *place, _, refused in expected]
+    for problem, (_, _, message, _) in zip(findings.problems, expected, strict=True):
         assert problem.message.startswith(message)
-    told = report.to_dict()["problems"][1]
+    told = findings.to_dict()["problems"][1]
     assert told["file"] == str(file)
     assert (told["entry"], told["refused"]) == ("category 20", True)
 
@@ -141,29 +141,29 @@ def test_a_data_set_without_objects_is_refused_as_training_does(folder: Path) ->
         (crowd, "there are no objects to train on"),
         ([GOOD["annotations"][0] | {"bbox": [0.1, 0.2, 0.3, 0.4]}], "all boxes lie within the first pixel"),
     ):
-        report = look(folder, GOOD | {"annotations": objects})
-        assert [(*problem.place, problem.refused) for problem in report.problems] == [(folder, "", True)]
-        assert report.problems[0].message.startswith(f"annotations: {message}")
+        findings = look(folder, GOOD | {"annotations": objects})
+        assert [(*problem.place, problem.refused) for problem in findings.problems] == [(folder, "", True)]
+        assert findings.problems[0].message.startswith(f"annotations: {message}")
 
 
 def test_labels_that_are_not_found_are_told_with_where_they_were_looked_for(yolo_folder: Path) -> None:
     (yolo_folder / "labels").rename(yolo_folder / "annotations")
-    report = check(str(yolo_folder / "data.yaml"))
-    messages = [problem.message for problem in report.problems]
+    findings = check(str(yolo_folder / "data.yaml"))
+    messages = [problem.message for problem in findings.problems]
     assert messages[0].startswith(f"no image has a label file, looked in {yolo_folder}/labels/train")
     assert messages[1:] == ["yolo-train: there are no objects to train on"]
 
 
 def test_the_loss_of_most_boxes_is_a_problem_of_its_own(folder: Path) -> None:
     outside = [GOOD["annotations"][0] | {"id": 10 + k, "bbox": [70, 1, 10, 10]} for k in range(4)]
-    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside})
+    findings = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside})
     expected = (
         "dropped 4 boxes with no area inside their image: 4 of 7, so they may be in another unit, or of other images"
     )
-    assert report.problems[4].message == expected
-    assert report.problems[4].place == (folder / "annotations.json", "")
-    report = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside[:3]})
-    assert len(report.problems) == 3, "half is not most"
+    assert findings.problems[4].message == expected
+    assert findings.problems[4].place == (folder / "annotations.json", "")
+    findings = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside[:3]})
+    assert len(findings.problems) == 3, "half is not most"
 
 
 def test_headers_alone_do_not_show_a_truncated_image(folder: Path) -> None:
@@ -204,19 +204,20 @@ def test_faults_of_other_formats_are_listed_alike(
     shard, *_ = write_tfrecord(load(str(digits_folder)), tmp_path / "train")
     content = shard.read_bytes()
     shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    report = check(str(tmp_path / "train"))
-    assert [(*problem.place, problem.refused) for problem in report.problems] == [(shard, "record 11", True)]
-    assert report.statistics["images"] == 11
+    findings = check(str(tmp_path / "train"))
+    assert [(*problem.place, problem.refused) for problem in findings.problems] == [(shard, "record 11", True)]
+    assert findings.statistics["images"] == 11
 
 
 def test_a_clean_data_set_has_no_problems_in_any_format(
     tmp_path: Path, digits: DetectionDataset, digits_folder: Path, yolo_folder: Path, voc_folder: Path
 ) -> None:
     write_tfrecord(load(str(digits_folder)), tmp_path / "train")
-    reports = [check(str(source)) for source in (digits_folder, yolo_folder, voc_folder, tmp_path / "train")]
-    assert [report.problems for report in reports] == [()] * 4
-    assert len({json.dumps(report.statistics["classes"]) for report in reports}) == 1
-    assert {report.statistics["boxes"] for report in reports} == {sum(len(example.boxes) for example in digits)}
+    all_findings = [check(str(source)) for source in (digits_folder, yolo_folder, voc_folder, tmp_path / "train")]
+    assert [findings.problems for findings in all_findings] == [()] * 4
+    assert len({json.dumps(findings.statistics["classes"]) for findings in all_findings}) == 1
+    boxes = sum(len(example.boxes) for example in digits)
+    assert {findings.statistics["boxes"] for findings in all_findings} == {boxes}
 
 
 def test_an_image_folder_is_counted_and_its_bad_images_are_named(folder: Path) -> None:
@@ -225,17 +226,17 @@ def test_an_image_folder_is_counted_and_its_bad_images_are_named(folder: Path) -
     (folder / "images" / "1.png").rename(folder / "classes" / "cat" / "1.png")
     (folder / "images" / "4.png").rename(folder / "classes" / "dog" / "4.png")
     (folder / "classes" / "dog" / "5.png").write_bytes(b"no image")
-    report = check(str(folder / "classes"))
-    assert report.statistics["classes"] == {"cat": 1, "dog": 2}
-    assert report.statistics["image_width"]["max"] == 60
-    assert [problem.place.file for problem in report.problems] == [folder / "classes" / "dog" / "5.png"]
-    assert report.problems[0].message.startswith("not a readable image")
+    findings = check(str(folder / "classes"))
+    assert findings.statistics["classes"] == {"cat": 1, "dog": 2}
+    assert findings.statistics["image_width"]["max"] == 60
+    assert [problem.place.file for problem in findings.problems] == [folder / "classes" / "dog" / "5.png"]
+    assert findings.problems[0].message.startswith("not a readable image")
 
 
 def test_a_data_set_without_images_is_a_problem_and_what_is_none_an_error(folder: Path) -> None:
-    report = look(folder, GOOD | {"images": [], "annotations": []})
-    assert [problem.message for problem in report.problems] == ["the data set has no images"]
-    assert report.statistics["anchors"]["covered"] is None
+    findings = look(folder, GOOD | {"images": [], "annotations": []})
+    assert [problem.message for problem in findings.problems] == ["the data set has no images"]
+    assert findings.statistics["anchors"]["covered"] is None
     (folder / "annotations.json").write_text("{")
     with pytest.raises(DataError, match="not a JSON file"):
         check(str(folder))

@@ -53,15 +53,15 @@ def classifier() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def exported(detector, images, tmp_path_factory):
-    """Return a function from a quantization to its report; each conversion is made once, since the converter leaks."""
-    folder, reports = tmp_path_factory.mktemp("exported"), {}
+    """Return a function from a quantization to its artifact; each is made once, since the converter leaks."""
+    folder, artifacts = tmp_path_factory.mktemp("exported"), {}
 
-    def get(quantization: str) -> export.Report:
-        if quantization not in reports:
+    def get(quantization: str) -> export.Artifact:
+        if quantization not in artifacts:
             path = folder / f"{quantization}.tflite"
-            reports[quantization] = export.tflite(
+            artifacts[quantization] = export.tflite(
                 detector, path, quantization, calibration=[images], class_names=CLASS_NAMES
             )
-        return reports[quantization]
+        return artifacts[quantization]
 
     return get

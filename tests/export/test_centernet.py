@@ -36,14 +36,14 @@ def centernet(tiny_mobile_spec, stirred) -> CenterNet:
 
 @pytest.fixture(scope="module")
 def write(centernet, images, tmp_path_factory) -> Callable:
-    """Return `write(quantization="none", **options)`: the report of a .tflite, written once."""
-    folder, reports = tmp_path_factory.mktemp("files"), {}
+    """Return `write(quantization="none", **options)`: the artifact, written once."""
+    folder, artifacts = tmp_path_factory.mktemp("files"), {}
 
-    def get(quantization: str = "none", **options: str) -> export.Report:
+    def get(quantization: str = "none", **options: str) -> export.Artifact:
         key = "-".join([quantization, *options.values()])
-        if key not in reports:
-            reports[key] = export.tflite(centernet, folder / f"{key}.tflite", quantization, [images], **options)
-        return reports[key]
+        if key not in artifacts:
+            artifacts[key] = export.tflite(centernet, folder / f"{key}.tflite", quantization, [images], **options)
+        return artifacts[key]
 
     return get
 
@@ -67,9 +67,9 @@ def assert_same(found, expected) -> None:
 
 @pytest.mark.parametrize("quantization", BOUNDS)
 def test_every_quantization_is_near_keras(write, quantization) -> None:
-    report = write(quantization)
-    assert report.difference["max"] < BOUNDS[quantization]
-    assert {name: output["shape"] for name, output in inspect(report.path).outputs.items()} == RAW
+    artifact = write(quantization)
+    assert artifact.difference["max"] < BOUNDS[quantization]
+    assert {name: output["shape"] for name, output in inspect(artifact.path).outputs.items()} == RAW
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])

@@ -59,27 +59,27 @@ BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1, "int16x8": 0
 @pytest.mark.parametrize("quantization", BOUNDS)
 def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation, quantization, tmp_path) -> None:
     path = tmp_path / "model.tflite"
-    report = export_run(run, "tflite", quantization, path)
+    artifact = export_run(run, "tflite", quantization, path)
     predictor, original = load_classifier(path), load_classifier(run)
     assert predictor.center == CENTER
     (images,) = calibration_batches(validation, Run(run).config(), count=4)
     logits = original.classify(images)
     assert np.abs(predictor.classify(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
-    assert report.ap is None
+    assert artifact.ap is None
     if quantization == "none":
-        assert report.top1 is None
+        assert artifact.top1 is None
     else:
         top1 = [TASKS["classification"].evaluate(one, validation).numbers.top1 for one in (original, predictor)]
-        assert [report.top1[name] for name in ("keras", "exported")] == top1
+        assert [artifact.top1[name] for name in ("keras", "exported")] == top1
 
 
 @pytest.mark.parametrize("format", ["saved_model", "onnx"])
 def test_other_formats_tell_what_their_images_are(run: Path, tiny_model, format, tmp_path) -> None:
     if format == "onnx":
         pytest.importorskip("tf2onnx")
-    report = export_run(run, format, path=tmp_path / ("model.onnx" if format == "onnx" else "model"))
-    assert report.difference["max"] < 1e-4
-    beside = tmp_path / "model.metadata.json" if format == "onnx" else report.path / "assets" / "metadata.json"
+    artifact = export_run(run, format, path=tmp_path / ("model.onnx" if format == "onnx" else "model"))
+    assert artifact.difference["max"] < 1e-4
+    beside = tmp_path / "model.metadata.json" if format == "onnx" else artifact.path / "assets" / "metadata.json"
     metadata = json.loads(beside.read_text())
     assert (metadata["task"], metadata["input"]["center"]) == ("classification", CENTER)
     assert metadata["class_names"] == list("0123456789")

@@ -69,9 +69,9 @@ def test_every_model_detects_as_keras_does(build, pictures, name, tmp_path) -> N
     detector = build(name)
     raw = detector(pictures, training=False)
     expected = detector.detect(pictures, raw)
-    report = export.tflite(detector, tmp_path / "model.tflite", target="gpu")
-    assert report.difference["max"] < 1e-4
-    found = export.TFLiteModel(report.path).raw(pictures)
+    artifact = export.tflite(detector, tmp_path / "model.tflite", target="gpu")
+    assert artifact.difference["max"] < 1e-4
+    found = export.TFLiteModel(artifact.path).raw(pictures)
     assert_same_detections(detector.detect(pictures, found), expected)
     assert export.saved_model(detector, tmp_path / "saved").difference["max"] < 1e-4
     serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve"]

@@ -46,24 +46,24 @@ def mobile(randomize):
 
 
 @pytest.fixture(scope="module")
-def report(mobile, tmp_path_factory):
+def artifact(mobile, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     return export.onnx(mobile, path, class_names=["cat", "dog"], batch_size=None)
 
 
-def test_outputs_equal_keras_for_any_batch(mobile, report) -> None:
+def test_outputs_equal_keras_for_any_batch(mobile, artifact) -> None:
     images = np.random.default_rng(3).standard_normal((2, 64, 64, 3), "float32")
-    actual = run(report.path, images)
+    actual = run(artifact.path, images)
     expected = flatten(mobile(images, training=False))
     assert actual.keys() == expected.keys()
     for name, x in expected.items():
         np.testing.assert_allclose(actual[name], x, rtol=1e-4, atol=1e-4)
-    assert report.difference["max"] < 1e-4
-    assert report.size == report.path.stat().st_size
+    assert artifact.difference["max"] < 1e-4
+    assert artifact.size == artifact.path.stat().st_size
 
 
-def test_the_graph_is_what_an_engine_takes_gladly(report) -> None:
-    model = onnx_format.load(str(report.path))
+def test_the_graph_is_what_an_engine_takes_gladly(artifact) -> None:
+    model = onnx_format.load(str(artifact.path))
     onnx_format.checker.check_model(model, full_check=True)
     operations = Counter(node.op_type for node in model.graph.node)
     assert operations["Resize"] > 0
@@ -71,12 +71,12 @@ def test_the_graph_is_what_an_engine_takes_gladly(report) -> None:
     assert operations["Transpose"] < operations["Conv"] / 2
 
 
-def test_the_metadata_is_inside_and_beside(report) -> None:
-    properties = {entry.key: entry.value for entry in onnx_format.load(str(report.path)).metadata_props}
+def test_the_metadata_is_inside_and_beside(artifact) -> None:
+    properties = {entry.key: entry.value for entry in onnx_format.load(str(artifact.path)).metadata_props}
     inside = json.loads(properties["metadata.json"])
     assert inside["class_names"] == ["cat", "dog"]
-    assert inside == json.loads((report.path.parent / "model.metadata.json").read_text())
-    assert (report.path.parent / "model.labels.txt").read_text() == "cat\ndog\n"
+    assert inside == json.loads((artifact.path.parent / "model.metadata.json").read_text())
+    assert (artifact.path.parent / "model.labels.txt").read_text() == "cat\ndog\n"
 
 
 def test_a_file_that_fails_its_check_is_not_left(tiny_backbone, tmp_path, monkeypatch) -> None:

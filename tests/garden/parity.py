@@ -21,13 +21,13 @@ BATCH = 4
 
 
 def relative(got, expected) -> float:
-    """Return the largest difference, as a share of the largest expected value."""
+    """Return the largest difference, as a fraction of the largest expected value."""
     got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
     assert got.shape == expected.shape
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
-def report(model: str, piece: str, difference: float, bound: float) -> None:
+def record(model: str, piece: str, difference: float, bound: float) -> None:
     """Hold a figure against its bound, and add it to the table if `PARITY_TABLE` names a file."""
     if path := os.environ.get("PARITY_TABLE"):
         with Path(path).open("a") as file:

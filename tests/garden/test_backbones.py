@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from parity import BATCH, MOMENTUM, in_training, relative, report
+from parity import BATCH, MOMENTUM, in_training, record, relative
 
 import spinenet_tf
 from spinenet_tf.checkpoints.names import variables_by_name
@@ -43,7 +43,7 @@ def test_features(name, min_level, size, activation, garden_backbone, same_weigh
     got, expected = ours(x, training=False), theirs(x, training=False)
     assert [f"P{level}" for level in expected] == list(got)
     worst = max(relative(got[f"P{level}"], expected[level]) for level in expected)
-    report(name, f"features, {activation}, float32", worst, 1e-4)
+    record(name, f"features, {activation}, float32", worst, 1e-4)
 
 
 @pytest.mark.parametrize(("name", "min_level", "activation"), TRAINING)
@@ -54,7 +54,7 @@ def test_training(name, min_level, activation, garden_backbone, same_weights, im
     theirs = garden_backbone(name, (128, 128), **options, momentum=MOMENTUM)
     same_weights(ours, theirs)
     for piece, worst, bound in in_training(ours, theirs, images(128, 128, batch=BATCH)):
-        report(name, f"{piece}, {activation}, float64", worst, bound)
+        record(name, f"{piece}, {activation}, float64", worst, bound)
 
 
 def test_below_128_px_ours_keeps_its_graph(garden_backbone):

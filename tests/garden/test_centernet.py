@@ -17,7 +17,7 @@ from official.projects.centernet.ops import target_assigner
 from official.projects.centernet.tasks.centernet import CenterNetTask
 from official.vision.configs import backbones as backbone_configs
 from official.vision.configs import common
-from parity import relative, report
+from parity import record, relative
 
 import spinenet_tf
 from spinenet_tf.heads.centernet import CenterNet, CenterNetOptions, decode, losses
@@ -80,16 +80,16 @@ def test_targets(case):
     if not count:
         assert not np.asarray(ours.heatmap).any()
         return
-    report("CenterNet", "heatmap targets", relative(ours.heatmap[0], theirs["ct_heatmaps"]), 1e-6)
-    report("CenterNet", "size targets", relative(ours.sizes[0][:count], theirs["size"][:count]), 1e-6)
+    record("CenterNet", "heatmap targets", relative(ours.heatmap[0], theirs["ct_heatmaps"]), 1e-6)
+    record("CenterNet", "size targets", relative(ours.sizes[0][:count], theirs["size"][:count]), 1e-6)
     error = np.abs(ours.offsets[0][:count] - theirs["ct_offset"][:count]).max()
-    report("CenterNet", "offset targets", float(error), 1e-5)
+    record("CenterNet", "offset targets", float(error), 1e-5)
 
 
 def test_the_radius_is_theirs_and_theirs_is_too_large():
     sizes = np.random.default_rng(0).uniform(0.5, 100, (100, 2)).astype("float32")
     theirs = target_assigner.max_distance_for_overlap(*sizes.T, 0.7).numpy()
-    report("CenterNet", "radius of the Gaussians", relative(gaussian_radius(sizes, 0.7, "published"), theirs), 1e-5)
+    record("CenterNet", "radius of the Gaussians", relative(gaussian_radius(sizes, 0.7, "published"), theirs), 1e-5)
     assert (theirs > 3 * np.asarray(gaussian_radius(sizes, 0.7, "exact"))).all()
 
 
@@ -137,14 +137,14 @@ def test_losses_and_their_gradients(cases):
         our_total = sum(ours.values())
         theirs = task.build_losses(_garden_raw(raw), labels)
     total = theirs["total_loss"]
-    report("CenterNet", "loss of heatmaps", relative(ours["heatmap_loss"], theirs["ct_loss"]), 1e-5)
+    record("CenterNet", "loss of heatmaps", relative(ours["heatmap_loss"], theirs["ct_loss"]), 1e-5)
     for piece, theirs_piece, weight in (("size", "scale_loss", 0.1), ("offset", "ct_offset_loss", 1.0)):
         error = abs(float(ours[f"{piece}_loss"]) - weight * float(theirs[theirs_piece])) / float(total)
-        report("CenterNet", f"loss of {piece}s", error, 1e-5)
+        record("CenterNet", f"loss of {piece}s", error, 1e-5)
     for piece, variable in raw.items():
         got, expected = tape.gradient(our_total, variable), tape.gradient(total, variable)
         got, expected = tf.convert_to_tensor(got), tf.convert_to_tensor(expected)
-        report("CenterNet", f"gradient of {piece}", relative(got, expected), 1e-5)
+        record("CenterNet", f"gradient of {piece}", relative(got, expected), 1e-5)
 
 
 def test_a_center_that_is_missed_is_learned_where_model_garden_has_no_gradient():
@@ -169,8 +169,8 @@ def test_detections():
     np.testing.assert_array_equal(ours["num_detections"], theirs["num_detections"])
     assert (ours["num_detections"] == 100).all()
     np.testing.assert_array_equal(ours["classes"], theirs["classes"] - 1)
-    report("CenterNet", "scores", relative(ours["scores"], theirs["confidence"]), 1e-6)
-    report("CenterNet", "boxes", relative(ours["boxes"], theirs["boxes"]), 1e-5)
+    record("CenterNet", "scores", relative(ours["scores"], theirs["confidence"]), 1e-6)
+    record("CenterNet", "boxes", relative(ours["boxes"], theirs["boxes"]), 1e-5)
 
 
 def test_two_equal_neighbors_are_one_detection_where_model_garden_has_two():
@@ -214,11 +214,11 @@ def test_whole_net(name, activation, garden_centernet, same_weights, images):
     got, expected = ours(x, training=False), theirs(x, training=False)
     for piece, garden_name in (("heatmap", "ct_heatmaps"), ("sizes", "ct_size"), ("offsets", "ct_offset")):
         worst = relative(got[piece]["P3"], expected["raw_output"][garden_name][0])
-        report(f"{name}, CenterNet", f"{piece}, float32", worst, 1e-4)
+        record(f"{name}, CenterNet", f"{piece}, float32", worst, 1e-4)
     found = ours.predict_on_batch(x)
     np.testing.assert_array_equal(found["classes"], expected["classes"] - 1)
-    report(f"{name}, CenterNet", "scores, float32", relative(found["scores"], expected["confidence"]), 1e-4)
-    report(f"{name}, CenterNet", "boxes, float32", relative(found["boxes"], expected["boxes"]), 1e-3)
+    record(f"{name}, CenterNet", "scores, float32", relative(found["scores"], expected["confidence"]), 1e-4)
+    record(f"{name}, CenterNet", "boxes, float32", relative(found["boxes"], expected["boxes"]), 1e-3)
 
 
 def _on_p3(name: str, activation: str, whole) -> CenterNet:

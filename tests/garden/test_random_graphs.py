@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parity import BATCH, MOMENTUM, in_training, relative, report
+from parity import BATCH, MOMENTUM, in_training, record, relative
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints import garden_model
@@ -57,6 +57,6 @@ def test_same_network(arguments, same_weights):
     x = np.random.default_rng(7).normal(size=(BATCH, SIDE, SIDE, 3))
     got, expected = ours(x, training=False), theirs(x, training=False)
     worst = max(relative(got[f"P{level}"], expected[level]) for level in expected)
-    report("random graphs", "features, float64", worst, 1e-8)
+    record("random graphs", "features, float64", worst, 1e-8)
     for piece, difference, bound in in_training(ours, theirs, x):
-        report("random graphs", f"{piece}, float64", difference, bound)
+        record("random graphs", f"{piece}, float64", difference, bound)

@@ -12,7 +12,7 @@ from official.vision.configs import retinanet as configs
 from official.vision.modeling.layers.detection_generator import MultilevelDetectionGenerator
 from official.vision.ops import anchor, preprocess_ops
 from official.vision.tasks.retinanet import RetinaNetTask
-from parity import relative, report
+from parity import record, relative
 
 import spinenet_tf
 from spinenet_tf.checkpoints.garden_model import canonical_variables
@@ -46,14 +46,14 @@ def test_raw_outputs(name, head_width, activation, garden_detector, same_weights
     got, expected = ours(x, training=False), theirs(x, training=False)
     for piece, garden_name in (("class_logits", "cls_outputs"), ("box_deltas", "box_outputs")):
         worst = max(relative(got[piece][f"P{level}"], expected[garden_name][level]) for level in LEVELS)
-        report(name, f"{piece}, float32", worst, 1e-4)
+        record(name, f"{piece}, float32", worst, 1e-4)
 
 
 @pytest.mark.parametrize("size", [(128, 128), (256, 384)])
 def test_anchors(size):
     generator = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], 3.0)
     expected = np.concatenate([np.reshape(boxes, (-1, 4)) for boxes in generator(size).values()])
-    report("RetinaNet", "anchors", relative(concatenate(anchors(*size, AnchorSpec())), expected), 1e-6)
+    record("RetinaNet", "anchors", relative(concatenate(anchors(*size, AnchorSpec())), expected), 1e-6)
 
 
 def _garden_targets(boxes: np.ndarray, classes: np.ndarray) -> SimpleNamespace:
@@ -82,7 +82,7 @@ def test_assignment(case):
     positive = np.asarray(ours.positive[0])
     if positive.any():
         worst = relative(np.asarray(ours.box_targets[0])[positive], _flat(theirs.boxes, 4)[positive])
-        report("RetinaNet", f"box targets, {case}", worst, 1e-5)
+        record("RetinaNet", f"box targets, {case}", worst, 1e-5)
 
 
 @pytest.mark.parametrize("case", ["none", "one", "crowded"])
@@ -109,11 +109,11 @@ def test_losses_and_their_gradients(case):
             "box_weights": theirs.box_weights[None],
         }
         total, class_loss, box_loss, _ = task.build_losses(outputs, labels)
-    report("RetinaNet", f"focal loss, {case}", relative(ours["class_loss"], class_loss), 1e-5)
-    report("RetinaNet", f"Huber loss, {case}", abs(float(ours["box_loss"]) - 50 * float(box_loss)) / float(total), 1e-5)
+    record("RetinaNet", f"focal loss, {case}", relative(ours["class_loss"], class_loss), 1e-5)
+    record("RetinaNet", f"Huber loss, {case}", abs(float(ours["box_loss"]) - 50 * float(box_loss)) / float(total), 1e-5)
     for variable, piece in ((logits, "class logits"), (deltas, "box deltas")):
         got, expected = tape.gradient(our_total, variable), tape.gradient(total, variable)
-        report("RetinaNet", f"gradient of {piece}, {case}", relative(got, expected), 1e-5)
+        record("RetinaNet", f"gradient of {piece}, {case}", relative(got, expected), 1e-5)
 
 
 def _split(flat, values: int) -> dict:
@@ -175,7 +175,7 @@ def test_preprocessing_of_an_evaluation_image(size):
     rows, columns = (int(side) for side in np.floor(scaled) - 1)
     difference = float(np.abs(got[:rows, :columns] - expected[:rows, :columns]).mean())
     if (scaled % 1 == 0).all():
-        report("RetinaNet", "preprocessed image", difference, 1e-5)
+        record("RetinaNet", "preprocessed image", difference, 1e-5)
     else:  # Model Garden rounds the resized image to whole pixels, and stretches it a little
         np.testing.assert_allclose(float(scale), info[2].numpy(), rtol=0.02)
         assert difference < 0.05
@@ -209,7 +209,7 @@ def test_one_step_of_the_published_recipe(garden_detector, same_weights, images)
         raw = theirs(x, training=True)
         flat = (garden_flat(raw["cls_outputs"], CLASSES), garden_flat(raw["box_outputs"], 4))
         their_loss = loss(*flat, theirs.losses)
-    report("spinenet_49s", "loss with L2, float64", relative(our_loss, their_loss), 1e-6)
+    record("spinenet_49s", "loss with L2, float64", relative(our_loss, their_loss), 1e-6)
 
     optimizer = SGD(rate, 0.9, global_clipnorm=10.0)
     optimizer.apply(tape.gradient(our_loss, [v.value for v in ours.trainable_variables]), ours.trainable_variables)
@@ -229,4 +229,4 @@ def test_one_step_of_the_published_recipe(garden_detector, same_weights, images)
     moved = {name: np.asarray(variable) - before[name] for name, variable in variables_by_name(ours).items()}
     scale = max(np.abs(step).max() for step in moved.values())
     worst = max(np.abs(np.asarray(after[name]) - before[name] - step).max() for name, step in moved.items())
-    report("spinenet_49s", "one step of SGD, float64", float(worst / scale), 1e-5)
+    record("spinenet_49s", "one step of SGD, float64", float(worst / scale), 1e-5)

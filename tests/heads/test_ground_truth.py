@@ -77,12 +77,12 @@ def test_corners_that_make_no_box_are_refused(corners: tuple[float, ...]) -> Non
     assert message.endswith(f"Received: box {[float(corner) for corner in corners]}")
 
 
-def test_boxes_as_shares_of_the_image_are_refused_in_the_first_batch() -> None:
-    shares = np.where(CLASSES[..., None] >= 0, np.clip(BOXES / 64, 0, 1), -1).astype("float32")
-    message = refused(truth(boxes=shares))
+def test_boxes_as_fractions_of_the_image_are_refused_in_the_first_batch() -> None:
+    fractions = np.where(CLASSES[..., None] >= 0, np.clip(BOXES / 64, 0, 1), -1).astype("float32")
+    message = refused(truth(boxes=fractions))
     assert message.endswith("Received: boxes within 0..1 alone, for 32 x 64 px")
-    check(IMAGES, truth(boxes=shares), None, 3, is_first=False)
-    check(IMAGES[:, :1, :1], truth(boxes=shares), None, 3)  # an image of a pixel
+    check(IMAGES, truth(boxes=fractions), None, 3, is_first=False)
+    check(IMAGES[:, :1, :1], truth(boxes=fractions), None, 3)  # an image of a pixel
 
 
 SHAPES = {

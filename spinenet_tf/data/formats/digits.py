@@ -25,12 +25,12 @@ Split = Literal["train", "val"]
 
 SIZES = (10, 80)  # of a digit's longest side in pixels
 MAX_ANGLE = 20.0  # degrees either way: a 6 never turns into a 9
-MIN_VISIBLE = 0.6  # share of a digit's ink: what is hidden more is not annotated
+MIN_VISIBLE = 0.6  # fraction of a digit's ink: what is hidden more is not annotated
 
 _VERSION = 1  # of the scenes drawn for one seed; raise it when they change
 _HELD_OUT = 0.2  # of the digit images, and of the photographs' width
 _INK = 0.4  # opacity from which a pixel counts as ink
-_MAX_OVERLAP = 0.25  # of two digits' boxes, as a share of the smaller one
+_MAX_OVERLAP = 0.25  # of two digits' boxes, as a fraction of the smaller one
 
 
 @dataclass(frozen=True)

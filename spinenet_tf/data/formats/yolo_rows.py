@@ -45,7 +45,7 @@ class Row(NamedTuple):
             x, y, width, height = numbers = self.numbers[:4]
             box = x - width / 2, y - height / 2, width, height
         if any(FAR <= abs(number) < math.inf for number in numbers):
-            raise DataError(f"numbers are shares of the image, these look like {LIKE}. Received: {list(numbers)}")
+            raise DataError(f"numbers are fractions of the image, these look like {LIKE}. Received: {list(numbers)}")
         return box
 
 

@@ -16,7 +16,7 @@ from spinenet_tf.data.input.pipeline import check_all, endless_batches, ordered_
 from spinenet_tf.data.input.reader import Reader
 
 ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
-CENTER = 0.875  # side of what is cut out in evaluation, as a share of the largest that fits
+CENTER = 0.875  # side of what is cut out in evaluation, as a fraction of the largest that fits
 
 
 def training_batches(
@@ -89,7 +89,7 @@ def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -
 def random_resized_crop(
     image: tf.Tensor, height: int, width: int, area: tuple[float, float], seed: tf.Tensor
 ) -> tf.Tensor:
-    """Cut a part of `[h, w, 3]` uint8 out, whose share of the pixels lies in `area`; resize and normalize it.
+    """Cut a part of `[h, w, 3]` uint8 out, whose fraction of the pixels lies in `area`; resize and normalize it.
 
     Its shape lies in `ASPECT` and it lies anywhere (Szegedy 2015); returns `[height, width, 3]` float32.
     """
@@ -152,4 +152,4 @@ def _check_arguments(
     if batch_size < 1 or min(image_size) < 1:
         raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}")
     if not 0 < area[0] <= area[1] <= 1:
-        raise ValueError(f"Shares of an image are (smallest, largest), in 0..1. Received: {area}")
+        raise ValueError(f"Fractions of an image are (smallest, largest), in 0..1. Received: {area}")

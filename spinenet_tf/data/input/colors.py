@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-_HUE = 0.1  # share of the color circle that a jitter of 1 turns the hue by, either way
+_HUE = 0.1  # fraction of the color circle that a jitter of 1 turns the hue by, either way
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def _turn_hue(image: Image.Image, share: float) -> Image.Image:
+def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
-    turned = hue.point([(level + round(share * 256)) % 256 for level in range(256)])
+    turned = hue.point([(level + round(turn * 256)) % 256 for level in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")

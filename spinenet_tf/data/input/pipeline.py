@@ -48,7 +48,7 @@ def training_batches(
     resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
     `steps_per_epoch`.
 
-    `mosaics` is the share of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
+    `mosaics` is the fraction of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
     `cache` decodes every image now and keeps it, 3 bytes per pixel. `share` (number, count) yields only that of `count`
     equal parts of each batch, `[batch_size / count, ...]`: for many processes that train on one batch together.
     With `bad`, the next image of the data set takes the place of one that is bad, as long as these are not too many.
@@ -128,7 +128,7 @@ def evaluation_batches(
 
 
 def check_trainable(dataset: DetectionDataset) -> None:
-    """Raise DataError if no detector can learn from a data set: it has no objects but crowds, or its boxes are shares.
+    """Raise DataError if a data set teaches no detector: it has no objects but crowds, or its boxes are fractions.
 
     So it looks where labels lie in another folder than they are looked for, and where relative boxes stand for pixels.
     """
@@ -257,7 +257,7 @@ def _check_arguments(
     if not 0 < scale[0] <= scale[1]:
         raise ValueError(f"The scale range is (smallest, largest), above 0. Received: {scale=}")
     if not 0 <= mosaics <= 1:
-        raise ValueError(f"The share of mosaics lies in 0..1. Received: {mosaics=}")
+        raise ValueError(f"The fraction of mosaics lies in 0..1. Received: {mosaics=}")
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

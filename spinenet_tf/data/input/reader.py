@@ -68,4 +68,4 @@ class Reader:
                 return self._decode(example), np.int64(own)
             except ImageError as error:
                 self._bad.add(example.path, error)
-        raise DataError("all images are bad")  # which is more than any share
+        raise DataError("all images are bad")  # which is more than any limit

@@ -13,8 +13,8 @@ from spinenet_tf.data.formats.masks import box_of
 
 @settings(max_examples=200)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.sampled_from([0.02, 0.3, 0.9]))
-def test_boxes_of_masks_are_those_of_pycocotools(height: int, width: int, seed: int, share: float) -> None:
-    pixels = np.random.default_rng(seed).random((height, width)) < share
+def test_boxes_of_masks_are_those_of_pycocotools(height: int, width: int, seed: int, density: float) -> None:
+    pixels = np.random.default_rng(seed).random((height, width)) < density
     compressed = oracle.encode(np.asfortranarray(pixels, np.uint8))
     runs, value = [0], False
     for pixel in pixels.T.ravel().tolist():

@@ -280,8 +280,8 @@ def test_detection_images_are_not_taken_for_classes_without_a_hint(root: Path, c
     (root / labels).parent.mkdir(exist_ok=True)
     (root / "images" / "a.txt").rename(root / labels)
     try:
-        report = check(str(root))
-        message = "; ".join(problem.message for problem in report.problems)
+        findings = check(str(root))
+        message = "; ".join(problem.message for problem in findings.problems)
     except DataError as error:  # a class without images
         message = str(error)
     for wanted in ("annotations.json", "data.yaml", "labels", "Pascal VOC", "TFRecord"):

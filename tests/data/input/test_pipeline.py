@@ -1,4 +1,4 @@
-"""Batches keep the contract of `fit`, are a function of their arguments, and report bad files in one line."""
+"""Batches keep the contract of `fit`, are a function of their arguments, and bad files are told in one line."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_all_variation_together_is_a_function_of_seed_and_step(dataset: Detectio
         assert not boxes[~real].any()
 
 
-def test_colors_vary_by_the_share_that_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
+def test_colors_vary_by_as_much_as_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
     plain = take(training_batches(dataset, SIZE, 2, seed=3), 3)
     colored = take(training_batches(dataset, SIZE, 2, seed=3, colors=VARIED["colors"]), 3)
     assert_same([({}, targets) for _, targets in plain], [({}, targets) for _, targets in colored])
@@ -119,8 +119,8 @@ def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> Non
     examples = tuple(dataclasses.replace(e, classes=np.array([i], np.int32)) for i, e in enumerate(picked))
     two = dataclasses.replace(dataset, examples=examples)
     plain = {"flip": False, "scale": (1.0, 1.0)}
-    for share, counts in ((0.0, {1}), (1.0, {4}), (0.5, {1, 4})):
-        batches = take(training_batches(two, SIZE, 1, seed=0, mosaics=share, **plain), 12)
+    for fraction, counts in ((0.0, {1}), (1.0, {4}), (0.5, {1, 4})):
+        batches = take(training_batches(two, SIZE, 1, seed=0, mosaics=fraction, **plain), 12)
         assert {int((targets["classes"] >= 0).sum()) for _, targets in batches} == counts
         assert {int(label) for _, targets in batches for label in targets["classes"].ravel()} == {-1, 0, 1}
 
@@ -278,12 +278,12 @@ def _only(dataset: DetectionDataset, change: Callable[[Example], Example]) -> De
 
 def test_what_no_detector_can_learn_from_is_refused(dataset: DetectionDataset) -> None:
     crowds = _only(dataset, lambda example: dataclasses.replace(example, crowd=np.ones_like(example.crowd)))
-    shares = _only(dataset, lambda example: dataclasses.replace(example, boxes=example.boxes / 100))
+    fractions = _only(dataset, lambda example: dataclasses.replace(example, boxes=example.boxes / 100))
     bare = dataclasses.replace(dataset, examples=dataset.examples[:1])
     for unfit, message in (
         (crowds, "noise: there are no objects to train on"),
         (bare, "noise: there are no objects to train on"),
-        (shares, "noise: all boxes lie within the first pixel of their images"),
+        (fractions, "noise: all boxes lie within the first pixel of their images"),
     ):
         with pytest.raises(DataError, match=message):
             training_batches(unfit, SIZE, 2, seed=0)

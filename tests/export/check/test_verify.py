@@ -55,10 +55,10 @@ def test_a_model_does_not_differ_from_itself(detector, images) -> None:
 def test_differences_are_relative_to_the_largest_output(detector, images) -> None:
     outputs = flatten(detector(images, training=False))
     largest = max(np.abs(x).max() for x in outputs.values())
-    share = np.size(outputs["box_deltas_P4"]) / sum(np.size(x) for x in outputs.values())
+    fraction = np.size(outputs["box_deltas_P4"]) / sum(np.size(x) for x in outputs.values())
     difference = float_difference(detector, Distorted(detector, lambda x: x + 0.5).raw, images)
     assert difference["max"] == pytest.approx(0.5 / largest, rel=1e-5)
-    assert difference["mean"] == pytest.approx(0.5 / largest * share, rel=1e-5)
+    assert difference["mean"] == pytest.approx(0.5 / largest * fraction, rel=1e-5)
 
 
 @pytest.mark.parametrize("quantization", ["none", "fp16"])

@@ -32,46 +32,46 @@ FORBIDDEN = {
 }
 
 
-def interpreter(report: export.Report) -> Interpreter:
+def interpreter(artifact: export.Artifact) -> Interpreter:
     """Load a file without the delegates that would hide its operations."""
     return Interpreter(
-        model_path=str(report.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        model_path=str(artifact.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
 
 
-def operations(report: export.Report) -> Counter:
-    return Counter(operation["op_name"] for operation in interpreter(report)._get_ops_details())
+def operations(artifact: export.Artifact) -> Counter:
+    return Counter(operation["op_name"] for operation in interpreter(artifact)._get_ops_details())
 
 
 @pytest.fixture(params=BOUNDS)
-def report(request, exported) -> export.Report:
+def artifact(request, exported) -> export.Artifact:
     return exported(request.param)
 
 
-def test_outputs_are_near_keras(detector, images, report) -> None:
-    quantization = report.path.stem
-    runner = export.TFLiteModel(report.path, num_threads=2)
+def test_outputs_are_near_keras(detector, images, artifact) -> None:
+    quantization = artifact.path.stem
+    runner = export.TFLiteModel(artifact.path, num_threads=2)
     assert float_difference(detector, runner.raw, images)["max"] < BOUNDS[quantization]
-    assert report.difference["max"] < BOUNDS[quantization]
+    assert artifact.difference["max"] < BOUNDS[quantization]
 
 
-def test_names_types_and_shapes_are_stable(detector, images, report) -> None:
-    signatures = interpreter(report).get_signature_list()
+def test_names_types_and_shapes_are_stable(detector, images, artifact) -> None:
+    signatures = interpreter(artifact).get_signature_list()
     expected = flatten(detector(images[:1], training=False))
     assert signatures == {"serving_default": {"inputs": ["images"], "outputs": sorted(expected)}}
-    runner = interpreter(report).get_signature_runner("serving_default")
+    runner = interpreter(artifact).get_signature_runner("serving_default")
     details = runner.get_input_details() | runner.get_output_details()
     shapes = {name: tuple(x.shape) for name, x in expected.items()} | {"images": (1, 64, 128, 3)}
     assert {name: tuple(detail["shape"]) for name, detail in details.items()} == shapes
     assert {detail["dtype"] for detail in details.values()} == {np.float32}
 
 
-def test_the_graph_is_what_delegates_take(report) -> None:
-    found = operations(report)
+def test_the_graph_is_what_delegates_take(artifact) -> None:
+    found = operations(artifact)
     assert not FORBIDDEN & set(found)
     assert not any(name.startswith(("Flex", "RELU")) for name in found)  # every activation is fused
     assert "MUL" not in found  # every BN is folded
-    tensors = interpreter(report).get_tensor_details()
+    tensors = interpreter(artifact).get_tensor_details()
     assert max(len(tensor["shape"]) for tensor in tensors) <= 4
 
 
@@ -110,15 +110,15 @@ def test_a_batch_equals_its_images_one_at_a_time(images, exported) -> None:
 
 
 def test_metadata_is_in_the_file_and_beside_it(detector, exported) -> None:
-    report = exported("int8")
-    runner = export.TFLiteModel(report.path)
+    artifact = exported("int8")
+    runner = export.TFLiteModel(artifact.path)
     assert runner.image_size == (64, 128)
     assert runner.class_names == ["cat", "dog", "größer Vogel"]
     assert runner.metadata.quantization == "int8"
-    assert set(runner.metadata.outputs) == set(interpreter(report).get_signature_list()["serving_default"]["outputs"])
-    beside = report.path.with_name("int8.labels.txt").read_text(encoding="utf-8")
+    assert set(runner.metadata.outputs) == set(interpreter(artifact).get_signature_list()["serving_default"]["outputs"])
+    beside = artifact.path.with_name("int8.labels.txt").read_text(encoding="utf-8")
     assert beside.splitlines() == runner.class_names
-    assert report.path.with_name("int8.metadata.json").stat().st_size > 1000
+    assert artifact.path.with_name("int8.metadata.json").stat().st_size > 1000
 
 
 def test_images_of_another_size_are_refused(exported) -> None:
@@ -165,26 +165,26 @@ def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_pat
 
 
 def test_a_classifier_gives_logits_and_has_labels(classifier, images, tmp_path) -> None:
-    report = export.tflite(classifier, tmp_path / "model.tflite", class_names=["a", "b", "c", "d"])
-    runner = export.TFLiteModel(report.path)
+    artifact = export.tflite(classifier, tmp_path / "model.tflite", class_names=["a", "b", "c", "d"])
+    runner = export.TFLiteModel(artifact.path)
     logits = runner.predict(images)
     assert logits.shape == (2, 4)
     np.testing.assert_allclose(logits, classifier.predict(images, verbose=0), atol=1e-4)
-    assert read_metadata(report.path).class_names == ["a", "b", "c", "d"]
+    assert read_metadata(artifact.path).class_names == ["a", "b", "c", "d"]
 
 
 def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, tmp_path) -> None:
-    report = export.tflite(detector, tmp_path / "model.tflite", target="mediapipe")
-    assert report.difference["max"] < 1e-5
-    found = inspect(report.path)
+    artifact = export.tflite(detector, tmp_path / "model.tflite", target="mediapipe")
+    assert artifact.difference["max"] < 1e-5
+    found = inspect(artifact.path)
     assert found.inputs == {"images": {"shape": [1, *detector.backbone.image_shape], "dtype": "uint8"}}
     assert found.ops["TFLite_Detection_PostProcess"] == 1
     assert list(found.outputs) == ["boxes", "classes", "scores", "num_detections"]
-    assert export.TFLiteModel(report.path).metadata.output_kind == "postprocess"
+    assert export.TFLiteModel(artifact.path).metadata.output_kind == "postprocess"
 
 
 def test_a_bias_that_levels_share_is_right_at_each_of_them_with_16_bits(tiny_backbone, tmp_path) -> None:
     model = RetinaNet(tiny_backbone, 2, RetinaNetOptions(head_depth=1, head_width=8))  # biases of -4.6
     images = np.random.default_rng(0).standard_normal((4, 64, 64, 3), "float32")
-    report = export.tflite(model, tmp_path / "model.tflite", "int16x8", calibration=[images])
-    assert float_difference(model, export.TFLiteModel(report.path).raw, images)["max"] < 0.01
+    artifact = export.tflite(model, tmp_path / "model.tflite", "int16x8", calibration=[images])
+    assert float_difference(model, export.TFLiteModel(artifact.path).raw, images)["max"] < 0.01

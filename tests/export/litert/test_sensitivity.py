@@ -81,7 +81,7 @@ def test_the_layers_of_a_pattern_stay_in_float(small, squares, tmp_path) -> None
     assert read_metadata(whole.path).float_layers == []
     assert read_metadata(part.path).float_layers == ["box_predictor", "class_predictor"]
     expected = small(squares[:1], training=False)["class_logits"]["P3"]
-    outputs = [export.TFLiteModel(report.path).raw(squares[:1])["class_logits"]["P3"] for report in (whole, part)]
+    outputs = [export.TFLiteModel(artifact.path).raw(squares[:1])["class_logits"]["P3"] for artifact in (whole, part)]
     errors = [np.abs(output - expected).mean() for output in outputs]
     assert 0 < errors[1] < errors[0]
     assert whole.size < part.size < whole.size + 4 * 8 * 9 * (2 + 4) * 9 + 1000
