@@ -35,7 +35,7 @@ robustness: .venv/installed-test
 
 # Each dependency at the lower bound that setup.cfg gives, which older ones warn of: -W default.
 LOWEST := tests/nets/test_base.py tests/test_jax.py tests/inference/test_predictor.py tests/cli/test_tables.py tests/ops tests/data/formats/test_coco.py \
-	tests/data/test_images.py tests/data/formats/test_tfrecord.py tests/evaluation/test_coco.py tests/evaluation/test_confusion.py \
+	tests/data/test_images.py tests/data/formats/test_tfrecord.py tests/evaluation/test_average_precision.py tests/evaluation/test_confusion.py \
 	tests/evaluation/test_gallery.py tests/export/test_onnxmodel.py tests/training/test_config.py
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/python -m pytest -W default -m 'not slow and not soak' $(LOWEST)

@@ -42,7 +42,7 @@ def coco(images: int, settings: Settings) -> Iterator[Row]:
 
 
 def _our_turns(images: int) -> Mapping[str, Callable]:
-    from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.average_precision import evaluate
 
     dataset, detections = scenes(images)
     found: list[float] = []
@@ -51,7 +51,7 @@ def _our_turns(images: int) -> Mapping[str, Callable]:
 
 def _their_turns(images: int) -> Mapping[str, Callable | Fresh]:
     """Hand pycocotools what it takes: dictionaries, which it changes and which are made outside of its time."""
-    from spinenet_tf.evaluation.coco import _rows
+    from spinenet_tf.evaluation.average_precision import _rows
 
     dataset, detections = scenes(images)
     truth, numbers = dataset.coco(), {example.image_id: example.image_id for example in dataset}

@@ -17,7 +17,7 @@ import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.data.formats.digits import read_digits
-from spinenet_tf.evaluation.coco import evaluate
+from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.training.config import find_config, read_config
 from spinenet_tf.training.recipe import train

@@ -28,7 +28,7 @@ from spinenet_tf.export import TFLiteModel, tflite
 from spinenet_tf.export.check.measurement import time_calls
 from spinenet_tf.export.check.verify import average_precision
 from spinenet_tf.export.from_run import calibration_batches
-from spinenet_tf.export.litert.model import CALIBRATED, QUANTIZATIONS
+from spinenet_tf.export.litert.tflite_file import CALIBRATED, QUANTIZATIONS
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spinenet_tf.export.check.verify import ExportError
-    from spinenet_tf.export.litert.model import tflite
     from spinenet_tf.export.litert.sensitivity import find_sensitive
+    from spinenet_tf.export.litert.tflite_file import tflite
     from spinenet_tf.export.onnxmodel import onnx
     from spinenet_tf.export.savedmodel import saved_model
     from spinenet_tf.export.webpage import web
@@ -20,7 +20,7 @@ _HOMES = {
     "find_sensitive": "spinenet_tf.export.litert.sensitivity",
     "onnx": "spinenet_tf.export.onnxmodel",
     "saved_model": "spinenet_tf.export.savedmodel",
-    "tflite": "spinenet_tf.export.litert.model",
+    "tflite": "spinenet_tf.export.litert.tflite_file",
     "web": "spinenet_tf.export.webpage",
 }
 

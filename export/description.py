@@ -68,7 +68,7 @@ def describe(
 
 
 def with_outputs(metadata: Metadata, kind: str, outputs: Mapping[str, Any]) -> Metadata:
-    """Return the metadata of the same model with decoded `outputs`, as `litert.outputs` appends them."""
+    """Return the metadata of the same model with decoded `outputs`, as `litert.appended` appends them."""
     return replace(metadata, output_kind=kind, outputs=_outputs(_LAYOUTS[kind], outputs))
 
 

@@ -13,8 +13,8 @@ from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.check.verify import Artifact
-from spinenet_tf.export.litert.model import CALIBRATED, tflite
 from spinenet_tf.export.litert.sensitivity import Sensitivity, find_sensitive
+from spinenet_tf.export.litert.tflite_file import CALIBRATED, tflite
 from spinenet_tf.export.onnxmodel import onnx
 from spinenet_tf.export.savedmodel import saved_model
 from spinenet_tf.export.webpage import web

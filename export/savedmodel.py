@@ -18,7 +18,7 @@ from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
-from spinenet_tf.export.serving.detections import bytes_function, decoding_function, detection_function, image_function
+from spinenet_tf.export.serving.functions import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of

@@ -16,7 +16,7 @@ import numpy as np
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Artifact
-from spinenet_tf.export.litert.model import tflite
+from spinenet_tf.export.litert.tflite_file import tflite
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.keras_model import task_of
 

@@ -14,7 +14,7 @@ import spinenet_tf
 def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path):
     from spinenet_tf.data.formats.digits import read_digits
     from spinenet_tf.data.input.pipeline import evaluation_batches
-    from spinenet_tf.evaluation.coco import evaluate
+    from spinenet_tf.evaluation.average_precision import evaluate
     from spinenet_tf.evaluation.detections import detect_in_dataset
 
     dataset = read_digits(tmp_path, "train", scenes=4, classes=1, seed=1)

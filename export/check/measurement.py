@@ -18,7 +18,7 @@ import numpy as np
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.export.check.resident_memory import peak_memory
 from spinenet_tf.export.check.subjects import Subject
-from spinenet_tf.export.litert.model import QUANTIZATIONS
+from spinenet_tf.export.litert.tflite_file import QUANTIZATIONS
 from spinenet_tf.inference.engines import Runner, Setup
 
 if TYPE_CHECKING:

@@ -46,8 +46,8 @@ def decode_capped(encoded: Any) -> Any:
     import tensorflow as tf
 
     from spinenet_tf.data.dataset import MAX_PIXELS
-    from spinenet_tf.export.serving.deep_png import decode_deep, is_deep
     from spinenet_tf.export.serving.exif import orientation, upright
+    from spinenet_tf.export.serving.png16 import decode_deep, is_deep
 
     size = _claimed_size(encoded)
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))

@@ -18,8 +18,8 @@ import keras
 from spinenet_tf._files.writing import staged, write_whole
 from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
-from spinenet_tf.checkpoints.loading import read_checkpoint
 from spinenet_tf.checkpoints.names import Network
+from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone

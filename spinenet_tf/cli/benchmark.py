@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from spinenet_tf._files.writing import write_whole
-from spinenet_tf.cli.options import Images, JsonFile, check_parent
+from spinenet_tf.cli.arguments import Images, JsonFile, check_parent
 from spinenet_tf.cli.terminal import show_whole, with_progress
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from spinenet_tf.cli.options import AsJson, Overwrite
+from spinenet_tf.cli.arguments import AsJson, Overwrite
 from spinenet_tf.cli.terminal import console, with_passing_progress, with_progress
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS
 

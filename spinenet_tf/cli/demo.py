@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spinenet_tf.cli.options import Overwrite
+from spinenet_tf.cli.arguments import Overwrite
 from spinenet_tf.cli.terminal import console
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from spinenet_tf._files.writing import write_whole
-from spinenet_tf.cli.options import Classes, Images, JsonFile, ModelPath, Overwrite, check_parent, split_classes
+from spinenet_tf.cli.arguments import Classes, Images, JsonFile, ModelPath, Overwrite, check_parent, split_classes
 from spinenet_tf.cli.terminal import console, with_progress
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from spinenet_tf._files.writing import write_whole
-from spinenet_tf.cli.options import Images, Overwrite, check_parent
+from spinenet_tf.cli.arguments import Images, Overwrite, check_parent
 from spinenet_tf.cli.terminal import console, show_whole, with_progress
 
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]

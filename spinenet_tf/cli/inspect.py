@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spinenet_tf.cli.options import AsJson
+from spinenet_tf.cli.arguments import AsJson
 from spinenet_tf.cli.terminal import console
 
 

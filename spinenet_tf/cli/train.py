@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from spinenet_tf.cli.arguments import Classes, Overwrite, split_classes
 from spinenet_tf.cli.interruption import INTERRUPTED, second_leaves_at_once
-from spinenet_tf.cli.options import Classes, Overwrite, split_classes
 from spinenet_tf.cli.terminal import console
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from spinenet_tf import __version__
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.coco import Evaluation
+from spinenet_tf.evaluation.average_precision import Evaluation
 from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
 from spinenet_tf.evaluation.curves import COLORS, curves, draw_curves
 from spinenet_tf.evaluation.gallery import Judged, gallery

@@ -19,7 +19,8 @@ from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionData
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import draw_detections
-from spinenet_tf.evaluation import coco, report
+from spinenet_tf.evaluation import report
+from spinenet_tf.evaluation.average_precision import MAX_DETECTIONS, Evaluation, crowded_images, evaluate
 from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_image, in_classes_of
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.tasks.task import Outcome, Task
@@ -70,7 +71,7 @@ class Detection(Task[Detector, DetectionDataset]):
             raise DataError(f"{validation.name}: there are no objects to evaluate on.")
         self.pipeline.check_images(training, bad)
         self.pipeline.check_images(validation)
-        if crowded := coco.crowded_images(validation, coco.MAX_DETECTIONS, slots):
+        if crowded := crowded_images(validation, MAX_DETECTIONS, slots):
             told = "%s: %d images hold more objects than detections are counted, which bounds val_AP"
             logger.warning(told, validation.name, crowded)
 
@@ -88,9 +89,9 @@ class Detection(Task[Detector, DetectionDataset]):
         class_names: Sequence[str],
         batch_size: int = 8,
         **options: Any,
-    ) -> coco.Evaluation:
+    ) -> Evaluation:
         found = detect_in_dataset(predict, dataset, image_size, batch_size, **options)
-        return coco.evaluate(dataset, in_classes_of(dataset, class_names, found))
+        return evaluate(dataset, in_classes_of(dataset, class_names, found))
 
     def evaluate(
         self,
@@ -103,7 +104,7 @@ class Detection(Task[Detector, DetectionDataset]):
         dataset = chosen_classes(dataset, classes, model.class_names)
         found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
         detections = list(track(found, len(dataset), "Detecting"))
-        numbers = coco.evaluate(dataset, detections, max_detections or coco.MAX_DETECTIONS, slots=model.max_detections)
+        numbers = evaluate(dataset, detections, max_detections or MAX_DETECTIONS, slots=model.max_detections)
         write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
         return Outcome(numbers, write_report)
 

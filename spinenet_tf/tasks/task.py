@@ -15,7 +15,7 @@ from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
-from spinenet_tf.evaluation.coco import Evaluation
+from spinenet_tf.evaluation.average_precision import Evaluation
 
 Model = TypeVar("Model", contravariant=True)  # a trained one, whatever runs it
 Numbers = Evaluation | Accuracy

@@ -9,7 +9,7 @@ from typing import Any
 from spinenet_tf._files.document import plain
 from spinenet_tf.checkpoints.activation import find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
-from spinenet_tf.checkpoints.loading import read_checkpoint
+from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.heads.detector import DetectionModel

@@ -15,7 +15,7 @@ import tensorflow as tf
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.loading import load_checkpoint
+from spinenet_tf.checkpoints.origins import load_checkpoint
 from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
 from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.ops.boxes import decode

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
-from spinenet_tf.evaluation.coco import METRICS, Evaluation
+from spinenet_tf.evaluation.average_precision import METRICS, Evaluation
 from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
 

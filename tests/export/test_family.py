@@ -16,7 +16,7 @@ import tensorflow as tf
 import spinenet_tf
 from spinenet_tf import export
 from spinenet_tf.export.litert.conversion import convert
-from spinenet_tf.export.litert.model import QUANTIZATIONS
+from spinenet_tf.export.litert.tflite_file import QUANTIZATIONS
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.naming import flatten, nest

@@ -13,8 +13,8 @@ from official.modeling.optimization import ema_optimizer
 import spinenet_tf
 from spinenet_tf.checkpoints import garden_model
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
+from spinenet_tf.checkpoints.origins import load_checkpoint
 from spinenet_tf.training.from_checkpoint import convert_detector, convert_run, convert_weights
 from spinenet_tf.training.run import Run
 

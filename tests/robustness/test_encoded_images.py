@@ -13,7 +13,7 @@ from PIL import Image
 from pngs import png_of_16_bits
 
 from spinenet_tf.data.images import read_image
-from spinenet_tf.export.serving.detections import bytes_function
+from spinenet_tf.export.serving.functions import bytes_function
 from spinenet_tf.export.serving.guard import decode_capped
 
 pytestmark = pytest.mark.unseeded

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.loading import read_checkpoint
+from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.state import StateError, TrainingState
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
-from spinenet_tf.checkpoints.loading import load_checkpoint
 from spinenet_tf.checkpoints.names import variables_by_name
+from spinenet_tf.checkpoints.origins import load_checkpoint
 from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.training.from_checkpoint import convert_detector, default_class_names, parse_overrides
 from spinenet_tf.training.run import Run, RunError

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from spinenet_tf import cli
-from spinenet_tf.evaluation.coco import evaluate
+from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.export.check.measurement import benchmark, thread_counts, time_calls
 from spinenet_tf.export.check.resident_memory import peak_memory

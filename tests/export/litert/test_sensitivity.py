@@ -88,7 +88,7 @@ def test_the_layers_of_a_pattern_stay_in_float(small, squares, tmp_path) -> None
 
 
 def test_patterns_are_known_before_any_work(small, squares, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("spinenet_tf.export.litert.model.raw_function", None)
+    monkeypatch.setattr("spinenet_tf.export.litert.tflite_file.raw_function", None)
     with pytest.raises(ValueError, match=r"Near names are: box_predictor, .*Received: \['box_predictr'\]"):
         export.tflite(small, tmp_path / "a.tflite", "int8", [squares], keep_float=["box_*", "box_predictr"])
     with pytest.raises(ValueError, match=r"keep_float is for int8.* Received: quantization='fp16'"):

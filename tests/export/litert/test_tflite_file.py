@@ -142,7 +142,7 @@ def test_images_of_another_size_are_refused(exported) -> None:
     ],
 )
 def test_mistakes_are_told_before_any_work(detector, tmp_path, monkeypatch, arguments, message) -> None:
-    monkeypatch.setattr("spinenet_tf.export.litert.model.raw_function", None)
+    monkeypatch.setattr("spinenet_tf.export.litert.tflite_file.raw_function", None)
     with pytest.raises(ValueError, match=message):
         export.tflite(detector, **{"path": tmp_path / "model.tflite"} | arguments)
 
@@ -157,7 +157,7 @@ def test_an_existing_file_is_kept(detector, tmp_path) -> None:
 def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_path, monkeypatch) -> None:
     converted = exported("dynamic").path.read_bytes()
     monkeypatch.setattr(
-        "spinenet_tf.export.litert.model.convert", lambda *_: converted[: converted.index(b"PK\x03\x04")]
+        "spinenet_tf.export.litert.tflite_file.convert", lambda *_: converted[: converted.index(b"PK\x03\x04")]
     )
     with pytest.raises(export.ExportError, match="none artifact differs"):
         export.tflite(detector, tmp_path / "model.tflite")

@@ -13,7 +13,7 @@ from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detect
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
-from spinenet_tf.evaluation.coco import METRICS, crowded_images, evaluate
+from spinenet_tf.evaluation.average_precision import METRICS, crowded_images, evaluate
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -15,10 +15,10 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import MEASURES, Artifact, check, check_verifiable
 from spinenet_tf.export.description import describe, with_outputs
+from spinenet_tf.export.litert.appended import OUTPUT_NAMES, append_outputs
 from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
-from spinenet_tf.export.litert.outputs import OUTPUT_NAMES, append_outputs
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.savedmodel import output_specs

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from spinenet_tf import export
 from spinenet_tf.export.description import describe
-from spinenet_tf.export.litert.model import _with_outputs, _write
-from spinenet_tf.export.litert.outputs import append_outputs
+from spinenet_tf.export.litert.appended import append_outputs
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
+from spinenet_tf.export.litert.tflite_file import _with_outputs, _write
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
