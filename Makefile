@@ -66,6 +66,7 @@ test-addons: .venv/installed-test .venv-addons/installed
 lint: .venv/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	rm -rf build/lint
 	mkdir -p build/lint
 	printf '[build]\nbuild_base = build/lint/base\n' > build/lint/build.cfg

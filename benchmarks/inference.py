@@ -159,5 +159,5 @@ def _against_matmul(net: Net, ours: Contender, work: int, settings: Settings) ->
         turns = {"theirs": other["theirs"].turn("float32"), "ours": ours.turn(str(threads))}
         times = alternate(turns, settings.effort)
     expected = [seconds * work / SIZE**3 for seconds in times["theirs"]]
-    title = f"inference/TFLite fp32, {threads} threads, as a share of matmul"
+    title = f"inference/TFLite fp32, {threads} threads, as a fraction of matmul"
     yield compare(title, net.title, expected, times["ours"], goal=PEAK_GOAL, against="matmul of as many multiply-adds")

@@ -15,7 +15,7 @@ from spinenet_tf.heads.table import find_head, modern_metadata
 
 FORMAT = 4  # raised when a reader of the older format would misread the newer one
 READ = (2, 3, FORMAT)
-_RENAMED = {"form": "output_kind", "centre": "center"}  # keys of formats 2 and 3
+_RENAMED = {"form": "output_kind", "centre": "center"}  # of formats 2 and 3  # codespell:ignore
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for its users' files
 

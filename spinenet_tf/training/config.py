@@ -138,7 +138,8 @@ class ImageDataConfig(_Variation):
         """Read a run of an earlier version, which spells `center` in British English."""
         if not isinstance(values, dict) or "center" in values:
             return values
-        return {"center" if key == "centre" else key: value for key, value in values.items()}
+        renamed = {"centre": "center"}  # codespell:ignore
+        return {renamed.get(key, key): value for key, value in values.items()}
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> ClassificationDataset:
         """Read the data set of a split; whether an image is bad is seen later, since nothing describes it."""

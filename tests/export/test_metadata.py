@@ -195,7 +195,8 @@ def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
 def test_metadata_of_format_3_are_read(detector, tmp_path: Path) -> None:
     metadata = replace(describe(detector, outputs(detector), 1), output_kind="decoded")
     metadata.input["center"] = 0.8  # as a classifier's file has it
-    given = {key: value for key, value in metadata.input.items() if key != "center"} | {"centre": 0.8}
+    given = {key: value for key, value in metadata.input.items() if key != "center"}
+    given["centre"] = 0.8  # codespell:ignore
     fields = asdict(metadata) | {"format": 3, "form": "decoded", "input": given}
     del fields["output_kind"]
     assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields))) == metadata

@@ -65,6 +65,12 @@ def test_a_config_survives_its_yaml(path: Path) -> None:
     assert read_config(path) == config
 
 
+def test_the_crop_of_an_earlier_version_is_read(path: Path) -> None:
+    config = read_config(find_config("digits-classification"), ["data.center=0.8"])
+    path.write_text(config.to_yaml().replace("center", "centre"), encoding="utf-8")  # codespell:ignore
+    assert read_config(path) == config
+
+
 def test_overrides_are_yaml_and_the_last_one_counts(path: Path) -> None:
     overrides = ["epochs=7", "epochs=8", "optimizer.name=adam", "optimizer.clip_global_norm=null"]
     config = read_config(path, [*overrides, "data.scale=[1, 1.5]"])
