@@ -95,9 +95,9 @@ class _Quantizable:
 
     def __init__(self, model: keras.Model, calibration: Iterable[np.ndarray], images: np.ndarray, target: str):
         self.provenance, self._model, self._images = Provenance(model), model, images
-        engine = find_target(target, None, None)[0]
-        raw = raw_function(model, 1, upsampling=engine.upsampling)
-        self._calibrated = calibrate_named(raw, self.provenance, calibration, xnnpack=engine.xnnpack)
+        chosen = find_target(target, None, None)[0]
+        raw = raw_function(model, 1, upsampling=chosen.upsampling)
+        self._calibrated = calibrate_named(raw, self.provenance, calibration, xnnpack=chosen.xnnpack)
         self._expected = model(images, training=False)
 
     def convert(self, kept: Sequence[str], debug: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""What a .tflite is written for: the choices that each kind of engine needs, and what it refuses."""
+"""What a .tflite is written for: the choices that each kind of hardware needs, and what it refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spinenet_tf.inference.inspection import inspect
 
 INPUTS = ("float32", "uint8")
 OUTPUTS = ("raw", "decoded", "detections", "postprocess")
-MAX_RANK = 4  # of raw outputs' graphs, which every engine takes
+MAX_RANK = 4  # of raw outputs' graphs, which every target takes
 CUSTOM = "TFLite_Detection_PostProcess"
 
 # What GPUs and NPUs of phones run of a SpineNet; one operation more, and they refuse the file.
@@ -28,7 +28,7 @@ UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED
 
 @dataclass(frozen=True)
 class Target:
-    """The choices for one kind of engine."""
+    """The choices for one kind of hardware."""
 
     upsampling: str  # see `resample.UPSAMPLING`
     inputs: tuple[str, ...]  # those of `INPUTS` that it takes, the default first

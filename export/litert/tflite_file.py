@@ -48,7 +48,7 @@ def tflite(
     keep_float: Sequence[str] = (),
     center: float | None = None,
 ) -> Artifact:
-    """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of engine: see `targets.TARGETS`.
+    """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of hardware: see `targets.TARGETS`.
 
     The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalized, or
     "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
@@ -80,18 +80,18 @@ def tflite(
             runs; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
-    engine, inputs, outputs = find_target(target, inputs, outputs)
-    _check_kinds(model, quantization, inputs, outputs)
+    chosen, inputs, outputs = find_target(target, inputs, outputs)
+    _check_outputs(model, quantization, inputs, outputs)
     kept = _kept(model, quantization, keep_float)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
-        raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else engine.upsampling)
+        raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else chosen.upsampling)
         metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:
-            content = convert_partly(raw, Provenance(model), kept, calibration, inputs, engine.xnnpack)
+            content = convert_partly(raw, Provenance(model), kept, calibration, inputs, chosen.xnnpack)
         else:
-            content = convert(raw, quantization, calibration, inputs, engine.xnnpack)
+            content = convert(raw, quantization, calibration, inputs, chosen.xnnpack)
         _write(file, content, metadata)
         runner: Any = TFLiteModel(file)
         if outputs != "raw":
@@ -100,7 +100,7 @@ def tflite(
             _write(file, content, metadata)
             runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
         metadata.write(file.parent, file.stem)
-        check_graph(file, engine, outputs)
+        check_graph(file, chosen, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
     return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
@@ -125,7 +125,7 @@ def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> lis
     return Provenance(model).find(patterns)
 
 
-def _check_kinds(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
     head = head_of(model)
     if outputs != "raw" and (head is None or outputs not in head.outputs):
         valid = f"the head {head.name} are {head.outputs}" if head else "a backbone are ('raw',)"

@@ -23,7 +23,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     format: Annotated[Format, typer.Option(help="What to write.")] = "tflite",
     quantization: Annotated[Quantization, typer.Option(help="Of TFLite and web.")] = "none",
-    target: Annotated[Target | None, typer.Option(help="The engine that a TFLite file is for; default: cpu.")] = None,
+    target: Annotated[Target | None, typer.Option(help="The hardware that a TFLite file is for; default: cpu.")] = None,
     inputs: Annotated[Inputs | None, typer.Option(help="Of TFLite: normalized, or pixels; default: target's.")] = None,
     outputs: Annotated[Outputs | None, typer.Option(help="Of TFLite; default: the target's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,

@@ -12,7 +12,7 @@ from spinenet_tf.nets.blocks import Style
 from spinenet_tf.ops.levels import level_size
 
 # How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers
-# are the same; an exporter sets it while it traces, for the engine that it writes for.
+# are the same; an exporter sets it while it traces, for the target that it writes for.
 UPSAMPLING: ContextVar[str] = ContextVar("upsampling", default="resize")
 
 
