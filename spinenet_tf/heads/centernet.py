@@ -126,7 +126,7 @@ def _tower(x, width: int, filters: int, bias: float, separable: bool, style: Sty
         kernel_regularizer=decay,
         name=f"{name}_predictor",
     )
-    return predictor(keras.layers.ReLU(name=f"{name}_act")(conv(x)))
+    return predictor(keras.layers.Activation("relu", name=f"{name}_act")(conv(x)))
 
 
 def losses(

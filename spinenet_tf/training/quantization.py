@@ -90,7 +90,7 @@ class Rounded(keras.layers.Layer):
         """Move the range, which always holds 0, toward that of `x`; the first one is taken as it is."""
         x = ops.stop_gradient(x)  # on JAX what is read after an assignment still depends on what was assigned
         low = ops.minimum(ops.min(x), 0.0)
-        high = ops.maximum(ops.max(x), low + MIN_RANGE)
+        high = ops.maximum(ops.maximum(ops.max(x), 0.0), low + MIN_RANGE)
         momentum = ops.where(self.high > self.low, RANGE_MOMENTUM, 0.0)
         self.low.assign(momentum * self.low + (1.0 - momentum) * low)
         self.high.assign(momentum * self.high + (1.0 - momentum) * high)

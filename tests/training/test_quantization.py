@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, detector, export
+from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.training.quantization import MIN_RANGE, QuantizationAware, Rounded, round_kernel
 
 SIDE = 64
@@ -31,8 +34,8 @@ def joined(raw) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def mobile(randomize):
-    """A small mobile detector with squeeze-and-excitation and ReLU6; read only."""
+def small(randomize) -> Callable[..., DetectionModel]:
+    """Return `small(head=None)`: a small mobile detector with squeeze-and-excitation and ReLU6; read only."""
     blocks = (
         BlockSpec(3, "mbconv", (0, 1)),
         BlockSpec(4, "mbconv", (1, 2)),
@@ -41,8 +44,13 @@ def mobile(randomize):
     )
     parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
     spec = ArchitectureSpec("tiny_mobile", (1, 2), blocks, {0: 8, 1: 8, 2: 8, 3: 8, 4: 16}, **parts)
-    small = {"max_level": 4, "endpoint": 16, "head_width": 16, "head_depth": 1, "activation": "relu6", "se_ratio": 0.2}
-    return randomize(detector(spec, 2, (SIDE, SIDE, 3), **small))
+    options = {"max_level": 4, "endpoint": 16, "head_width": 16, "activation": "relu6", "se_ratio": 0.2}
+    return lambda head, **others: randomize(detector(spec, 2, (SIDE, SIDE, 3), head, **options, **others))
+
+
+@pytest.fixture(scope="module")
+def mobile(small):
+    return small("retinanet", head_depth=1)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +95,13 @@ def test_a_range_begins_as_that_of_the_first_batch_follows_the_next_and_holds_ze
     assert float(layer.low) == pytest.approx(-0.02), "only training moves it"
 
 
+@pytest.mark.parametrize("values", [[-3.0, -2.0], [2.0, 3.0]])
+def test_what_is_of_one_sign_keeps_its_values(values):
+    """A scale of 8 bits has a step at 0: without it in the range, all values were rounded to its ends."""
+    x = np.array([values], "float32")
+    np.testing.assert_allclose(Rounded()(x, training=True), x, atol=3 / 255)
+
+
 def test_what_is_always_zero_has_a_range():
     layer = Rounded()
     assert not np.array(layer(np.zeros((1, 3), "float32"), training=True)).any()
@@ -125,12 +140,14 @@ def test_every_tensor_between_operations_is_rounded(aware):
         assert all(len(np.unique(x)) <= 256 for x in outputs)
 
 
-def test_it_errs_as_the_int8_file_does(mobile, aware, tmp_path):
+@pytest.mark.parametrize("head", ["retinanet", "centernet"])
+def test_it_errs_as_the_int8_file_does(small, head, tmp_path):
     """The errors are of the same size, and go the same way: roundings amplify each other over 100 layers."""
     images, _ = batch()
-    export.tflite(mobile, tmp_path / "mobile.tflite", "int8", calibration=[images])
-    exact = joined(mobile(images))
+    model = small(head)
+    export.tflite(model, tmp_path / "mobile.tflite", "int8", calibration=[images])
+    exact = joined(model(images))
     expected = joined(export.TFLiteModel(tmp_path / "mobile.tflite").raw(images)) - exact
-    actual = joined(aware(images)) - exact
+    actual = joined(with_ranges(model)(images)) - exact
     assert actual.std() == pytest.approx(expected.std(), rel=0.3)
     assert np.corrcoef(actual, expected)[0, 1] > 0.4
