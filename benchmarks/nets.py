@@ -81,10 +81,11 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     """Return Model Garden's config of the RetinaNet."""
     from official.vision.configs import backbones, common, decoders, retinanet
 
-    from spinenet_tf.models import find_options
+    from spinenet_tf.heads.table import find_head, options_of
     from spinenet_tf.nets.family import variant
+    from spinenet_tf.nets.style import Style
 
-    row, head = variant(net.name), find_options(net.name, "retinanet", "detection", {})[1]
+    style, head = Style.of(variant(net.name).style), options_of(net.name, find_head("retinanet"))
     kind = "spinenet_mobile" if net.is_mobile else "spinenet"
     options = (backbones.SpineNetMobile if net.is_mobile else backbones.SpineNet)(
         model_id=net.name.rpartition("_")[2].upper(), min_level=3, max_level=7
@@ -95,7 +96,7 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
     config.anchor.anchor_size = head.anchor_size
     config.head.num_filters, config.head.use_separable_conv = head.head_width, net.is_mobile
     config.norm_activation = common.NormActivation(
-        activation=row.activation, norm_momentum=0.99, norm_epsilon=1e-3, use_sync_bn=sync_bn
+        activation=style.activation, norm_momentum=0.99, norm_epsilon=1e-3, use_sync_bn=sync_bn
     )
     config.detection_generator.nms_version = nms
     return config

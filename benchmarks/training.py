@@ -160,9 +160,9 @@ def their_labeler(net: Net) -> Callable:
     import tensorflow as tf
     from official.vision.ops import anchor
 
-    from spinenet_tf.models import find_options
+    from spinenet_tf.heads.table import find_head, options_of
 
-    head = find_options(net.name, "retinanet", "detection", {})[1]
+    head = options_of(net.name, find_head("retinanet"))
     generator = anchor.build_anchor_generator(3, 7, 3, [0.5, 1.0, 2.0], head.anchor_size)
     all_anchors, labeler = generator((net.side, net.side)), anchor.AnchorLabeler(0.5, 0.5)
 

@@ -157,7 +157,7 @@ def tiny_row(tiny_spec):
     from spinenet_tf.nets.family import Variant
 
     heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
-    return Variant(tiny_spec, image_size=64, endpoint=8, heads=heads)
+    return Variant(tiny_spec, 64, {"endpoint": 8}, heads)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import spinenet_tf
 from spinenet_tf import backbone, classifier, detector, list_models, register
 from spinenet_tf.heads.retinanet import RetinaNetOptions
-from spinenet_tf.models import BACKBONE_OVERRIDES
+from spinenet_tf.nets.style import Style
 
 SMALL = {"max_level": 5, "endpoint": 8}
 HEAD = {"head_depth": 1, "head_width": 8}
@@ -72,7 +72,7 @@ def test_a_registered_graph_is_a_model_like_any_other(tiny_spec, tiny_mobile_spe
     assert by_name.architecture() == by_spec.architecture()
     assert by_name.backbone.name == "mine"
     assert classifier("my-phone.2", 2, (64, 64, 3), **small).backbone.style.activation == "swish"
-    assert backbone("mine", (64, 64, 3)).scaling == {"width": 1.0, "alpha": 0.5, "repeats": 1, "endpoint": 256}
+    assert backbone("mine", (64, 64, 3)).style == Style(min_level=3, max_level=5)
     by_name.save_weights(tmp_path / "mine.weights.h5")
     by_spec.load_weights(tmp_path / "mine.weights.h5")
     model = {"name": "mine", "image_size": [64, 64]}
@@ -128,10 +128,10 @@ def test_a_graph_of_ones_own_has_no_published_weights(tiny_spec, build):
 def test_an_unknown_override_is_answered_by_the_valid_ones():
     with pytest.raises(ValueError, match=r"Unknown override 'widht'. Did you mean 'width'\?") as error:
         backbone("spinenet_49", widht=0.5)
-    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES)
+    assert all(name in str(error.value) for name in Style.names())
     with pytest.raises(ValueError, match="Unknown override 'head_dept'") as error:
         detector("spinenet_49", 2, head_dept=0.5)
-    assert all(name in str(error.value) for name in BACKBONE_OVERRIDES + RetinaNetOptions.names())
+    assert all(name in str(error.value) for name in Style.names() + RetinaNetOptions.names())
     with pytest.raises(ValueError, match="Unknown override 'head_width'"):
         classifier("spinenet_49", 2, head_width=8)
 

@@ -90,7 +90,7 @@ def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
     from spinenet_tf.nets.family import VARIANTS, Variant
 
     heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
-    row = Variant(SPEC, image_size=32, endpoint=8, heads=heads)
+    row = Variant(SPEC, 32, {"endpoint": 8}, heads)
     monkeypatch.setitem(VARIANTS, "tiny", row)
     predictor = load_predictor(folder / name)
     found = predictor.detect(noise()[1])

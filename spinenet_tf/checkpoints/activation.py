@@ -14,8 +14,8 @@ from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.checkpoints.photograph import crops
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.blocks import SE_GATES
 from spinenet_tf.nets.family import Net, variant
+from spinenet_tf.nets.style import SE_GATES, Style
 
 # What code bases trained with: standard nets, and mobile ones.
 ACTIVATIONS = (("relu", "swish"), ("swish", "hard_swish"))
@@ -69,8 +69,9 @@ def find_functions(
 def candidates_of(name: Net, given: Mapping[str, Any]) -> Iterator[Functions]:
     """Yield the functions that a model may have been trained with; one, where `given` says all of them."""
     row = variant(name)
-    activations = dict.fromkeys((row.activation, *ACTIVATIONS[row.graph.has_mbconv]))
-    gates = SE_GATES if row.graph.has_mbconv and given.get("se_ratio", row.se_ratio) else ()
+    style = Style.of(row.style)
+    activations = dict.fromkeys((style.activation, *ACTIVATIONS[row.graph.has_mbconv]))
+    gates = SE_GATES if row.graph.has_mbconv and given.get("se_ratio", style.se_ratio) else ()
     for activation in [given["activation"]] if "activation" in given else activations:
         for gate in [given["se_gate"]] if gates and "se_gate" in given else gates:
             yield {"activation": activation, "se_gate": gate}

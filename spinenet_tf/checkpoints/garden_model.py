@@ -83,18 +83,18 @@ def _backbone(backbone: Backbone, image_size: tuple[int, int]):
     from official.vision.modeling.backbones import spinenet, spinenet_mobile
 
     _check(backbone)
-    spec, style, scaling = backbone.spec, backbone.style, backbone.scaling
+    spec, style = backbone.spec, backbone.style
     module = spinenet_mobile if spec.is_separable else spinenet
-    own = {"se_ratio": style.se_ratio} if spec.is_separable else {"resample_alpha": scaling["alpha"]}
+    own = {"se_ratio": style.se_ratio} if spec.is_separable else {"resample_alpha": style.alpha}
     return (spinenet_mobile.SpineNetMobile if spec.is_separable else spinenet.SpineNet)(
         tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
         min_level=backbone.min_level,
         max_level=backbone.max_level,
         block_specs=[module.BlockSpec(b.level, b.kind, b.parents, b.is_output) for b in spec.blocks],
-        endpoints_num_filters=scaling["endpoint"],
-        block_repeats=scaling["repeats"],
-        filter_size_scale=scaling["width"],
-        init_stochastic_depth_rate=backbone.stochastic_depth,
+        endpoints_num_filters=style.endpoint,
+        block_repeats=style.repeats,
+        filter_size_scale=style.width,
+        init_stochastic_depth_rate=style.stochastic_depth,
         activation=style.activation,
         norm_momentum=style.norm_momentum,
         norm_epsilon=style.norm_epsilon,
@@ -114,7 +114,7 @@ def _check(backbone: Backbone) -> None:
     for node, block in enumerate(spec.blocks, start=len(spec.stem)):
         if block.kind not in kinds or block != BlockSpec(block.level, block.kind, block.parents, block.is_output):
             raise ValueError(f"Model Garden's {built.name} has no such block. Received: block {node}, {block}")
-    if spec.is_separable and backbone.scaling["repeats"] != 1:
+    if spec.is_separable and backbone.style.repeats != 1:
         raise ValueError("Model Garden's mobile nets do not chain repeated blocks. Received: repeats > 1")
 
 

@@ -101,7 +101,7 @@ class Creation:
     }
 
     def __init__(self, backbone: Backbone):
-        self.spec, self.repeats = backbone.spec, backbone.scaling["repeats"]
+        self.spec, self.repeats = backbone.spec, backbone.style.repeats
         self.levels = range(backbone.min_level, backbone.max_level + 1)
         self.present = {layer.name for layer in backbone.layers}  # blocks that no output reads are not
         self.counts: Counter[str] = Counter()

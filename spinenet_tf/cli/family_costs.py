@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from spinenet_tf.heads.table import default_head
+from spinenet_tf.heads.table import head_of
 from spinenet_tf.models import detector
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
@@ -36,7 +36,7 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
 def _count(name: str) -> dict[str, Any]:
     row = variant(name)
     net = without_values(lambda: detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3)))
-    head = default_head(row.heads, "classification")
+    head = head_of(name, "classification")
     classifier = without_values(lambda: head.build(net.backbone, IMAGENET_CLASSES, head.options()))
     return {
         "name": name,

@@ -19,7 +19,7 @@ from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
 from spinenet_tf.data.reading import format_of, load
-from spinenet_tf.models import find_options
+from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.nets.family import variant
 from spinenet_tf.ops.assignment import POSITIVE_IOU
 
@@ -141,7 +141,7 @@ def spread(values: Iterable[float]) -> dict[str, float] | None:
 
 def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> dict[str, float | None]:
     """Return how the anchors of a model's published head fit the boxes to learn from, at an input of `size`."""
-    head, options = find_options(model, None, "detection", {})
+    head = head_of(model, "detection")
     scaled = [
         example.boxes[example.trainable] * min(size[0] / example.height, size[1] / example.width) for example in dataset
     ]
@@ -149,7 +149,7 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> d
     measure = head.decoding.coverage if head.decoding else None
     if not len(boxes) or measure is None:  # there are heads without anchors
         return {"covered": None, "mean_iou": None}
-    overlap = measure(boxes, size, variant(model).graph.levels, options)
+    overlap = measure(boxes, size, variant(model).graph.levels, options_of(model, head))
     return {
         "covered": round(float((overlap >= POSITIVE_IOU).mean()), 4),
         "mean_iou": round(float(overlap.mean()), 4),

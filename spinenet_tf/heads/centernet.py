@@ -11,12 +11,12 @@ from keras import ops
 
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf._fast.variables import named_alike
-from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.heads.detector import DetectionModel, DetectionOptions
 from spinenet_tf.heads.head import Decoding, Head, ImageSize, Raw
-from spinenet_tf.heads.options import MAX_CHANNELS, DetectionOptions, option
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.options import MAX_CHANNELS, option
 from spinenet_tf.nets.resample import fuse, upsample
+from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.boxes import Tensor
 from spinenet_tf.ops.center_losses import object_count, point_losses
 from spinenet_tf.ops.decoding import Nms

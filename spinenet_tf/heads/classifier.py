@@ -14,10 +14,10 @@ from keras import ops
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel, check_classes, check_levels
-from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.options import Options
 from spinenet_tf.nets.resample import fuse
+from spinenet_tf.nets.style import Style
 
 NAME = "classifier"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,9 +15,19 @@ from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.ground_truth import check_shapes, image_weights
 from spinenet_tf.heads.head import Decoding, ImageSize, Raw
 from spinenet_tf.heads.model import check_classes
-from spinenet_tf.heads.options import DetectionOptions
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.options import Options, option
+
+MAX_DETECTIONS = 1 << 30
+
+
+@dataclass(frozen=True)
+class DetectionOptions(Options):
+    """What the options of all detectors have."""
+
+    score_threshold: float = option(0.05, 0, 1)
+    max_detections: int = option(100, 1, MAX_DETECTIONS)
 
 
 class DetectionModel(CheckedModel):

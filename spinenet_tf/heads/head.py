@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.options import Options
 from spinenet_tf.ops.boxes import Tensor
 
 Raw = Mapping[str, Mapping[str, Any]]  # a detector's outputs: {"class_logits": {"P3": [B, h, w, K], ...}, ...}

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import keras
 
-from spinenet_tf.heads.options import Options
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.options import Options
 
 
 class HeadModel(SpineNetModel):

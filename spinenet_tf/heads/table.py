@@ -10,6 +10,8 @@ from spinenet_tf.heads import centernet, classifier, retinanet
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.family import Net, variant
+from spinenet_tf.nets.style import Style
 
 HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, centernet.ROW, classifier.ROW)}
 TASKS = tuple(dict.fromkeys(row.task for row in HEADS.values()))
@@ -27,17 +29,30 @@ def find_head(name: str, task: str | None = None) -> Head:
     return HEADS[name]
 
 
-def default_head(published: Mapping[str, Any], task: str) -> Head:
-    """Return the head for a task of a net that is `published` with these: the first of that task, else of the table."""
-    names = [*(name for name in published if name in HEADS), *HEADS]
+def head_of(net: Net, task: str) -> Head:
+    """Return the head for a task that a net has by default: the first of its published ones, else of the table.
+
+    Raises:
+        ValueError: there is no such net.
+    """
+    names = [*(name for name in variant(net).heads if name in HEADS), *HEADS]
     return next(HEADS[name] for name in names if HEADS[name].task == task)
+
+
+def options_of(net: Net, head: Head, given: Mapping[str, Any] | None = None) -> Any:
+    """Return the options of a head on a net: what is `given` over what the net was published with.
+
+    Raises:
+        ValueError: the net or an option is unknown, or an option out of its range.
+    """
+    return head.options.of({**variant(net).heads.get(head.name, {}), **(given or {})})
 
 
 def build(architecture: Mapping[str, Any], input_shape: tuple[int | None, int | None, int]) -> Backbone | HeadModel:
     """Build the model of an architecture as `modern_architecture` returns it, with fresh weights."""
-    options = dict(architecture.get("backbone", architecture))
-    spec = options.pop("graph") | {"name": options.pop("model")}
-    backbone = Backbone(spec, input_shape, **options)
+    style = dict(architecture.get("backbone", architecture))
+    spec = style.pop("graph") | {"name": style.pop("model")}
+    backbone = Backbone(spec, input_shape, Style.of(style))
     if "head" not in architecture:
         return backbone
     head = find_head(architecture["head"])

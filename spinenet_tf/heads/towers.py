@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.style import Style
 
 
 def tower(x, convs: list, style: Style, level: str):

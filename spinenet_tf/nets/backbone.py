@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.nets.blocks import Style, block_channels, chain
+from spinenet_tf.nets.blocks import block_channels, chain
 from spinenet_tf.nets.deconv import deconv
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
 from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.nets.style import Style
 
 MIN_SIDE = 32
 STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
@@ -22,87 +24,50 @@ STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
 class Backbone(SpineNetModel):
     """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, in this order.
 
-    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). `width` multiplies all
-    widths, `alpha` the inner convs of cross-scale connections, `repeats` chains each block, `stochastic_depth` is the
-    drop rate of the last block, the others' grow linearly to it. The remaining arguments are those of `Style`. Source:
-    arXiv 1912.05027, section 3 and appendix.
+    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). Source: arXiv 1912.05027,
+    section 3 and appendix.
 
     Raises:
-        ValueError: a side under 32 px, a level that the spec does not output, or a value out of range.
+        ValueError: a side under 32 px, or a level that the spec does not output.
     """
 
     def __init__(
         self,
         spec: ArchitectureSpec | Mapping[str, Any],
         input_shape: tuple[int | None, int | None, int] = (640, 640, 3),
-        min_level: int = 3,
-        max_level: int = 7,
-        width: float = 1.0,
-        alpha: float = 0.5,
-        repeats: int = 1,
-        endpoint: int = 256,
-        activation: str = "relu",
-        stochastic_depth: float = 0.0,
-        se_ratio: float = 0.2,
-        se_gate: str = "hard_sigmoid",
-        norm_momentum: float = 0.99,
-        norm_epsilon: float = 1e-3,
-        sync_bn: bool = False,
-        l2: float = 0.0,
-        tf1_zoo: bool = False,
+        style: Style | None = None,
         name: str | None = None,
     ):
         spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
-        style = Style(activation, norm_momentum, norm_epsilon, sync_bn, l2, se_ratio, se_gate, tf1_zoo)
-        _check_scaling(width, alpha, repeats, endpoint, stochastic_depth)
         _check_input_shape(input_shape)
-        _check_levels(spec, min_level, max_level)
+        style = style or Style()
+        first, last = _levels(spec, style)
         image = keras.Input(tuple(input_shape), name="images")
         with named_alike():
-            pyramid = _WALKS[spec.fusion](spec, style, image, width, alpha, repeats, stochastic_depth).run(endpoint)
-        outputs = {f"P{level}": pyramid[level] for level in range(min_level, max_level + 1)}
+            pyramid = _WALKS[spec.fusion](spec, style, image).run()
+        outputs = {f"P{level}": pyramid[level] for level in range(first, last + 1)}
         super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec
         self.image_shape: tuple[int | None, int | None, int] = (input_shape[0], input_shape[1], 3)
-        self.min_level, self.max_level = min_level, max_level
-        self.scaling: dict[str, Any] = {"width": width, "alpha": alpha, "repeats": repeats, "endpoint": endpoint}
-        self.stochastic_depth = stochastic_depth
-        self.style = style
+        self.min_level, self.max_level = first, last
+        self.style = replace(style, min_level=first, max_level=last)
 
     def get_config(self) -> dict[str, Any]:
-        style = {name: getattr(self.style, name) for name in self.style.__dataclass_fields__}
-        return {
-            "spec": self.spec.get_config(),
-            "input_shape": list(self.image_shape),
-            "min_level": self.min_level,
-            "max_level": self.max_level,
-            **self.scaling,
-            "stochastic_depth": self.stochastic_depth,
-            **style,
-            "name": self.name,
-        }
+        own = {"spec": self.spec.get_config(), "input_shape": list(self.image_shape), "name": self.name}
+        return own | self.style.plain()
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**{**config, "input_shape": tuple(config["input_shape"])})
+        style = {key: value for key, value in config.items() if key in Style.names()}
+        own = {key: value for key, value in config.items() if key not in style}
+        return cls(**own | {"input_shape": tuple(own["input_shape"]), "style": Style.of(style)})
 
     def architecture(self) -> dict[str, Any]:
         graph = {name: value for name, value in self.spec.get_config().items() if name != "name"}
-        style = {name: getattr(self.style, name) for name in ("activation", "norm_epsilon")}
-        if self.style.tf1_zoo:
-            style["tf1_zoo"] = True
-        if self.spec.has_mbconv:
-            style |= {"se_ratio": self.style.se_ratio, "se_gate": self.style.se_gate}
-        levels = {"min_level": self.min_level, "max_level": self.max_level}
-        return {"model": self.spec.name, **self.scaling, **levels, **style, "graph": graph}
-
-
-def _check_scaling(width: float, alpha: float, repeats: int, endpoint: int, stochastic_depth: float) -> None:
-    for name, value in (("width", width), ("alpha", alpha), ("repeats", repeats), ("endpoint", endpoint)):
-        if value <= 0:
-            raise ValueError(f"{name} must be positive. Received: {name}={value}")
-    if not 0.0 <= stochastic_depth < 1.0:
-        raise ValueError(f"stochastic_depth is a drop rate in 0..1. Received: stochastic_depth={stochastic_depth}")
+        absent = [] if self.style.tf1_zoo else ["tf1_zoo"]  # which files of earlier versions do not know
+        absent += [] if self.spec.has_mbconv else ["se_ratio", "se_gate"]
+        style = {name: value for name, value in self.style.of_weights().items() if name not in absent}
+        return {"model": self.spec.name, **style, "graph": graph}
 
 
 def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
@@ -112,25 +77,28 @@ def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
         raise ValueError(f"A side has at least {MIN_SIDE} px. Received: input_shape={tuple(input_shape)}")
 
 
-def _check_levels(spec: ArchitectureSpec, min_level: int, max_level: int) -> None:
+def _levels(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
+    """Return the first and the last level of the outputs: those of the style, or by default those of the graph."""
+    first, last = spec.levels
+    min_level = first if style.min_level is None else style.min_level
+    max_level = last if style.max_level is None else style.max_level
     missing = [level for level in range(min_level, max_level + 1) if level not in spec.output_levels]
     if missing or min_level > max_level:
         raise ValueError(f"{spec.name} outputs the levels {spec.output_levels}. Received: {min_level=}, {max_level=}")
+    return min_level, max_level
 
 
 class _Walk:
     """The state of one walk over a spec: the nodes built so far, and who has been read."""
 
-    def __init__(self, spec: ArchitectureSpec, style: Style, image, width, alpha, repeats, stochastic_depth):
+    def __init__(self, spec: ArchitectureSpec, style: Style, image):
         self.spec, self.style, self.image = spec, style, image
-        self.width = width
-        self.alpha, self.repeats, self.stochastic_depth = alpha, repeats, stochastic_depth
         self.nodes: list = []
         self.levels: list[int] = []
         self.widths: list[int] = []
         self.was_read: set[int] = set()
 
-    def run(self, endpoint: int) -> dict:
+    def run(self) -> dict:
         """Build everything and return the endpoint of each output level."""
         self.build_stem()
         for index in range(len(self.spec.blocks)):
@@ -141,7 +109,7 @@ class _Walk:
             if block.is_output
         }
         return {
-            level: self.style.conv_bn_act(outputs[level], endpoint, 1, name=f"endpoint_P{level}")
+            level: self.style.conv_bn_act(outputs[level], self.style.endpoint, 1, name=f"endpoint_P{level}")
             for level in sorted(outputs)
         }
 
@@ -152,7 +120,7 @@ class _Walk:
         for node, level in enumerate(self.spec.stem):
             strides = 2 ** (level - previous)
             width = self._scaled(self.spec.widths[level])
-            x = chain(kind, x, width, self.style, repeats=self.repeats, strides=strides, name=f"stem_block{node}")
+            x = chain(kind, x, width, self.style, repeats=self.style.repeats, strides=strides, name=f"stem_block{node}")
             self._add_node(x, level, width)
             previous = level
         self.was_read.update(range(len(self.spec.stem) - 1))
@@ -170,8 +138,8 @@ class _Walk:
         if block.is_output:
             inputs += self._take_dangling(block.level, channels)
         x = self.style.act(self._add(inputs, name), name=f"{name}_fuse_act")
-        drop_rate = self.stochastic_depth * (index + 1) / len(self.spec.blocks)
-        how: dict[str, Any] = {"expansion": block.expansion, "repeats": self.repeats * block.repeats}
+        drop_rate = self.style.stochastic_depth * (index + 1) / len(self.spec.blocks)
+        how: dict[str, Any] = {"expansion": block.expansion, "repeats": self.style.repeats * block.repeats}
         x = chain(block.kind, x, width, self.style, **how, drop_rate=drop_rate, name=name)
         self._add_node(x, block.level, width)
 
@@ -186,7 +154,7 @@ class _Walk:
         ends = {"parent_level": self.levels[parent], "level": level, "channels": channels}
         if self.spec.is_separable:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
-        inner = max(1, int(self.alpha * self.widths[parent]))
+        inner = max(1, int(self.style.alpha * self.widths[parent]))
         return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
 
     def _take_dangling(self, level: int, channels: int) -> list:
@@ -212,14 +180,15 @@ class _Walk:
         self.widths.append(width)
 
     def _scaled(self, width: int) -> int:
-        return self.spec.scaled(width, self.width)
+        return self.spec.scaled(width, self.style.width)
 
 
 class _FpnWalk(_Walk):
     """The baseline: a ResNet whose stages feed a feature pyramid network (Lin 2017), with BN as in the paper's code."""
 
-    def run(self, endpoint: int) -> dict:
+    def run(self) -> dict:
         self.build_stem()
+        endpoint = self.style.endpoint
         stages = dict(zip(self.levels, self.nodes, strict=True))  # the last node of each level
         pyramid = {level: self._conv(stages[level], endpoint, 1, f"lateral_P{level}") for level in (3, 4, 5)}
         for level in (4, 3):
@@ -239,9 +208,9 @@ class _FpnWalk(_Walk):
 class _DeconvWalk(_Walk):
     """A ResNet, and transposed convs from its last stage on (arXiv 1904.07850)."""
 
-    def run(self, endpoint: int) -> dict:
+    def run(self) -> dict:
         self.build_stem()
-        return deconv(self.nodes[-1], self.image, level=self.levels[-1], endpoint=endpoint, style=self.style)
+        return deconv(self.nodes[-1], self.image, level=self.levels[-1], style=self.style)
 
 
 _WALKS = {"blocks": _Walk, "fpn": _FpnWalk, "deconv": _DeconvWalk}

@@ -1,4 +1,4 @@
-"""The blocks of the paper: conv + BN + activation, bottleneck, residual, MBConv, and what they share.
+"""The blocks of the paper: bottleneck, residual, MBConv, and what they share.
 
 Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph; `Style` makes these
 layers.
@@ -6,108 +6,13 @@ layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import keras
 from keras import ops
 
-from spinenet_tf._fast.normalization import BatchNorm
-from spinenet_tf._fast.regularization import L2
+from spinenet_tf.nets.style import Style
 
-ACTIVATIONS = ("relu", "relu6", "swish", "hard_swish", "gelu")
-SE_GATES = ("hard_sigmoid", "sigmoid")
 EXPANSION = 4  # a bottleneck emits 4C channels
 MBCONV_EXPANSION = 6
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one network makes its convs, norms and activations.
-
-    `l2` is the paper's weight decay: it adds `l2 / 2 * |w|^2` to the loss for each regularized kernel.
-    `se_ratio` is relative to a block's un-expanded width; 0 leaves squeeze-and-excitation out. `tf1_zoo` computes what
-    the authors' first code does, for weights that it trained: convs of stride 2 pad both sides alike, several octaves
-    down are one max-pooling, and squeeze-and-excitation has swish inside.
-
-    Raises:
-        ValueError: a value is not among the valid ones, which the message lists.
-    """
-
-    activation: str = "relu"
-    norm_momentum: float = 0.99
-    norm_epsilon: float = 1e-3
-    sync_bn: bool = False
-    l2: float = 0.0
-    se_ratio: float = 0.2
-    se_gate: str = "hard_sigmoid"
-    tf1_zoo: bool = False
-
-    def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"Valid activations are {ACTIVATIONS}. Received: activation={self.activation!r}")
-        if self.se_gate not in SE_GATES:
-            raise ValueError(f"Valid SE gates are {SE_GATES}. Received: se_gate={self.se_gate!r}")
-        if not 0.0 <= self.norm_momentum <= 1.0:
-            raise ValueError(f"norm_momentum must lie in 0..1. Received: norm_momentum={self.norm_momentum}")
-        for name in ("l2", "se_ratio", "norm_epsilon"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative. Received: {name}={getattr(self, name)}")
-
-    @property
-    def regularizer(self) -> keras.Regularizer | None:
-        """L2 for a conv kernel; BN parameters and biases never have any."""
-        return L2(self.l2 / 2) if self.l2 else None
-
-    def conv(self, x, filters: int, kernel_size: int, *, strides: int = 1, use_bias: bool = False, name: str):
-        """Apply a SAME conv, initialized by fan-in as published."""
-        x, padding = self._pad(x, kernel_size, strides, name)
-        return keras.layers.Conv2D(
-            filters,
-            kernel_size,
-            strides,
-            padding=padding,
-            use_bias=use_bias,
-            kernel_initializer=keras.initializers.VarianceScaling(),
-            kernel_regularizer=self.regularizer,
-            name=name,
-        )(x)
-
-    def depthwise(self, x, *, strides: int, regularizer: keras.Regularizer | None = None, name: str):
-        """Apply a 3x3 depthwise SAME conv. Those of MBConv blocks are published without L2."""
-        x, padding = self._pad(x, 3, strides, name)
-        return keras.layers.DepthwiseConv2D(
-            3,
-            strides,
-            padding=padding,
-            use_bias=False,
-            depthwise_initializer=keras.initializers.VarianceScaling(),
-            depthwise_regularizer=regularizer,
-            name=name,
-        )(x)
-
-    def _pad(self, x, kernel_size: int, strides: int, name: str):
-        """Return the input of a conv and its padding: SAME puts more of it at the end where a stride skips pixels."""
-        if not self.tf1_zoo or strides == 1 or kernel_size == 1:
-            return x, "same"
-        return keras.layers.ZeroPadding2D((kernel_size - 1) // 2, name=f"{name}_pad")(x), "valid"
-
-    def norm(self, x, *, name: str):
-        """Apply batch normalization."""
-        return BatchNorm(momentum=self.norm_momentum, epsilon=self.norm_epsilon, synchronized=self.sync_bn, name=name)(
-            x
-        )
-
-    def act(self, x, *, name: str):
-        """Apply the network's activation."""
-        return keras.layers.Activation(self.activation, name=name)(x)
-
-    def conv_bn(self, x, filters: int, kernel_size: int, *, strides: int = 1, name: str):
-        """Apply conv and BN."""
-        return self.norm(self.conv(x, filters, kernel_size, strides=strides, name=name), name=f"{name}_bn")
-
-    def conv_bn_act(self, x, filters: int, kernel_size: int, *, strides: int = 1, name: str):
-        """Apply conv, BN and activation."""
-        return self.act(self.conv_bn(x, filters, kernel_size, strides=strides, name=name), name=f"{name}_act")
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
 TOP = 2  # the level it ends at
@@ -38,10 +38,10 @@ class CropToLevel(keras.layers.Layer):
         return super().get_config() | {"level": self.level}
 
 
-def deconv(x, image, *, level: int, endpoint: int, style: Style) -> dict:
+def deconv(x, image, *, level: int, style: Style) -> dict:
     """Return `{2: [B, H / 4, W / 4, endpoint]}` of a map at `level`; widths double with each level above."""
     for target in range(level - 1, TOP - 1, -1):
-        channels, name = endpoint * 2 ** (target - TOP), f"deconv_P{target}"
+        channels, name = style.endpoint * 2 ** (target - TOP), f"deconv_P{target}"
         x = style.conv_bn_act(x, channels, 3, name=f"{name}_conv")
         x = style.norm(_doubled(x, channels, style, name=f"{name}_up"), name=f"{name}_up_bn")
         x = CropToLevel(target, name=f"{name}_crop")([style.act(x, name=f"{name}_up_act"), image])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
@@ -31,27 +31,10 @@ class Variant:
 
     graph: ArchitectureSpec
     image_size: int  # px
-    endpoint: int  # channels of P3..P7
+    style: Mapping[str, Any]  # settings of the backbone that are not `Style`'s defaults
     heads: Mapping[str, Mapping[str, Any]]  # by name, the default first: the options that are not a head's defaults
     published: Published = Published()
-    _: KW_ONLY
     kind: str = "backbone"  # "backbone", "mobile" or "ladder"
-    width: float = 1.0  # multiplies the width of every level
-    alpha: float = 0.5  # width of a cross-scale connection's inner convs, relative to the parent's
-    repeats: int = 1  # how often each block is chained
-    lite: bool = False  # relu6 and no squeeze-and-excitation, which quantize; mobile nets only
-
-    @property
-    def activation(self) -> str:
-        """The default activation."""
-        if self.kind != "mobile":
-            return "relu"
-        return "relu6" if self.lite else "swish"
-
-    @property
-    def se_ratio(self) -> float:
-        """The default width of squeeze-and-excitation relative to the block's; only MBConv blocks have it."""
-        return 0.0 if self.lite else 0.2
 
 
 def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
@@ -60,48 +43,53 @@ def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
 
 Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph, or one's own row with a graph
 
+_MOBILE = {"alpha": 1.0, "activation": "swish"}
+_LITE = {"activation": "relu6", "se_ratio": 0.0}
+_UNPUBLISHED = Published(note="not published: relu6, no SE")
+
 # From the model zoo.
 MOBILE: dict[str, Variant] = {
     "spinenet_mobile_49xs": Variant(
-        SPINENET_MOBILE, 256, 24, _retinanet(24), Published(note="no figure is verified"),
-        kind="mobile", width=0.6, alpha=1.0,
+        SPINENET_MOBILE, 256, _MOBILE | {"width": 0.6, "endpoint": 24}, _retinanet(24),
+        Published(note="no figure is verified"), "mobile",
     ),
     "spinenet_mobile_49s": Variant(
-        SPINENET_MOBILE, 384, 40, _retinanet(40), Published(ap=23.5, note="size and cost are not verified"),
-        kind="mobile", width=0.65, alpha=1.0,
+        SPINENET_MOBILE, 384, _MOBILE | {"width": 0.65, "endpoint": 40}, _retinanet(40),
+        Published(ap=23.5, note="size and cost are not verified"), "mobile",
     ),
     "spinenet_mobile_49": Variant(
-        SPINENET_MOBILE, 384, 48, _retinanet(48), Published(2.32, 1.0, 28.6), kind="mobile", alpha=1.0,
+        SPINENET_MOBILE, 384, _MOBILE | {"endpoint": 48}, _retinanet(48), Published(2.32, 1.0, 28.6), "mobile",
     ),
 }  # fmt: skip
 
 # Table 1 and section 4 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
-        SPINENET, 640, 128, _retinanet(128), Published(11.9, 33.8, 41.5, "does not follow from width 0.65"), width=0.65,
+        SPINENET, 640, {"width": 0.65, "endpoint": 128}, _retinanet(128),
+        Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
     ),
-    "spinenet_49": Variant(SPINENET, 640, 256, _retinanet(256), Published(28.5, 85.4, 44.3)),
-    "spinenet_96": Variant(SPINENET, 1024, 256, _retinanet(256), Published(43.0, 265.4, 48.6), repeats=2),
+    "spinenet_49": Variant(SPINENET, 640, {}, _retinanet(256), Published(28.5, 85.4, 44.3)),
+    "spinenet_96": Variant(SPINENET, 1024, {"repeats": 2}, _retinanet(256), Published(43.0, 265.4, 48.6)),
     "spinenet_143": Variant(
-        SPINENET, 1280, 256, _retinanet(256, anchor_size=4.0), Published(66.9, 524.4, 50.7), alpha=1.0, repeats=3,
+        SPINENET, 1280, {"alpha": 1.0, "repeats": 3}, _retinanet(256, anchor_size=4.0), Published(66.9, 524.4, 50.7),
     ),
     "spinenet_143l": Variant(
-        SPINENET, 1280, 256, _retinanet(256, anchor_size=4.0), Published(note="in Model Garden's code only"),
-        width=1.3, alpha=1.0, repeats=3,
+        SPINENET, 1280, {"width": 1.3, "alpha": 1.0, "repeats": 3}, _retinanet(256, anchor_size=4.0),
+        Published(note="in Model Garden's code only"),
     ),
     "spinenet_190": Variant(
-        SPINENET, 1280, 512, _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
-        width=1.3, alpha=1.0, repeats=4,
+        SPINENET, 1280, {"width": 1.3, "alpha": 1.0, "repeats": 4, "endpoint": 512},
+        _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
     ),
     **MOBILE,
     # Our own, for phones: the same graphs, in functions that survive 8 bits.
     **{
-        f"{name}_lite": replace(row, lite=True, published=Published(note="not published: relu6, no SE"))
+        f"{name}_lite": replace(row, style={**row.style, **_LITE}, published=_UNPUBLISHED)
         for name, row in MOBILE.items()
     },
-    "r50_fpn": Variant(R50_FPN, 640, 256, _retinanet(256), Published(34.0, 96.8, 37.8), kind="ladder", alpha=1.0),
-    "r23_sp30": Variant(R23_SP30, 640, 256, _retinanet(256), Published(ap=39.6), kind="ladder"),
-    "r0_sp53": Variant(R0_SP53, 640, 256, _retinanet(256), Published(ap=40.7), kind="ladder"),
+    "r50_fpn": Variant(R50_FPN, 640, {"alpha": 1.0}, _retinanet(256), Published(34.0, 96.8, 37.8), "ladder"),
+    "r23_sp30": Variant(R23_SP30, 640, {}, _retinanet(256), Published(ap=39.6), "ladder"),
+    "r0_sp53": Variant(R0_SP53, 640, {}, _retinanet(256), Published(ap=40.7), "ladder"),
 }  # fmt: skip
 
 

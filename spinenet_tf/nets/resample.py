@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import keras
 from keras import ops
 
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
 # How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers

@@ -18,7 +18,7 @@ from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.table import TASKS, find_head
 from spinenet_tf.nets.family import Published, Variant, variant
 from spinenet_tf.nets.specs import ArchitectureSpec
-from spinenet_tf.training.overrides import Overrides, read_graph, resolved_head, with_head
+from spinenet_tf.training.overrides import checked_overrides, read_graph, resolved_head, with_head
 from spinenet_tf.training.schema import (
     Below1,
     Count,
@@ -49,7 +49,7 @@ class ModelConfig(Strict):
     image_size: tuple[Side, Side]  # height, width in px
     graph: dict[str, Any] | None = None  # in place of the net's own: a YAML file, which is read here, or what it holds
     head: dict[str, Any] = Field(default_factory=dict)  # its name as `kind`, by default the published one; its options
-    overrides: Overrides = Field(default_factory=dict)  # type: ignore[assignment]
+    overrides: dict[str, Any] = Field(default_factory=dict)  # settings of the backbone: see `nets.style.Style`
 
     @field_validator("name")
     @classmethod
@@ -61,6 +61,11 @@ class ModelConfig(Strict):
     @classmethod
     def _check_graph(cls, graph: Any) -> Any:
         return None if graph is None else read_graph(graph)
+
+    @field_validator("overrides")
+    @classmethod
+    def _check_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        return checked_overrides(overrides)
 
     @field_validator("head")
     @classmethod

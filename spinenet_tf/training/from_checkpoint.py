@@ -14,9 +14,10 @@ from spinenet_tf.checkpoints.pretrained import COCO_COUNT
 from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
-from spinenet_tf.models import BACKBONE_OVERRIDES, backbone, backbone_builder, classifier
+from spinenet_tf.models import backbone, backbone_builder, classifier
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.style import Style
 from spinenet_tf.training.config import apply_override, make_config
 from spinenet_tf.training.run import Run, build_detector
 
@@ -89,7 +90,7 @@ def convert_weights(
     if as_classifier and not source.is_classifier:
         raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
     trained_with = _overrides(source, name, overrides, ignore)
-    options = {key: trained_with[key] for key in trained_with if key in BACKBONE_OVERRIDES} | (overrides or {})
+    options = {key: trained_with[key] for key in trained_with if key in Style.names()} | (overrides or {})
     model = classifier(name, source.num_classes(), **options) if as_classifier else backbone(name, **options)
     source.load(model, ignore=ignore)
     model.save_weights(path, overwrite=overwrite, include_optimizer=False)

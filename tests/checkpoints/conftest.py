@@ -28,7 +28,7 @@ def garden_checkpoint(as_garden) -> Callable:
 def tiny_mobile_row(tiny_mobile_spec, tiny_row):
     """Return a row for a mobile net that is wide enough to tell its gate."""
     spec = replace(tiny_mobile_spec, name="tiny_mobile", widths=dict.fromkeys(range(6), 32))
-    return replace(tiny_row, kind="mobile", graph=spec)
+    return replace(tiny_row, kind="mobile", graph=spec, style=tiny_row.style | {"activation": "swish"})
 
 
 @pytest.fixture

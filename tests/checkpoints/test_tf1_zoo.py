@@ -167,7 +167,7 @@ def test_a_backbone_computes_what_the_tf1_code_does(side, detector, variables, i
 
 def test_a_classifier_computes_what_the_tf1_code_does(tmp_path, randomize, images, succeed, monkeypatch, tiny_row):
     """ImageNet's have 1001 classes, the first of which is the background."""
-    monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "leaps", replace(tiny_row, graph=SPEC, endpoint=8))
+    monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "leaps", replace(tiny_row, graph=SPEC))
     options = CLASSIFIER_OVERRIDES | {"max_level": 5}
     ours = randomize(spinenet_tf.classifier("leaps", 1001, (112, 112, 3), **options))
     values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}

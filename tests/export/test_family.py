@@ -18,9 +18,9 @@ from spinenet_tf import export
 from spinenet_tf.export.litert.conversion import convert
 from spinenet_tf.export.litert.tflite_file import QUANTIZATIONS
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.naming import flatten, nest
-from spinenet_tf.models import find_options
 from spinenet_tf.nets.family import variant
 
 SIDE = 128
@@ -137,9 +137,9 @@ def test_sizes_of_a_mobile_net_have_one_graph(size, suffix) -> None:
     """They differ in width, which is in no operation's choice."""
     name, smallest = variant(f"spinenet_mobile_{size}{suffix}"), variant(f"spinenet_mobile_49xs{suffix}")
     assert name.graph is smallest.graph
-    for field in ("alpha", "repeats", "activation", "se_ratio"):
-        assert getattr(name, field) == getattr(smallest, field)
-    options, of_smallest = (find_options(row, None, "detection", {})[1] for row in (name, smallest))
+    scaled = ("width", "endpoint")
+    assert {**name.style, **dict.fromkeys(scaled)} == {**smallest.style, **dict.fromkeys(scaled)}
+    options, of_smallest = (options_of(row, head_of(row, "detection")) for row in (name, smallest))
     assert options.head_depth == of_smallest.head_depth
 
 

@@ -126,7 +126,7 @@ def test_so_it_is_in_every_graph(stirred, tmp_path, name, sides) -> None:
 
 def test_no_graph_is_left_out() -> None:
     def kinds(names):
-        return {(row.graph.name, row.repeats, row.lite) for row in map(variant, names)}
+        return {(row.graph.name, row.style.get("repeats"), row.style.get("activation")) for row in map(variant, names)}
 
     assert kinds(["spinenet_49", *FAMILY, *LADDER]) == kinds(spinenet_tf.list_models())
 

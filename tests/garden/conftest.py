@@ -20,7 +20,7 @@ from official.vision.modeling.backbones import factory as backbone_factory
 
 from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
-from spinenet_tf.models import find_options
+from spinenet_tf.heads.table import find_head, options_of
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def garden_detector() -> Callable:
         config = retinanet.RetinaNet(num_classes=num_classes, input_size=[side, side, 3], min_level=3, max_level=7)
         config.backbone = _backbone_config(_model_id(name), is_mobile, min_level=3, max_level=7)
         config.decoder = decoders.Decoder(type="identity", identity=decoders.Identity())
-        config.anchor.anchor_size = find_options(name, "retinanet", "detection", {})[1].anchor_size
+        config.anchor.anchor_size = options_of(name, find_head("retinanet")).anchor_size
         config.head.num_filters, config.head.use_separable_conv = head_width, is_mobile
         config.norm_activation = common.NormActivation(activation=activation, norm_momentum=0.99, norm_epsilon=1e-3)
         regularizer = tf_keras.regularizers.l2(l2 / 2) if l2 else None

@@ -226,7 +226,7 @@ def _on_p3(name: str, activation: str, whole) -> CenterNet:
     backbone = spinenet_tf.backbone(name, (SIDE, SIDE, 3), max_level=3, activation=activation)
     for layer in backbone.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
-    options = CenterNetOptions(head_width=backbone.scaling["endpoint"], tower="full")
+    options = CenterNetOptions(head_width=backbone.style.endpoint, tower="full")
     return CenterNet(backbone, CLASSES, options)
 
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity import BATCH, MOMENTUM, in_training, record, relative
 
+import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints import garden_model
-from spinenet_tf.nets.backbone import Backbone
 
 SIDE = 128  # px
 MAX_INNER_BLOCKS = 4
@@ -34,7 +34,7 @@ def backbones(draw) -> dict:
         kind = draw(st.sampled_from(["bottleneck", "residual"]))
         blocks.append(BlockSpec(level, kind, tuple(parents), is_output=index >= inner))
     return {
-        "spec": ArchitectureSpec("random", (2, 2), tuple(blocks)),
+        "name": ArchitectureSpec("random", (2, 2), tuple(blocks)),
         "repeats": draw(st.integers(1, 3)),
         "width": draw(st.sampled_from([0.1, 0.15, 0.25, 0.33])),
         "alpha": draw(st.sampled_from([0.25, 0.5, 1.0])),
@@ -51,7 +51,7 @@ def backbones(draw) -> dict:
 @given(arguments=backbones())
 @pytest.mark.usefixtures("float64")
 def test_same_network(arguments, same_weights):
-    ours = Backbone(input_shape=(SIDE, SIDE, 3), **arguments, norm_momentum=MOMENTUM)
+    ours = spinenet_tf.backbone(input_shape=(SIDE, SIDE, 3), **arguments, norm_momentum=MOMENTUM)
     theirs = garden_model.build(ours, (SIDE, SIDE))
     same_weights(ours, theirs)
     x = np.random.default_rng(7).normal(size=(BATCH, SIDE, SIDE, 3))

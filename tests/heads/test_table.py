@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spinenet_tf.heads.options import DetectionOptions
-from spinenet_tf.heads.table import HEADS, default_head, find_head
-from spinenet_tf.models import BACKBONE_OVERRIDES, LEVELS
-from spinenet_tf.nets.family import VARIANTS
+from spinenet_tf.heads.detector import DetectionOptions
+from spinenet_tf.heads.table import HEADS, find_head, head_of
+from spinenet_tf.nets.family import VARIANTS, variant
+from spinenet_tf.nets.style import Style
 
 ROOT = Path(__file__).parents[2]
 # What may know a head by its class or its name, and why.
@@ -52,7 +53,7 @@ def test_nothing_but_its_file_and_its_row_knows_a_head() -> None:
 def test_a_row_is_whole(row) -> None:
     assert HEADS[row.name] is row
     assert row.name == row.build.head
-    assert not {*row.options.names()} & {*BACKBONE_OVERRIDES, *LEVELS}  # both are arguments of the factory
+    assert not {*row.options.names()} & {*Style.names()}  # both are arguments of the factory
     row.options.of(dict(row.smallest))
     assert row.outputs[0] == "raw"
     assert row.layouts
@@ -60,16 +61,19 @@ def test_a_row_is_whole(row) -> None:
     assert (row.decoding is not None) == (row.task == "detection") == issubclass(row.options, DetectionOptions)
 
 
-def test_published_options_are_options_of_the_head() -> None:
-    for variant in VARIANTS.values():
-        for name, options in variant.heads.items():
+def test_published_options_are_options_of_the_backbone_and_the_head() -> None:
+    for row in VARIANTS.values():
+        assert Style.of(row.style).plain().items() >= row.style.items()
+        for name, options in row.heads.items():
             assert find_head(name).options.of(options).plain().items() >= options.items()
 
 
 def test_the_first_published_head_of_a_task_is_the_default() -> None:
     first = {task: next(row for row in HEADS.values() if row.task == task) for task in ("detection", "classification")}
-    assert default_head({}, "detection") is first["detection"]
-    assert default_head({"other": {}, "classifier": {}}, "detection") is first["detection"]
-    assert default_head({"retinanet": {}}, "classification") is first["classification"]
+    row = variant("spinenet_49")
+    for heads in ({}, {"other": {}, "classifier": {}}):
+        assert head_of(replace(row, heads=heads), "detection") is first["detection"]
+    assert head_of(replace(row, heads={"centernet": {}, "retinanet": {}}), "detection") is HEADS["centernet"]
+    assert head_of("spinenet_49", "classification") is first["classification"]
     with pytest.raises(ValueError, match=r"Unknown head 'classifier'. .*Valid are: retinanet"):
         find_head("classifier", "detection")

@@ -8,7 +8,7 @@ import pytest
 
 from spinenet_tf.heads.classifier import classification_head
 from spinenet_tf.heads.retinanet import PRIOR, RetinaNetOptions, retinanet_head
-from spinenet_tf.nets.blocks import Style
+from spinenet_tf.nets.style import Style
 
 CLASSES, ANCHORS, DEPTH, WIDTH = 3, 2, 2, 8
 OPTIONS = RetinaNetOptions(head_depth=DEPTH, head_width=WIDTH, num_scales=1, aspect_ratios=(1.0,) * ANCHORS)

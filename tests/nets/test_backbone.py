@@ -24,7 +24,7 @@ SMALL = {"max_level": 5, "endpoint": 8}
 @cache
 def _narrow(name: str, side: int | None = 64) -> Backbone:
     """Return a model of the family, a quarter as wide and at most two repeats deep. Read only, but for its weights."""
-    return backbone(name, (side, side, 3), **NARROW, repeats=min(VARIANTS[name].repeats, 2))
+    return backbone(name, (side, side, 3), **NARROW, repeats=min(VARIANTS[name].style.get("repeats", 1), 2))
 
 
 # The lite nets are one graph at three widths, which are all the same here.
@@ -174,12 +174,12 @@ def test_an_input_that_is_no_image_is_refused(shape, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"width": 0.0}, "width must be positive. Received: width=0.0"),
-        ({"alpha": -1.0}, "alpha must be positive"),
-        ({"repeats": 0}, "repeats must be positive"),
-        ({"endpoint": 0}, "endpoint must be positive"),
-        ({"stochastic_depth": 1.0}, "drop rate in 0..1. Received: stochastic_depth=1.0"),
-        ({"activation": "tanh"}, "Valid activations are"),
+        ({"width": 0.0}, "width is a number above 0 and at most 64. Received: width=0.0"),
+        ({"alpha": -1.0}, "alpha is a number above 0"),
+        ({"repeats": 0}, "repeats is a whole number at least 1"),
+        ({"endpoint": 0}, "endpoint is a whole number at least 1"),
+        ({"stochastic_depth": 1.0}, "at least 0 and below 1. Received: stochastic_depth=1.0"),
+        ({"activation": "tanh"}, "Unknown activation 'tanh'. Valid are: relu, "),
     ],
 )
 def test_an_override_out_of_range_is_refused(tiny_spec, override, message):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from spinenet_tf.nets.blocks import Style
 from spinenet_tf.nets.resample import UPSAMPLING, NearestUpsample, nearest_indices, resample, resample_mobile
+from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
 STYLE = Style()

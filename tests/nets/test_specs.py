@@ -11,6 +11,7 @@ import pytest
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.nets.graphs import R50_FPN, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.style import Style
 
 OUTPUT = BlockSpec(3, "bottleneck", (0, 1), is_output=True)
 
@@ -220,5 +221,5 @@ def test_published_figures_are_the_detectors_not_placeholders(name):
     row = VARIANTS[name]
     assert row.image_size % 128 == 0
     published = "swish" if row.kind == "mobile" else "relu"
-    assert row.activation == ("relu6" if name.endswith("_lite") else published)
+    assert Style.of(row.style).activation == ("relu6" if name.endswith("_lite") else published)
     assert row.published.ap or row.published.note, "a variant without an accuracy says why"

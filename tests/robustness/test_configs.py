@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
 from pydantic import BaseModel
-from typing_extensions import is_typeddict
 
-from spinenet_tf.models import BACKBONE_OVERRIDES, LEVELS
+from spinenet_tf.nets.style import Style
 from spinenet_tf.training.config import ConfigError, DataConfig, ImageDataConfig, TrainConfig, make_config, read_config
-from spinenet_tf.training.overrides import BACKBONE, OPTIONS
+from spinenet_tf.training.overrides import OPTIONS
 
 DETECTION: dict[str, Any] = {
     "model": {"name": "spinenet_49", "image_size": [64, 96]},
@@ -45,24 +44,18 @@ WRONG: tuple[Any, ...] = (
 
 
 def parts(annotation: Any) -> Iterator[Any]:
-    """Yield the pydantic models and typed dictionaries inside an annotation."""
-    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_typeddict(annotation)):
+    """Yield the pydantic models inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation) if get_origin(annotation) else ():
         yield from parts(argument)
 
 
-def names_of(part: Any) -> dict[str, Any]:
-    if issubclass(part, BaseModel):
-        return {name: field.annotation for name, field in part.model_fields.items()}
-    return get_type_hints(part)
-
-
 def places(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield where every field of the schema is, in whichever part of a union it is."""
-    for name, annotation in names_of(part).items():
+    for name, field in part.model_fields.items():
         yield (*path, name)
-        for inner in parts(annotation):
+        for inner in parts(field.annotation):
             yield from places(inner, (*path, name))
 
 
@@ -101,7 +94,8 @@ def message_of(read: Callable[[], TrainConfig]) -> str | None:
 
 def everywhere() -> list[tuple[dict[str, Any], tuple[str, ...]]]:
     found = set(places(TrainConfig)) | {("model", "head", name) for name in ("kind", *OPTIONS)}
-    found |= {("model", "overrides", name) for name in OPTIONS}  # where earlier versions had them
+    # Earlier versions had the options of the head among the overrides.
+    found |= {("model", "overrides", name) for name in Style.names() + OPTIONS}
     cases = [(DETECTION, place) for place in found] + [(CLASSIFICATION, place) for place in found if "data" in place]
     of_source = {place for place in found if place[:2] == ("data", "train") and len(place) == 3}
     for source, place in itertools.product(SOURCES, of_source):
@@ -113,9 +107,7 @@ def everywhere() -> list[tuple[dict[str, Any], tuple[str, ...]]]:
 def test_the_walk_sees_the_whole_schema() -> None:
     found = set(places(TrainConfig))
     assert {("seed",), ("optimizer", "ema"), ("data", "mosaic"), ("data", "center"), ("data", "val", "tfds")} <= found
-    assert ("model", "overrides", "activation") in found
-    assert set(BACKBONE) == {*LEVELS, *BACKBONE_OVERRIDES}
-    assert not set(BACKBONE) & set(OPTIONS)  # both are arguments of the factory
+    assert not set(Style.names()) & set(OPTIONS)  # both are arguments of the factory
     of_data = {name for part in (DataConfig, ImageDataConfig) for name in part.model_fields}
     assert of_data <= {place[1] for place in found if len(place) > 1}
 

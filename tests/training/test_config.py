@@ -251,7 +251,7 @@ def test_a_graph_of_ones_own_is_kept_in_the_config(tiny_spec, tmp_path) -> None:
     path.write_text(config.to_yaml())
     assert read_config(path) == config
     net = build_detector(read_config(path)).backbone
-    assert (net.spec, net.scaling["width"], net.name) == (tiny_spec, 0.65, "tiny")
+    assert (net.spec, net.style.width, net.name) == (tiny_spec, 0.65, "tiny")
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,10 @@ def test_a_head_is_said_in_the_config_and_flat_options_still_are() -> None:
         ({"head": {"head_dept": 3}}, "model.head: Unknown option 'head_dept'. Did you mean 'head_depth'?"),
         ({"overrides": {"head_dept": 3}}, "model.overrides: Unknown override 'head_dept'. Did you mean 'head_depth'?"),
         ({"head": {"kind": "classifier"}}, "model.head.kind=classifier is for the task classification"),
-        ({"head": {"score_threshold": 2}}, "model.head: score_threshold is at most 1"),
+        (
+            {"head": {"score_threshold": 2}},
+            "model.head: score_threshold is a number at least 0 and at most 1. ",
+        ),
         (
             {"head": {"score_threshold": 0.1}, "overrides": {"score_threshold": 0.2}},
             "model.overrides: What is an option of this model's head is set once, in head. Received: score_threshold",

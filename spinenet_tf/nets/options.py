@@ -1,0 +1,126 @@
+"""Options of a backbone or a head: a dataclass that says their names, defaults and ranges to code and configs alike."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from numbers import Real
+from typing import Any, Self
+
+from spinenet_tf._files.messages import unknown
+
+MAX_CHANNELS = 1 << 16
+_LIMITS = {
+    "above": (operator.gt, "above"),
+    "low": (operator.ge, "at least"),
+    "below": (operator.lt, "below"),
+    "high": (operator.le, "at most"),
+}
+
+
+def option(
+    default: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    of_weights: bool = False,
+) -> Any:
+    """Declare an option: its default, its range from `low` to `high`, or above or below a number, or its valid values.
+
+    A default of None is a whole number that others decide. `of_weights` marks what decides on the weights of a model or
+    on what they mean: it is part of a weights file.
+    """
+    limits = {"low": low, "high": high, "above": above, "below": below}
+    return field(default=default, metadata=limits | {"choices": choices, "of_weights": of_weights})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all options have: values that are checked, and that survive a trip through JSON or YAML.
+
+    Raises:
+        ValueError: an option has a value of another type or out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, _checked(one, getattr(self, one.name)))
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of the options."""
+        return tuple(one.name for one in fields(cls))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Return the options with these values, the others by default.
+
+        Raises:
+            ValueError: an option is unknown, or its value is not valid.
+        """
+        strangers = [str(name)[:40] for name in given if name not in cls.names()]
+        if strangers:
+            raise ValueError(unknown("option", strangers[:5], cls.names()))
+        return cls(**given)
+
+    def of_weights(self) -> dict[str, Any]:
+        """Return those that decide what the weights mean, as plain JSON types."""
+        return {one.name: self.plain()[one.name] for one in fields(self) if one.metadata.get("of_weights")}
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of them as plain JSON types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def valid_values(one: Field) -> str:
+    """Return in words what an option can be."""
+    if isinstance(one.default, bool):
+        return "true or false"
+    if isinstance(one.default, str):
+        return f"one of {', '.join(one.metadata['choices'])}"
+    what = {tuple: "1 to 100 numbers", float: "a number"}.get(type(one.default), "a whole number")
+    limits = [(words, one.metadata[limit]) for limit, (_, words) in _LIMITS.items()]
+    return f"{what} {' and '.join(f'{words} {number}' for words, number in limits if number is not None)}".rstrip()
+
+
+def _checked(one: Field, value: Any) -> Any:
+    """Return an option's value in its own type: whole numbers may be written as 3.0, and tuples as lists."""
+    if one.default is MISSING:
+        raise TypeError(f"An option has a default. Received: {one.name}")
+    if one.default is None and value is None:
+        return None
+    found = _in_type(one, value)
+    if found is None:
+        choices = one.metadata["choices"]
+        told = unknown(one.name, [str(value)[:40]], choices) if choices else f"{one.name} is {valid_values(one)}."
+        raise ValueError(f"{told} Received: {one.name}={value!r:.100}")
+    return found
+
+
+def _in_type(one: Field, value: Any) -> Any:
+    """Return a value as an option has it, None if it can not have it."""
+    if isinstance(one.default, tuple):
+        numbers = [_number(one, part, float) for part in value] if isinstance(value, (list, tuple)) else []
+        return tuple(numbers) if 1 <= len(numbers) <= 100 and None not in numbers else None
+    if isinstance(one.default, bool):
+        return value if isinstance(value, bool) else None
+    if isinstance(one.default, str):
+        return value if isinstance(value, str) and value in one.metadata["choices"] else None
+    return _number(one, value, int if one.default is None else type(one.default))
+
+
+def _number(one: Field, value: Any, kind: type) -> Any:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        number = kind(value)
+    except (OverflowError, ValueError):  # of what is infinite, or no number
+        return None
+    limits = [(meets, one.metadata[limit]) for limit, (meets, _) in _LIMITS.items()]
+    in_range = -math.inf < number < math.inf and all(limit is None or meets(number, limit) for meets, limit in limits)
+    return number if in_range and (kind is float or number == value) else None
