@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,8 +153,7 @@ def calibration_batches(
 ) -> Iterator[np.ndarray]:
     """Yield `count` images drawn from the data set by a seed, preprocessed as for evaluation: `[B, H, W, 3]`."""
     random = np.random.default_rng(config.seed if seed is None else seed)
-    chosen = random.permutation(len(dataset))[:count]
-    sample: Any = replace(dataset, examples=tuple(dataset.examples[index] for index in chosen))  # type: ignore[arg-type]
+    sample = dataset.take(random.permutation(len(dataset))[:count])
     options = config.data.evaluation_options() if config.data else {}
     batches = TASKS[config.task].evaluation_batches(sample, config.model.image_size, batch_size=8, **options)
     for images, _ in batches.as_numpy_iterator():

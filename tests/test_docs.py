@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -30,6 +31,18 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     assert len(list((tmp_path / "found").glob("*.png"))) == 6
     assert (tmp_path / "runs" / "mine" / "model-int8.tflite").is_file()
     assert (tmp_path / "found-int8" / "detections.json").is_file()
+
+
+def test_the_page_of_settings_is_what_the_options_say(tmp_path):
+    path = PAGE.parent / "write_settings.py"
+    spec = importlib.util.spec_from_file_location("write_settings", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.write(tmp_path / "settings.md")
+    assert (tmp_path / "settings.md").read_text() == (PAGE.parent / "settings.md").read_text(), f"run {path.name}"
+    rows = [line.split(" | ") for line in (tmp_path / "settings.md").read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) > 30
+    assert all(len(row) == 4 and len(row[3]) > 4 for row in rows), "each option has a comment"
 
 
 def test_the_sources_on_the_page_of_data_sets_are_those_of_configs():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -57,6 +59,7 @@ def test_models_are_listed_by_kind():
 def family(monkeypatch):
     """Forget after the test what it registers."""
     monkeypatch.setattr(spinenet_tf.nets.family, "VARIANTS", dict(spinenet_tf.nets.family.VARIANTS))
+    monkeypatch.setattr(spinenet_tf.nets.family, "_REGISTERED", set())
 
 
 @pytest.mark.usefixtures("family")
@@ -76,7 +79,51 @@ def test_a_registered_graph_is_a_model_like_any_other(tiny_spec, tiny_mobile_spe
     by_name.save_weights(tmp_path / "mine.weights.h5")
     by_spec.load_weights(tmp_path / "mine.weights.h5")
     model = {"name": "mine", "image_size": [64, 64]}
-    assert make_config({"model": model, "batch_size": 1, "epochs": 1}, "a test").model.name == "mine"
+    resolved = make_config({"model": model, "batch_size": 1, "epochs": 1}, "a test").model
+    assert (resolved.name, resolved.graph) == ("spinenet_49", tiny_spec.get_config())
+    other = make_config({"model": model | {"graph": tiny_mobile_spec.get_config()}, "batch_size": 1, "epochs": 1}, "")
+    assert other.model.graph == tiny_mobile_spec.get_config()
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import numpy as np
+import spinenet_tf
+from spinenet_tf.export.from_run import export_run
+from spinenet_tf.inference.loading import load
+from spinenet_tf.training.run import Run
+
+folder, image = Path(sys.argv[1]), np.load(sys.argv[2])
+assert "mine" not in spinenet_tf.list_models()
+export_run(folder, "tflite")
+found = {name: load(path).detect(image) for name, path in (("run", folder), ("file", folder / "model.tflite"))}
+np.savez(sys.argv[3], **{f"{name} {key}": value for name, one in found.items() for key, value in one.items()})
+"""
+
+
+@pytest.mark.usefixtures("family")
+def test_a_run_of_a_registered_graph_loads_where_it_is_not_registered(tiny_spec, randomize, tmp_path):
+    from spinenet_tf.inference.loading import load
+    from spinenet_tf.training.config import make_config
+    from spinenet_tf.training.run import Run, build_detector
+
+    register("mine", tiny_spec)
+    head = {"kind": "retinanet", "head_depth": 1, "head_width": 8, "score_threshold": 0.001}
+    model = {"name": "mine", "image_size": [64, 64], "head": head, "overrides": {"endpoint": 8}}
+    config = make_config({"model": model, "batch_size": 1, "epochs": 1, "class_names": ["a", "b"]}, "a test")
+    run = tmp_path / "run"
+    Run(run).create(config, model=randomize(build_detector(config)))
+    image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    arguments = [run, tmp_path / "image.npy", tmp_path / "found.npz"]
+    child = subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, arguments)], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr[-2000:]
+    found, expected = dict(np.load(tmp_path / "found.npz")), load(run).detect(image)
+    assert len(expected["scores"]) > 0
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[f"run {key}"], value, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[f"file {key}"], value, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.usefixtures("family")
@@ -85,8 +132,8 @@ def test_a_name_is_registered_once_and_for_a_graph(tiny_spec):
     for name in ("mine", "spinenet_49"):
         with pytest.raises(ValueError, match=f"There is a model of this name; choose another. Received: name='{name}'"):
             register(name, tiny_spec)
-    for name in ("", "a/b", "a b", "ä", None, 3):
-        with pytest.raises(ValueError, match=r"letters, digits, '_', '-' and '\.' only\. Received: name="):
+    for name in ("", "a/b", "a b", "ä", "_a", "..", "x" * 101, None, 3):
+        with pytest.raises(ValueError, match=r"A name has .* starts with a letter or a digit.*Received: name="):
             register(name, tiny_spec)
     with pytest.raises(ValueError, match=r"registered by its ArchitectureSpec\. Received: spec='tiny'"):
         register("other", "tiny")

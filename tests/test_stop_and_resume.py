@@ -19,7 +19,7 @@ from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.schedule import Warmup
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs eagerly, which JAX cannot")
-SPEC = ArchitectureSpec("one block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
+SPEC = ArchitectureSpec("one_block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
 SMALL = {"max_level": 3, "endpoint": 8}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -68,6 +68,10 @@ class DetectionDataset:
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
 
+    def take(self, indices: Iterable[int]) -> DetectionDataset:
+        """Return the data set with some of the images, by their places."""
+        return replace(self, examples=tuple(self.examples[index] for index in indices))
+
     def coco(self) -> dict:
         """Return the ground truth as a COCO dictionary with the file's own image and category ids."""
         annotations = [annotation for example in self for annotation in self._annotations(example)]
@@ -117,3 +121,7 @@ class ClassificationDataset:
 
     def __iter__(self) -> Iterator[ClassificationExample]:
         return iter(self.examples)
+
+    def take(self, indices: Iterable[int]) -> ClassificationDataset:
+        """Return the data set with some of the images, by their places."""
+        return replace(self, examples=tuple(self.examples[index] for index in indices))

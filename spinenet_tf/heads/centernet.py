@@ -40,10 +40,10 @@ class CenterNetOptions(DetectionOptions):
     head_width: int = option(64, 1, MAX_CHANNELS, of_weights=True)  # channels of the 3x3 conv before each output
     # That conv: "auto" is "separable" on mobile nets and "full" on others.
     tower: str = option("auto", choices=TOWERS, of_weights=True)
-    focal_alpha: float = option(2.0, 0)
-    focal_beta: float = option(4.0, 0)
-    size_weight: float = option(0.1, 0)
-    offset_weight: float = option(1.0, 0)
+    focal_alpha: float = option(2.0, 0)  # the larger, the less counts what is right already
+    focal_beta: float = option(4.0, 0)  # the larger, the less counts what is near a center
+    size_weight: float = option(0.1, 0)  # of the loss of sizes
+    offset_weight: float = option(1.0, 0)  # of the loss of offsets
     radius: str = option("published", choices=RADII)  # of the Gaussians; the "exact" one is a third of it
     min_overlap: float = option(0.7, above=0, high=1)  # IoU of a box with one whose corners are moved by the radius
     score_threshold: float = option(0.0, 0, 1)  # published: all peaks count

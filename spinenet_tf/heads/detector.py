@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import keras
@@ -16,7 +15,6 @@ from spinenet_tf.heads.ground_truth import check_shapes, image_weights
 from spinenet_tf.heads.head import Decoding, ImageSize, Raw
 from spinenet_tf.heads.model import check_classes
 from spinenet_tf.nets.backbone import Backbone
-from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.options import Options, option
 
 MAX_DETECTIONS = 1 << 30
@@ -26,8 +24,8 @@ MAX_DETECTIONS = 1 << 30
 class DetectionOptions(Options):
     """What the options of all detectors have."""
 
-    score_threshold: float = option(0.05, 0, 1)
-    max_detections: int = option(100, 1, MAX_DETECTIONS)
+    score_threshold: float = option(0.05, 0, 1)  # less certain detections are left out
+    max_detections: int = option(100, 1, MAX_DETECTIONS)  # of an image
 
 
 class DetectionModel(CheckedModel):
@@ -61,9 +59,6 @@ class DetectionModel(CheckedModel):
         super()._equip(backbone, num_classes, options)
         for loss in self.loss_names:
             setattr(self, loss, keras.metrics.Mean(loss))
-        # A function, for Keras would save and load a model that it finds on this one, and that one holds this one
-        # again.
-        self._predictor = cache(self._with_decoding)
 
     @staticmethod
     def outputs_of(backbone: Backbone, images: Any, num_classes: int, options: Any) -> dict[str, dict[str, Any]]:
@@ -101,12 +96,16 @@ class DetectionModel(CheckedModel):
         """Decode raw outputs for `images [B, H, W, 3]`: see `ops.decoding.detections`."""
         return self.decoding.decode(raw, self.options, tuple(ops.shape(images)[1:3]))
 
-    def _with_decoding(self) -> keras.Model:
-        """Return the same network with decoding behind it."""
-        images = keras.Input(self.backbone.image_shape, name="images")
-        predictor = SpineNetModel(images, Detect(self)([images, self(images)]))
-        predictor.compile()
-        return predictor
+    def predict_step(self, *given):
+        """Detect in one batch as `predict` and `predict_on_batch` do: see there.
+
+        On JAX, what a step computes comes with the state that it leaves.
+        """
+        found = super().predict_step(*given)
+        raw, *state = found if keras.backend.backend() == "jax" else (found,)
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(given[-1])
+        detections = self.detect(images, keras.tree.map_structure(lambda x: ops.cast(x, "float32"), raw))
+        return (detections, *state) if state else detections
 
     def predict(self, x, *args, **kwargs) -> dict[str, Any]:
         """Detect objects in normalized images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
@@ -114,20 +113,4 @@ class DetectionModel(CheckedModel):
         Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
         `[B, M]` (-1 = padding) and "num_detections" `[B]`.
         """
-        return self._predictor().predict(x, *args, **kwargs)
-
-    def predict_on_batch(self, x) -> dict[str, Any]:
-        """Detect objects in one batch: `predict` without its loop."""
-        return self._predictor().predict_on_batch(x)
-
-
-@keras.saving.register_keras_serializable("spinenet_tf")
-class Detect(keras.layers.Layer):
-    """`DetectionModel.detect` as a layer; it has no weights, and holds the detector without tracking it."""
-
-    def __init__(self, detector: DetectionModel, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self._detect = detector.detect
-
-    def call(self, inputs):
-        return self._detect(*inputs)
+        return super().predict(x, *args, **kwargs)

@@ -42,16 +42,16 @@ class RetinaNetOptions(DetectionOptions):
 
     head_depth: int = option(4, 0, 100, of_weights=True)  # convs of a tower
     head_width: int = option(256, 1, MAX_CHANNELS, of_weights=True)  # their channels
-    num_scales: int = option(AnchorSpec.num_scales, 1, 100, of_weights=True)
-    aspect_ratios: tuple[float, ...] = option(AnchorSpec.aspect_ratios, above=0, of_weights=True)
+    num_scales: int = option(AnchorSpec.num_scales, 1, 100, of_weights=True)  # of anchors, in an octave
+    aspect_ratios: tuple[float, ...] = option(AnchorSpec.aspect_ratios, above=0, of_weights=True)  # of anchors
     anchor_size: float = option(AnchorSpec.size, above=0, of_weights=True)  # of the smallest square one, in strides
-    focal_alpha: float = option(0.25, 0, 1)
-    focal_gamma: float = option(1.5, 0)
+    focal_alpha: float = option(0.25, 0, 1)  # weight of objects in the class loss; the background has the rest
+    focal_gamma: float = option(1.5, 0)  # the larger, the less counts what is right already
     box_loss: str = option("huber", choices=BOX_LOSSES)  # the usual weight of "giou" is 2
-    huber_delta: float = option(0.1, above=0)
-    box_weight: float = option(50.0, 0)
-    iou_threshold: float = option(0.5, 0, 1)
-    pre_nms_top_k: int = option(5000, 1)
+    huber_delta: float = option(0.1, above=0)  # of "huber": where it goes from square to linear
+    box_weight: float = option(50.0, 0)  # of the box loss
+    iou_threshold: float = option(0.5, 0, 1)  # NMS drops what overlaps more with a better detection of its class
+    pre_nms_top_k: int = option(5000, 1)  # candidates that NMS looks at
     background: bool = option(False)  # class 0 is none, as in TF Model Garden: it is never detected
     plus_one: bool = option(False)  # a box ends in its last pixel, not behind it, as in the TF1 zoo
 

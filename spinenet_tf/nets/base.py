@@ -78,6 +78,11 @@ class SpineNetModel(keras.Model):
         if _comes_in_order(given.get("x")):
             given.setdefault("shuffle", False)  # by default Keras asks for what it then warns that it cannot do
 
+    def predict_on_batch(self, x):
+        """Compute one batch as Keras does, which repeats it for each device of a `tf.distribute.MirroredStrategy`."""
+        size = len(keras.tree.flatten(x)[0])
+        return keras.tree.map_structure(lambda found: found[:size], super().predict_on_batch(x))
+
     def build_optimizer(self) -> None:
         """Make the variables of the optimizer of a compiled model, so that a state can be read into them."""
         optimizer = getattr(self, "optimizer", None)  # a model that was not compiled has none

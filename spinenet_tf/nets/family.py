@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
 from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.spec_checks import check_name
 from spinenet_tf.nets.specs import ArchitectureSpec
 
-_NAME = re.compile(r"[\w.-]+", re.ASCII)
 KINDS = ("backbone", "mobile", "ladder")
 
 
@@ -92,6 +91,8 @@ VARIANTS: dict[str, Variant] = {
     "r0_sp53": Variant(R0_SP53, 640, {}, _retinanet(256), Published(ap=40.7), "ladder"),
 }  # fmt: skip
 
+_REGISTERED: set[str] = set()  # names in the table that this process alone knows
+
 
 def list_models(kind: str | None = None) -> list[str]:
     """Return the names of all models, those registered last, or of one kind: "backbone", "mobile" or "ladder".
@@ -107,18 +108,29 @@ def list_models(kind: str | None = None) -> list[str]:
 def register(name: str, spec: ArchitectureSpec) -> None:
     """Let a graph of one's own go by a name, in this process: in the factory, in configs and on the command line.
 
-    It is scaled as SpineNet-49 is, or as its mobile sibling where its connections are depthwise.
+    It is scaled as SpineNet-49 is, or as its mobile sibling where its connections are depthwise. A run's config holds
+    the graph and that model's name, and so loads where this name is not known.
 
     Raises:
-        ValueError: the name is taken, or is more than letters, digits, `_`, `-` and `.`; or there is no graph.
+        ValueError: the name is taken, or not valid, see `spec_checks.check_name`; or there is no graph.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"A model's name has letters, digits, '_', '-' and '.' only. Received: name={name!r}")
+    check_name(name)
     if name in VARIANTS:
         raise ValueError(f"There is a model of this name; choose another. Received: name={name!r}")
     if not isinstance(spec, ArchitectureSpec):
         raise ValueError(f"A model is registered by its ArchitectureSpec. Received: spec={spec!r}")
     VARIANTS[name] = variant(spec)
+    _REGISTERED.add(name)
+
+
+def own_graph(name: Any) -> ArchitectureSpec | None:
+    """Return the graph that was registered by a name, None of a model of the family."""
+    return VARIANTS[name].graph if isinstance(name, str) and name in _REGISTERED else None
+
+
+def like(spec: ArchitectureSpec) -> str:
+    """Return the name of the model that a graph of one's own is scaled as."""
+    return "spinenet_mobile_49" if spec.is_separable else "spinenet_49"
 
 
 def variant(name: str | ArchitectureSpec | Variant) -> Variant:
@@ -132,8 +144,7 @@ def variant(name: str | ArchitectureSpec | Variant) -> Variant:
     if isinstance(name, Variant):
         return name
     if isinstance(name, ArchitectureSpec):
-        row = VARIANTS["spinenet_mobile_49" if name.is_separable else "spinenet_49"]
-        return replace(row, graph=name, published=Published())
+        return replace(VARIANTS[like(name)], graph=name, published=Published())
     if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"{unknown('model', [str(name)], VARIANTS)} Received: name={name!r}")
     return VARIANTS[name]

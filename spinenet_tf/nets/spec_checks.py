@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ CHOICES = {
     "resampling": ("alpha", "depthwise"),
     "fusion": ("blocks", "fpn", "deconv"),
 }
+MAX_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}")  # TensorFlow's scopes, on all file systems
 MAX_LEVEL = 7
 FPN_LEVELS = (3, 4, 5)  # which an FPN reads
 # Far above any sense: a file from elsewhere should not ask for more than a machine holds.
@@ -30,8 +33,7 @@ def check_spec(spec: ArchitectureSpec) -> None:
     Raises:
         ValueError: it cannot be built.
     """
-    if not isinstance(spec.name, str) or not spec.name:
-        raise ValueError(f"A graph has a name. Received: name={spec.name!r}")
+    check_name(spec.name)
     for name, valid in CHOICES.items():
         if getattr(spec, name) not in valid:
             raise ValueError(f"Valid for {name} are {valid}. Received: {name}={getattr(spec, name)!r}")
@@ -43,6 +45,21 @@ def check_spec(spec: ArchitectureSpec) -> None:
         _check_block(spec, node, block)
         _check_parents(node, block)
     _check_outputs(spec)
+
+
+def check_name(name: Any) -> None:
+    """Check the name of a graph or a model.
+
+    Raises:
+        ValueError: TensorFlow could not name its operations by it.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return
+    valid = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("_.-")[:MAX_NAME] if isinstance(name, str) else ""
+    raise ValueError(
+        f"A name has up to {MAX_NAME} of A-Z, a-z, 0-9, '_', '.' and '-', and starts with a letter or a digit, "
+        f"as {valid or 'my_graph'!r} does. Received: name={name!r:.100}"
+    )
 
 
 def _check_widths(spec: ArchitectureSpec) -> None:
@@ -72,6 +89,8 @@ def _check_stem(spec: ArchitectureSpec) -> None:
 
 
 def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
+    if not hasattr(block, "kind"):
+        raise ValueError(f"Block {node} is no BlockSpec. Received: {block!r:.100}")
     if block.kind not in BLOCK_KINDS:
         raise ValueError(f"Block {node} has an unknown kind; valid are {BLOCK_KINDS}. Received: kind={block.kind!r}")
     if not _is_whole(block.level, 2, MAX_LEVEL) or (block.width is None and block.level not in spec.widths):

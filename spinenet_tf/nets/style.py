@@ -21,20 +21,20 @@ class Style(Options):
     The overrides of the factory and of a config are these fields.
     """
 
-    min_level: int | None = option(None, 0, 10, of_weights=True)  # None: P3, or the first that the graph outputs
-    max_level: int | None = option(None, 0, 10, of_weights=True)  # None: the last that the graph outputs
+    min_level: int | None = option(None, 0, 10, of_weights=True)  # by default P3, or the first that the graph outputs
+    max_level: int | None = option(None, 0, 10, of_weights=True)  # by default the last that the graph outputs
     width: float = option(1.0, above=0, high=64, of_weights=True)  # multiplies the width of every level
     alpha: float = option(0.5, above=0, high=64, of_weights=True)  # of a connection's inner convs, times the parent's
     repeats: int = option(1, 1, 100, of_weights=True)  # how often each block is chained
     endpoint: int = option(256, 1, MAX_CHANNELS, of_weights=True)  # channels of each output
-    activation: str = option("relu", choices=ACTIVATIONS, of_weights=True)
+    activation: str = option("relu", choices=ACTIVATIONS, of_weights=True)  # behind each conv and sum
     stochastic_depth: float = option(0.0, 0, below=1)  # drop rate of the last block; the others' grow linearly to it
     se_ratio: float = option(0.2, 0, 64, of_weights=True)  # of squeeze-and-excitation, times a block's own; 0: none
-    se_gate: str = option("hard_sigmoid", choices=SE_GATES, of_weights=True)
-    norm_momentum: float = option(0.99, 0, 1)
-    norm_epsilon: float = option(1e-3, 0, of_weights=True)
-    sync_bn: bool = option(False)  # batch normalization over the batches of all devices
-    l2: float = option(0.0, 0)  # the paper's weight decay: adds l2 / 2 * |w|^2 for each regularized kernel
+    se_gate: str = option("hard_sigmoid", choices=SE_GATES, of_weights=True)  # of squeeze-and-excitation
+    norm_momentum: float = option(0.99, 0, 1)  # of the moving averages of batch normalization
+    norm_epsilon: float = option(1e-3, 0, of_weights=True)  # added to its variance
+    sync_bn: bool = option(False)  # whether its statistics are those of all devices together
+    l2: float = option(0.0, 0)  # the paper's weight decay: the loss gets l2 / 2 times the sum of squares of each kernel
     # For weights of the authors' first code: convs of stride 2 pad both sides alike, several octaves down are one
     # max-pooling, and squeeze-and-excitation has swish inside.
     tf1_zoo: bool = option(False, of_weights=True)

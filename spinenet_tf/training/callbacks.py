@@ -154,8 +154,9 @@ class EarlyStopping(keras.callbacks.Callback):
         return len(self.values) - 1 - self.values.index(max(self.values)) >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.monitor in (logs or {}):
-            self.values.append(logs[self.monitor])  # type: ignore[index]
+        value = (logs or {}).get(self.monitor)
+        if value is not None:
+            self.values.append(value)
             self.model.stop_training = self.is_due()
 
 

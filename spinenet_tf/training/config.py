@@ -18,7 +18,7 @@ from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.table import TASKS, find_head
 from spinenet_tf.nets.family import Published, Variant, variant
 from spinenet_tf.nets.specs import ArchitectureSpec
-from spinenet_tf.training.overrides import checked_overrides, read_graph, resolved_head, with_head
+from spinenet_tf.training.overrides import checked_overrides, read_graph, resolved_head, resolved_model
 from spinenet_tf.training.schema import (
     Below1,
     Count,
@@ -219,12 +219,12 @@ class TrainConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_head(cls, values: Any) -> Any:
-        """Choose the head by the task, before the part of the model is looked at alone."""
+    def _resolve_the_model(cls, values: Any) -> Any:
+        """Choose the head by the task, and name a registered graph, before the part of the model is looked at alone."""
         if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
             return values
         task = plain(values.get("task", "detection"))
-        return values | {"model": with_head(values["model"], task)} if task in TASKS else values
+        return values | {"model": resolved_model(values["model"], task)} if task in TASKS else values
 
     @model_validator(mode="after")
     def _check_head(self) -> TrainConfig:

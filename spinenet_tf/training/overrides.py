@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spinenet_tf._files.document import plain
+from spinenet_tf._files.document import Scalar, plain
 from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads.table import HEADS, find_head, head_of, options_of
+from spinenet_tf.nets.family import like, own_graph
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
 
@@ -43,10 +44,20 @@ def read_graph(given: Any) -> dict[str, Any]:
         raise ValueError(f"{error}. Received: graph={given!r:.100}") from None
 
 
-def with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
-    """Return a config's part `model` with its head named, by default the published one, and all its options there.
+def resolved_model(model: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return a config's part `model` as other processes can read it: what is at fault is left for its field to tell."""
+    name = model.get("name")
+    spec = own_graph(name.text if isinstance(name, Scalar) else name)
+    if spec is not None:
+        given = model.get("graph")
+        model = model | {"name": like(spec), "graph": spec.get_config() if plain(given) is None else given}
+    return _with_head(model, task)
 
-    Earlier versions had the options among the overrides. What is at fault is left for its field to tell.
+
+def _with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
+    """Return the part `model` with its head named, by default the published one, and all its options there.
+
+    Earlier versions had the options among the overrides.
     """
     head, overrides = (model.get(key, {}) for key in ("head", "overrides"))
     if not isinstance(head, dict) or not isinstance(overrides, dict):

@@ -44,15 +44,10 @@ class QuantizationAware(DetectionModel):
         super(DetectionModel, self).__init__(inputs=network.input, outputs=raw, name=f"{detector.name}_int8")
         self.head, self.loss_names, self.decoding = detector.head, detector.loss_names, detector.decoding
         self._equip(detector.backbone, detector.num_classes, detector.options)
-        self._detector = lambda: detector  # a function, for Keras would take the detector for a part of this one
+        self.detector = detector  # as it computes in float
 
     def losses_of(self, raw, truth, image_size, weights):
         return self.detector.losses_of(raw, truth, image_size, weights)
-
-    @property
-    def detector(self) -> DetectionModel:
-        """The detector that is trained, as it computes in float."""
-        return self._detector()
 
     def get_config(self) -> dict[str, Any]:
         return {"detector": keras.saving.serialize_keras_object(self.detector)}

@@ -8,7 +8,7 @@ import pytest
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, classifier
 
-SPEC = ArchitectureSpec("one block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
+SPEC = ArchitectureSpec("one_block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
 IMAGES = np.random.default_rng(1).normal(size=(4, 32, 32, 3)).astype("float32")
 SPARSE = keras.losses.SparseCategoricalCrossentropy
 EAGER = {"run_eagerly": keras.backend.backend() == "tensorflow"}  # which JAX cannot

@@ -9,7 +9,7 @@ import pytest
 from spinenet_tf import ArchitectureSpec, BlockSpec, detector
 from spinenet_tf.training.quantization import QuantizationAware
 
-SPEC = ArchitectureSpec("one block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
+SPEC = ArchitectureSpec("one_block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
 EAGER = {"run_eagerly": keras.backend.backend() == "tensorflow"}  # which JAX cannot
 IMAGES = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype("float32")
 BOXES = np.array([[[2, 2, 20, 20], [8, 1, 31, 30]], [[8, 4, 30, 24], [-1] * 4], [[0, 0, 16, 8], [1, 9, 30, 31]]])

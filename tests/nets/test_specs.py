@@ -55,7 +55,12 @@ def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("name", "", "A graph has a name. Received: name=''"),
+        ("name", "", "as 'my_graph' does. Received: name=''"),
+        ("name", None, "as 'my_graph' does. Received: name=None"),
+        ("name", "my graph", "A name has up to 100 of .* as 'my_graph' does. Received: name='my graph'"),
+        ("name", "_größe/2", "as 'gr_e_2' does. Received: name='_größe/2'"),
+        ("name", "..", "as 'my_graph' does. Received: name='..'"),
+        ("name", "x" * 101, f"as '{'x' * 100}' does. Received: name='xxx"),
         ("stem_conv", "vgg", r"Valid for stem_conv are \('resnet', 'mobile'\). Received: stem_conv='vgg'"),
         ("stem_block", None, "Valid for stem_block are .*'residual'.*Received: stem_block=None"),
         ("resampling", "bilinear", "Valid for resampling are .*'depthwise'.*Received: resampling='bilinear'"),
@@ -65,6 +70,7 @@ def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks
         ("widths", {3: 8.5}, "whole numbers of 1..65536 by level, 0..7. Received: widths={3: 8.5}"),
         ("widths", 8, "Received: widths=8"),
         ("blocks", [OUTPUT], "The blocks of a graph are a tuple"),
+        ("blocks", ({"level": 3},), "Block 2 is no BlockSpec. Received: {'level': 3}"),
     ],
 )
 def test_a_field_out_of_range_is_refused(field, value, message):

@@ -52,6 +52,7 @@ for distribution in ("null", "mirrored"):
     model = prepare(read_config(config, [*overrides, f"distribution={distribution}"]), build_detector, steps=2)
     history = model.fit(batches, verbose=0).history
     numbers = {weight.path: np.array(weight.value) for weight in model.weights}
+    numbers["scores"] = model.predict_on_batch(images)["scores"]
     momenta = {f"momentum {i}": np.array(v.value) for i, v in enumerate(model.optimizer.variables)}
     answers |= {f"{distribution}:{name}": value for name, value in (numbers | momenta | history).items()}
 np.savez(output, **answers)
@@ -65,7 +66,7 @@ def test_mirrored_devices_take_the_steps_of_one(tmp_path: Path, tiny_row, write_
     assert child.returncode == 0, child.stderr[-2000:]
     answers = dict(np.load(tmp_path / "out.npz"))
     names = [name.removeprefix("null:") for name in answers if name.startswith("null:")]
-    assert {"loss", "class_loss", "box_loss", "stem_conv_bn/moving_variance"} <= set(names)
+    assert {"loss", "scores", "class_loss", "box_loss", "stem_conv_bn/moving_variance"} <= set(names)
     for name in names:
         one, two = answers[f"null:{name}"], answers[f"mirrored:{name}"]
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()), err_msg=name)

@@ -49,13 +49,12 @@ class Colors:
 
 def color_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:
     """Change brightness, contrast, saturation and hue, in an order that is drawn as well."""
-    steps: list[Callable[[Image.Image], Image.Image]] = [
-        lambda picture, enhance=enhance: enhance(picture).enhance(1 + amount * rng.uniform(-1, 1))  # type: ignore[misc]
-        for enhance in _ENHANCERS
-    ]
-    steps.append(lambda picture: _turn_hue(picture, amount * _HUE * rng.uniform(-1, 1)))
-    for index in rng.permutation(len(steps)):
-        image = steps[index](image)
+    for index in rng.permutation(len(_ENHANCERS) + 1):
+        drawn = rng.uniform(-1, 1)
+        if index < len(_ENHANCERS):
+            image = _ENHANCERS[index](image).enhance(1 + amount * drawn)
+        else:
+            image = _turn_hue(image, amount * _HUE * drawn)
     return image
 
 
