@@ -136,7 +136,7 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(tiny_backbone, images):
 
 @pytest.mark.parametrize(("min_level", "max_level"), [(2, 7), (4, 5)])
 def test_only_the_levels_asked_for_are_built(min_level, max_level):
-    net = backbone("spinenet_49", (64, 64, 3), min_level, max_level, **NARROW)
+    net = backbone("spinenet_49", (64, 64, 3), min_level=min_level, max_level=max_level, **NARROW)
     levels = range(min_level, max_level + 1)
     assert sorted(net.output) == [f"P{level}" for level in levels]
     assert [output.shape[1] for output in net.outputs] == [_side(64, level) for level in levels]
