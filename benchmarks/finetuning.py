@@ -19,7 +19,7 @@ from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.data.formats.digits import read_digits
 from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
-from spinenet_tf.training.config import find_config, read_config
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 
 SCENES = {"train": 2000, "val": 200}

@@ -64,7 +64,7 @@ def family(monkeypatch):
 
 @pytest.mark.usefixtures("family")
 def test_a_registered_graph_is_a_model_like_any_other(tiny_spec, tiny_mobile_spec, tmp_path):
-    from spinenet_tf.training.config import make_config
+    from spinenet_tf.training.config_file import make_config
 
     register("mine", tiny_spec)
     register("my-phone.2", tiny_mobile_spec)
@@ -105,7 +105,7 @@ np.savez(sys.argv[3], **{f"{name} {key}": value for name, one in found.items() f
 @pytest.mark.usefixtures("family")
 def test_a_run_of_a_registered_graph_loads_where_it_is_not_registered(tiny_spec, randomize, tmp_path):
     from spinenet_tf.inference.loading import load
-    from spinenet_tf.training.config import make_config
+    from spinenet_tf.training.config_file import make_config
     from spinenet_tf.training.run import Run, build_detector
 
     register("mine", tiny_spec)

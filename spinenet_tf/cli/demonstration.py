@@ -28,7 +28,7 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
         RunError: the folder exists and `overwrite` is False.
     """
     from spinenet_tf.export.from_run import default_path, export_model
-    from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.config_file import find_config, read_config
     from spinenet_tf.training.recipe import train
     from spinenet_tf.training.run import Run
 

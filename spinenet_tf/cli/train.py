@@ -31,7 +31,7 @@ def train(
     """
     from spinenet_tf._fast.pools import share_one_pool
     from spinenet_tf.training import recipe
-    from spinenet_tf.training.config import find_config, read_config
+    from spinenet_tf.training.config_file import find_config, read_config
     from spinenet_tf.training.smoke import smoke as shrunk
 
     share_one_pool()

@@ -18,7 +18,7 @@ from spinenet_tf.models import backbone, backbone_builder, classifier
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
 from spinenet_tf.nets.style import Style
-from spinenet_tf.training.config import apply_override, make_config
+from spinenet_tf.training.config_file import apply_override, make_config
 from spinenet_tf.training.run import Run, build_detector
 
 

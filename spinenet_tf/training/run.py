@@ -15,7 +15,8 @@ from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.tasks import TASKS
-from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.config_file import read_config
 
 # What changes neither the weights that come out of training nor what they are trained on.
 MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinenet_tf.heads.table import find_head
-from spinenet_tf.training.config import DataConfig, ImageDataConfig, TrainConfig
+from spinenet_tf.training.config import TrainConfig
+from spinenet_tf.training.data_config import DataConfig, ImageDataConfig
 from spinenet_tf.training.sources import DigitImagesSource, DigitsSource
 
 SIZE = (64, 64)  # px

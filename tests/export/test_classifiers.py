@@ -17,7 +17,7 @@ from spinenet_tf.inference.class_predictor import load_classifier
 from spinenet_tf.inference.loading import read_task
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.tasks import TASKS
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run, build_classifier
 
 CENTER = 0.8  # not the usual one, so that a format that does not carry it shows

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spinenet_tf.inference.loading import load, read_task
-from spinenet_tf.training.config import find_config, read_config
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.run import Run
 
 

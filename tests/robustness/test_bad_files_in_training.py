@@ -26,7 +26,7 @@ from spinenet_tf.data.problems import Problems
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.callbacks import Clock
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 

@@ -14,8 +14,10 @@ import yaml
 from pydantic import BaseModel
 
 from spinenet_tf.nets.style import Style
-from spinenet_tf.training.config import ConfigError, DataConfig, ImageDataConfig, TrainConfig, make_config, read_config
-from spinenet_tf.training.overrides import OPTIONS
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.config_file import make_config, read_config
+from spinenet_tf.training.data_config import DataConfig, ImageDataConfig
+from spinenet_tf.training.model_config import OPTIONS
 
 DETECTION: dict[str, Any] = {
     "model": {"name": "spinenet_49", "image_size": [64, 96]},

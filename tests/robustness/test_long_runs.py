@@ -18,7 +18,7 @@ import pytest
 
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -90,7 +90,7 @@ from pathlib import Path
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import fitting, recipe
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 
 fit = fitting._fit
 

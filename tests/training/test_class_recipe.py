@@ -17,7 +17,8 @@ from spinenet_tf.inference.class_predictor import load_classifier
 from spinenet_tf.inference.loading import read_task
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training import recipe
-from spinenet_tf.training.config import ConfigError, read_config
+from spinenet_tf.training.config import ConfigError
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spinenet_tf.training.config import ConfigError, find_config, make_config, read_config
+from spinenet_tf.training.config import ConfigError
+from spinenet_tf.training.config_file import find_config, make_config, read_config
 from spinenet_tf.training.sources import CocoSource, DigitsSource, TfdsSource, TfrecordSource, VocSource, YoloSource
 
 SHIPPED = sorted(entry.name for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinenet_tf.training.config import ConfigError, read_config
+from spinenet_tf.training.config import ConfigError
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.distribution import scope, with_global_statistics
 
 # The gradient is clipped, weights decay, and the halves differ in their number of positives and in their statistics.
@@ -33,7 +34,7 @@ tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfi
 from functools import partialmethod
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import build_detector
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinenet_tf.training.config import ConfigError, read_config
+from spinenet_tf.training.config import ConfigError
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.processes import in_any, joined, own_folder, share
 from spinenet_tf.training.run import Run
 

@@ -17,7 +17,8 @@ from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExampl
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
 from spinenet_tf.training.clock import Clock
-from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.run import Run, RunError
 
 

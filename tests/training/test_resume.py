@@ -20,7 +20,7 @@ from spinenet_tf.nets.family import Variant
 from spinenet_tf.training import fitting, recipe
 from spinenet_tf.training.callbacks import Evaluation
 from spinenet_tf.training.clock import Clock
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 
@@ -68,7 +68,7 @@ import pytest
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
-from spinenet_tf.training.config import read_config
+from spinenet_tf.training.config_file import read_config
 sys.path.insert(0, sys.argv[1])
 from test_resume import OVERRIDES, signal_at
 

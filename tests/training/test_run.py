@@ -12,7 +12,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from spinenet_tf.training.config import ConfigError, TrainConfig, read_config
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run, RunError, build_detector
 
 

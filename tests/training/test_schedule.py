@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from keras.optimizers.schedules import CosineDecay
 
-from spinenet_tf.training.config import ConfigError, OptimizerConfig, find_config, read_config
+from spinenet_tf.training.config import ConfigError, OptimizerConfig
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
 

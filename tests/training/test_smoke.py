@@ -18,7 +18,8 @@ import tensorflow as tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.training import recipe
-from spinenet_tf.training.config import ConfigError, TrainConfig, find_config, read_config
+from spinenet_tf.training.config import ConfigError, TrainConfig
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.optimization import make_optimizer
 from spinenet_tf.training.run import Run, build_classifier, build_detector
 from spinenet_tf.training.smoke import smoke
@@ -93,7 +94,7 @@ import pickle, sys
 from pathlib import Path
 import keras
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.training.config import find_config, read_config
+from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import build_classifier, build_detector
 from spinenet_tf.training.smoke import smoke

@@ -1,19 +1,64 @@
-"""What a config may set of a model: the settings of its backbone, its head and its graph."""
+"""What a config says of the model: its net, its graph, its head, and the settings of its backbone."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from spinenet_tf._files.document import Scalar, plain
 from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads.table import HEADS, find_head, head_of, options_of
-from spinenet_tf.nets.family import like, own_graph
+from spinenet_tf.nets.family import Published, Variant, like, own_graph, variant
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
+from spinenet_tf.training.schema import Side, Strict
 
 OPTIONS = tuple(dict.fromkeys(name for row in HEADS.values() for name in row.options.names()))
 OVERRIDES = Style.names() + OPTIONS  # the options of a head may stand among them, as arguments of the factory do
+
+
+class ModelConfig(Strict):
+    """A model by the factory's names: a detector or a classifier, as the task is."""
+
+    name: str
+    image_size: tuple[Side, Side]  # height, width in px
+    graph: dict[str, Any] | None = None  # in place of the net's own: a YAML file, which is read here, or what it holds
+    head: dict[str, Any] = Field(default_factory=dict)  # its name as `kind`, by default the published one; its options
+    overrides: dict[str, Any] = Field(default_factory=dict)  # settings of the backbone: see `nets.style.Style`
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        variant(name)
+        return name
+
+    @field_validator("graph", mode="before")
+    @classmethod
+    def _check_graph(cls, graph: Any) -> Any:
+        return None if graph is None else read_graph(graph)
+
+    @field_validator("overrides")
+    @classmethod
+    def _check_overrides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        return checked_overrides(overrides)
+
+    @field_validator("head")
+    @classmethod
+    def _check_head(cls, head: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return resolved_head(info.data["name"], head) if "name" in info.data else head
+
+    def net(self) -> str | Variant:
+        """Return the net as the factory takes it: its name, or its row with the graph that is given."""
+        if self.graph is None:
+            return self.name
+        return replace(variant(self.name), graph=ArchitectureSpec.from_config(self.graph), published=Published())
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the head."""
+        return {name: value for name, value in self.head.items() if name != "kind"}
 
 
 def checked_overrides(given: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Configs as files: found by name, joined with their bases, and changed by `key=value`; what is wrong is one line."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
+from spinenet_tf.training.config import ConfigError, TrainConfig
+
+_SHOWN = 20  # faults that an error lists
+_LONGEST_CHAIN = 8  # configs, each the base of the one before
+
+
+def find_config(name: str) -> Path:
+    """Return the path of a config: a YAML file, or the name of one that is shipped with the package.
+
+    Raises:
+        ConfigError: it is neither; the message lists what is shipped.
+    """
+    shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("spinenet_tf.configs").iterdir()}
+    if name in shipped and not _is_file(Path(name)):
+        return Path(str(shipped[name]))
+    if not _is_file(Path(name)):
+        names = sorted(name for name, entry in shipped.items() if entry.name.endswith(".yaml"))
+        raise ConfigError(f"There is no config {name}. Shipped are: {', '.join(names)}.")
+    return Path(name)
+
+
+def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
+    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML, or text where text is meant.
+
+    A config may name another one of its folder by `base: OTHER.yaml` and list only where it differs: mappings are
+    joined key by key, any other value takes the place of the base's.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, an override without `=`.
+    """
+    path = Path(path)
+    values = _read_values(path)
+    for override in overrides or []:
+        apply_override(values, override)
+    return make_config(values, path)
+
+
+def make_config(values: dict[str, Any], source: object) -> TrainConfig:
+    """Return the config of these values.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong type or out of range: all of them, and where
+            they come from.
+    """
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors(include_url=False)]
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        raise ConfigError(f"{source}: {'; '.join(faults[:_SHOWN] + more)}") from error
+
+
+def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a file's values over those of its base; `readers` are the files that led here."""
+    if len(readers) == _LONGEST_CHAIN or any(_is_same(path, reader) for reader in readers):
+        raise ConfigError(f"{path} is its own base, by way of {', '.join(map(str, readers))}.")
+    if not _is_file(path):
+        raise ConfigError(f"There is no config {path}." + (f" It is the base of {readers[-1]}." if readers else ""))
+    try:
+        values = read_yaml(path)
+    except DocumentError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not a config: it holds no keys.")
+    base = values.pop("base", None)
+    if plain(base) is None:
+        return values
+    text = base.text if isinstance(base, Scalar) else str(base)
+    return _joined(_read_values(path.parent / Path(text).expanduser(), (*readers, path)), values)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return _is_file(path) and path.samefile(other)
+
+
+def _joined(base: Any, values: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(values, dict)):
+        return values
+    return base | {key: _joined(base.get(key), value) for key, value in values.items()}
+
+
+def _fault(fault: Any) -> str:
+    """Return where a value is wrong, and why, in the config's own terms."""
+    place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("("))
+    message = " ".join(fault["msg"].removeprefix("Value error, ").split())[:1000]  # it may repeat the value
+    return f"{place}: {message}" if place else message
+
+
+def apply_override(values: Any, override: str) -> None:
+    """Set one `key.subkey=value` in nested `values`; the value is YAML.
+
+    Raises:
+        ConfigError: there is no `=`, the key leads nowhere, or the value is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"An override is key=value. Received: {override!r}")
+    *parents, last = key.split(".")
+    if len(parents) >= DEEPEST:
+        raise ConfigError(f"A key is at most {DEEPEST} levels deep. Received: {override[:40]!r}")
+    for parent in parents:
+        values = values.setdefault(parent, {}) if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
+    try:
+        values[last] = _as_typed(parse_yaml(text), text.strip())
+    except DocumentError as error:
+        raise ConfigError(f"The value of {key} is not YAML. Received: {override[:80]!r}") from error
+
+
+def _as_typed(value: Any, text: str) -> Any:
+    """Keep the text of a value that is neither a mapping, a list nor quoted: a name may hold ` #`."""
+    if isinstance(value, (dict, list)) or text[:1] in ("'", '"', "!", "&", "|", ">"):
+        return value
+    return Scalar(plain(value), text)
