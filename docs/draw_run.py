@@ -1,4 +1,4 @@
-"""Draw a run for the docs: its curve from the log, and detections beside the ground truth.
+"""Draw the training curves of a run and its detections beside the ground truth, for the docs.
 
 python docs/draw_run.py runs/digits docs/images
 """
@@ -20,7 +20,7 @@ SCENES = 8
 
 
 def draw_curve(run: Run, path: Path) -> None:
-    """Draw losses and AP over the steps."""
+    """Plot losses and AP over the steps."""
     rows = run.read_log()
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
@@ -29,7 +29,7 @@ def draw_curve(run: Run, path: Path) -> None:
     measured = [row for row in rows if "val_AP" in row]
     for name in ("val_AP50", "val_AP"):
         accuracy.plot([row["step"] for row in measured], [row[name] for row in measured], marker="o", label=name)
-    for axes, title in ((losses, "training losses"), (accuracy, "held-out scenes")):
+    for axes, title in ((losses, "training losses"), (accuracy, "validation scenes")):
         axes.set(title=title, xlabel="step", ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.legend()
@@ -37,7 +37,7 @@ def draw_curve(run: Run, path: Path) -> None:
 
 
 def draw_detections_beside_truth(run: Run, path: Path) -> None:
-    """Draw held-out scenes in pairs: ground truth, then what the run's detector finds."""
+    """Draw validation scenes in pairs: the ground truth, then the detections of the run's model."""
     predictor, dataset = load_predictor(run.folder), run.config().own_data().val.read("val")
     pictures = []
     for example in dataset.examples[:SCENES]:

@@ -1,4 +1,4 @@
-"""Write docs/parity.md from what `make parity` measured: the largest difference of each piece of each model.
+"""Write docs/parity.md from the results of `make parity`: the largest difference of each part of each model.
 
 python docs/write_parity.py build/parity.jsonl docs/parity.md
 """
@@ -13,18 +13,19 @@ from pathlib import Path
 
 HEADER = """# Parity with TF Model Garden
 
-The largest difference between this package and the installed tf-models-official {official} (TensorFlow {tensorflow},
+The largest difference between this package and tf-models-official {official} (TensorFlow {tensorflow},
 Keras {keras}, {machine}), with the same random weights and inputs. Features, logits and losses are relative to the
-largest expected value, gradients to the largest gradient, a step to the largest step. In training mode float32 has a
-floor of some per cent within Model Garden itself, so these are compared in float64. Written by `make parity`.
+largest expected value, gradients to the largest gradient, and a training step to its largest weight change. Training
+mode is compared in float64, because Model Garden's own float32 results vary by a few percent there. Written by
+`make parity`.
 
-| model | piece | largest difference | bound |
+| model | part | largest difference | bound |
 |---|---|---|---|
 """
 
 
 def main(source: Path, target: Path) -> None:
-    """Read rows `{"model", "piece", "difference", "bound"}` and write the table, one line for each model and piece."""
+    """Write a table with a line for each model and part, from rows `{"model", "piece", "difference", "bound"}`."""
     largest: dict[tuple[str, str], dict] = {}
     for row in map(json.loads, source.read_text().splitlines()):
         key = (row["model"], row["piece"])

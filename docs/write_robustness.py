@@ -1,4 +1,4 @@
-"""Write docs/robustness.md from what `make robustness` tried: each promise, how many cases, how many failures.
+"""Write docs/robustness.md from the results of `make robustness`: cases and failures of each guarantee.
 
 python docs/write_robustness.py build/robustness.jsonl build/robustness.xml docs/robustness.md
 """
@@ -15,20 +15,20 @@ from xml.etree import ElementTree
 
 HEADER = """# Robustness
 
-What is promised of hostile files, faults and long runs, and what the tests of `tests/robustness` tried
+The guarantees for malicious files, faults and long runs, with the number of cases that `tests/robustness` tried
 (TensorFlow {tensorflow}, Keras {keras}, Pillow {pillow}, Python {python}, {machine}).
-A promise counts the cases that its tests went through; a test that failed has a line of its own.
-[SECURITY.md](../SECURITY.md) tells what is not promised. Written by `make robustness`.
+A failed test has a separate line. [SECURITY.md](../SECURITY.md) lists what is not guaranteed. Written by
+`make robustness`.
 
-| promise | cases tried | failures |
+| guarantee | cases tried | failures |
 |---|---|---|
 """
 
 
 def main(cases: Path, results: Path, target: Path) -> None:
-    """Read rows `{"promise", "cases", "test"}` and pytest's JUnit XML, write the table, and fail if a test did.
+    """Write the table from rows `{"promise", "cases", "test"}` and pytest's JUnit XML; exit with 1 if a test failed.
 
-    Promises of the same words are one: their cases are added up.
+    The cases of promises with the same text are added.
     """
     counts: Counter[str] = Counter()
     for row in map(json.loads, cases.read_text().splitlines()):
@@ -47,7 +47,7 @@ def main(cases: Path, results: Path, target: Path) -> None:
 
 
 def failures(results: Path) -> list[str]:
-    """Return the names of the tests that failed, or could not run."""
+    """Return the names of the tests that failed or could not run."""
     tests = ElementTree.parse(results).iter("testcase")
     return sorted(
         f"{test.attrib['classname']}.{test.attrib['name']}"

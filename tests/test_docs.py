@@ -1,4 +1,4 @@
-"""What the pages tell people to type works, in their order, on a training cut short."""
+"""The pages' links lead somewhere, and their commands work, on a shortened training run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,57 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from pydantic import TypeAdapter
 
+from spinenet_tf import cli
 from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.training.sources import Source
 
-PAGE = Path(__file__).parents[1] / "docs" / "your-own-data.md"
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+PAGE = ROOT / "docs" / "your-own-data.md"
 SHORT = ["epochs=1", "steps_per_epoch=2", "evaluate_every=1", "batch_size=4", "model.image_size=[64,64]"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, heading = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        if heading:
+            assert heading in _headings(linked), target
+
+
+def _headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?: {4})?spinenet-tf ([^|#\n]*)(?:#.*)?$", text, re.MULTILINE):
+        command, words = typer.main.get_command(cli.app), shlex.split(line.partition("&&")[0])
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        valid = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= valid, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_make_targets_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"^([\w-]+)(?: [\w-]+)*:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name in re.findall(r"(?:^ {4}|`)make ([a-z][\w-]*)", text, re.MULTILINE)} <= set(targets)
+    folders = "benchmarks|configs|docs|export|spinenet_tf|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from spinenet_tf.data.dataset import DetectionDataset
 
 SECONDS = 10.0  # of CPU time, for one file: they take milliseconds
-FORMAT = "{}: whatever its annotations hold, a data set or one DataError with file and position"
+FORMAT = "{}: any annotations load, or raise one DataError with file and position"
 
 NUMBERS = (0, -1, 1.5, -0.0, 2**31, 2**63, -(2**63) - 1, 10**30, 10**400, 1e308, -1e308, 1e-320, math.nan, math.inf)
 TEXTS = (

@@ -264,4 +264,4 @@ def test_xml_expands_no_entities_and_reads_no_other_file(images: Path, tmp_path:
         with pytest.raises(DataError, match=r"0\.xml: (it declares a document type|not XML \(undefined entity)"):
             read_voc(images.parent)
         assert time.process_time() - start < SECONDS
-    promise("XML: entities are never expanded, other files never read", cases=len(cases))
+    promise("XML: entities are never expanded, external files never read", cases=len(cases))

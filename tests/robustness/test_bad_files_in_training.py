@@ -92,7 +92,7 @@ def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise
     rest = stream(dataset, 7, BadImages(0.5), start_step=5, **options)
     for expected, got in zip(whole[5:], rest, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, expected, got)
-    promise("Training: a bad image's place is taken as a function of the step alone", cases=len(rest))
+    promise("Training: the replacement of a bad image depends only on the step", cases=len(rest))
 
 
 def test_the_next_image_comes_with_its_own_boxes(folder) -> None:
@@ -130,7 +130,7 @@ def test_past_the_budget_training_stops_with_the_list(folder, promise, damage) -
     with pytest.raises(DataError, match=listed) as caught:
         count_bad()
     assert "\n" not in str(caught.value)
-    promise("Training: past the budget of bad images it stops, and names the first ten", cases=2)
+    promise("Training: more bad images than allowed stop it, and the first ten are named", cases=2)
 
 
 def test_evaluation_leaves_out_nothing(folder, promise) -> None:
@@ -141,7 +141,7 @@ def test_evaluation_leaves_out_nothing(folder, promise) -> None:
         with pytest.raises(DataError, match=file.name), data_errors():
             list(evaluation_batches(read(folder), SIZE, 4))
         file.write_bytes(before)
-    promise("Evaluation: a bad image is an error with its path", cases=len(DAMAGES))
+    promise("Evaluation: a bad image raises an error with its path", cases=len(DAMAGES))
 
 
 def test_readers_that_open_images_leave_bad_ones_to_the_budget(tmp_path, folder, promise) -> None:
@@ -161,7 +161,7 @@ def test_readers_that_open_images_leave_bad_ones_to_the_budget(tmp_path, folder,
     empty(chosen[7])
     with pytest.raises(DataError, match="2 of 12 images are bad"):
         check_images(dataset, bad)
-    promise("Training: a bad image is left out also where the reader opens it", cases=3)
+    promise("Training: a bad image is skipped also if the reader opens it", cases=3)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_run_with_bad_files_resumes_to_the_same_weights(tmp_path, folder, conf
     resumed = recipe.train(config, tmp_path / "stopped", resume=True).get_weights()
     for mine, other in zip(resumed, expected, strict=True):
         np.testing.assert_array_equal(mine, other)
-    promise("Training: with bad images left out, --resume ends at the same weights", cases=1)
+    promise("Training: with skipped bad images, --resume reaches the same weights", cases=1)
 
 
 def test_by_default_one_bad_image_in_a_hundred_is_left_out(tmp_path, folder, config_of, promise) -> None:
@@ -217,7 +217,7 @@ def test_by_default_one_bad_image_in_a_hundred_is_left_out(tmp_path, folder, con
     bad.add("1.jpg", DataError("1.jpg: bad"))
     with pytest.raises(DataError, match="2 of 199 images are bad"):
         bad.add("2.jpg", DataError("2.jpg: bad"))
-    promise("Training: past the budget of bad images it stops, and names the first ten", cases=2)
+    promise("Training: more bad images than allowed stop it, and the first ten are named", cases=2)
 
 
 def test_the_cap_on_pixels_is_a_field_of_the_config(tmp_path, folder, config_of, promise) -> None:
@@ -227,7 +227,7 @@ def test_the_cap_on_pixels_is_a_field_of_the_config(tmp_path, folder, config_of,
     for value in (0, 89_478_486):
         with pytest.raises(ValueError, match="max_pixels"):
             config_of(max_pixels=value)
-    promise("Images: the cap on pixels is configurable", cases=3)
+    promise("Images: the limit on pixels is configurable", cases=3)
 
 
 def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_model) -> None:
@@ -255,7 +255,7 @@ def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_
     empty(tmp_path / "images" / "a" / "6.png")
     with pytest.raises(DataError, match=r"2 of 20 images are bad, .*4\.png.*6\.png"):
         recipe.train(read_config(path), tmp_path / "other")
-    promise("Training: past the budget of bad images it stops, and names the first ten", cases=1)
+    promise("Training: more bad images than allowed stop it, and the first ten are named", cases=1)
 
 
 @pytest.fixture(autouse=True)

@@ -120,7 +120,7 @@ def test_of_a_wrong_value_in_any_field_only_a_config_error_comes(promise) -> Non
         message_of(partial(make_config, put(base, place, value), "mine.yaml")) for (base, place), value in cases
     ]
     assert sum(message is not None for message in messages) > len(cases) // 2
-    promise("Configs: of a wrong value in any field only a ConfigError comes, in one line", cases=len(cases))
+    promise("Configs: a wrong value in any field raises a one-line ConfigError", cases=len(cases))
 
 
 @pytest.mark.parametrize("base", [DETECTION, CLASSIFICATION])
@@ -131,7 +131,7 @@ def test_the_command_line_is_under_the_same_rules(path: Path, base: dict[str, An
     path.write_text(yaml.safe_dump(base))
     for place, text in cases:
         message_of(partial(read_config, path, [f"{'.'.join(place)}={text}"]))
-    promise("Configs: overrides on the command line are under the same rules", cases=len(cases))
+    promise("Configs: overrides on the command line follow the same rules", cases=len(cases))
 
 
 def test_an_unknown_key_anywhere_is_refused_with_the_nearest_name(path: Path, promise) -> None:
@@ -213,7 +213,7 @@ def test_hostile_yaml_is_refused_soon(path: Path, kind: str, promise) -> None:
     assert time.process_time() - start < 30
     assert not Path("/tmp/executed").exists()
     promise(
-        "Configs: hostile YAML is refused: objects, deep nesting, aliases that blow up, keys that are there twice",
+        "Configs: malicious YAML is refused: objects, deep nesting, exponential aliases, duplicate keys",
         cases=1,
     )
 

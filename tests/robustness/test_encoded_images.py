@@ -104,7 +104,7 @@ def test_phone_pictures_are_served_as_predict_sees_them(find, promise, tmp_path)
         )
         boxes.add(tuple(box.round()))
     assert len(boxes) == 8
-    promise("Serving: an encoded image is turned upright as its EXIF asks", cases=len(cases))
+    promise("Serving: the EXIF orientation of an encoded image is applied", cases=len(cases))
 
 
 def test_damaged_exif_is_served_as_stored(find, promise) -> None:
@@ -114,7 +114,7 @@ def test_damaged_exif_is_served_as_stored(find, promise) -> None:
         damaged = whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :]
         np.testing.assert_array_equal(find(tf.constant([damaged]))["boxes"], stored)
         count += 1
-    promise("Serving: damaged EXIF counts as none", cases=count)
+    promise("Serving: damaged EXIF data are ignored", cases=count)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_deep_pngs_are_decoded_as_predict_does(decode, promise, declared: bytes,
     expected = read_image(path)
     assert len(np.unique(expected)) == (16 if mode != "spread" and declared == b"\x10" else 256)
     np.testing.assert_array_equal(decode(tf.constant(path.read_bytes())), expected)
-    promise("Serving: a PNG of 16 bits is decoded as `predict` decodes it", cases=1)
+    promise("Serving: a 16-bit PNG is decoded as by `predict`", cases=1)
 
 
 def test_damaged_bytes_are_an_error_or_an_image(serve_bytes, promise) -> None:
@@ -150,4 +150,4 @@ def test_damaged_bytes_are_an_error_or_an_image(serve_bytes, promise) -> None:
         except tf.errors.InvalidArgumentError:
             refused += 1
     assert count / 4 < refused < count
-    promise("Serving: damaged encoded images give an InvalidArgumentError or an answer", cases=count)
+    promise("Serving: damaged encoded images return an answer or an InvalidArgumentError", cases=count)

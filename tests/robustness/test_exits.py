@@ -57,4 +57,4 @@ def test_a_script_that_leaves_in_the_middle_of_its_batches_ends(tmp_path: Path, 
     command = [sys.executable, "-c", SCRIPT, str(exits), str(tmp_path / "digits")]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-1000:]
-    promise("Programs: a script that exits in the middle of its batches ends, and does not hang", cases=exits)
+    promise("Programs: a script that exits in the middle of its batches does not hang", cases=exits)

@@ -184,7 +184,7 @@ def test_a_damaged_file_gives_an_image_or_one_error_with_its_path(outcome: dict,
             assert size == image[:2], "the header and the pixels agree"
             assert image[0] * image[1] <= CAP
     assert sum(isinstance(image, str) for _, _, (_, image) in outcome["rows"]) > 200
-    promise("Images: a damaged file gives an image, or one error with its path", cases=len(outcome["rows"]))
+    promise("Images: a damaged file loads as an image, or raises one error with its path", cases=len(outcome["rows"]))
 
 
 def test_no_damaged_file_hangs(outcome: dict, promise) -> None:
@@ -255,7 +255,7 @@ def test_bombs_cost_nothing_and_are_refused(outcomes: list[dict], promise) -> No
         assert name in image
         assert seconds < SECONDS, name
     assert found["bytes"] < BYTES, f"{found['bytes'] / 1e6:.0f} MB"
-    promise("Images: decompression bombs are refused, and cost no memory", cases=len(found["rows"]))
+    promise("Images: decompression bombs are refused without using memory", cases=len(found["rows"]))
 
 
 def refused(tmp_path: Path) -> Iterator[tuple[Path, str]]:
@@ -296,7 +296,7 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path, promise) -> N
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
     promise(
-        "Images: truncated, empty and mislabeled files, pipes and folders give one error with the path",
+        "Images: truncated, empty and mislabeled files, pipes and folders raise one error with the path",
         cases=len(cases),
     )
 
@@ -308,7 +308,7 @@ def test_what_is_inside_decides_and_not_the_name(tmp_path: Path, promise) -> Non
         assert image.dtype == np.uint8
         assert read_size(path) == image.shape[:2]
         assert sorted(image.shape[:2]) == [40, 56]
-    promise("Images: every format and color mode that is allowed comes out as upright RGB", cases=number + 1)
+    promise("Images: every supported format and color mode is read as upright RGB", cases=number + 1)
 
 
 def test_the_cap_counts_pixels_of_the_header(tmp_path: Path, promise) -> None:
@@ -317,7 +317,7 @@ def test_the_cap_counts_pixels_of_the_header(tmp_path: Path, promise) -> None:
         read(path, max_pixels=1000)
         with pytest.raises(DataError, match=r"a\.png: the image has too many pixels \(40 x 25\), the limit is 999"):
             read(path, max_pixels=999)
-    promise("Images: the cap on pixels is configurable", cases=4)
+    promise("Images: the limit on pixels is configurable", cases=4)
 
 
 def test_ordinary_progressive_images_are_below_the_limit_of_scans(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_memory_and_files_stay_flat(
         print(f"\n{line}, slope {slope / 1e3:.2f} kB a step; {files.min()} to {files.max()} open files")
     assert slope < most
     assert files.max() - files.min() <= 2, "one may be open for a moment"
-    promise("Long runs: memory and open files stay flat, steps trained", cases=epochs * steps)
+    promise("Long runs: memory and open files stay constant over the training steps", cases=epochs * steps)
 
 
 CHILD = """
@@ -159,4 +159,4 @@ def test_kills_at_random_moments_change_nothing(
     for mine, other in zip(resumed, expected, strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=f"killed after {moments}")
     assert [row["val_AP"] for row in killed.read_log()] == [row["val_AP"] for row in whole.read_log()]
-    promise("Long runs: kills at random moments change nothing", cases=kills)
+    promise("Long runs: kills at random times do not change the result", cases=kills)

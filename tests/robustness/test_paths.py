@@ -60,7 +60,7 @@ def test_coco_paths_stay_inside(images: Path, outside: Path, promise) -> None:
         file.write_text(json.dumps(content))
         with pytest.raises(DataError, match=rf"json: image 5: .*({LEADS_OUT})"):
             read_coco(file, images)
-    promise("Paths: no image outside of the image folder is read, by COCO", cases=len(ESCAPES))
+    promise("Paths: no image outside the image folder is read, by COCO", cases=len(ESCAPES))
 
 
 def test_voc_paths_stay_inside(images: Path, outside: Path, promise) -> None:
@@ -72,7 +72,7 @@ def test_voc_paths_stay_inside(images: Path, outside: Path, promise) -> None:
         file.write_text(xml(tree))
         with pytest.raises(DataError, match=rf"0\.xml: .*({LEADS_OUT})"):
             read_voc(images.parent)
-    promise("Paths: no image outside of the image folder is read, by Pascal VOC", cases=len(ESCAPES))
+    promise("Paths: no image outside the image folder is read, by Pascal VOC", cases=len(ESCAPES))
 
 
 def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
@@ -91,7 +91,10 @@ def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
         file.write_text(xml(tree))
         assert [example.path for example in read_voc(images.parent)] == [images.resolve() / "1.png"]
     assert set(looked_at) == {images.resolve() / "1.png"}
-    promise("Paths: a name that leads out stands for its last part, inside the folder, by Pascal VOC", cases=len(names))
+    promise(
+        "Paths: Pascal VOC reads a name that leads out of the folder by its last part, inside the folder",
+        cases=len(names),
+    )
 
 
 def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path, tmp_path: Path, promise) -> None:
@@ -110,7 +113,7 @@ def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path,
             write_coco(load_tfrecord(file), target)
         assert not target.exists()
     assert outside.read_bytes() == before
-    promise("Paths: no image outside of the new folder is written, from TFRecord", cases=len(names))
+    promise("Paths: no image is written outside the new folder, from TFRecord", cases=len(names))
 
 
 def test_yolo_and_class_folders_follow_no_link_outside(images: Path, outside: Path, tmp_path: Path, promise) -> None:
@@ -131,7 +134,7 @@ def test_yolo_and_class_folders_follow_no_link_outside(images: Path, outside: Pa
                 read(folder.parent)
             link.unlink()
             cases += 1
-    promise("Paths: no image outside of the image folder is read, by YOLO and class folders", cases=cases)
+    promise("Paths: no image outside the image folder is read, by YOLO and class folders", cases=cases)
 
 
 def test_lists_of_yolo_name_nothing_outside(images: Path, outside: Path, promise) -> None:
@@ -168,7 +171,7 @@ def test_lists_of_yolo_name_nothing_outside(images: Path, outside: Path, promise
         assert "a secret" not in str(caught.value)
         file.unlink()
         cases += 1
-    promise("Paths: nothing outside of a YOLO data set is read by its lists, obj.data and links", cases=cases)
+    promise("Paths: lists, obj.data and links of a YOLO data set read nothing outside it", cases=cases)
 
 
 def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, tmp_path: Path, promise) -> None:
@@ -185,7 +188,7 @@ def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, 
     (tmp_path / "classes" / "dog").symlink_to(images)
     with pytest.raises(DataError, match="dog: the link leads out of the folder"):
         read_image_folder(tmp_path / "classes")
-    promise("Paths: no labels outside of their folder are read, and no class folder outside of the data set", cases=2)
+    promise("Paths: no labels outside their folder are read, and no class folder outside the data set", cases=2)
 
 
 def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Path, promise) -> None:
@@ -215,7 +218,7 @@ def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Pa
             read()
         file.unlink()
     promise(
-        "Paths: annotations, lists and shards that are found in a folder are refused if they are links out of it",
+        "Paths: annotations, lists and shards found in a folder are refused if they link out of it",
         cases=len(cases),
     )
 

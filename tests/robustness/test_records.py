@@ -103,7 +103,7 @@ def test_every_damaged_byte_of_a_tfrecord_is_noticed_with_its_place(records: tup
         number, offset = (0, 0) if place < second else (1, second)
         with pytest.raises(DataError, match=rf"{file}: record {number}: .* at byte {offset}$"):
             read_tfrecord(file)
-    text = "TFRecord: a changed byte is noticed by its checksum, and told with file, record and offset"
+    text = "TFRecord: the checksum detects a changed byte, and the error names file, record and offset"
     promise(text, cases=len(places))
 
 
@@ -127,4 +127,4 @@ def test_a_tfrecord_that_ends_early_or_lies_of_lengths_does_not_stall(records, p
         with pytest.raises(DataError, match=rf"{file}: record {number}: .* at byte {offset}$"):
             read_tfrecord(file)
         assert time.process_time() - start < SECONDS
-    promise("TFRecord: a file that is cut, or lies about lengths, neither stalls nor takes memory", cases=len(cases))
+    promise("TFRecord: a truncated file or wrong lengths neither hang nor use memory", cases=len(cases))

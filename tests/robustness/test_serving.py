@@ -166,12 +166,12 @@ def test_a_saved_model_takes_tensors_of_any_kind(signature, served, promise) -> 
     cases = {name: case for name, case in TENSORS.items() if name != "float64"}
     cases["float64"] = (NORMALIZED.astype("float64"), False)
     tried = assert_goes_on(served(signature), cases, NORMALIZED, tf.errors.InvalidArgumentError)
-    promise("Serving: a SavedModel answers with numbers or an error, and goes on", cases=tried)
+    promise("Serving: a SavedModel returns finite numbers or an error, and continues to work", cases=tried)
 
 
 def test_a_saved_model_takes_images_of_any_kind(served, promise) -> None:
     tried = assert_goes_on(served("serve_image"), IMAGES, PIXELS, tf.errors.InvalidArgumentError)
-    promise("Serving: a SavedModel answers with numbers or an error, and goes on", cases=tried)
+    promise("Serving: a SavedModel returns finite numbers or an error, and continues to work", cases=tried)
 
 
 def test_a_saved_model_takes_files_of_any_kind(served, promise) -> None:
@@ -179,14 +179,14 @@ def test_a_saved_model_takes_files_of_any_kind(served, promise) -> None:
     tried = assert_goes_on(
         lambda files: run(files or tf.constant([], tf.string)), FILES, [JPEG, PNG], tf.errors.InvalidArgumentError
     )
-    promise("Serving: a SavedModel answers with numbers or an error, and goes on", cases=tried)
+    promise("Serving: a SavedModel returns finite numbers or an error, and continues to work", cases=tried)
 
 
 @pytest.mark.parametrize("method", ["predict", "raw"])
 def test_a_tflite_file_takes_arrays_of_any_kind(method, tiny_tflite, promise) -> None:
     run = getattr(TFLiteModel(tiny_tflite), method)
     tried = assert_goes_on(run, TENSORS | OBJECTS, NORMALIZED, ValueError)
-    promise("Serving: a TFLite file answers with numbers or an error, and goes on", cases=tried)
+    promise("Serving: a TFLite file returns finite numbers or an error, and continues to work", cases=tried)
 
 
 @pytest.mark.parametrize("kind", ["run", "tflite"])
@@ -197,7 +197,7 @@ def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_model, pro
     singles = {name: (given[0] if len(given) else given, answers) for name, (given, answers) in IMAGES.items()}
     singles |= {"rank 3": (PIXELS, False), "None": (None, False), "a list": (PIXELS[0].tolist(), False)}
     tried += assert_goes_on(predictor.detect, singles, PIXELS[0], ValueError)
-    promise("Serving: a predictor answers with numbers or an error, and goes on", cases=tried)
+    promise("Serving: a predictor returns finite numbers or an error, and continues to work", cases=tried)
 
 
 def test_a_bomb_costs_no_memory(tiny_saved_model, promise) -> None:
@@ -257,4 +257,4 @@ def test_sixteen_threads_get_the_answers_of_one(kind, served, tiny_run, tiny_tfl
         expected = alone(images)
         assert all(same(answer, expected) for answer in answers)
     assert not all(same(found[0][0], answers[0]) for answers in found[1:]), "each thread had an image of its own"
-    promise("Serving: 16 threads get the answers of one", cases=threads * calls)
+    promise("Serving: 16 threads get the same answers as a single thread", cases=threads * calls)

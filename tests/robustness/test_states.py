@@ -81,7 +81,7 @@ def test_a_damaged_or_forged_state_is_refused_and_changes_nothing(tmp_path: Path
             forge(state.folder, content)
             state.restore()
     assert refused >= 1.5 * DAMAGED
-    promise("Weights: a damaged or forged training state is refused, and changes nothing", cases=2 * DAMAGED)
+    promise("Weights: a damaged or forged training state is refused without changes", cases=2 * DAMAGED)
 
 
 def arrays_of(content: bytes) -> dict[str, np.ndarray]:
@@ -134,7 +134,7 @@ def test_a_forged_state_runs_nothing_and_changes_nothing(tmp_path: Path, kind: s
         state.restore()
     assert values(state) == before
     assert not mark.exists()
-    promise("Weights: a damaged or forged training state is refused, and changes nothing", cases=1)
+    promise("Weights: a damaged or forged training state is refused without changes", cases=1)
 
 
 def test_a_damaged_foreign_checkpoint_is_refused(tmp_path: Path, promise) -> None:
@@ -150,4 +150,4 @@ def test_a_damaged_foreign_checkpoint_is_refused(tmp_path: Path, promise) -> Non
             found = read_checkpoint(prefix).found
             assert all(value.tobytes() == model.kernel.numpy().tobytes() for value in found.values())
         damaged.write_bytes(files[damaged])
-    promise("Weights: of a damaged foreign checkpoint only a CheckpointError comes", cases=2 * DAMAGED)
+    promise("Weights: a damaged checkpoint of another project raises only a CheckpointError", cases=2 * DAMAGED)

@@ -22,7 +22,7 @@ from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.finetuning import load_what_fits
 
 DAMAGED, EDITED = 200, 40  # files
-HOSTILE = "Weights: links, parts of other files, plug-ins, other types and shapes are refused before reading"
+HOSTILE = "Weights: links, external data, plug-ins, wrong types and shapes are refused before reading"
 
 
 class SmallModel(SpineNetModel):
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_refused_and_leaves_the_model_as_it_was(model, saved: 
         message = outcome(model, path, before)
         assert message or content == saved
         assert not message or str(path) in message
-    promise("Weights: a damaged file is refused, and leaves weights, optimizer and metrics as they were", cases=DAMAGED)
+    promise("Weights: a damaged file is refused, and weights, optimizer and metrics stay unchanged", cases=DAMAGED)
 
 
 def first(file: h5py.File) -> h5py.Group:
@@ -287,7 +287,7 @@ def test_a_hash_that_is_known_is_compared(model, saved: bytes, tmp_path: Path, p
     assert values(model) == before
     model.load_weights(path, sha256=hashlib.sha256(saved).hexdigest().upper())
     assert values(model) != before
-    promise("Weights: a hash that is known is compared", cases=2)
+    promise("Weights: a given hash is compared", cases=2)
 
 
 def test_a_sealed_file_is_still_keras_own(model, saved: bytes, tmp_path: Path) -> None:

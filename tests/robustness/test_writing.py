@@ -200,14 +200,14 @@ def test_a_full_disk_leaves_what_stood_there(small_disk: Path, writers: Writers,
     put_former(small_disk)
     for kind in KINDS:
         check_refused(getattr(writers, kind), small_disk, "No space left on device")
-    promise("Writing: on a full disk the former artifact stands, whole, and one line says so", cases=len(KINDS))
+    promise("Writing: on a full disk the old artifact stays complete, with a one-line error", cases=len(KINDS))
 
 
 def test_a_limit_on_files_leaves_what_stood_there(limited: Path, writers: Writers, promise) -> None:
     put_former(limited)
     for kind in KINDS:
         check_refused(getattr(writers, kind), limited, "File too large")
-    promise("Writing: a quota leaves the former artifact, whole, and one line says so", cases=len(KINDS))
+    promise("Writing: over a quota, the old artifact stays complete, with a one-line error", cases=len(KINDS))
 
 
 def test_a_read_only_disk_leaves_what_stood_there(small_disk: Path, writers: Writers, promise) -> None:
@@ -215,7 +215,7 @@ def test_a_read_only_disk_leaves_what_stood_there(small_disk: Path, writers: Wri
     mount("-o", "remount,ro", str(small_disk))
     for kind in KINDS:
         check_refused(getattr(writers, kind), small_disk, "Read-only file system")
-    promise("Writing: without permission the former artifact stands, and one line says so", cases=len(KINDS))
+    promise("Writing: without permission the old artifact stays, with a one-line error", cases=len(KINDS))
 
 
 PROGRAM = """
@@ -245,7 +245,7 @@ def test_another_users_folder_leaves_what_stood_there(tmp_path: Path, promise) -
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed.startswith(f"{target} was not written, what stood there still stands: Permission denied")
     assert target.read_text() == "former"
-    promise("Writing: without permission the former artifact stands, and one line says so", cases=1)
+    promise("Writing: without permission the old artifact stays, with a one-line error", cases=1)
 
 
 def test_the_command_line_says_so_in_one_line_and_exits_with_2(
@@ -267,4 +267,4 @@ def test_the_command_line_says_so_in_one_line_and_exits_with_2(
         assert ended.value.code == 2
         assert re.search(r"^spinenet-tf: .* was not written, what stood .*\.$", capsys.readouterr().err, re.MULTILINE)
         assert tree(small_disk) == before
-    promise("Writing: on a full disk a command exits with 2 and leaves what stood there", cases=len(commands))
+    promise("Writing: on a full disk a command exits with 2 and leaves the old files", cases=len(commands))

@@ -70,7 +70,7 @@ def test_after_a_fault_at_any_step_what_stood_there_stands(writer, tmp_path: Pat
             assert found == before if error else "new" in found.values(), (step, code, number)
             assert error is None or isinstance(error, WriteError) or error.errno == errno.EIO
             assert set(found.values()) - {None} in ({"former"}, {"new"}, set()), "never half of it"
-    promise("Writing: a fault of the system at any step leaves the former artifact or the new one, whole", cases=cases)
+    promise("Writing: after a system error at any step, the old or the new artifact is complete", cases=cases)
 
 
 def error_of(writer, folder: Path) -> OSError | None:
@@ -122,7 +122,7 @@ def test_a_file_is_whole_after_any_kill(tmp_path: Path, promise) -> None:
         assert len(list(tmp_path.iterdir())) <= 2, "the file, and what the killed process was writing"
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    promise("Writing: a file is whole after kill -9 at any time", cases=kills)
+    promise("Writing: a file is complete after kill -9 at any time", cases=kills)
 
 
 def test_what_appears_is_on_the_disk_first(tmp_path: Path, monkeypatch) -> None:
