@@ -1,0 +1,67 @@
+"""Small detectors with weights that keep their outputs of the order of one, exported once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+import spinenet_tf
+from spinenet_tf import export
+
+SHAPE = (64, 128, 3)  # not square: a swap of the sides shows; the sides of all levels divide each other
+CLASS_NAMES = ("cat", "dog", "größer Vogel")
+
+
+def stir(model: keras.Model) -> keras.Model:
+    """Give a model weights and BN statistics that make every output depend on every part."""
+    random = np.random.default_rng(0)
+    ranges = {"gamma": (0.7, 1.3), "moving_variance": (0.5, 1.5), "beta": (-0.2, 0.2), "moving_mean": (-0.2, 0.2)}
+    for weight in model.weights:
+        if weight.name in ranges:
+            weight.assign(random.uniform(*ranges[weight.name], weight.shape))
+        elif "predictor" in weight.path:
+            weight.assign(random.normal(0.0, 0.3, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="session")
+def stirred() -> Callable:
+    """Return `stirred(model)`, see `stir`."""
+    return stir
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Two normalized images of `SHAPE`."""
+    return np.random.default_rng(1).standard_normal((2, *SHAPE), "float32")
+
+
+@pytest.fixture(scope="session")
+def detector() -> keras.Model:
+    keras.utils.set_random_seed(0)  # the fixture that seeds each test comes later
+    small = {"width": 0.25, "endpoint": 32, "head_width": 32, "head_depth": 2, "activation": "relu6"}
+    return stir(spinenet_tf.detector("spinenet_49", 3, SHAPE, **small, score_threshold=0.3, max_detections=20))
+
+
+@pytest.fixture(scope="session")
+def classifier() -> keras.Model:
+    return stir(spinenet_tf.classifier("spinenet_49", 4, SHAPE, width=0.25, endpoint=16))
+
+
+@pytest.fixture(scope="session")
+def exported(detector, images, tmp_path_factory):
+    """Return a function from a quantization to its artifact; each is made once, since the converter leaks."""
+    folder, artifacts = tmp_path_factory.mktemp("exported"), {}
+
+    def get(quantization: str) -> export.Artifact:
+        if quantization not in artifacts:
+            path = folder / f"{quantization}.tflite"
+            artifacts[quantization] = export.tflite(
+                detector, path, quantization, calibration=[images], class_names=CLASS_NAMES
+            )
+        return artifacts[quantization]
+
+    return get
