@@ -1,4 +1,4 @@
-"""Metadata says all that a program needs, and survives the trip."""
+"""Metadata survives the trip with a file, and what is damaged in it is named."""
 
 from __future__ import annotations
 
@@ -12,43 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from spinenet_tf.data.images import MEAN, STD
-from spinenet_tf.export.description import describe, with_outputs
-from spinenet_tf.heads import retinanet
-from spinenet_tf.inference.metadata import read_metadata
+from spinenet_tf.export.description import describe
+from spinenet_tf.inference.metadata import Metadata, read_metadata
 
 
-def outputs(detector) -> dict:
+@pytest.fixture(scope="module")
+def metadata(detector) -> Metadata:
     shapes = {"class_logits_P3": (1, 8, 16, 27), "box_deltas_P3": (1, 8, 16, 36)}
-    return {name: SimpleNamespace(shape=shape, dtype="float32") for name, shape in shapes.items()}
+    outputs = {name: SimpleNamespace(shape=shape, dtype="float32") for name, shape in shapes.items()}
+    return describe(detector, outputs, 1, class_names=["a", "größer", "c d"])
 
 
-def test_metadata_names_what_a_detector_needs(detector) -> None:
-    metadata = describe(detector, outputs(detector), 1, "int8", ["a", "b", "c"])
-    assert (metadata.task, metadata.model, metadata.quantization) == ("detection", "spinenet_49", "int8")
-    assert metadata.input["shape"] == [1, 64, 128, 3]
-    assert (tuple(metadata.input["mean"]), tuple(metadata.input["std"])) == (MEAN, STD)
-    assert metadata.image_size == (64, 128)
-    assert metadata.known_head() == (retinanet.ROW, detector.options)
-    assert metadata.outputs["class_logits_P3"]["shape"] == [1, 8, 16, 27]
-    assert "anchor * classes + class" in metadata.outputs["class_logits_P3"]["layout"]
-
-
-def test_metadata_says_what_inputs_and_outputs_are(detector) -> None:
-    metadata = describe(detector, outputs(detector), 1, inputs="uint8")
-    given = metadata.input
-    assert (metadata.output_kind, given["dtype"], given["normalization"][:4]) == ("raw", "uint8", "none")
-    assert "[124, 116, 104]" in metadata.input["fit"]
-    found = {"classes": SimpleNamespace(shape=(1, 20), dtype="int32")}
-    decoded = with_outputs(metadata, "detections", found)
-    assert (decoded.output_kind, decoded.input, decoded.options) == ("detections", metadata.input, metadata.options)
-    assert decoded.outputs["classes"].items() >= {"shape": [1, 20], "dtype": "int32"}.items()
-
-
-def test_a_tflite_file_carries_its_metadata_behind_the_model(detector, tmp_path) -> None:
+def test_a_tflite_file_carries_its_metadata_behind_the_model(metadata, tmp_path) -> None:
     file = tmp_path / "model.tflite"
     file.write_bytes(b"the model itself")
-    metadata = describe(detector, outputs(detector), 1, class_names=["a", "größer", "c d"])
     metadata.append_to(file)
     assert read_metadata(file) == metadata
     assert file.read_bytes().startswith(b"the model itself")
@@ -56,24 +33,12 @@ def test_a_tflite_file_carries_its_metadata_behind_the_model(detector, tmp_path)
         assert archive.read("labels.txt").decode().splitlines() == ["a", "größer", "c d"]
 
 
-def test_equal_models_give_equal_bytes(detector, tmp_path) -> None:
+def test_equal_models_give_equal_bytes(metadata, tmp_path) -> None:
     files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
     for file in files:
         file.write_bytes(b"model")
-        describe(detector, outputs(detector), 1).append_to(file)
+        metadata.append_to(file)
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_classes_without_names_are_numbered(detector) -> None:
-    assert describe(detector, outputs(detector), 1).class_names == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize(
-    ("names", "message"), [(["a", "b"], "3 classes. Received: 2"), (["a", "b\nc", "d"], "one line")]
-)
-def test_names_that_do_not_fit_are_refused(detector, names, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        describe(detector, outputs(detector), 1, class_names=names)
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip at all"])
@@ -131,8 +96,8 @@ BROKEN_BEFORE = {
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BROKEN.items() for value in values])
-def test_damaged_metadata_are_named_by_their_key(detector, tmp_path: Path, key: str, value: object) -> None:
-    fields = asdict(describe(detector, outputs(detector), 1)) | {key: value}
+def test_damaged_metadata_are_named_by_their_key(metadata, tmp_path: Path, key: str, value: object) -> None:
+    fields = asdict(metadata) | {key: value}
     file = _with_metadata(tmp_path / "model.tflite", json.dumps(fields))
     with pytest.raises(ValueError, match=rf"model\.tflite has damaged metadata: .*{key}") as caught:
         read_metadata(file)
@@ -141,8 +106,8 @@ def test_damaged_metadata_are_named_by_their_key(detector, tmp_path: Path, key: 
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BROKEN_BEFORE.items() for value in values])
-def test_damaged_metadata_of_format_2_are_named_by_their_key(detector, tmp_path: Path, key: str, value: object) -> None:
-    fields = asdict(describe(detector, outputs(detector), 1)) | {"format": 2}
+def test_damaged_metadata_of_format_2_are_named_by_their_key(metadata, tmp_path: Path, key: str, value: object) -> None:
+    fields = asdict(metadata) | {"format": 2}
     before = {"anchors": {"min_level": 3, "num_scales": 2, "order": "row"}, "decoding": {"max_detections": 7}}
     told = fields | before
     assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(told))).options == {
@@ -155,8 +120,8 @@ def test_damaged_metadata_of_format_2_are_named_by_their_key(detector, tmp_path:
 
 
 @pytest.mark.parametrize("shape", [None, [], [1, 64, 128], [1, 64, 128, 3, 1], [1, 64, "128", 3], [1, 0, 128, 3], 7])
-def test_damaged_shapes_are_named(detector, tmp_path: Path, shape: object) -> None:
-    fields = asdict(describe(detector, outputs(detector), 1))
+def test_damaged_shapes_are_named(metadata, tmp_path: Path, shape: object) -> None:
+    fields = asdict(metadata)
     fields["input"]["shape"] = shape
     file = _with_metadata(tmp_path / "model.tflite", json.dumps(fields))
     with pytest.raises(ValueError, match=r"has damaged metadata: input\.shape"):
@@ -164,23 +129,22 @@ def test_damaged_shapes_are_named(detector, tmp_path: Path, shape: object) -> No
 
 
 @pytest.mark.parametrize("missing", ["task", "model", "input", "outputs", "class_names"])
-def test_missing_keys_are_named(detector, tmp_path: Path, missing: str) -> None:
-    fields = asdict(describe(detector, outputs(detector), 1))
+def test_missing_keys_are_named(metadata, tmp_path: Path, missing: str) -> None:
+    fields = asdict(metadata)
     del fields[missing]
     with pytest.raises(ValueError, match=f"has damaged metadata: {missing}"):
         read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields)))
 
 
-def test_keys_that_later_versions_add_are_passed_over(detector, tmp_path: Path) -> None:
-    metadata = describe(detector, outputs(detector), 1)
+def test_keys_that_later_versions_add_are_passed_over(metadata, tmp_path: Path) -> None:
     text = json.dumps(asdict(metadata) | {"license": "MIT"})
     assert read_metadata(_with_metadata(tmp_path / "model.tflite", text)) == metadata
 
 
-def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
+def test_a_damaged_zip_is_named(metadata, tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("metadata.json", json.dumps(asdict(describe(detector, outputs(detector), 1))))
+        archive.writestr("metadata.json", json.dumps(asdict(metadata)))
     whole = file.read_bytes()
     rng = random.Random(0)
     for _ in range(300):
@@ -192,9 +156,9 @@ def test_a_damaged_zip_is_named(detector, tmp_path: Path) -> None:
             read_metadata(file)
 
 
-def test_metadata_of_format_3_are_read(detector, tmp_path: Path) -> None:
-    metadata = replace(describe(detector, outputs(detector), 1), output_kind="decoded")
-    metadata.input["center"] = 0.8  # as a classifier's file has it
+def test_metadata_of_format_3_are_read(metadata, tmp_path: Path) -> None:
+    # A classifier's file has a center.
+    metadata = replace(metadata, output_kind="decoded", input=metadata.input | {"center": 0.8})
     given = {key: value for key, value in metadata.input.items() if key != "center"}
     given["centre"] = 0.8  # codespell:ignore
     fields = asdict(metadata) | {"format": 3, "form": "decoded", "input": given}
