@@ -11,9 +11,9 @@ import numpy as np
 from spinenet_tf.export.rewrites.adding import restore_sums
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
-from spinenet_tf.inference.keras_model import image_shape
+from spinenet_tf.inference.keras_model import backbone_of, image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
-from spinenet_tf.nets.resample import UPSAMPLING
+from spinenet_tf.nets.resample import NearestUpsample
 
 Rewrite = Callable[[FrozenGraph], None]
 
@@ -30,8 +30,8 @@ def raw_function(
 
     The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
     the large ones are variables, of which the function has its own (see `unfreezing`). Sizes are static, and so is
-    the batch unless `batch_size` is None. `upsampling` is written as `resample.UPSAMPLING` says. The graph is
-    rewritten by `rewrites`, in this order; TFLite's converter folds BN by itself.
+    the batch unless `batch_size` is None. `upsampling` is that of `NearestUpsample`. The graph is rewritten by
+    `rewrites`, in this order; TFLite's converter folds BN by itself.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -41,14 +41,11 @@ def raw_function(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"A batch is at least 1, or None for any. Received: batch_size={batch_size}")
     spec = tf.TensorSpec((batch_size, *image_shape(model)), tf.float32, name=INPUT)
+    written = _with_upsampling(model, upsampling)
 
     @tf.function(input_signature=[spec], autograph=False)
     def traced(images):
-        previous = UPSAMPLING.set(upsampling)
-        try:
-            return flatten(model(images, training=False))
-        finally:
-            UPSAMPLING.reset(previous)
+        return flatten(written(images, training=False))
 
     graph, source, names = _frozen(traced.get_concrete_function())
     graph = _rewritten(graph, names, (restore_sums, *rewrites))
@@ -62,6 +59,19 @@ def raw_function(
         return tf.nest.pack_sequence_as(structure, outputs)
 
     return raw
+
+
+def _with_upsampling(model: keras.Model, upsampling: str) -> keras.Model:
+    """Return the model if it upsamples like that, as all models do by "resize"; or else a copy that does."""
+    if upsampling == "resize":
+        return model
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    for part in (backbone_of(copy), copy):
+        for layer in part.layers:
+            if isinstance(layer, NearestUpsample):
+                layer.upsampling = upsampling
+    return copy
 
 
 def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any:

@@ -30,7 +30,7 @@ UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED
 class Target:
     """The choices for one kind of hardware."""
 
-    upsampling: str  # see `resample.UPSAMPLING`
+    upsampling: str  # as `nets.resample.NearestUpsample` is to write it
     inputs: tuple[str, ...]  # those of `INPUTS` that it takes, the default first
     outputs: tuple[str, ...]  # those of `OUTPUTS` that it runs, the default first
     ops: frozenset[str] | None = None  # all that it runs; None: whatever LiteRT's CPU kernels do

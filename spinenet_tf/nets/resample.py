@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 
 import keras
 from keras import ops
@@ -11,23 +10,22 @@ from keras import ops
 from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
-# How inference at static integer ratios is written: as one resize, or as concatenations and depth-to-space. Numbers
-# are the same; an exporter sets it while it traces, for the target that it writes for.
-UPSAMPLING: ContextVar[str] = ContextVar("upsampling", default="resize")
-
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class NearestUpsample(keras.layers.Layer):
     """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
 
     Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is
-    one resize op, which phones' delegates take (or as `UPSAMPLING` says), and training a repetition, whose gradient
-    XLA can compile; any other size is gathered by exact integer indices, on which all backends agree.
+    one resize op, which phones' delegates take, and training a repetition, whose gradient XLA can compile; any other
+    size is gathered by exact integer indices, on which all backends agree.
+
+    With `upsampling` "concat" in place of "resize", inference is concatenations and depth-to-space: the same numbers by
+    operations that other engines run. An exporter sets it, in the copy of a model that it writes.
     """
 
     def __init__(self, level: int, **kwargs):
         super().__init__(**kwargs)
-        self.level = level
+        self.level, self.upsampling = level, "resize"
 
     def call(self, inputs, training=None):
         x, image = inputs
@@ -38,7 +36,7 @@ class NearestUpsample(keras.layers.Layer):
             rows, columns = (size // side for size, side in zip(target, source, strict=True))
             if training:
                 return _repeat(x, rows, columns)
-            if UPSAMPLING.get() == "concat" and rows == columns and rows.bit_count() == 1:
+            if self.upsampling == "concat" and rows == columns and rows.bit_count() == 1:
                 return _double(x, octaves=rows.bit_length() - 1)
             return ops.image.resize(x, target, interpolation="nearest", data_format="channels_last")
         for axis, (size, side) in enumerate(zip(target, source, strict=True), start=1):
