@@ -30,6 +30,9 @@ from spinenet_tf.inference.metadata import Metadata
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 
+# "fp16" halves the weights' size. "dynamic" has 8-bit weights: good for full convs, bad for depthwise ones. "int8"
+# computes in 8 bits, with a scale per channel of a conv and per output. "int16x8" has 16-bit activations, which XNNPACK
+# does not run, so it is slow.
 QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
 
 
@@ -50,26 +53,22 @@ def tflite(
 ) -> Artifact:
     """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of hardware: see `targets.TARGETS`.
 
-    The `target` decides how upsampling is written, and what else is not given. `inputs` are "float32", normalized, or
-    "uint8", RGB in 0..255. `outputs` of a detector, float32 whatever the quantization, are "raw", by level; "decoded",
-    `boxes` `[1, N, 4]` yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", what `predict` gives;
-    "postprocess", those of the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each
-    anchor's best class, and one NMS for all classes.
-    Other models have "raw" ones. Decoding is in float behind the same raw part.
+    The `target` decides how upsampling is written, and the `inputs` and `outputs` that are not given. Inputs are
+    "float32", normalized, or "uint8", RGB in 0..255. Outputs are float32, by the names and in the order of
+    `appended.OUTPUT_NAMES`: "raw", by level; of a detector also "decoded", `boxes` `[1, N, 4]` yxyx in pixels of the
+    input and `scores` `[1, N, C]`; "detections", what `predict` gives; "postprocess", those of the custom operation
+    `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best class, one NMS for all classes.
 
-    `quantization`: "none"; "fp16" halves the weights' size; "dynamic" has
-    8-bit weights, good for full convs, bad for depthwise ones; "int8" computes in 8 bits, with a scale per channel of
-    a conv and per output; "int16x8" has 16-bit activations, which XNNPACK does not run, so it is slow. The last two
-    need `calibration`: finitely many batches `[B, H, W, 3]` of real images, preprocessed as for evaluation. Operations
-    are TFLite's own, but for the custom one, none of them TensorFlow's (Flex). Of "int8", the layers whose Keras names
-    match one of the patterns `keep_float` ("box_predictor", "block2_*") compute in float; what lies between them and
-    the others is still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay.
+    `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: finitely many batches
+    `[B, H, W, 3]` of real images, preprocessed as for evaluation. Of "int8", the layers whose Keras names match one of
+    the patterns `keep_float` ("box_predictor", "block2_*") compute in float; what lies between them and the others is
+    still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay. Operations are TFLite's own, but for
+    the custom one, none of them TensorFlow's (Flex).
 
-    The metadata and labels are in the file, as an appended zip, and beside it. The file is compared with the model
-    before it appears: "none" and "fp16" by `verify.TOLERANCES`, and, given held-out images to `verify_on`, every file
-    by its COCO AP, or a classifier's top-1, for which `center` is the side of the central crop (see
-    `data.input.class_pipeline`), which the metadata tell. Its operations and ranks are held against what the target
-    runs.
+    The metadata and labels are in the file, as an appended zip, and beside it. Before the file appears, its operations
+    and ranks are held against what the target runs, and its outputs against the model's: "none" and "fp16" by
+    `verify.TOLERANCES`, and all files on the held-out images `verify_on`, if given, by COCO AP or a classifier's top-1,
+    for which `center` is the side of the central crop (see `data.input.class_pipeline`), which the metadata tell.
 
     Raises:
         ValueError: an unknown quantization, target or outputs, calibration missing or of another shape, a model that
@@ -92,14 +91,7 @@ def tflite(
             content = convert_partly(raw, Provenance(model), kept, calibration, inputs, chosen.xnnpack)
         else:
             content = convert(raw, quantization, calibration, inputs, chosen.xnnpack)
-        _write(file, content, metadata)
-        runner: Any = TFLiteModel(file)
-        if outputs != "raw":
-            content, metadata = _with_outputs(outputs, content, metadata, output_specs(raw))
-            file.unlink()  # the runner maps its file: what is written now is another one
-            _write(file, content, metadata)
-            runner = SimpleNamespace(raw=runner.raw, predict=TFLiteModel(file).predict)
-        metadata.write(file.parent, file.stem)
+        runner = _write_outputs(file, outputs, content, metadata, output_specs(raw))
         check_graph(file, chosen, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
     return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
@@ -134,9 +126,21 @@ def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: 
         raise ValueError(f"int16x8 has no uint8 inputs, only float32 ones. Received: inputs={inputs!r}")
 
 
-def _write(file: Path, content: bytes, metadata: Metadata) -> None:
+def _write_outputs(file: Path, kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> Any:
+    """Write a converted file with these outputs, the metadata beside it, and return what runs it, raw and whole."""
+    runner: Any = _written(file, raw, metadata)
+    if kind != "raw":
+        content, metadata = _with_outputs(kind, raw, metadata, specs)
+        file.unlink()  # the runner maps its file: what is written now is another one
+        runner = SimpleNamespace(raw=runner.raw, predict=_written(file, content, metadata).predict)
+    metadata.write(file.parent, file.stem)
+    return runner
+
+
+def _written(file: Path, content: bytes, metadata: Metadata) -> TFLiteModel:
     file.write_bytes(content)
     metadata.append_to(file)
+    return TFLiteModel(file)
 
 
 def _with_outputs(kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
