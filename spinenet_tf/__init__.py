@@ -31,8 +31,9 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"spinenet_tf.{_HOMES[name]}"), name)
 
 
-# Keras loads a `.keras` file only if its classes were imported. The command line loads none, and without this import
-# its help does not wait seconds for Keras.
+# Keras loads a file only if the classes in it were registered: Keras 3.15 imports the module that a file names for a
+# class from its own package alone. The command line loads no such file, and without this import its help does not wait
+# seconds for Keras. Python runs this file before any of `cli`, so nothing but the program's name tells.
 if Path(sys.argv[0] if sys.argv else "").stem != "spinenet-tf":
     for _module in ("models", "training.quantization", "training.optimizers", "training.schedule"):
         import_module(f"spinenet_tf.{_module}")

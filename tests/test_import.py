@@ -6,7 +6,15 @@ import json
 import subprocess
 import sys
 
+import keras
 import pytest
+from keras.optimizers.schedules import CosineDecay
+
+import spinenet_tf
+from spinenet_tf._fast.regularization import L2
+from spinenet_tf.nets.resample import NearestUpsample
+from spinenet_tf.training.optimizers import SGD
+from spinenet_tf.training.schedule import Warmup
 
 CODE = """
 import importlib, json, pkgutil, sys
@@ -43,3 +51,37 @@ def test_the_package_registers_all_classes_that_keras_loads_from_files(told) -> 
     """No other module of ours registers one: a `.keras` file loads after `import spinenet_tf`."""
     assert {"spinenet_tf>RetinaNet", "spinenet_tf>SGD", "spinenet_tf>Warmup"} <= set(told["registered"])
     assert told["registered by all modules"] == told["registered"]
+
+
+LOAD = """
+import json, sys
+sys.argv[:] = [sys.argv[1]]
+import keras, spinenet_tf
+
+def error(config):
+    try:
+        keras.saving.deserialize_keras_object(config)
+    except TypeError as error:
+        return str(error)
+
+print(json.dumps([error(config) for config in json.load(sys.stdin)]))
+"""
+
+
+def errors(program: str) -> list[str | None]:
+    """Return what objects of ours raise when Keras makes them in a process of this name that imports the package."""
+    model = spinenet_tf.classifier("spinenet_49", 2, (32, 32, 3), width=0.25, endpoint=8)
+    objects = (model, NearestUpsample(3), L2(0.1), SGD(0.1), Warmup(0.0, 1, CosineDecay(0.1, 2)))
+    configs = json.dumps([keras.saving.serialize_keras_object(x) for x in objects])
+    command = [sys.executable, "-c", LOAD, program]
+    done = subprocess.run(command, input=configs, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_keras_makes_all_kinds_of_our_objects_after_the_import() -> None:
+    assert errors("python") == [None] * 5
+
+
+def test_keras_makes_none_of_our_objects_without_their_registration() -> None:
+    """So says Keras 3.15. Where a later one imports them by itself, `__init__` need not ask for the program's name."""
+    assert all(error and "Could not locate class" in error for error in errors("spinenet-tf"))

@@ -13,8 +13,6 @@ from spinenet_tf.cli.arguments import AsJson, Overwrite
 from spinenet_tf.cli.terminal import console, with_passing_progress, with_progress
 from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS
 
-app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
-
 IMAGES_PER_SHARD = 1000
 
 Source = Annotated[
@@ -29,7 +27,6 @@ Images = Annotated[Path | None, typer.Option(help="The images of a COCO file; de
 Split = Annotated[str | None, typer.Option(help="Of YOLO, Pascal VOC or TFDS.")]
 
 
-@app.command()
 def check(
     source: Source,
     images: Images = None,
@@ -64,7 +61,6 @@ def check(
     raise typer.Exit(1 if findings.problems else 0)
 
 
-@app.command()
 def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="A new folder.")],
@@ -98,7 +94,6 @@ def convert(
     console.print(f"{len(read.images)} images and {len(read.annotations)} objects are in {target}.", soft_wrap=True)
 
 
-@app.command()
 def show(
     source: Source,
     output: Annotated[Path, typer.Argument(help="The PNG file.")],

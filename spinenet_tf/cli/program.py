@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from spinenet_tf._files import native_output
+from spinenet_tf.cli import dataset
 from spinenet_tf.cli.benchmark import benchmark
 from spinenet_tf.cli.convert import convert
-from spinenet_tf.cli.dataset import app as dataset_app
 from spinenet_tf.cli.demo import demo
 from spinenet_tf.cli.evaluate import evaluate
 from spinenet_tf.cli.export import export
@@ -29,17 +31,23 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def prepare() -> None:
-    # No docstring: it would stand in place of the help text above.
-    if not {"list", "--help"} & set(sys.argv):
+dataset_app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
+
+
+class ComputingCommand(TyperCommand):
+    """A command that computes: TensorFlow is imported once its words are understood, and so not for its help."""
+
+    def invoke(self, ctx: Any) -> Any:
         native_output.import_tensorflow()
+        return super().invoke(ctx)
 
 
 # In the order of the help.
 app.command("list")(list_models)
 for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, demo):
-    app.command()(command)
+    app.command(cls=ComputingCommand)(command)
+for command in (dataset.check, dataset.convert, dataset.show):
+    dataset_app.command(cls=ComputingCommand)(command)
 app.add_typer(dataset_app, name="dataset")
 
 

@@ -355,8 +355,11 @@ def test_a_training_that_ctrl_c_stopped_exits_with_130(command, monkeypatch, wri
     assert (outcome.code, outcome.out) == (130, out)
 
 
-def test_help_does_not_wait_for_keras() -> None:
-    code = "import sys; sys.argv[:] = ['spinenet-tf', '--help']; from spinenet_tf import cli\ntry: cli.main()\n"
+@pytest.mark.parametrize(
+    "words", ["--help", "train --help", "dataset check --help", "list", "train", "dataset show --no"]
+)
+def test_neither_help_nor_the_list_nor_a_mistake_waits_for_keras(words: str) -> None:
+    code = f"import sys; sys.argv[:] = 'spinenet-tf {words}'.split(); from spinenet_tf import cli\ntry: cli.main()\n"
     code += "except SystemExit: assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
