@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spinenet_tf._files import native_output
-from spinenet_tf.inference.inspection import open_interpreter
+from spinenet_tf.inference.interpreter import open_interpreter, operations_of
 
 LITERT = "2.3."  # of which `_Event` is the layout
 CPU = WRITE = 1  # kLiteRtHwAcceleratorCpu, kLiteRtTensorBufferLockModeWrite
@@ -118,7 +118,7 @@ def multiply_adds(path: Path) -> dict[str, int]:
     """Return the multiply-adds of a file's convs, by kind."""
     interpreter, found = open_interpreter(path), defaultdict[str, int](int)
     shapes = {x["index"]: x["shape"].tolist() for x in interpreter.get_tensor_details()}
-    for operation in interpreter._get_ops_details():
+    for operation in operations_of(interpreter):
         if (depthwise := operation["op_name"] == "DEPTHWISE_CONV_2D") or operation["op_name"] == "CONV_2D":
             source, kernel, result = (shapes[int(x)] for x in (*operation["inputs"][:2], operation["outputs"][0]))
             pointwise = "1x1 conv" if kernel[1:3] == [1, 1] and source[:3] == result[:3] else "other conv"

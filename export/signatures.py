@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from spinenet_tf.export.rewrites.adding import restore_sums
+from spinenet_tf.export.rewrites.freezing import freeze
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
 from spinenet_tf.inference.keras_model import backbone_of, image_shape
@@ -47,7 +48,7 @@ def raw_function(
     def traced(images):
         return flatten(written(images, training=False))
 
-    graph, source, names = _frozen(traced.get_concrete_function())
+    graph, source, names = freeze(traced.get_concrete_function())
     graph = _rewritten(graph, names, (restore_sums, *rewrites))
     weights = take_out_weights(graph) if variables else {}
     structure = traced.get_concrete_function().structured_outputs
@@ -99,16 +100,3 @@ def pixel_function(raw: Any, dtype: str) -> Any:
         return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") - mean / std)
 
     return from_pixels
-
-
-def _frozen(function: Any) -> tuple[Any, str, list[str]]:
-    """Return a concrete function's graph with its variables as constants, and the names of its input and outputs."""
-    # TensorFlow has no public name for it; TFLite's own converter imports it from here.
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    graph = frozen.graph.as_graph_def()
-    for node in graph.node:
-        # A mark for training: left in, each load of the artifact warns of the gradients that it lacks.
-        node.attr.pop("_gradient_op_type", None)
-    return graph, frozen.inputs[0].name, [output.name for output in frozen.outputs]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 
+from spinenet_tf.export.litert import quantizer
+from spinenet_tf.export.rewrites.flat_graph import parse, serialize
 from spinenet_tf.export.rewrites.stem import pack_stem
 from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
@@ -45,24 +46,18 @@ def calibrate(
     pixels: bool = False,
     xnnpack: bool = False,
 ) -> Any:
-    """Return the float model, as TensorFlow's object of a .tflite, with the range of every activation on the images.
+    """Return the float model, as `flat_graph.parse` gives it, with the range of every activation on the images.
 
     The arguments are those of `quantize`, and so is what is raised. This and `to_integers` do in two steps what the
     converter does in one, to reach the ranges and the operations between them.
     """
-    # TensorFlow has no public names for the steps.
     import tensorflow as tf
-    from tensorflow.lite.tools import flatbuffer_utils
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _images(batches, shape, pixels)
     # The only permitted set: a part that cannot compute in integers fails here instead of running in float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter._experimental_calibrate_only = True
-    with warnings.catch_warnings():
-        # The converter itself calibrates on the interpreter that TensorFlow warns of.
-        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
-        calibrated = flatbuffer_utils.convert_bytearray_to_object(converter.convert())
+    calibrated = parse(quantizer.calibrate(converter))
     for graph in calibrated.subgraphs:
         for tensor in graph.tensors:
             _widen(tensor.quantization)
@@ -80,36 +75,14 @@ def to_integers(calibrated: Any, keep: Sequence[str] = (), pixels: bool = False,
     With `debug`, an operation NumericVerify behind each gives by how much it differs from float, its inputs being those
     of the integer graph.
     """
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    content = bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated))
-    quantized = mlir_quantize(
-        content,
-        input_data_type=tf.uint8 if pixels else tf.float32,
-        enable_numeric_verify=debug,
-        denylisted_nodes=list(keep),
-    )
-    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
-    return bytes(deduplicate_readonly_buffers(quantized))
+    return quantizer.to_8_bits(serialize(calibrated), keep, pixels, debug)
 
 
 def _with_16_bits(content: bytes, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> bytes:
-    """Quantize a float .tflite by TensorFlow's older quantizer, the only one with 16-bit activations."""
-    import tensorflow as tf
-    from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    model = parse(content)
     _unshare_biases(model)
-    calibrator = Calibrator(add_intermediate_tensors(bytes(flatbuffer_utils.convert_object_to_bytearray(model))))
-    types = {"input_type": tf.float32, "output_type": tf.float32, "activations_type": tf.int16, "bias_type": tf.int64}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
-        images = lambda: _images(batches, shape, pixels=False)  # noqa: E731
-        quantized = bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
-    _refuse_dead(flatbuffer_utils.convert_bytearray_to_object(quantized))
+    quantized = quantizer.to_16_bits(serialize(model), lambda: _images(batches, shape, pixels=False))
+    _refuse_dead(parse(quantized))
     return quantized
 
 

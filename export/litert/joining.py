@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spinenet_tf.export.rewrites.flat_graph import parse, serialize
+
 
 def join(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
     """Return a .tflite with the inputs of `first` and the outputs of `second`, in the order of `outputs`.
 
     Both have one graph and one signature; every input of `second` is an output of `first` of the same name and type.
     """
-    # TensorFlow has no public names for reading and writing its own format.
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model, tail = (flatbuffer_utils.convert_bytearray_to_object(content) for content in (first, second))
+    model, tail = parse(first), parse(second)
     made = {x.name: x.tensorIndex for x in model.signatureDefs[0].outputs}
     index = {x.tensorIndex: made[x.name] for x in tail.signatureDefs[0].inputs}
     _append(model, tail, index)
@@ -23,7 +22,7 @@ def join(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
         x.tensorIndex = index[x.tensorIndex]
     model.signatureDefs[0].outputs = [named[name] for name in outputs]
     model.subgraphs[0].outputs = [named[name].tensorIndex for name in outputs]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return serialize(model)
 
 
 def _append(model: Any, tail: Any, index: dict[int, int]) -> None:

@@ -12,6 +12,7 @@ import keras
 
 from spinenet_tf.inference.keras_model import backbone_of
 from spinenet_tf.inference.naming import flatten
+from spinenet_tf.nets.calls import maker_of
 
 
 class Provenance:
@@ -21,7 +22,7 @@ class Provenance:
         layers = dict.fromkeys(layer for part in (backbone_of(model), model) for layer in part.layers)
         nets = (keras.Model, keras.layers.InputLayer)
         self.layers = tuple(layer.name for layer in layers if not isinstance(layer, nets))
-        self._outputs = {name: x._keras_history.operation.name for name, x in flatten(model.output).items()}
+        self._outputs = {name: maker_of(x).name for name, x in flatten(model.output).items()}
         self.ends = frozenset(self._outputs.values())  # the layers that make the outputs
         self._known = frozenset(self.layers)
 
@@ -51,7 +52,7 @@ class Provenance:
         return found
 
     def name_outputs(self, model: Any) -> None:
-        """Name the output tensors of a .tflite, as TensorFlow's object, after layers: the converter numbers them."""
+        """Name the output tensors of what `flat_graph.parse` gave after layers: the converter numbers them."""
         for output in model.signatureDefs[0].outputs:
             name = output.name.decode()
             model.subgraphs[0].tensors[output.tensorIndex].name = f"{self._outputs[name]}/{name}".encode()

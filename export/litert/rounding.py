@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spinenet_tf.export.litert.provenance import Provenance
+from spinenet_tf.inference.interpreter import operations_of
 
 CHECK = "NumericVerify"  # the operation that compares an integer tensor with a float one
 
@@ -42,7 +43,7 @@ def layer_errors(model: bytes, provenance: Provenance, images: np.ndarray) -> li
         model_content=model, experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True
     )
     interpreter.allocate_tensors()
-    operations, tensors = interpreter._get_ops_details(), {x["index"]: x for x in interpreter.get_tensor_details()}
+    operations, tensors = operations_of(interpreter), {x["index"]: x for x in interpreter.get_tensor_details()}
     makers = {int(x["outputs"][0]): x["op_name"] for x in operations if len(x["outputs"])}
     checks = [_check(x) for x in operations if x["op_name"] == CHECK]
     found = defaultdict(list)

@@ -6,10 +6,22 @@ from copy import copy
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+
+def parse(content: bytes) -> Any:
+    """Return a .tflite as an object, which can be changed, of the schema's class `ModelT`."""
+    return flatbuffer_utils.convert_bytearray_to_object(content)
+
+
+def serialize(model: Any) -> bytes:
+    """Return the .tflite of what `parse` gave."""
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 class FlatGraph:
-    """The one graph of a .tflite as TensorFlow's object."""
+    """The one graph of a .tflite as `parse` gives it."""
 
     def __init__(self, model: Any):
         self._model, self._tensors = model, model.subgraphs[0].tensors
@@ -39,8 +51,6 @@ class FlatGraph:
 
     def constant(self, values: np.ndarray, tensor: int) -> int:
         """Add a constant in place of another one."""
-        from tensorflow.lite.python import schema_py_generated as schema
-
         number = self.like(tensor, values.shape)
         buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -50,8 +60,6 @@ class FlatGraph:
 
     def reshape(self, source: int, target: int) -> Any:
         """Return an operator from a tensor to another one of the same size; its place in the graph is the caller's."""
-        from tensorflow.lite.python import schema_py_generated as schema
-
         options = schema.ReshapeOptionsT()
         options.newShape = np.array(self.shape(target), np.int32)
         sides = self.constant(options.newShape, source)
@@ -78,8 +86,6 @@ class FlatGraph:
                 buffer.data = None
 
     def _operator(self, name: str, inputs: list[int], output: int, options: Any) -> Any:
-        from tensorflow.lite.python import schema_py_generated as schema
-
         operator = schema.OperatorT()
         operator.opcodeIndex = self._opcode(_code(name))
         operator.inputs, operator.outputs, operator.builtinOptions = inputs, [output], options
@@ -87,8 +93,6 @@ class FlatGraph:
         return operator
 
     def _opcode(self, code: int) -> int:
-        from tensorflow.lite.python import schema_py_generated as schema
-
         codes = self._model.operatorCodes
         for number, known in enumerate(codes):
             if known.builtinCode == code:
@@ -100,6 +104,4 @@ class FlatGraph:
 
 
 def _code(name: str) -> int:
-    from tensorflow.lite.python import schema_py_generated as schema
-
     return getattr(schema.BuiltinOperator, name)

@@ -19,8 +19,8 @@ def pack_stem(model: Any) -> None:
     """Let the image's conv of stride 2 see neighboring pixels as channels of one, and make several outputs at once.
 
     A kernel's inner loop runs over eight input channels at least, and there are three. In memory, packed and plain maps
-    are the same. `model` is TensorFlow's object of a float .tflite that will be quantized to int8; it is rewritten in
-    place, and its integers stay the same to the last bit.
+    are the same. `model` is a float .tflite, as `flat_graph.parse` gives it, that will be quantized to int8; it is
+    rewritten in place, and its integers stay the same to the last bit.
     """
     graph = FlatGraph(model)
     convs = (x for x in graph.operators if graph.is_a(x, "CONV_2D"))

@@ -13,11 +13,12 @@ def is_compiled_by_xla() -> bool:
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
+        import tensorflow as tf
+
         # Nothing public tells (TensorFlow 2.21).
-        from tensorflow.python.framework.ops import get_default_graph
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-        return GraphOrParentsInXlaContext(get_default_graph())
+        return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
     if backend == "torch":
         import torch
 

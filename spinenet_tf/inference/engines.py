@@ -15,7 +15,7 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.inference.inspection import open_interpreter
+from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.keras_model import image_shape
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata, read_metadata

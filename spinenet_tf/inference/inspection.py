@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf._files import native_output
+from spinenet_tf.inference.interpreter import open_interpreter, operations_of
 
 _DELEGATE = "DELEGATE"
 
@@ -46,12 +46,12 @@ def inspect(path: str | os.PathLike) -> Inspection:
 
     plain = open_interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     planned = open_interpreter(path)
-    operations, tensors = plain._get_ops_details(), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
-    # Planned, the list has the delegate's parts behind the operations.
-    parts = planned._get_ops_details()[len(operations) :]
+    operations, tensors = operations_of(plain), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
+    parts = operations_of(planned)[len(operations) :]
     delegated = [part for part in parts if part["op_name"] == _DELEGATE]
     inside = set().union(*(_inside(part, operations) for part in delegated))
-    names, inputs, outputs = _names(plain), plain.get_input_details(), plain.get_output_details()
+    inputs, outputs = plain.get_input_details(), plain.get_output_details()
+    input_names, output_names = _names(plain)
     return Inspection(
         ops=_count(operations),
         float_ops=_count(operation for operation in operations if _computes_in_float(operation, tensors)),
@@ -60,29 +60,9 @@ def inspect(path: str | os.PathLike) -> Inspection:
         xnnpack_leaves=_count(operation for operation in operations if operation["index"] not in inside),
         arena_bytes=_peak(operations, tensors, [x["index"] for x in inputs], [x["index"] for x in outputs]),
         file_bytes=Path(path).stat().st_size,
-        inputs={names["inputs"].get(x["index"], x["name"]): _describe(x) for x in inputs},
-        outputs={names["outputs"].get(x["index"], x["name"]): _describe(x) for x in outputs},
+        inputs={input_names.get(x["index"], x["name"]): _describe(x) for x in inputs},
+        outputs={output_names.get(x["index"], x["name"]): _describe(x) for x in outputs},
     )
-
-
-def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
-    """Return LiteRT's interpreter of a file of any origin, with its tensors allocated; it takes the `options`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a TFLite file, or has operations that LiteRT does not know.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    with native_output.hidden():
-        try:
-            interpreter = Interpreter(model_path=str(path), **options)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a TFLite file that LiteRT runs: {error}") from error
-    return interpreter
 
 
 def _count(operations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -124,11 +104,14 @@ def _bytes(tensor: Mapping[str, Any]) -> int:
     return int(np.prod(tensor["shape"], dtype=np.int64)) * np.dtype(tensor["dtype"]).itemsize
 
 
-def _names(interpreter: Any) -> dict[str, dict[int, str]]:
-    """Return the names that the first signature gives to tensors: they are stable, those of the graph are not."""
-    signatures = list(interpreter._get_full_signature_list().values())
-    first = signatures[0] if signatures else {"inputs": {}, "outputs": {}}
-    return {end: {index: name for name, index in first[end].items()} for end in ("inputs", "outputs")}
+def _names(interpreter: Any) -> list[dict[int, str]]:
+    """Return the names of inputs and of outputs in the first signature: they are stable, those of the graph are not."""
+    keys = list(interpreter.get_signature_list())
+    if not keys or not keys[0]:  # LiteRT gives no signature whose key is empty
+        return [{}, {}]
+    signature = interpreter.get_signature_runner(keys[0])
+    ends = signature.get_input_details(), signature.get_output_details()
+    return [{tensor["index"]: name for name, tensor in end.items()} for end in ends]
 
 
 def _describe(tensor: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import keras
+
+from spinenet_tf.nets.calls import calls
 
 Model = TypeVar("Model", bound=keras.Model)
 _CONVS = (
@@ -50,24 +52,14 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
     """
     if None in model.input_shape[1:]:
         raise ValueError(f"Multiply-adds need a static input size. Received: input_shape={model.input_shape}")
-    calls = list(_calls(model))
-    pixels_after = {name.removesuffix("_up"): pixels for _, name, pixels in calls if name.endswith("_up")}
+    found = [(layer, math.prod(output.shape[1:-1])) for layer, output in calls(model)]
+    pixels_after = {layer.name.removesuffix("_up"): pixels for layer, pixels in found if layer.name.endswith("_up")}
     total = 0
-    for layer, name, pixels in calls:
+    for layer, pixels in found:
         if isinstance(layer, _CONVS):
-            runs_at = pixels_after.get(name.removesuffix("_expand"), pixels) if published_order else pixels
+            runs_at = pixels_after.get(layer.name.removesuffix("_expand"), pixels) if published_order else pixels
             total += runs_at * _kernel_size(layer)
     return total
-
-
-def _calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str, int]]:
-    """Yield layer, name and output pixels of each call in the graph: a conv that five levels share comes five times."""
-    for nodes in model._nodes_by_depth.values():  # layers alone would not tell how often they are called
-        for node in nodes:
-            if isinstance(node.operation, keras.Model):
-                yield from _calls(node.operation)
-            else:
-                yield node.operation, node.operation.name, math.prod(node.outputs[0].shape[1:-1])
 
 
 def _kernel_size(conv: keras.layers.Layer) -> int:

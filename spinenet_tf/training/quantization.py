@@ -11,6 +11,7 @@ from keras import ops
 from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.calls import maker_of
 from spinenet_tf.nets.resample import NearestUpsample
 
 # The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
@@ -157,8 +158,7 @@ class _Rounding:
     def round(self, x):
         """Return a tensor as int8 holds it; all that read it share its range."""
         if id(x) not in self._rounded:
-            maker = x._keras_history.operation
-            self._rounded[id(x)] = (x, Rounded(name=self._name(maker, "int8"))(x))
+            self._rounded[id(x)] = (x, Rounded(name=self._name(maker_of(x), "int8"))(x))
         return self._rounded[id(x)][1]
 
     def _name(self, layer, suffix: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import keras
 import numpy as np
 import pytest
 
 import spinenet_tf
+from spinenet_tf.export import signatures
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import flatten, nest
+from spinenet_tf.nets.calls import calls
 
 LEVELS = ("P3", "P4", "P5", "P6", "P7")
 SMALL = {"width": 0.25, "endpoint": 16}
@@ -51,6 +55,30 @@ def test_nest_undoes_flatten(outputs) -> None:
 
 def test_the_graph_has_no_variables(detector) -> None:
     assert not raw_function(detector, 1).get_concrete_function().graph.variables
+
+
+def kinds(model: keras.Model, **options) -> set[str]:
+    """Return the kinds of operations in the graph that is exported."""
+    graph = raw_function(model, 1, **options).get_concrete_function().graph
+    return {operation.type for operation in graph.get_operations()}
+
+
+def test_upsampling_is_written_as_asked_for_and_the_model_stays_as_it_was(detector, monkeypatch) -> None:
+    """Also where an export fails half way."""
+
+    def state() -> tuple:
+        return detector.get_config(), [id(output) for _, output in calls(detector)]
+
+    before, weights = state(), detector.get_weights()
+    assert "DepthToSpace" in kinds(detector, upsampling="concat")
+    monkeypatch.setattr(signatures, "freeze", Mock(side_effect=RuntimeError("half way")))
+    with pytest.raises(RuntimeError, match="half way"):
+        raw_function(detector, 1, upsampling="concat")
+    monkeypatch.undo()
+    assert "DepthToSpace" not in kinds(detector)
+    assert state() == before
+    for found, expected in zip(detector.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_model_of_unknown_size_is_refused_with_the_remedy() -> None:

@@ -12,6 +12,7 @@ from spinenet_tf import export
 from spinenet_tf.export.check.verify import float_difference
 from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.interpreter import operations_of
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.inference.naming import flatten
 
@@ -40,7 +41,7 @@ def interpreter(artifact: export.Artifact) -> Interpreter:
 
 
 def operations(artifact: export.Artifact) -> Counter:
-    return Counter(operation["op_name"] for operation in interpreter(artifact)._get_ops_details())
+    return Counter(operation["op_name"] for operation in operations_of(interpreter(artifact)))
 
 
 @pytest.fixture(params=BOUNDS)

@@ -13,8 +13,11 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 import spinenet_tf
 from spinenet_tf.export.litert.calibration import calibrate, to_integers
 from spinenet_tf.export.litert.conversion import converter
+from spinenet_tf.export.rewrites import flat_graph
+from spinenet_tf.export.rewrites.flat_graph import parse, serialize
 from spinenet_tf.export.rewrites.stem import _packed_kernel, pack_stem
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.interpreter import operations_of
 
 SHAPE = (64, 128, 3)
 
@@ -49,7 +52,7 @@ def run(content: bytes, images: np.ndarray) -> list[dict]:
 
 
 def operations(content: bytes) -> Counter:
-    return Counter(operation["op_name"] for operation in loaded(content)._get_ops_details())
+    return Counter(operation["op_name"] for operation in operations_of(loaded(content)))
 
 
 def unused(model) -> int:
@@ -75,6 +78,24 @@ def test_integers_stay_to_the_last_bit(raws, images) -> None:
             for name, x in expected.items():
                 assert x.std() > 0
                 np.testing.assert_array_equal(found[name], x)
+
+
+def test_bytes_are_those_of_tensorflows_own_schema(raws, images, monkeypatch) -> None:
+    """LiteRT's schema and tools read, rewrite and write a file; TensorFlow 2.21 has both too."""
+    with converter(raws["mobile"]) as conversion:
+        content = serialize(calibrate(conversion, [images], SHAPE))
+
+    def rewritten() -> bytes:
+        model = parse(content)
+        pack_stem(model)
+        return serialize(model)
+
+    expected = rewritten()
+    assert expected != content
+    monkeypatch.setattr(flat_graph, "schema", pytest.importorskip("tensorflow.lite.python.schema_py_generated"))
+    monkeypatch.setattr(flat_graph, "flatbuffer_utils", pytest.importorskip("tensorflow.lite.tools.flatbuffer_utils"))
+    assert type(parse(content)).__module__.startswith("tensorflow.")
+    assert rewritten() == expected
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])

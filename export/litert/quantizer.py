@@ -1,0 +1,56 @@
+"""The steps of TensorFlow's quantizers. TensorFlow 2.21 has no public names for them, and LiteRT 2.3 has no such steps.
+
+The converter does all steps of one at once. Apart, the ranges can be reached, and the operations between the steps.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+Images = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+def calibrate(converter: Any) -> bytes:
+    """Return the float .tflite with the range of each activation on the images that a converter was given."""
+    converter._experimental_calibrate_only = True
+    with _without_warning():
+        return converter.convert()
+
+
+def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool) -> bytes:
+    """Return what `calibrate` gave in integers; the arguments are those of `calibration.to_integers`."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
+
+    quantized = mlir_quantize(
+        calibrated,
+        input_data_type=tf.uint8 if pixels else tf.float32,
+        enable_numeric_verify=debug,
+        denylisted_nodes=list(keep),
+    )
+    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
+    return bytes(deduplicate_readonly_buffers(quantized))
+
+
+def to_16_bits(content: bytes, images: Images) -> bytes:
+    """Quantize a float .tflite by TensorFlow's older quantizer, the only one with 16-bit activations."""
+    import tensorflow as tf
+    from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
+
+    types = {"input_type": tf.float32, "output_type": tf.float32, "activations_type": tf.int16, "bias_type": tf.int64}
+    calibrator = Calibrator(add_intermediate_tensors(content))
+    with _without_warning():
+        return bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Hide that TensorFlow, which calibrates on an interpreter of its own, warns of that one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
+        yield
