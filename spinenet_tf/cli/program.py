@@ -46,8 +46,8 @@ class ComputingCommand(TyperCommand):
 app.command("list")(list_models)
 for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, demo):
     app.command(cls=ComputingCommand)(command)
-for command in (dataset.check, dataset.convert, dataset.show):
-    dataset_app.command(cls=ComputingCommand)(command)
+for of_dataset in (dataset.check, dataset.convert, dataset.show):
+    dataset_app.command(cls=ComputingCommand)(of_dataset)
 app.add_typer(dataset_app, name="dataset")
 
 
