@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, documents read safely, and what work tells on its way."""
+"""Write files atomically, read YAML safely, and share progress and message helpers."""

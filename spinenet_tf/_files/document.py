@@ -1,4 +1,4 @@
-"""YAML as configs are written in: read safely, and bounded in length, depth and what aliases make of it."""
+"""Read YAML safely, with limits on length, depth and the number of values."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import yaml
 
 LONGEST = 1 << 19  # bytes of a file: a resolved config lists its classes
 DEEPEST = 32  # mappings and lists inside each other
-MOST = 50_000  # values, those that an alias repeats counted each time
+MOST = 50_000  # values, counting what an alias repeats each time
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class DocumentError(ValueError):
-    """Text that is not YAML, or more of it than a config needs."""
+    """Text that is not YAML, or that exceeds a limit."""
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A value that YAML reads from unquoted text: whether it or the text is meant is told by where it goes."""
+    """An unquoted scalar as a parsed value and as text; the field that it fills decides which one counts."""
 
     value: Any
     text: str
 
 
 def plain(value: Any) -> Any:
-    """Return a value as YAML reads it, whatever its text."""
+    """Replace every `Scalar` by its parsed value."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -36,12 +36,12 @@ def plain(value: Any) -> Any:
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """Builds plain values and `Scalar`s, refuses keys that are there twice, and counts what aliases stand for."""
+    """Load plain values and `Scalar`s, reject duplicate keys, and count values with aliases expanded."""
 
     def __init__(self, text: str):
         super().__init__(text)
         self._depth = self._count = 0
-        self._sizes: dict[int, int] = {}  # values in a node, by its id, from when it is complete
+        self._sizes: dict[int, int] = {}  # id of a complete node -> its number of values
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self._depth == DEEPEST:
@@ -52,15 +52,15 @@ class _BoundedLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         if is_alias and id(node) not in self._sizes:
-            raise DocumentError("an alias stands for what it is part of")
+            raise DocumentError("an alias refers to a node that contains it")
         if not is_alias:
             self._sizes[id(node)] = 1 + sum(self._sizes[id(child)] for child in _children(node))
         if max(self._count, self._sizes[id(node)]) > MOST:
-            raise DocumentError(f"it has more than {MOST:,} values, those that aliases repeat included")
+            raise DocumentError(f"it has more than {MOST:,} values, with aliases expanded")
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        if isinstance(node, yaml.ScalarNode) and node.tag == _TIMESTAMP:  # a date is text
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TIMESTAMP:  # keep a date as text
             return node.value
         value = super().construct_object(node, deep)
         if isinstance(value, str) or not isinstance(node, yaml.ScalarNode):
@@ -76,7 +76,7 @@ class _BoundedLoader(yaml.SafeLoader):
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((value for index, (tag, value) in enumerate(keys) if (tag, value) in keys[:index]), None)
         if twice is not None:
-            raise DocumentError(f"the key {twice[:40]!r} is there twice")
+            raise DocumentError(f"the key {twice[:40]!r} occurs twice")
         return node
 
 
@@ -87,10 +87,10 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text says: mappings, lists, texts, and a `Scalar` for each other value.
+    """Parse YAML text into dicts, lists, strings, and a `Scalar` for every other value.
 
     Raises:
-        DocumentError: it is not YAML, asks for objects, has a key twice, or is too long, too deep or too much.
+        DocumentError: the text is not YAML, constructs Python objects, has a duplicate key, or exceeds a limit.
     """
     if len(text) > LONGEST:
         raise DocumentError(f"it has more than {LONGEST:,} characters")
@@ -103,10 +103,10 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file says.
+    """Parse a YAML file as `parse_yaml` does.
 
     Raises:
-        DocumentError: as `parse_yaml` does, or the file does not read, or is not UTF-8.
+        DocumentError: as `parse_yaml` does, or the file cannot be read or is not UTF-8.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What messages say of many things, and of names that do not exist."""
+"""Format messages about long lists and unknown names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import difflib
 from collections.abc import Callable, Iterable
 
 SHOWN = 10
-_LONGEST = 300  # characters of one
+_LONGEST = 300  # characters of one item
 
 
 def some_of(things: Iterable[object], separator: str = ", ", show: Callable[[object], str] = str) -> str:
-    """Return the first ten as text, each by `show`, and how many more there are."""
+    """Join the first `SHOWN` items, each converted by `show`, and say how many more there are."""
     names = [show(thing) for thing in things]
     shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names[:SHOWN]]
     return separator.join(shown) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def unknown(what: str, names: list[str], valid: Iterable[str]) -> str:
-    """Say that names are unknown, which ones are valid, and which was probably meant."""
+    """Return a message with the unknown names, the valid names, and the closest match."""
     near = difflib.get_close_matches(names[0], valid, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."

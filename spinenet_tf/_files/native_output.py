@@ -1,4 +1,4 @@
-"""What C++ libraries print past Python: kept off the screen where it tells users nothing."""
+"""Hide what C++ libraries print directly to the terminal."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ _STREAMS = (1, 2)
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Drop what native code writes to standard output and error; with `SPINENET_TF_DEBUG` set, show it.
+    """Discard what native code writes to standard output and error, unless `SPINENET_TF_DEBUG` is set.
 
-    The streams are the whole process's: what Python writes meanwhile, in any thread, may be dropped as well. Blocks of
+    The streams belong to the whole process: what Python writes meanwhile, in any thread, may be lost as well. Blocks in
     several threads may overlap.
     """
     if os.environ.get(DEBUG):
         yield
         return
-    _nowhere.enter()
+    _redirection.enter()
     try:
         yield
     finally:
-        _nowhere.leave()
+        _redirection.leave()
 
 
-class _Nowhere:
-    """Leads standard output and error nowhere, from the begin of the first of all blocks to the end of the last.
+class _Redirection:
+    """Redirect standard output and error to the null device while at least one block is active.
 
-    If each block restored what it had met, one thread could restore the redirection of another, and for good.
+    If each block restored the streams that it found, one thread could restore another thread's redirection for good.
     """
 
     def __init__(self) -> None:
         self._lock, self._blocks = Lock(), 0
         self._opened: list[int] = []
-        self._kept: dict[int, int] = {}  # copies of the streams by their numbers
+        self._kept: dict[int, int] = {}  # file descriptor -> its copy
 
     def enter(self) -> None:
         with self._lock:
@@ -54,10 +54,10 @@ class _Nowhere:
 
     def _redirect(self) -> None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+            with suppress(AttributeError, OSError, ValueError):  # the stream is missing or closed
                 stream.flush()  # what was printed before
         self._opened = [os.open(os.devnull, os.O_WRONLY)]
-        while self._opened[-1] <= max(_STREAMS):  # it took the number of a stream that is closed, as services do
+        while self._opened[-1] <= max(_STREAMS):  # a closed stream (as in services) left its number free
             self._opened.append(os.open(os.devnull, os.O_WRONLY))
         self._kept = {fd: os.dup(fd) for fd in _STREAMS}
         for fd in _STREAMS:
@@ -70,11 +70,11 @@ class _Nowhere:
             os.close(fd)
 
 
-_nowhere = _Nowhere()
+_redirection = _Redirection()
 
 
 def import_tensorflow() -> None:
-    """Keep off the screen what TensorFlow's C++ tells every user on import: that a machine has no GPU, and the like."""
+    """Import TensorFlow without its C++ log messages, such as that the machine has no GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before JAX, which Keras imports, sets it to 1
     with hidden():
         import tensorflow  # noqa: F401

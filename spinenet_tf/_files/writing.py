@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: a temporary name beside the target, the disk, then a rename."""
+"""Write files and folders atomically: under a temporary name beside the target, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PART = ".part"  # ends the name of the hidden folder in which something is being written
-MANY = 64  # files; from here on the whole disk is flushed once, since to flush one file takes some 4 ms
+PART = ".part"  # suffix of the hidden temporary folder
+MANY = 64  # files; above this, one flush of the whole disk is faster than some 4 ms per file
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class WriteError(OSError):
-    """Something that could not be written, and why; what stood in its place still stands."""
+    """A file or folder could not be written; what was there before is unchanged."""
 
     def __init__(self, target: Path, reason: str):
-        super().__init__(f"{target} was not written, what stood there still stands: {reason}.")
+        super().__init__(f"{target} was not written, and what was there is unchanged: {reason}.")
         self.reason = reason
 
 
@@ -30,20 +30,20 @@ class WriteError(OSError):
 def staged(
     target: str | os.PathLike, *, overwrite: bool = True, replaces: Callable[[Path], bool] = lambda folder: False
 ) -> Iterator[Path]:
-    """Yield the path at which to write what shall appear at `target`; what is written beside it appears beside it.
+    """Yield a temporary path whose content moves to `target` when the block ends, with all files written beside it.
 
-    If the block raises, nothing appears and what stood there still stands. It is on the disk when it appears. A folder
-    is put in the place of another only if that `replaces` says so. A single file is replaced in one step; where a
-    folder is, the old one steps aside first, and a process that is killed just then leaves it in a hidden folder.
+    If the block raises, nothing is moved, and what was at `target` is unchanged. Content is flushed to disk before the
+    move. An existing folder is replaced only if `replaces(folder)` returns True. A single file is replaced in one step.
+    A folder is first moved aside; a process that is killed at this moment leaves it in a hidden folder.
 
     Raises:
-        FileExistsError: something is in the way and `overwrite` is False, or it is a folder of something else.
-        FileNotFoundError: there is no folder to write into.
-        WriteError: the disk is full or read only, or the user may not write here.
+        FileExistsError: `target` exists and `overwrite` is False, or it is a folder that `replaces` rejects.
+        FileNotFoundError: the parent folder does not exist.
+        WriteError: the disk is full or read-only, or permission is denied.
     """
     target = Path(target)
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {target.parent} to write into.")
+        raise FileNotFoundError(f"The output folder {target.parent} does not exist.")
     _refuse_existing(target, overwrite, replaces)
     with _explained(target), _workplace(target) as folder:
         yield folder / target.name
@@ -52,21 +52,21 @@ def staged(
             _refuse_existing(target.parent / path.name, overwrite, replaces)
         _flush_all(folder)
         _move(written, target.parent, folder / ".replaced")
-        _flush_folder(target.parent)  # a rename is durable when its folder is
+        _flush_folder(target.parent)  # makes the rename durable
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes | memoryview, *, overwrite: bool = True) -> None:
-    """Write a file, text as UTF-8; it appears whole or not at all. Raises as `staged` does."""
+    """Write a file atomically, text as UTF-8. Raises as `staged` does."""
     with staged(path, overwrite=overwrite) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path` when the block ends, and vanishes if it fails; parents are made.
+    """Yield an empty folder that becomes `path` when the block ends, and is removed if it fails; creates parents.
 
     Raises:
-        FileExistsError: there is something at `path`.
+        FileExistsError: `path` exists.
         WriteError: as `staged` does.
     """
     if path.exists():
@@ -78,7 +78,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """Make a folder and its parents, where they are missing, for what the block writes; they vanish if it fails.
+    """Create a folder and its missing parents for the block to write into; remove them if the block fails.
 
     Raises:
         WriteError: as `staged` does.
@@ -90,13 +90,13 @@ def made(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         for path in missing:
-            with suppress(OSError):  # it was not made, or somebody else has put something into it
+            with suppress(OSError):  # it was not created, or another process has written into it
                 path.rmdir()
         raise
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left behind half-written in a folder that no other process writes to now."""
+    """Remove the temporary folders of killed processes. No other process may be writing to `folder`."""
     for left in folder.glob(f".*{PART}"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -110,7 +110,7 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _explained(target: Path) -> Iterator[None]:
-    """Say of errors for want of room or permission, from whichever library, what they mean for the target."""
+    """Turn errors about disk space or permission, from any library, into a WriteError."""
     try:
         yield
     except Exception as error:
@@ -121,12 +121,12 @@ def _explained(target: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str | None:
-    if isinstance(error, WriteError):  # of a part of the target
+    if isinstance(error, WriteError):  # from a part of the target
         return error.reason
     if isinstance(error, OSError) and error.errno in _NO_PERMISSION:
-        is_ours = error.filename is None or PART in str(error.filename)  # else it is one that the block reads
+        is_ours = error.filename is None or PART in str(error.filename)  # otherwise it is a file that the block reads
         return os.strerror(error.errno) + ("" if is_ours else f": {error.filename}")
-    # TensorFlow's errors carry no number, but the system's words.
+    # TensorFlow's errors have no errno, but contain the system's message.
     told = [os.strerror(code) for code in _NO_ROOM if getattr(error, "errno", None) == code]
     return next((words for words in told or map(os.strerror, _NO_ROOM) if told or words in str(error)), None)
 
@@ -135,11 +135,11 @@ def _refuse_existing(path: Path, overwrite: bool, replaces: Callable[[Path], boo
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Pass overwrite=True (--overwrite) to replace it.")
     if path.is_dir() and not replaces(path):
-        raise FileExistsError(f"{path} is a folder of something else, it is never replaced.")
+        raise FileExistsError(f"{path} is a folder with other content, which is never replaced.")
 
 
 def _move(written: list[Path], folder: Path, aside: Path) -> None:
-    """Rename files and folders into `folder`; after an error, those that they replaced come back."""
+    """Rename files and folders into `folder`; after an error, restore what they replaced."""
     aside.mkdir()
     try:
         for path in written:
@@ -154,10 +154,10 @@ def _move(written: list[Path], folder: Path, aside: Path) -> None:
 
 
 def _keep(target: Path, kept: Path) -> None:
-    """Let a folder step aside; a file gets a second name, so that it is there until it is replaced."""
+    """Move a folder aside; hard-link a file instead, so that it exists until it is replaced."""
     try:
         os.link(target, kept)
-    except OSError:  # a folder, or a file system without links
+    except OSError:  # a folder, or a file system without hard links
         os.rename(target, kept)
 
 
@@ -166,12 +166,12 @@ def _take_back(path: Path, target: Path, kept: Path) -> None:
         if target.is_dir():
             os.rename(target, path)
         os.replace(kept, target)
-    elif not path.exists():  # it was moved where nothing stood
+    elif not path.exists():  # it was moved, and replaced nothing
         os.rename(target, path)
 
 
 def _flush_all(folder: Path) -> None:
-    """Bring files and folders to the disk: a rename may overtake what was written before."""
+    """Flush files and folders to disk, since a rename may reach the disk before earlier writes."""
     paths = [folder, *folder.rglob("*")]
     if len(paths) > MANY and hasattr(os, "sync"):
         os.sync()
@@ -184,7 +184,7 @@ def _flush_all(folder: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    with suppress(OSError, AttributeError):  # not every system opens folders, nor does every file system flush them
+    with suppress(OSError, AttributeError):  # some systems cannot open folders, some file systems cannot flush them
         _flush(path, os.O_DIRECTORY)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `spinenet-tf COMMAND`, a file for each command."""
+"""Define the command line `spinenet-tf COMMAND`, one file per command."""
 
 from spinenet_tf.cli.program import app, main
 

@@ -1,4 +1,4 @@
-"""`spinenet-tf benchmark`: speed and accuracy of a detector in all formats and engines."""
+"""Define `spinenet-tf benchmark`, which compares a detector's formats and engines."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from spinenet_tf.cli.terminal import show_whole, with_progress
 
 def benchmark(
     models: Annotated[list[Path], typer.Argument(help="Folders of runs or SavedModels, .tflite and .onnx files.")],
-    quantization: Annotated[list[str] | None, typer.Option(help="Export runs anew like this; may be repeated.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Up to so many; default: the cores.", min=1)] = None,
-    repeats: Annotated[int, typer.Option(help="Calls of each.", min=1)] = 50,
-    raw: Annotated[bool, typer.Option("--raw", help="Without decoding and NMS.")] = False,
-    memory: Annotated[bool, typer.Option(help="Also measure memory, each in a process of its own.")] = True,
-    ap: Annotated[bool, typer.Option("--ap", help="Also measure AP, on a run's validation data.")] = False,
-    annotations: Annotated[Path | None, typer.Option(help="COCO JSON for AP in place of a run's data.")] = None,
+    quantization: Annotated[list[str] | None, typer.Option(help="Export runs with this one; may be repeated.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Maximum number of threads; default: all cores.", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Number of calls per model.", min=1)] = 50,
+    raw: Annotated[bool, typer.Option("--raw", help="Skip decoding and NMS.")] = False,
+    memory: Annotated[bool, typer.Option(help="Also measure memory, in a separate process per model.")] = True,
+    ap: Annotated[bool, typer.Option("--ap", help="Also measure AP, by default on a run's validation data.")] = False,
+    annotations: Annotated[Path | None, typer.Option(help="COCO JSON to measure AP on.")] = None,
     images: Images = None,
     output: JsonFile = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw AP against latency into this PNG; needs --ap.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot AP against latency to this PNG; requires --ap.")] = None,
 ) -> None:
-    """Measure latency, memory, file size and AP of a detector in all formats and engines, side by side.
+    """Compare latency, memory, file size and AP of a detector in all formats and engines.
 
     Example: spinenet-tf benchmark runs/digits --ap --plot tradeoff.png
     """
     for file in (output, plot):
         check_parent(file)
     if plot and (not ap or plot.suffix != ".png"):
-        raise ValueError(f"A plot needs --ap and a name that ends in .png. Received: {plot}")
+        raise ValueError(f"--plot requires --ap and a file name that ends in .png. Received: {plot}")
     if (annotations or images) and not ap:
-        raise ValueError("--annotations and --images are for --ap.")
+        raise ValueError("--annotations and --images require --ap.")
     from spinenet_tf.cli.tables import benchmark_table
     from spinenet_tf.export.check.measurement import benchmark as measure
     from spinenet_tf.export.check.tradeoff import draw_tradeoff

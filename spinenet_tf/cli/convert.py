@@ -1,4 +1,4 @@
-"""`spinenet-tf convert`: checkpoints of TF Model Garden, in and out."""
+"""Define `spinenet-tf convert`, which imports and exports TF Model Garden checkpoints."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from spinenet_tf.cli.terminal import console
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A checkpoint of TF Model Garden (its prefix or folder), or a run.")],
-    target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint's prefix.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Of the model: key=value ...")] = None,
-    model: Annotated[str | None, typer.Option(help="What the checkpoint holds, such as spinenet_49.")] = None,
-    class_names: Annotated[Path | None, typer.Option(help="A name a line, the background first.")] = None,
+    source: Annotated[Path, typer.Argument(help="A TF Model Garden checkpoint (its prefix or folder), or a run.")],
+    target: Annotated[Path, typer.Argument(help="A new run folder, a .weights.h5 file, or a checkpoint prefix.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Model options: key=value ...")] = None,
+    model: Annotated[str | None, typer.Option(help="The checkpoint's model, such as spinenet_49.")] = None,
+    class_names: Annotated[Path | None, typer.Option(help="Text file, one name per line, background first.")] = None,
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
-    trained: Annotated[bool, typer.Option("--trained", help="Take the weights as trained, not averaged.")] = False,
-    ignore: Annotated[list[str] | None, typer.Option(help="Leave out variables that begin so.")] = None,
-    classifier: Annotated[bool, typer.Option("--classifier", help="Write all of a classifier.")] = False,
+    trained: Annotated[bool, typer.Option("--trained", help="Use the trained weights, not their average.")] = False,
+    ignore: Annotated[list[str] | None, typer.Option(help="Skip variables with this prefix; may be repeated.")] = None,
+    classifier: Annotated[bool, typer.Option("--classifier", help="Also write a classifier's head.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a checkpoint of TF Model Garden into a run, or into backbone weights; or a run into a checkpoint.
+    """Convert a TF Model Garden checkpoint to a run or to backbone weights, or a run to a checkpoint.
 
-    A checkpoint's BN statistics tell which activation and gate it was trained with, unless they are given.
+    The activation and gate functions are detected from the checkpoint's batch norm statistics, unless overridden.
 
     Example: spinenet-tf convert ckpt-277200 runs/coco --model spinenet_49
     """

@@ -1,4 +1,4 @@
-"""`spinenet-tf dataset ...`: commands for data sets of any format."""
+"""Define `spinenet-tf dataset ...`, commands for data sets of any format."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ IMAGES_PER_SHARD = 1000
 Source = Annotated[
     str,
     typer.Argument(
-        help="A COCO file, a folder with annotations.json and images, TFRecord files (file, folder, pattern, or what "
-        "precedes -00000-of-00010), YOLO's data.yaml, obj.data or folder, a Pascal VOC folder, tfds:NAME, or a "
+        help="A COCO file, a folder with annotations.json and images, TFRecord files (file, folder, pattern, or the "
+        "part before -00000-of-00010), YOLO's data.yaml, obj.data or folder, a Pascal VOC folder, tfds:NAME, or a "
         "folder of class folders."
     ),
 ]
-Images = Annotated[Path | None, typer.Option(help="The images of a COCO file; default: images beside it.")]
-Split = Annotated[str | None, typer.Option(help="Of YOLO, Pascal VOC or TFDS.")]
+Images = Annotated[Path | None, typer.Option(help="Image folder of a COCO file; default: images/ beside it.")]
+Split = Annotated[str | None, typer.Option(help="The split to read, for YOLO, Pascal VOC and TFDS.")]
 
 
 def check(
     source: Source,
     images: Images = None,
     split: Split = None,
-    model: Annotated[str, typer.Option(help="Whose anchors are compared with the boxes.")] = "spinenet_49",
+    model: Annotated[str, typer.Option(help="The model whose anchors are compared with the boxes.")] = "spinenet_49",
     image_size: Annotated[tuple[int, int] | None, typer.Option(help="Height and width; default: published.")] = None,
-    headers: Annotated[bool, typer.Option("--headers", help="Read the images' headers alone, much faster.")] = False,
+    headers: Annotated[bool, typer.Option("--headers", help="Read only image headers, which is much faster.")] = False,
     max_pixels: Annotated[
-        int, typer.Option(help="Of an image; more is a problem.", min=1, max=PILLOW_MAX_PIXELS)
+        int, typer.Option(help="Report images with more pixels.", min=1, max=PILLOW_MAX_PIXELS)
     ] = MAX_PIXELS,
     as_json: AsJson = False,
 ) -> None:
     """Print statistics, and every problem with its file and id.
 
-    Exits with 0 if there are no problems, with 1 if there are, and with 2 if the data set cannot be read at all.
+    Exit code: 0 if there are no problems, 1 if there are, 2 if the data set cannot be read.
 
     Example: spinenet-tf dataset check annotations/val.json --images val
     """
@@ -57,25 +57,26 @@ def check(
             outcome = "refused" if problem.refused else "noted"
             console.print(f"{outcome}: {problem.place}: {problem.message}", soft_wrap=True, markup=False)
         refused = sum(problem.refused for problem in findings.problems)
-        console.print(f"{len(findings.problems)} problems, {refused} of which training refuses.")
+        console.print(f"{len(findings.problems)} problems, {refused} of them refused by training.")
     raise typer.Exit(1 if findings.problems else 0)
 
 
 def convert(
     source: Source,
-    target: Annotated[Path, typer.Argument(help="A new folder.")],
+    target: Annotated[Path, typer.Argument(help="The new folder to write.")],
     to: Annotated[
-        Literal["coco", "tfrecord"] | None, typer.Option(help="Default: tfrecord; coco if the source is TFRecord.")
+        Literal["coco", "tfrecord"] | None,
+        typer.Option(help="Target format; default: tfrecord, or coco if the source is TFRecord."),
     ] = None,
     shards: Annotated[
-        int | None, typer.Option(help=f"TFRecord files; default: one for {IMAGES_PER_SHARD} images.", min=1)
+        int | None, typer.Option(help=f"Number of TFRecord files; default: one per {IMAGES_PER_SHARD} images.", min=1)
     ] = None,
     images: Images = None,
     split: Split = None,
 ) -> None:
-    """Convert a detection data set to sharded TFRecord files of TF Model Garden's schema, or to COCO.
+    """Convert a detection data set to sharded TFRecord files in TF Model Garden's schema, or to COCO.
 
-    From COCO to TFRecord and back nothing is lost. The folder appears complete or not at all.
+    Conversion from COCO to TFRecord and back is lossless.
 
     Example: spinenet-tf dataset convert annotations/val.json records/val --images val --shards 10
     """
@@ -91,20 +92,20 @@ def convert(
     else:
         count = shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD))
         write_tfrecord(read, target, count, with_progress)
-    console.print(f"{len(read.images)} images and {len(read.annotations)} objects are in {target}.", soft_wrap=True)
+    console.print(f"Wrote {len(read.images)} images and {len(read.annotations)} objects to {target}.", soft_wrap=True)
 
 
 def show(
     source: Source,
-    output: Annotated[Path, typer.Argument(help="The PNG file.")],
+    output: Annotated[Path, typer.Argument(help="The PNG file to write.")],
     images: Images = None,
     split: Split = None,
-    count: Annotated[int, typer.Option(help="How many images.", min=1)] = 12,
-    columns: Annotated[int, typer.Option(min=1)] = 4,
-    seed: Annotated[int, typer.Option(help="Of which images.", min=0)] = 0,
+    count: Annotated[int, typer.Option(help="Number of images.", min=1)] = 12,
+    columns: Annotated[int, typer.Option(help="Images per row.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice of images.", min=0)] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw some of the images with their boxes on one sheet.
+    """Draw a random sample of the images, with their boxes, on one sheet.
 
     Example: spinenet-tf dataset show annotations/val.json sheet.png --images val
     """

@@ -1,4 +1,4 @@
-"""`spinenet-tf demo`: everything once, on the embedded data."""
+"""Define `spinenet-tf demo`, which trains, evaluates and exports on built-in data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from spinenet_tf.cli.terminal import console
 
 
 def demo(
-    run: Annotated[Path, typer.Option(help="The run's folder; the scenes go to data beside it.")] = Path("runs/demo"),
+    run: Annotated[Path, typer.Option(help="The run's folder; images go to data/ beside it.")] = Path("runs/demo"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Train on the embedded digits, evaluate, export, run the TFLite file, and draw the result, in a few minutes.
+    """Train on built-in images of digits, evaluate, export, and run the TFLite file, in a few minutes.
 
     Example: spinenet-tf demo
     """

@@ -1,4 +1,4 @@
-"""The whole road on the embedded data: train, evaluate, export, evaluate the TFLite file, draw."""
+"""Train, evaluate and export on built-in data, then evaluate the TFLite file and draw its detections."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DRAWN_SCENES = 12
 
 
 def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) -> dict[str, Any]:
-    """Carry out the config `demo` in `folder`, its scenes in `data` beside that, and return `folder/summary.json`.
+    """Run the config `demo` in `folder`, with images in `data` beside it, and return the content of `summary.json`.
 
-    `announce` is told what begins.
+    `announce` is called with the title of each step.
 
     Raises:
         RunError: the folder exists and `overwrite` is False.
@@ -38,12 +38,12 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
     config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
     train(config, folder, overwrite=overwrite)
 
-    announce("Exporting, and evaluating on scenes that were held out")
+    announce("Exporting, and evaluating on validation images")
     run = Run(folder)
     detector, config = run.load()
     kinds = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
     written = {name: export_model(detector, config, default_path(folder, *kind), *kind) for name, kind in kinds.items()}
-    # The check of a quantized export evaluates it and Keras on the run's validation data.
+    # Exporting a quantized model evaluates both it and the Keras model on the run's validation data.
     ap = written["tflite_int8"].ap or {}
     weights = run.weights_path
     paths = {name: artifact.path for name, artifact in written.items()}
@@ -63,7 +63,7 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
 
 
 def _latencies(detector: DetectionModel, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
-    """Return the median milliseconds for one image, from pixels to detections."""
+    """Return the median latency per image in milliseconds, from pixels to detections."""
     from spinenet_tf.export.check.measurement import time_calls
     from spinenet_tf.inference.engines import KERAS, Setup, engine_of, load
 

@@ -1,4 +1,4 @@
-"""`spinenet-tf evaluate`: how good a trained model is."""
+"""Define `spinenet-tf evaluate`, which measures a trained model."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def evaluate(
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON; default: the run's validation data.")] = None,
     images: Images = None,
     output: JsonFile = None,
-    report: Annotated[Path | None, typer.Option(help="Also write a page with curves and pictures to a folder.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write an HTML report to this folder.")] = None,
     classes: Classes = None,
     max_detections: Annotated[
-        int | None, typer.Option(help="Of an image; COCO's AP counts 100, and so does this by default.", min=11)
+        int | None, typer.Option(help="Detections counted per image; default: 100, as in COCO.", min=11)
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Lowest score of what the report shows.", min=0.0, max=1.0)] = 0.3,
+    threshold: Annotated[float, typer.Option(help="Lowest score of detections in the report.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Print COCO's twelve numbers and the AP of each class; of a classifier how often it is right.
+    """Print a detector's 12 COCO metrics and AP per class, or a classifier's top-1 and top-5 accuracy.
 
     Example: spinenet-tf evaluate runs/digits --report digits-report
     """
@@ -47,4 +47,4 @@ def evaluate(
         write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))
     if report:
         page = outcome.write_report(report, model=str(model), threshold=threshold, overwrite=overwrite)
-        console.print(f"The report is {page}.", soft_wrap=True)
+        console.print(f"Wrote the report to {page}.", soft_wrap=True)

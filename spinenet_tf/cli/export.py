@@ -1,4 +1,4 @@
-"""`spinenet-tf export`: a trained model in the format that it is shipped in."""
+"""Define `spinenet-tf export`, which converts a trained model for deployment."""
 
 from __future__ import annotations
 
@@ -21,29 +21,35 @@ Format = Literal["tflite", "saved_model", "onnx", "web"]
 
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    format: Annotated[Format, typer.Option(help="What to write.")] = "tflite",
-    quantization: Annotated[Quantization, typer.Option(help="Of TFLite and web.")] = "none",
-    target: Annotated[Target | None, typer.Option(help="The hardware that a TFLite file is for; default: cpu.")] = None,
-    inputs: Annotated[Inputs | None, typer.Option(help="Of TFLite: normalized, or pixels; default: target's.")] = None,
-    outputs: Annotated[Outputs | None, typer.Option(help="Of TFLite; default: the target's.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Default: inside the run's folder.")] = None,
-    annotations: Annotated[Path | None, typer.Option(help="COCO JSON to calibrate and check by; default: own.")] = None,
+    format: Annotated[Format, typer.Option(help="File format.")] = "tflite",
+    quantization: Annotated[Quantization, typer.Option(help="TFLite and web: quantization.")] = "none",
+    target: Annotated[Target | None, typer.Option(help="TFLite: target hardware; default: cpu.")] = None,
+    inputs: Annotated[
+        Inputs | None, typer.Option(help="TFLite: normalized float32 or uint8 pixels; default: by target.")
+    ] = None,
+    outputs: Annotated[Outputs | None, typer.Option(help="TFLite: output kind; default: by target.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write; default: in the run's folder.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="COCO JSON for calibration and checks; default: the run's data.")
+    ] = None,
     images: Images = None,
     keep_float: Annotated[
-        list[str] | None, typer.Option(help="Of int8: layers that stay in float, such as 'box_*'; may be repeated.")
+        list[str] | None, typer.Option(help="int8: layers to keep in float, such as 'box_*'; may be repeated.")
     ] = None,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Of int8: show where it costs accuracy; write no file.")
+        bool, typer.Option("--debug", help="int8: show which layers lose accuracy, without writing a model.")
     ] = False,
-    numbers: Annotated[Path | None, typer.Option("--json", help="With --debug: also write all of it here.")] = None,
-    nms: Annotated[bool | None, typer.Option(help="Of SavedModel: detections, or every candidate.")] = None,
-    variables: Annotated[bool | None, typer.Option(help="Of SavedModel: far less memory, a bit slower.")] = None,
+    numbers: Annotated[Path | None, typer.Option("--json", help="With --debug: also write the numbers here.")] = None,
+    nms: Annotated[bool | None, typer.Option(help="SavedModel: output detections, or all candidate boxes.")] = None,
+    variables: Annotated[
+        bool | None, typer.Option(help="SavedModel: keep weights as variables: much less memory, slightly slower.")
+    ] = None,
     dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Of ONNX: take any number of images at once, not one.")
+        bool, typer.Option("--dynamic-batch", help="ONNX: accept any batch size instead of one image.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Export a run's best weights, and check the artifact against Keras.
+    """Export a run's best weights, and compare the exported model with Keras.
 
     Example: spinenet-tf export runs/digits --format tflite --quantization int8
     """
@@ -60,24 +66,24 @@ def export(
         _debug(run, format, quantization, data, options, numbers)
         return
     if numbers:
-        raise ValueError("--json goes with --debug.")
+        raise ValueError("--json requires --debug.")
     with console.status(f"Exporting {run}"):
         artifact = export_run(run, format, quantization, output, overwrite, data, **options)
     console.print(f"Wrote {artifact.path}, {artifact.size / 1e6:.2f} MB.", soft_wrap=True)
     largest = artifact.difference["max"]
-    console.print(f"Largest difference to Keras: {largest:.2g} of the largest output.", soft_wrap=True)
+    console.print(f"Largest difference from Keras: {largest:.2g} of the largest output.", soft_wrap=True)
     for measure, found in (("AP", artifact.ap), ("Top-1", artifact.top1)):
         if found:
             console.print(f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported.", soft_wrap=True)
 
 
 def _debug(run: Path, format: str, quantization: str, data: Any, options: dict[str, Any], numbers: Path | None) -> None:
-    """Show the parts and layers of a run by what int8 costs there."""
+    """Show how much accuracy int8 costs in each part and layer of a run."""
     from spinenet_tf.cli.tables import sensitivity_tables
     from spinenet_tf.export.from_run import debug_run
 
     if (format, quantization) != ("tflite", "int8"):
-        raise ValueError(f"--debug is for --format tflite --quantization int8. Received: {format}, {quantization}")
+        raise ValueError(f"--debug requires --format tflite --quantization int8. Received: {format}, {quantization}")
     found = debug_run(run, data, options["keep_float"] or (), options["target"], track=with_progress)
     for table in sensitivity_tables(found):
         show_whole(table)

@@ -1,4 +1,4 @@
-"""What each published model costs, next to the published figures."""
+"""Count parameters and multiply-adds of each model, next to the published figures."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from spinenet_tf.models import detector
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
 
-COCO_CLASSES = 91  # ids of COCO run to 90; the published nets keep one output for each, and one for id 0
+COCO_CLASSES = 91  # COCO ids go up to 90; the published models have one output per id, including 0
 IMAGENET_CLASSES = 1000
 
 
 def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Count the named models, or all of them, as published: the detector for COCO at the variant's own input size.
+    """Count the costs of the named models, or of all: the detector for COCO at the variant's published input size.
 
     Returns:
         One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "detector_params"
         (91 classes), "classifier_params" (1000 classes), "macs_published_order" and "macs" (as the graph runs) of the
-        detector, and "published", the fields of `family.Published`. Parameters are the trainable ones. Multiply-adds
-        count convs only; FLOPs are twice as many.
+        detector, and "published", the fields of `family.Published`. Only trainable parameters count. Multiply-adds
+        are those of convs only; FLOPs are twice as many.
 
     Raises:
         ValueError: a name is unknown; the message lists the valid ones.

@@ -1,4 +1,4 @@
-"""`spinenet-tf inspect`: what an engine will meet in a TFLite file."""
+"""Define `spinenet-tf inspect`, which shows what a TFLite file requires of an engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(help="A .tflite file of any origin.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a TFLite file asks of an engine: operations, ranks, delegate partitions, memory.
+    """Show what a TFLite file requires of an engine: operations, tensor ranks, delegate partitions, memory.
 
     Example: spinenet-tf inspect runs/digits/model-int8.tflite
     """

@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: the first one raises KeyboardInterrupt, the second one ends the process at once."""
+"""Handle Ctrl-C: the first raises KeyboardInterrupt, the second ends the process immediately."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130  # the exit code that shells give, too
+INTERRUPTED = 130  # the exit code that shells use
 
 
 @contextmanager
 def second_leaves_at_once() -> Iterator[None]:
-    """Exit with 130 at a second SIGINT, also inside of native code: Python's handlers wait until it returns."""
+    """Exit with 130 at a second SIGINT, even in native code, where Python's own handlers wait for it to return."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -29,7 +29,7 @@ def second_leaves_at_once() -> Iterator[None]:
 
 
 def _wait_for_two(reads: int) -> None:
-    """Read the numbers of the signals that come, as they come, until the pipe is closed."""
+    """Read signal numbers from the pipe until it is closed; exit at the second SIGINT."""
     seen = 0
     while number := os.read(reads, 1):
         seen += number[0] == signal.SIGINT

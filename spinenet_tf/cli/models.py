@@ -1,4 +1,4 @@
-"""`spinenet-tf list` and `spinenet-tf summary`: which models there are, and what they cost."""
+"""Define `spinenet-tf list` and `spinenet-tf summary`, which show all models and their costs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from spinenet_tf.cli.terminal import console, show_whole
 from spinenet_tf.nets import family
 
 
-def list_models(kind: Annotated[str | None, typer.Argument(help="Only this kind.")] = None) -> None:
-    """List the models.
+def list_models(kind: Annotated[str | None, typer.Argument(help="Only this kind, such as mobile.")] = None) -> None:
+    """List the names of all models.
 
     Example: spinenet-tf list mobile
     """
@@ -25,7 +25,7 @@ def summary(
     names: Annotated[list[str] | None, typer.Argument(help="Only these models.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count parameters and multiply-adds of every model, beside the published figures.
+    """Show parameters and multiply-adds of every model, with the published figures.
 
     Example: spinenet-tf summary spinenet_49 spinenet_mobile_49
     """

@@ -1,4 +1,4 @@
-"""The program `spinenet-tf`: all commands under one name. A user's mistake ends in one line and exit code 2."""
+"""Combine all commands into the program `spinenet-tf`. User errors print one line and exit with 2."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from spinenet_tf.cli.train import train
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="SpineNet for Keras 3: train detectors, evaluate them, and ship them as SavedModel or TFLite.",
+    help="SpineNet for Keras 3: train, evaluate and export object detectors and image classifiers.",
 )
 
 
-dataset_app = typer.Typer(help="Check, convert and look at data sets, whatever format they have.")
+dataset_app = typer.Typer(help="Check, convert and show data sets of any format.")
 
 
 class ComputingCommand(TyperCommand):
-    """A command that computes: TensorFlow is imported once its words are understood, and so not for its help."""
+    """A command that imports TensorFlow only after parsing its arguments, so not for `--help`."""
 
     def invoke(self, ctx: Any) -> Any:
         native_output.import_tensorflow()
         return super().invoke(ctx)
 
 
-# In the order of the help.
+# In the order of `--help`.
 app.command("list")(list_models)
 for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, demo):
     app.command(cls=ComputingCommand)(command)
@@ -52,25 +52,25 @@ app.add_typer(dataset_app, name="dataset")
 
 
 def with_home(word: str) -> str:
-    """Expand `~` in a word of the command line: at its beginning, or behind `--option=`.
+    """Expand `~` at the start of a command-line word, or after `--option=`.
 
-    Shells do so only at the beginning of a word without quotes, those of Windows never.
+    Shells expand it only at the start of an unquoted word; Windows shells never do.
     """
     found = re.fullmatch(r"(--[\w-]+=|)(~(?:[/\\].*)?)", word, re.DOTALL)
     return found[1] + os.path.expanduser(found[2]) if found else word
 
 
 def main() -> None:
-    """Run the command line: exit 0 on success, 2 with one line on a user's mistake.
+    """Run the command line. Exit with 0 on success, and with 2 and a one-line message on a user error.
 
-    With `SPINENET_TF_DEBUG` set, a mistake shows its traceback, and native libraries their logs. A training that
-    SIGTERM stopped has saved its state: 0; one that Ctrl-C stopped too: 130, as has any command that Ctrl-C ends.
+    With `SPINENET_TF_DEBUG` set, errors show a traceback, and native libraries print their logs. Training that SIGTERM
+    stops saves its state and exits with 0. A command that Ctrl-C stops exits with 130; training saves its state first.
     """
     from spinenet_tf.training.preemption import Preempted
 
     words = [with_home(word) for word in sys.argv[1:]] or ["--help"]
     try:
-        # Outside of its standalone mode typer leaves errors to us, and returns what would be the exit code.
+        # With standalone_mode=False, typer raises errors, and returns the exit code.
         sys.exit(app(words, prog_name="spinenet-tf", standalone_mode=False))
     except Preempted as stop:
         console.print(str(stop), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Build the tables that commands print."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Show what `family_costs.summarize` returned; published figures stand in brackets behind the counted ones."""
-    table = Table(title="Multiply-adds of the detector's convs; published figures in brackets")
+    """Build a table of the rows of `family_costs.summarize`, with published figures in parentheses."""
+    table = Table(title="Multiply-adds of the detector's convs; published figures in parentheses")
     columns = (
         "model",
         "input",
@@ -50,34 +50,35 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def measured_table(numbers: Evaluation | Accuracy) -> Table:
-    """Show what was measured of a model, whatever its task."""
+    """Build a table of the metrics of either task."""
     return accuracy_table(numbers) if isinstance(numbers, Accuracy) else evaluation_table(numbers)
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Show COCO's twelve numbers beside the AP of each class, and under them what keeps these from 1."""
+    """Build a table of the 12 COCO metrics and the AP per class, with the evaluation's remarks as caption."""
     numbers = Table(box=None, show_header=False)
     for name, label in evaluation.labels.items():
         numbers.add_row(label, _defined(getattr(evaluation, name)))
     classes = Table(box=None, show_header=False)
     for name, ap in evaluation.per_class.items():
         classes.add_row(name, _defined(ap))
-    table = Table("COCO" if evaluation.is_coco else "not COCO's", "AP by class", caption=" ".join(evaluation.remarks()))
+    title = "COCO metrics" if evaluation.is_coco else "non-COCO metrics"
+    table = Table(title, "AP by class", caption=" ".join(evaluation.remarks()))
     table.add_row(numbers, classes)
     return table
 
 
 def inspection_table(found: Inspection) -> Table:
-    """Show what `inference.inspection.inspect` returned."""
+    """Build a table of the result of `inference.inspection.inspect`."""
     table = Table(show_header=False)
     table.add_row("operations", _times(found.ops))
     if found.float_ops != found.ops:
-        table.add_row("of these in float", _times(found.float_ops) or "-")
-    table.add_row("largest rank", str(found.max_rank))
+        table.add_row("float operations", _times(found.float_ops) or "-")
+    table.add_row("largest tensor rank", str(found.max_rank))
     table.add_row("XNNPACK partitions", str(found.xnnpack_partitions))
     table.add_row("not run by XNNPACK", _times(found.xnnpack_leaves) or "-")
-    table.add_row("activations alive at once", f"{found.arena_bytes / 1e6:.2f} MB")
-    table.add_row("file", f"{found.file_bytes / 1e6:.2f} MB")
+    table.add_row("peak activation memory", f"{found.arena_bytes / 1e6:.2f} MB")
+    table.add_row("file size", f"{found.file_bytes / 1e6:.2f} MB")
     for end, tensors in (("input", found.inputs), ("output", found.outputs)):
         for name, tensor in sorted(tensors.items()):
             table.add_row(f"{end} {name}", f"{tensor['dtype']} {tensor['shape']}")
@@ -85,8 +86,8 @@ def inspection_table(found: Inspection) -> Table:
 
 
 def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Table]:
-    """Show what `export.litert.sensitivity.find_sensitive` returned: the parts, and the noisiest layers."""
-    parts = Table("kept in float", title="What keeping a part in float gains at the outputs")
+    """Build two tables of the result of `export.litert.sensitivity.find_sensitive`: parts, and noisiest layers."""
+    parts = Table("kept in float", title="Reduction of the output error by keeping one part in float")
     for column in ("operations", "gain", *(f"error of {name}" for name in found.errors), "ms"):
         parts.add_column(column, justify="right")
     kept = ", ".join(found.kept) or "nothing"
@@ -94,7 +95,7 @@ def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Tab
     rows += [(p.pattern, str(p.operations), f"{p.gain:.1%}", p.errors, p.milliseconds) for p in found.parts]
     for name, count, gain, errors, milliseconds in rows:
         parts.add_row(name, count, gain, *(f"{error:.5f}" for error in errors.values()), f"{milliseconds:.2f}")
-    parts.caption = "Root mean squares of the difference to Keras. Hand a name back: --keep-float NAME"
+    parts.caption = "Errors are root mean square differences from Keras. Keep a part in float: --keep-float NAME"
     noisy = Table("layer", "operations", title=f"The noisiest of {len(found.layers)} layers")
     for column in ("range", "error in steps", "noise"):
         noisy.add_column(column, justify="right")
@@ -102,23 +103,23 @@ def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Tab
         low, high = layer.range
         operations = ", ".join(layer.operations)
         noisy.add_row(layer.layer, operations, f"{low:.3g} to {high:.3g}", f"{layer.steps:.2f}", f"{layer.noise:.1%}")
-    noisy.caption = "A layer's own error: in steps of its scale (rounding alone: 0.29), and relative to its outputs"
+    noisy.caption = "Error of each layer alone: in quantization steps (rounding: 0.29), and relative to its outputs"
     return parts, noisy
 
 
 def benchmark_table(found: Benchmark) -> Table:
-    """Show what `export.check.measurement.benchmark` returned."""
-    table = Table(title="One image, from normalized pixels to the host's memory")
+    """Build a table of the result of `export.check.measurement.benchmark`."""
+    table = Table(title="One image, from normalized pixels to outputs in host memory")
     table.add_column("model", overflow="fold")
     table.add_column("engine", no_wrap=True)
-    for column in ("threads", "gives", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
-        table.add_column(column, justify="left" if column == "gives" else "right", no_wrap=True)
+    for column in ("threads", "outputs", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
+        table.add_column(column, justify="left" if column == "outputs" else "right", no_wrap=True)
     for row in found.measurements:
         table.add_row(
             row.model,
             row.engine,
             str(row.threads or "-"),
-            "detections" if row.detects else "raw outputs",
+            "detections" if row.detects else "raw",
             f"{row.median_ms:.1f}",
             f"{row.p90_ms:.1f}",
             "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.1f}",
@@ -126,9 +127,9 @@ def benchmark_table(found: Benchmark) -> Table:
             "-" if row.ap is None else _defined(row.ap),
         )
     table.caption = (
-        f"{found.repeats} calls in turns. Memory: by how much the resident peak of a process of its own grows while it "
-        f"loads and runs, without the engine's libraries. Threads: TensorFlow takes what it likes of "
-        f"{found.machine['cores']} cores."
+        f"{found.repeats} alternating calls. Memory: growth of peak resident memory while a separate process loads and "
+        f"runs the model, without the engine's libraries. TensorFlow chooses its own number of threads, up to "
+        f"{found.machine['cores']}."
     )
     return table
 
@@ -138,7 +139,7 @@ def _times(ops: Mapping[str, int]) -> str:
 
 
 def accuracy_table(accuracy: Accuracy) -> Table:
-    """Show top-1 and top-5 accuracy beside the top-1 of each class."""
+    """Build a table of top-1 and top-5 accuracy, and top-1 per class."""
     numbers = Table(box=None, show_header=False)
     for name, value in (("top-1", accuracy.top1), ("top-5", accuracy.top5)):
         numbers.add_row(name, _defined(value))
@@ -152,13 +153,13 @@ def accuracy_table(accuracy: Accuracy) -> Table:
 
 
 def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
-    """Show what `data.checking.check` counted in a data set, the objects of each class beside it."""
+    """Build a table of the statistics of `data.checking.check`, with the number of objects per class."""
     numbers = Table(box=None, show_header=False)
     for key, value in statistics.items():
         if key == "classes":
             continue
-        told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        numbers.add_row(key.replace("_", " "), "-" if value is None else told)
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        numbers.add_row(key.replace("_", " "), "-" if value is None else text)
     classes = Table(box=None, show_header=False)
     for label, count in statistics["classes"].items():
         classes.add_row(label, str(count))
@@ -168,15 +169,15 @@ def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
 
 
 def demo_table(summary: Mapping[str, Any]) -> Table:
-    """Show what `demonstration.run_demo` returned."""
-    table = Table("format", "AP", "size MB", "ms per image", "where", title="What the demo made")
+    """Build a table of the result of `demonstration.run_demo`."""
+    table = Table("format", "AP", "size MB", "ms per image", "path", title="Demo results")
     accuracy = {"keras_weights": summary["ap_float"], "tflite_int8": summary["ap_int8"]}
     for name, path in summary["paths"].items():
-        ap = f"{accuracy[name]:.3f}" if name in accuracy else "as Keras"
+        ap = f"{accuracy[name]:.3f}" if name in accuracy else "same as Keras"
         size, latency = summary["sizes_bytes"][name] / 1e6, summary["latencies_ms"][name]
         table.add_row(name, ap, f"{size:.2f}", f"{latency:.1f}", path)
     table.add_row("detections of the int8 file", "", "", "", summary["picture"])
-    table.caption = f"on this machine, in {summary['seconds']:.0f} s"
+    table.caption = f"Measured on this machine. Total time: {summary['seconds']:.0f} s."
     return table
 
 

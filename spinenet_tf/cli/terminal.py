@@ -1,4 +1,4 @@
-"""The terminal that all commands write to."""
+"""Print to the terminal and show progress, for all commands."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Item = TypeVar("Item")
 
 
 def show_whole(table: Table) -> None:
-    """Print a table wider than a piped terminal claims to be: a cut table is of no use."""
+    """Print a table at full width, also into a pipe, where `rich` would truncate it."""
     Console(width=max(console.width, 130)).print(table)
 
 
 def with_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
-    """Yield the items, of which there are `total`, and show how far they are."""
+    """Yield the `total` items and show a progress bar."""
     return track(items, title, total, console=console)
 
 
 def with_passing_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
-    """Do as `with_progress`, on the standard error and only until the end: the output may be for a program."""
+    """Show a progress bar on standard error, and remove it at the end, so that standard output stays parsable."""
     return track(items, title, total, console=Console(stderr=True), transient=True)

@@ -1,4 +1,4 @@
-"""`spinenet-tf train`: carry out a config, whatever its task."""
+"""Define `spinenet-tf train`, which trains a model from a config."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from spinenet_tf.cli.terminal import console
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a config that is shipped.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.subkey=value ...")] = None,
+    config: Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in config.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Config values to change: key.subkey=value ...")] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")] = None,
     classes: Classes = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved step, exactly.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume exactly after the last saved step.")] = False,
     overwrite: Overwrite = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Only try it: two steps, tiny net, made-up images.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Only test the config: two steps, small net, synthetic images.")
+    ] = False,
 ) -> None:
-    """Train a detector, or a classifier, as a config says.
+    """Train a detector or a classifier from a config.
 
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
@@ -47,15 +49,15 @@ def train(
                 recipe.train(shrunk(resolved, Path(made_up)), folder, **options)
         else:
             recipe.train(resolved, folder, **options)
-    console.print(f"The run is in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
+    console.print(f"Saved the run in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Say where a training that Ctrl-C stopped goes on, and exit with 130."""
+    """On Ctrl-C, print how to resume training, and exit with 130."""
     try:
         with second_leaves_at_once():
             yield
     except KeyboardInterrupt as stop:
-        console.print(str(stop) or "Interrupted. What the run saved before is kept.", soft_wrap=True)
+        console.print(str(stop) or "Interrupted. The run's saved files are kept.", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -1,1 +1,1 @@
-"""Draw boxes on images, many images on a sheet, and text in every language the font has."""
+"""Draw boxes and labels on images, and many images on one sheet."""

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from spinenet_tf._files.writing import staged
 from spinenet_tf.drawing.fonts import label, load_font
 
-MIN_SIDE = 320  # px; smaller pictures are enlarged by a whole number so that labels can be read
-LONGEST = 1024  # px; no picture is enlarged beyond, and larger ones are shrunk where many are on one sheet
-_GOLDEN = 0.618034  # of a turn: neighboring classes get far-apart hues, however many there are
+MIN_SIDE = 320  # px; smaller pictures are enlarged by an integer factor so that labels can be read
+LONGEST = 1024  # px; no picture is enlarged beyond this, and a sheet shrinks larger ones
+_GOLDEN = 0.618034  # of the color circle: neighboring classes get very different hues, for any number of classes
 
 
 def draw_detections(
@@ -28,9 +28,9 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw `boxes` `[N, 4]` (yxyx pixels) with their labels on a `[H, W, 3]` uint8 image and return the picture.
 
-    Rows of class -1 are padding; with `scores`, those below `threshold` are left out and the best is drawn on top.
-    The picture is larger than the image by a whole factor if that is under `MIN_SIDE` px and stays within `LONGEST`. A
-    class whose name has letters that the font lacks is drawn as its number.
+    Rows of class -1 are padding. With `scores`, rows below `threshold` are skipped and the best is drawn on top. An
+    image smaller than `MIN_SIDE` px is enlarged by an integer factor, up to `LONGEST` px. A class name with characters
+    that the font lacks is drawn as its number.
     """
     height, width = image.shape[:2]
     zoom = max(1, min(math.ceil(MIN_SIDE / min(height, width)), LONGEST // max(height, width)))
@@ -67,7 +67,7 @@ def _draw_box(
     font: ImageFont.FreeTypeFont,
     line: int,
 ) -> None:
-    """Draw an outline with its label above it, or just inside where there is no room above."""
+    """Draw a box with its label above it, or inside it if there is no room above."""
     top, left, bottom, right = box
     pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=line)
     _, _, text_width, text_height = pen.textbbox((0, 0), text, font=font)
@@ -80,13 +80,13 @@ def _draw_box(
 
 
 def contact_sheet(images: Iterable[np.ndarray], columns: int = 4, gap: int = 6) -> np.ndarray:
-    """Set `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centered in its cell.
+    """Arrange `[H, W, 3]` uint8 images of any sizes on one white sheet, row by row, each centered in its cell.
 
-    One of more than `LONGEST` px is shrunk as a whole.
+    Images larger than `LONGEST` px are scaled down to fit.
     """
     images = [_shrunk(image) for image in images]
     if not images or columns < 1:
-        raise ValueError(f"A sheet needs images and columns. Received: {len(images)} images, {columns=}")
+        raise ValueError(f"A sheet needs at least one image and one column. Received: {len(images)} images, {columns=}")
     columns = min(columns, len(images))
     height = gap + max(image.shape[0] for image in images)
     width = gap + max(image.shape[1] for image in images)
@@ -108,6 +108,6 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
-    """Write a `[H, W, 3]` uint8 image; the file appears whole or not at all. Raises as `staged` does."""
+    """Write a `[H, W, 3]` uint8 image atomically. Raises as `staged` does."""
     with staged(path) as part:
         Image.fromarray(image).save(part, format="PNG")

@@ -1,4 +1,4 @@
-"""The font of all drawings, DejaVu Sans as matplotlib ships it: Latin, Greek, Cyrillic and some more."""
+"""Load the font of all drawings: matplotlib's DejaVu Sans, which has Latin, Greek, Cyrillic and some other scripts."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 from PIL import ImageFont, features
 
-LONGEST = 60  # characters of a name in a picture
+LONGEST = 60  # characters of a label
 _CROWD = " (crowd)"
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font in a size in pixels."""
+    """Return the font at a size in pixels."""
     return ImageFont.truetype(str(_file()), size)
 
 
 def label(name: str, number: int) -> str:
-    """Return what stands for a class in a picture: a long name is cut, and one without glyphs is the class's number."""
+    """Return the label of a class: its name, truncated if long, or its number if the font cannot draw the name."""
     return _cut(name, LONGEST) if has_glyphs(name) else str(number)
 
 
 def labels_with_crowds(names: Sequence[str]) -> list[str]:
-    """Return the labels of classes, and behind them those of crowds of the same classes."""
+    """Return the labels of all classes, followed by the labels of their crowds."""
     own = [label(name, number) for number, name in enumerate(names)]
     return [*own, *(_cut(text, LONGEST - len(_CROWD)) + _CROWD for text in own)]
 
@@ -34,8 +34,8 @@ def _cut(text: str, longest: int) -> str:
 
 
 def has_glyphs(text: str) -> bool:
-    """Tell whether the font can draw a text."""
-    # Without Raqm, Pillow sets what runs from right to left the wrong way round.
+    """Return whether the font can draw a text."""
+    # Without Raqm, Pillow draws right-to-left scripts in the wrong order.
     sides = ("R", "AL") if not features.check("raqm") else ()
     return all(ord(sign) in _glyphs() and unicodedata.bidirectional(sign) not in sides for sign in text)
 

@@ -65,7 +65,7 @@ class Evaluation:
             told.append(f"COCO counts {MAX_DETECTIONS} detections, these numbers {self.max_detections}.")
         if self.crowded:
             told.append(
-                f"Images that hold more objects than detections are counted: {self.crowded}. More of these count with "
+                f"Images with more objects than detections are counted: {self.crowded}. More of these count with "
                 "evaluate --max-detections."
             )
         return told

@@ -38,7 +38,7 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
         FileNotFoundError: there is no folder to make it in.
     """
     if not folder.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder.parent} to write into.")
+        raise FileNotFoundError(f"The output folder {folder.parent} does not exist.")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, and a report is a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or _is_report(folder)):

@@ -1,4 +1,4 @@
-"""One file a task: how its data are read, batched, measured and drawn."""
+"""Define each task in one file: how its data is read, batched, measured and drawn."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from spinenet_tf.tasks.classification import Classification
 from spinenet_tf.tasks.detection import Detection
 from spinenet_tf.tasks.task import Outcome, Task
 
-# By the name that configs and artifacts give it.
+# Keys are the task names in configs and artifacts.
 TASKS: dict[str, Task[Any, Any]] = {"detection": Detection(), "classification": Classification()}
 
 __all__ = ["TASKS", "Outcome", "Task"]

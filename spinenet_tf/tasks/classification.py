@@ -1,4 +1,4 @@
-"""Classification: the class of a whole image, measured by top-1 and top-5 accuracy."""
+"""Define the image classification task, measured by top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spinenet_tf.tasks.task import Outcome, Task
 
 
 class ImageClassifier(Protocol):
-    """A trained classifier, whatever runs it."""
+    """A trained classifier in any format."""
 
     @property
     def classify(self) -> Classify:
@@ -29,19 +29,19 @@ class ImageClassifier(Protocol):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Return height and width of these images."""
+        """Return the input height and width."""
 
     @property
     def center(self) -> float:
-        """Return the side of the central crop, see `data.input.class_pipeline.central_crop`."""
+        """Return the relative size of the central crop: see `data.input.class_pipeline.central_crop`."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes, in their order."""
+        """Return the class names in the order of the logits."""
 
 
 class Classification(Task[ImageClassifier, ClassificationDataset]):
-    """The class of a whole image."""
+    """Image classification: one class per image."""
 
     monitor = "top1"
     given_by = "--images, a folder of class folders"
@@ -55,7 +55,7 @@ class Classification(Task[ImageClassifier, ClassificationDataset]):
 
     def given_data(self, annotations: Path | None, images: Path | None) -> ClassificationDataset | None:
         if annotations:
-            raise ValueError("A classifier is evaluated on a folder of class folders: give --images alone.")
+            raise ValueError("A classifier takes --images, a folder of class folders, and no --annotations.")
         return read_image_folder(images) if images else None
 
     def check_data(

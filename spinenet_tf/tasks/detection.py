@@ -1,4 +1,4 @@
-"""Detection: objects and their boxes, measured by COCO's AP."""
+"""Define the object detection task, measured by COCO AP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Detector(Protocol):
-    """A trained detector, whatever runs it."""
+    """A trained detector in any format."""
 
     @property
     def predict(self) -> Predict:
@@ -37,19 +37,19 @@ class Detector(Protocol):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Return height and width of these images."""
+        """Return the input height and width."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes, in their order."""
+        """Return the class names in the order of the class numbers."""
 
     @property
     def max_detections(self) -> int | None:
-        """Return how many detections `predict` gives of an image at most, where that is known."""
+        """Return the maximum number of detections per image, or None if it is unknown."""
 
 
 class Detection(Task[Detector, DetectionDataset]):
-    """Objects and their boxes."""
+    """Object detection: objects and their boxes."""
 
     monitor = "AP"
     given_by = "--annotations and --images"
@@ -60,7 +60,7 @@ class Detection(Task[Detector, DetectionDataset]):
 
     def given_data(self, annotations: Path | None, images: Path | None) -> DetectionDataset | None:
         if (annotations is None) != (images is None):
-            raise ValueError("--annotations and --images go together.")
+            raise ValueError("Pass --annotations and --images together.")
         return None if annotations is None or images is None else read_coco(annotations, images)
 
     def check_data(
@@ -68,12 +68,12 @@ class Detection(Task[Detector, DetectionDataset]):
     ) -> None:
         self.pipeline.check_trainable(training)
         if not any(example.trainable.any() for example in validation):
-            raise DataError(f"{validation.name}: there are no objects to evaluate on.")
+            raise DataError(f"{validation.name}: the validation data has no objects.")
         self.pipeline.check_images(training, bad)
         self.pipeline.check_images(validation)
         if crowded := crowded_images(validation, MAX_DETECTIONS, slots):
-            told = "%s: %d images hold more objects than detections are counted, which bounds val_AP"
-            logger.warning(told, validation.name, crowded)
+            warning = "%s: %d images have more objects than detections are counted, which limits val_AP"
+            logger.warning(warning, validation.name, crowded)
 
     @property
     def pipeline(self) -> Any:

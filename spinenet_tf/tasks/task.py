@@ -1,4 +1,4 @@
-"""What a task is to those who train, load, evaluate and export models without asking which task it is."""
+"""Define the interface of a task, which training, loading, evaluation and export use."""
 
 from __future__ import annotations
 
@@ -17,70 +17,69 @@ from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.average_precision import Evaluation
 
-Model = TypeVar("Model", contravariant=True)  # a trained one, whatever runs it
+Model = TypeVar("Model", contravariant=True)  # a trained model in any format
 Numbers = Evaluation | Accuracy
 
 
 def _refuse_report(*_: object, **__: object) -> NoReturn:
-    raise ValueError("A report is made of a detector. Received: --report with a classifier")
+    raise ValueError("Only a detector has a report. Received: --report with a classifier")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What evaluating a model gives; its report takes what `report.write_report` takes beside the evaluation itself."""
+    """The result of an evaluation. `write_report` takes the remaining arguments of `report.write_report`."""
 
     numbers: Numbers
     write_report: Callable[..., Path] = _refuse_report
 
 
 class Task(ABC, Generic[Model, Dataset]):
-    """What trains, loads, evaluates or exports a model asks its task how that is done."""
+    """How the models of a task are built, trained, evaluated and drawn."""
 
-    monitor: ClassVar[str]  # the number that tells which weights are the best: the higher, the better
-    given_by: ClassVar[str]  # the options by which a user gives `given_data` a data set
-    has_replicas: ClassVar[bool]  # whether many devices may train one model
+    monitor: ClassVar[str]  # the metric that selects the best weights; higher is better
+    given_by: ClassVar[str]  # the command-line options that `given_data` reads
+    has_replicas: ClassVar[bool]  # whether several devices may train one model
 
     @abstractmethod
     def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> keras.Model:
-        """Build a model of the family with fresh weights; raises as `models` does."""
+        """Build a model with new weights; raises as `models` does."""
 
     def compile(self, model: Any, optimizer: keras.Optimizer, **options: Any) -> None:
-        """Tell a model how it learns; `options` are those of the loss that a config sets."""
+        """Compile a model; `options` are the loss options of a config."""
         model.compile(optimizer)
 
     @abstractmethod
     def given_data(self, annotations: Path | None, images: Path | None) -> Dataset | None:
-        """Read the data set that a user names by annotations and images; None if neither is given.
+        """Read the data set at these paths; return None if both are None.
 
         Raises:
-            ValueError: the task does not take the two like this, or the files are at fault.
+            ValueError: the task does not accept this combination of paths, or a file is invalid.
         """
 
     @abstractmethod
     def check_data(self, training: Dataset, validation: Dataset, bad: BadImages, slots: int | None) -> None:
-        """Refuse data that nothing can be learned from or measured on, before any work is done.
+        """Check the data before training starts.
 
-        Bad images to train on are noted in `bad`. `slots` is how many things a model finds in an image at most, where
-        that is bounded.
+        Bad training images are recorded in `bad`. `slots` is the maximum number of detections per image, if limited.
 
         Raises:
-            DataError: there is nothing to train or to evaluate on, an image to evaluate on is bad, or too many others
+            DataError: there is nothing to train or evaluate on, a validation image is bad, or too many training images
                 are.
         """
 
     @property
     @abstractmethod
     def pipeline(self) -> Any:
-        """The module of `data.input` that makes the batches. It imports TensorFlow, so only its use imports it."""
+        """Return the module of `data.input` that makes the batches; imported lazily, since it imports TensorFlow."""
 
     def training_batches(
         self, dataset: Dataset, image_size: tuple[int, int], batch_size: int, seed: int, **options: Any
     ) -> Any:
-        """Return shuffled, augmented batches as a `tf.data.Dataset`, as `data.input` makes them."""
+        """Return shuffled, augmented batches as a `tf.data.Dataset`: see the task's `pipeline`."""
         return self.pipeline.training_batches(dataset, image_size, batch_size, seed, **options)
 
     def evaluation_batches(self, dataset: Dataset, image_size: tuple[int, int], batch_size: int, **options: Any) -> Any:
-        """Return all images once, in order, and what there is to find, as `data.input` makes them."""
+        """Return all images once, in order, with their ground truth: see the task's `pipeline`."""
         return self.pipeline.evaluation_batches(dataset, image_size, batch_size, **options)
 
     @abstractmethod
@@ -93,12 +92,12 @@ class Task(ABC, Generic[Model, Dataset]):
         batch_size: int = 8,
         **options: Any,
     ) -> Numbers:
-        """Measure `predict`, from normalized images `[B, H, W, 3]` to what a model of the task gives.
+        """Measure `predict`, which maps normalized images `[B, H, W, 3]` to the task's outputs.
 
         `class_names` are the model's. `options` are those of `evaluation_batches`.
 
         Raises:
-            ValueError: the data set has a class that the model does not know.
+            ValueError: the data set has a class that the model does not have.
         """
 
     @abstractmethod
@@ -110,20 +109,21 @@ class Task(ABC, Generic[Model, Dataset]):
         classes: Sequence[str] | None = None,
         track: Track = untracked,
     ) -> Outcome:
-        """Measure a loaded model; of a detector `max_detections` of each image count, by default as many as in COCO.
+        """Evaluate a loaded model.
 
-        With `classes` the objects, or images, of all others are left out.
+        `max_detections` per image count for a detector, by default COCO's 100. With `classes`, the objects or images of
+        all other classes are left out.
 
         Raises:
-            ValueError: the data set has, or `classes` name, a class that the model does not know, or `max_detections`
-                are too few.
+            ValueError: the data set or `classes` has a class that the model does not have, or `max_detections` is too
+                small.
         """
 
     def check_report(self, folder: Path, overwrite: bool) -> None:
-        """Tell, before any work is done, whether a report of an evaluation may be written to `folder`.
+        """Check, before the evaluation, that a report can be written to `folder`.
 
         Raises:
-            ValueError: there are no reports of this task.
+            ValueError: this task has no reports.
             FileExistsError, FileNotFoundError: as `report.check_report_folder` does.
         """
         _refuse_report()
@@ -131,8 +131,8 @@ class Task(ABC, Generic[Model, Dataset]):
     def draw(
         self, predict: Callable[[np.ndarray], Any], dataset: Dataset, image_size: tuple[int, int], count: int
     ) -> Iterator[np.ndarray]:
-        """Yield pictures of the first `count` images: of each what is there, and beside it what `predict` finds.
+        """Yield two pictures of each of the first `count` images: one with the ground truth, one with the predictions.
 
-        There are none where the task has nothing to draw.
+        Yields nothing if the task has nothing to draw.
         """
         return iter(())

@@ -125,14 +125,14 @@ def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -
     The validation data may lack some.
 
     Raises:
-        ConfigError: the training data lack one of `class_names`, a name is there twice, or there are objects of other
+        ConfigError: the training data lack one of `class_names`, a name occurs twice, or there are objects of other
             classes.
     """
     names, known = config.class_names, training.class_names
     if names is None:
         names = known
     if len(set(names)) < len(names):
-        raise ConfigError(f"class_names: a name is there twice. Received: {some_of(names, show=repr)}")
+        raise ConfigError(f"class_names: a name occurs twice. Received: {some_of(names, show=repr)}")
     if lacking := [name for name in names if name not in set(known)]:
         raise ConfigError(
             f"class_names: the training data lack some of them, and have {some_of(known, show=repr)}. "

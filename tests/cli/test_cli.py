@@ -109,7 +109,7 @@ def test_more_than_100_detections_are_labeled_as_not_those_of_coco(command, tiny
     code, out, _ = command("evaluate", tiny_run, "--json", tmp_path / "ap.json", "--max-detections", 300)
     numbers = json.loads((tmp_path / "ap.json").read_text())
     assert code == 0
-    assert all(text in out for text in ("not COCO's", "AP@300", "AR10 ", "AR300"))
+    assert all(text in out for text in ("non-COCO metrics", "AP@300", "AR10 ", "AR300"))
     assert (numbers["max_detections"], "AP" in numbers) == (300, False)
     usual = max(row["val_AP"] for row in Run(tiny_run).read_log())
     assert numbers["AP@300"] >= usual - 1e-4
@@ -212,11 +212,11 @@ MISTAKES = {
     "evaluate two": "holds the weights of another architecture: classes: 1 in the file, 2 in",
     "evaluate {run} --annotations cats.json --images images": "does not know the classes 'cat', only 'digit'; ",
     "evaluate {run} --classes digit,cat": "The model does not know these classes, only 'digit'. Received: 'cat'",
-    "evaluate {run} --classes digit,": "Classes are names with commas between. Received: --classes 'digit,'",
+    "evaluate {run} --classes digit,": "--classes must be comma-separated names. Received: --classes 'digit,'",
     "evaluate {run} --classes digit,digit": "A class is there twice. Received: 'digit', 'digit'",
     "evaluate {run} --classes digit --annotations cats.json --images images": "cats has none of these classes.",
     "train cats.yaml --classes cat,dog": "class_names: the training data lack some of them, and have 'cat'.",
-    "evaluate {run} --annotations cats.json": "--annotations and --images go together.",
+    "evaluate {run} --annotations cats.json": "Pass --annotations and --images together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
     "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms', 'variables')",
@@ -235,10 +235,10 @@ MISTAKES = {
     "train tiny.yaml --run thesis --overwrite": "thesis is not a run folder, it is not overwritten.",
     "demo --run two": "two exists.",
     "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
-    "export {run} --output nowhere/a.tflite": "There is no folder nowhere to write into.",
+    "export {run} --output nowhere/a.tflite": "The output folder nowhere does not exist.",
     "evaluate {run} --max-detections 5": "Input should be greater than or equal to 11",
-    "evaluate {run} --json nowhere/a.json": "There is no folder nowhere to write into.",
-    "evaluate {run} --report nowhere/report": "There is no folder nowhere to write into.",
+    "evaluate {run} --json nowhere/a.json": "The output folder nowhere does not exist.",
+    "evaluate {run} --report nowhere/report": "The output folder nowhere does not exist.",
     "evaluate {run} --report thesis": "thesis holds something else than a report. Pass --overwrite to write into it.",
     "evaluate {run} --report cats.json --overwrite": "cats.json is a file, and a report is a folder.",
 }
@@ -296,7 +296,7 @@ def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
     (tmp_path / "photos" / "b.heic").write_bytes(b"")
     _, out, err = command("predict", "photos", "--model", "nowhere")
     assert (out, err) == (
-        "Left out, for they are no images: 2024/, b.heic.\n",
+        "Skipped, since they are not images: 2024/, b.heic.\n",
         "spinenet-tf: There is no model nowhere.\n",
     )
     assert command("predict", "photos/a.png", "--model", "nowhere").out == ""
@@ -306,8 +306,8 @@ def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (("inspect", "~/a.tflite"), "There is no file {home}/a.tflite."),
-        (("evaluate", "run", "--json", "~/none/a.json"), "There is no folder {home}/none to write into."),
-        (("evaluate", "run", "--json=~/none/a.json"), "There is no folder {home}/none to write into."),
+        (("evaluate", "run", "--json", "~/none/a.json"), "The output folder {home}/none does not exist."),
+        (("evaluate", "run", "--json=~/none/a.json"), "The output folder {home}/none does not exist."),
         (("dataset", "check", "~/set"), "{home}/set: there is no such file or folder"),
         (("predict", "~/photo.jpg", "--model=~/run"), "There is no image or folder {home}/photo.jpg."),
     ],
@@ -343,7 +343,7 @@ def test_only_a_tilde_that_begins_a_path_is_expanded(monkeypatch, tmp_path: Path
             "Stopped by Ctrl-C after step 7. Go on with --resume.",
             "Stopped by Ctrl-C after step 7. Go on with --resume.\n",
         ),
-        ("", "Interrupted. What the run saved before is kept.\n"),
+        ("", "Interrupted. The run's saved files are kept.\n"),
     ],
 )
 def test_a_training_that_ctrl_c_stopped_exits_with_130(command, monkeypatch, write_config, tmp_path, message, out):

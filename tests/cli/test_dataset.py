@@ -62,7 +62,7 @@ def test_check_exits_with_0_when_clean_and_1_with_problems(command, scenes: Path
         code, out, _ = command("check", *arguments)
         assert code == 1
         assert f"refused: {(damaged / 'images' / '000002.jpg').resolve()}: image 2: not a readable image" in out
-        assert "1 problems, 1 of which training refuses." in out
+        assert "1 problems, 1 of them refused by training." in out
 
 
 def test_check_prints_json(command, scenes: Path) -> None:

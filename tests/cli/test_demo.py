@@ -39,7 +39,7 @@ def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, 
     console.print(demo_table(summary))
     printed = console.file.getvalue()
     assert all(format in printed for format in FORMATS)
-    assert "What the demo made" in printed
+    assert "Demo results" in printed
 
 
 def test_the_demos_config_needs_nothing_but_its_place() -> None:

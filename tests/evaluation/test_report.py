@@ -141,7 +141,7 @@ def test_numbers_that_are_not_cocos_are_called_by_other_names(tmp_path: Path, ca
     assert page.words[page.words.index("AP@300") + 1] == page.words[page.words.index("AR300") + 1] == "0.500"
     assert {"Twelve numbers that are not COCO's", "with 300"} < set(page.words)
     assert "COCO counts 100 detections, these numbers 300." in page.words
-    assert "Images that hold more objects than detections are counted: 2." in page.text
+    assert "Images with more objects than detections are counted: 2." in page.text
 
 
 def test_classes_show_what_was_found_of_them(tmp_path: Path, cats) -> None:

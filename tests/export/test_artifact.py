@@ -119,7 +119,7 @@ def test_a_folder_that_an_export_wrote_is_replaced(tmp_path: Path, files: dict[s
 def test_what_only_looks_like_an_export_is_never_replaced(tmp_path: Path, contents, files: dict[str, str]) -> None:
     folder = fill(tmp_path / "model", files)
     before = contents(folder)
-    with pytest.raises(FileExistsError, match="model is a folder of something else, it is never replaced"):
+    with pytest.raises(FileExistsError, match="model is a folder with other content, which is never replaced"):
         write_folder(folder, "new", overwrite=True)
     assert contents(folder) == before
 
@@ -135,5 +135,5 @@ def test_what_somebody_put_into_an_export_is_never_deleted(tmp_path: Path, conte
 
 
 def test_a_missing_folder_is_named(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"The output folder .*nowhere does not exist"):
         write(tmp_path / "nowhere" / "a.txt", "new")

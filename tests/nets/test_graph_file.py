@@ -81,7 +81,7 @@ def test_a_short_file_has_the_defaults_of_a_spec(tmp_path):
         ("{1: 32,", "{one: 32,", "mine.yaml: Widths are whole numbers .*'one': 32"),
         ("stem: [2, 2]", "stem: 2", "mine.yaml: A stem has two or more levels"),
         ("name: mine", "name: ", "mine.yaml: A graph has a name"),
-        ("name: mine", "name: mine\nname: mine", "mine.yaml is not YAML: the key 'name' is there twice"),
+        ("name: mine", "name: mine\nname: mine", "mine.yaml is not YAML: the key 'name' occurs twice"),
         (TEXT, "[1, 2]", r"mine.yaml: A graph is given by keys and values. Received: \[1, 2\]"),
         (TEXT, "name: [", "mine.yaml is not YAML"),
     ],
@@ -108,7 +108,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(WriteError, match="was not written, what stood there still stands"):
+    with pytest.raises(WriteError, match="was not written, and what was there is unchanged"):
         R50_FPN.save(path)
     assert ArchitectureSpec.load(path) == MINE
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.yaml"]

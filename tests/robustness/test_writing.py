@@ -189,7 +189,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 def check_refused(write: Callable[[Path], None], folder: Path, reason: str) -> None:
     before = tree(folder)
-    with pytest.raises(WriteError, match=rf"was not written, what stood there still stands: {reason}") as error:
+    with pytest.raises(WriteError, match=rf"was not written, and what was there is unchanged: {reason}") as error:
         write(folder)
     assert "\n" not in str(error.value)
     assert writing.PART not in str(error.value), "a user does not know the temporary name"
@@ -243,7 +243,7 @@ def test_another_users_folder_leaves_what_stood_there(tmp_path: Path, promise) -
     tmp_path.chmod(0o755)
     command = [sys.executable, "-c", PROGRAM, writing.__file__, str(target)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert printed.startswith(f"{target} was not written, what stood there still stands: Permission denied")
+    assert printed.startswith(f"{target} was not written, and what was there is unchanged: Permission denied")
     assert target.read_text() == "former"
     promise("Writing: without permission the old artifact stays, with a one-line error", cases=1)
 
@@ -265,6 +265,8 @@ def test_the_command_line_says_so_in_one_line_and_exits_with_2(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
-        assert re.search(r"^spinenet-tf: .* was not written, what stood .*\.$", capsys.readouterr().err, re.MULTILINE)
+        assert re.search(
+            r"^spinenet-tf: .* was not written, and what was there .*\.$", capsys.readouterr().err, re.MULTILINE
+        )
         assert tree(small_disk) == before
     promise("Writing: on a full disk a command exits with 2 and leaves the old files", cases=len(commands))

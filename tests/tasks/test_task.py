@@ -25,15 +25,15 @@ def test_every_task_of_a_config_is_there() -> None:
 
 def test_a_classifier_has_no_report_and_no_annotations(tmp_path: Path) -> None:
     task = TASKS["classification"]
-    with pytest.raises(ValueError, match=r"made of a detector. Received: --report with a classifier"):
+    with pytest.raises(ValueError, match=r"Only a detector has a report. Received: --report with a classifier"):
         task.check_report(tmp_path / "report", overwrite=False)
-    with pytest.raises(ValueError, match="give --images alone"):
+    with pytest.raises(ValueError, match="and no --annotations"):
         task.given_data(tmp_path / "a.json", tmp_path)
 
 
 @pytest.mark.parametrize("given", [{"annotations": Path("a.json")}, {"images": Path("images")}])
 def test_annotations_and_images_of_a_detector_go_together(given: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match="--annotations and --images go together"):
+    with pytest.raises(ValueError, match="Pass --annotations and --images together"):
         TASKS["detection"].given_data(**({"annotations": None, "images": None} | given))
 
 
@@ -94,5 +94,5 @@ def test_images_that_hold_more_objects_than_detections_count_are_told(
     dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
     assert sorted(len(example.boxes) for example in dataset) == [3, 5]
     TASKS["detection"].check_data(dataset, dataset, BadImages(0.0), slots)
-    told = f"annotations: {images} images hold more objects than detections are counted, which bounds val_AP"
+    told = f"annotations: {images} images have more objects than detections are counted, which limits val_AP"
     assert [record.getMessage() for record in caplog.records] == ([told] if images else [])

@@ -91,7 +91,7 @@ def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path
     lacking = r"class_names: the training data lack some of them, and have 'digit'\. Received: 'cat'$"
     refuse(read("class_names=[digit, cat]"), tmp_path / "run", ConfigError, lacking)
     refuse(read("class_names=[]"), tmp_path / "run", ConfigError, r"data\.train: .* not among .*Received: 'digit'$")
-    refuse(read("class_names=[digit, digit]"), tmp_path / "run", ConfigError, "class_names: a name is there twice")
+    refuse(read("class_names=[digit, digit]"), tmp_path / "run", ConfigError, "class_names: a name occurs twice")
     assert not (tmp_path / "run").exists()
 
 
@@ -180,7 +180,7 @@ def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
     overrides = (f"annotations: {json.dumps(str(path))}", f"images: {json.dumps(str(path.parent / 'images'))}")
     config = read(f"data.val={{{', '.join(overrides)}}}")
-    refuse(config, tmp_path / "run", DataError, "there are no objects to evaluate on")
+    refuse(config, tmp_path / "run", DataError, "the validation data has no objects")
 
 
 def test_there_must_be_something_to_train_on(tmp_path: Path, read, caplog) -> None:

@@ -112,10 +112,10 @@ MISTAKES = {
     "saved": "saved is not a SavedModel that TensorFlow loads",
     "broken.tflite --ap": "AP is measured on a run's own data, or on --annotations and --images.",
     "broken.tflite --quantization int4": "Valid quantizations are",
-    "broken.tflite --plot a.png": "A plot needs --ap and a name that ends in .png.",
-    "broken.tflite --ap --plot a.svg": "A plot needs --ap and a name that ends in .png.",
-    "broken.tflite --json nowhere/a.json": "There is no folder nowhere to write into.",
-    "broken.tflite --annotations a.json --images empty": "--annotations and --images are for --ap.",
+    "broken.tflite --plot a.png": "--plot requires --ap and a file name that ends in .png.",
+    "broken.tflite --ap --plot a.svg": "--plot requires --ap and a file name that ends in .png.",
+    "broken.tflite --json nowhere/a.json": "The output folder nowhere does not exist.",
+    "broken.tflite --annotations a.json --images empty": "--annotations and --images require --ap.",
     "broken.tflite --repeats 0": "Invalid value for '--repeats'",
     "model.onnx": "model.onnx",  # not an ONNX file, or there is no ONNX Runtime
 }
