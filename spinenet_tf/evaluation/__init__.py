@@ -1,1 +1,1 @@
-"""Measure detections against ground truth."""
+"""Compare predictions with ground truth: COCO AP, accuracy, confusion matrices, and reports."""

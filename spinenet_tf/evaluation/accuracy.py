@@ -1,4 +1,4 @@
-"""How often a classifier is right: top-1 and top-5 accuracy, overall and per class."""
+"""Measure a classifier's top-1 and top-5 accuracy, overall and per class."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions in 0..1; classes without images are left out of `per_class`."""
+    """Accuracy as fractions in 0..1. `per_class` omits classes without images."""
 
     top1: float
     top5: float
-    per_class: dict[str, float]  # top-1 by the class's name
+    per_class: dict[str, float]  # class name -> top-1 accuracy
     images: int
 
     def to_log(self) -> dict[str, float]:
-        """Return the numbers that a training logs."""
+        """Return the metrics that training logs."""
         return {"top1": self.top1, "top5": self.top5}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as JSON takes them."""
+        """Return the metrics as JSON-compatible values."""
         return {"top1": self.top1, "top5": self.top5, "images": self.images, "per_class": self.per_class}
 
 
@@ -40,7 +40,7 @@ def classify_dataset(
     track: Track = untracked,
     **options: Any,
 ) -> Accuracy:
-    """Measure `classify`, from normalized images `[B, H, W, 3]` to logits `[B, C]`, on the images of a data set.
+    """Measure `classify`, which maps normalized images `[B, H, W, 3]` to logits `[B, C]`, on a data set.
 
     `options` are those of `class_pipeline.evaluation_batches`.
     """
@@ -55,16 +55,16 @@ def classify_dataset(
 
 
 def accuracy(ranks: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Accuracy:
-    """Sum up the ranks `[N]`, from 0, that a classifier gave to the right one of `labels` `[N]`."""
+    """Compute accuracy from the true `labels` `[N]` and their ranks `[N]` among a classifier's logits, from 0."""
     first = ranks == 0
     per_class = {name: float(first[labels == i].mean()) for i, name in enumerate(class_names) if (labels == i).any()}
     return Accuracy(float(first.mean()), float((ranks < 5).mean()), per_class, len(labels))
 
 
 def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how many classes are at least as likely as the right one, which ties therefore do not favor.
+    """Return how many other classes score at least as high as the true one, so that ties count as errors.
 
-    A logit that is not a number is never right.
+    A NaN logit of the true class gets the last rank.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     return np.where(np.isnan(own[:, 0]), logits.shape[1], (~(logits < own)).sum(axis=1) - 1)

@@ -1,4 +1,4 @@
-"""COCO's average precision, by faster-coco-eval."""
+"""Compute COCO's average precision with faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
 
-# In the order of COCO's own summary.
+# In the order of COCO's summary.
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-MAX_DETECTIONS = 100  # of a class in an image that COCO counts
-_FEWER = (1, 10)  # that it counts for AR1 and AR10
+MAX_DETECTIONS = 100  # that COCO counts per class and image
+_FEWER = (1, 10)  # that COCO counts for AR1 and AR10
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """COCO's twelve numbers in 0..1, and AP and curves of each class; NaN where there is no ground truth.
+    """The 12 COCO metrics in 0..1, with AP and precision-recall curves per class; NaN without ground truth.
 
-    They are COCO's own where `max_detections` is `MAX_DETECTIONS`.
+    They equal COCO's if `max_detections` is `MAX_DETECTIONS`.
     """
 
     AP: float  # mean over IoU 0.50:0.05:0.95
     AP50: float
     AP75: float
-    APs: float  # objects under 32 x 32 px of the file
+    APs: float  # objects under 32 x 32 px in the original image
     APm: float
     APl: float  # objects over 96 x 96 px
     AR1: float  # recall with one detection per image
@@ -42,41 +42,41 @@ class Evaluation:
     ARl: float
     per_class: dict[str, float]
     precision: np.ndarray = field(repr=False, compare=False)  # [IoU 0.50:0.05:0.95, recall 0:0.01:1, class]
-    max_detections: int = MAX_DETECTIONS  # of a class in an image that were counted, also for "AR100"
-    crowded: int = 0  # images with more objects than detections are counted: see `crowded_images`
+    max_detections: int = MAX_DETECTIONS  # counted per class and image, also for "AR100"
+    crowded: int = 0  # number of images with more objects than counted detections: see `crowded_images`
 
     @property
     def is_coco(self) -> bool:
-        """Tell whether the numbers may stand beside others of COCO."""
+        """Return whether the metrics are comparable with other COCO results."""
         return self.max_detections == MAX_DETECTIONS
 
     @property
     def labels(self) -> dict[str, str]:
-        """What each of `METRICS` is called where it is shown: "AP", or "AP@300" where 300 detections count."""
+        """Return the display name of each of `METRICS`, such as "AP", or "AP@300" if 300 detections count."""
         if self.is_coco:
             return dict(zip(METRICS, METRICS, strict=True))
         same = {"AR1": "AR1", "AR10": "AR10", "AR100": f"AR{self.max_detections}"}
         return {name: f"{name}@{self.max_detections}" for name in METRICS} | same
 
     def remarks(self) -> list[str]:
-        """Return the sentences that must stand beside the numbers, where these are not what one takes them for."""
-        told = []
+        """Return caveats to show with the metrics."""
+        found = []
         if not self.is_coco:
-            told.append(f"COCO counts {MAX_DETECTIONS} detections, these numbers {self.max_detections}.")
+            found.append(f"COCO counts {MAX_DETECTIONS} detections, these metrics {self.max_detections}.")
         if self.crowded:
-            told.append(
-                f"Images with more objects than detections are counted: {self.crowded}. More of these count with "
+            found.append(
+                f"Images with more objects than counted detections: {self.crowded}. To count more detections, use "
                 "evaluate --max-detections."
             )
-        return told
+        return found
 
     def to_log(self) -> dict[str, float]:
-        """Return the numbers that a training logs: those that are defined."""
+        """Return the metrics that training logs, without NaN."""
         numbers = {name: getattr(self, name) for name in METRICS}
         return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
     def to_dict(self) -> dict:
-        """Return the numbers as plain values for JSON, by their labels, with None for NaN."""
+        """Return label -> metric as JSON-compatible values, with None for NaN."""
         numbers = {label: _json(getattr(self, name)) for name, label in self.labels.items()}
         limit = {} if self.is_coco else {"max_detections": self.max_detections}
         return numbers | {"per_class": {name: _json(value) for name, value in self.per_class.items()}} | limit
@@ -84,9 +84,9 @@ class Evaluation:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Pause the search for cyclic garbage, which a row for each detection sets off again and again.
+    """Pause cyclic garbage collection, which takes more than half of the time because every detection is a new row.
 
-    Nothing here makes cycles, and the search takes more than half of the time.
+    The code in the block creates no cycles.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -104,18 +104,19 @@ def evaluate(
     max_detections: int = MAX_DETECTIONS,
     slots: int | None = None,
 ) -> Evaluation:
-    """Measure detections against a data set, crowds and all, as COCO does.
+    """Evaluate detections on a data set as COCO does, including crowds.
 
     Each item is one image: `{"image_id": int, "boxes": [M, 4], "scores": [M], "classes": [M]}`, boxes yxyx in pixels
-    of the file; rows of class -1 are padding. Images that do not occur have no detections. Of each class in an image
-    the best `max_detections` count. `slots` is how many a model gives of an image, where that has a limit.
+    of the original image; rows of class -1 are padding. Images without an item have no detections. The best
+    `max_detections` per class and image count. `slots` is the maximum number of detections per image of the model, if
+    limited.
 
     Raises:
-        ValueError: an image id or class that the data set does not have, lengths that differ, values that are not
-            finite, two images of the data set with one id, or `max_detections` of 10, which AR10 counts, or less.
+        ValueError: an image id or class is not in the data set, lengths differ, a value is not finite, two images of
+            the data set have the same id, or `max_detections` is not larger than the 10 that AR10 counts.
     """
     if max_detections <= _FEWER[-1]:
-        raise ValueError(f"more than {_FEWER[-1]} detections count. Received: {max_detections=}")
+        raise ValueError(f"`max_detections` must be larger than {_FEWER[-1]}. Received: {max_detections=}")
     from faster_coco_eval import COCO, COCOeval_faster
 
     numbered, numbers_of = _numbered(dataset)
@@ -136,7 +137,7 @@ def evaluate(
 
 
 def crowded_images(dataset: DetectionDataset, of_a_class: int, of_an_image: int | None = None) -> int:
-    """Count the images that hold more objects, crowds aside, than these numbers of detections."""
+    """Count images with more non-crowd objects than detections, per class or in total."""
     labels = (example.classes[example.trainable] for example in dataset)
     return sum(
         bool(own.size and np.bincount(own).max() > of_a_class) or (of_an_image is not None and own.size > of_an_image)
@@ -145,26 +146,26 @@ def crowded_images(dataset: DetectionDataset, of_a_class: int, of_an_image: int 
 
 
 def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, int]]:
-    """Number images and categories 1..N in ascending order of their ids; return also image id -> number.
+    """Renumber images and categories 1..N in ascending order of their ids; also return image id -> number.
 
-    The evaluator keeps ids as doubles, so it would take large ones for each other. Among tied scores its result depends
-    on the order of the images, which pycocotools sorts by their ids.
+    The evaluator stores ids as doubles, which cannot tell large ids apart. With tied scores, its result depends on the
+    order of the images, which pycocotools sorts by id.
     """
     examples = sorted(dataset, key=lambda example: example.image_id)
     numbers = {example.image_id: number for number, example in enumerate(examples, start=1)}
     if len(numbers) < len(examples):
         twice = next(first.image_id for first, second in pairwise(examples) if first.image_id == second.image_id)
-        raise ValueError(f"{dataset.name}: two images have one id. Received: image_id={twice}")
+        raise ValueError(f"{dataset.name}: two images have the same id. Received: image_id={twice}")
     renamed = tuple(replace(example, image_id=numbers[example.image_id]) for example in examples)
-    categories = tuple(range(1, len(dataset.class_names) + 1))  # AP is a mean over them: their order is no matter
+    categories = tuple(range(1, len(dataset.class_names) + 1))  # AP is a mean over classes in any order
     return replace(dataset, examples=renamed, category_ids=categories), numbers
 
 
 def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[dict]:
-    """Return the detections of one image as COCO result rows; `numbers` are what images are called there."""
+    """Convert the detections of one image to COCO result rows; `numbers` maps image ids to the evaluator's ids."""
     image_id = _whole(item["image_id"])
     if image_id not in numbers:
-        raise ValueError(f"Detections of an image that the data set does not have. Received: {image_id=}")
+        raise ValueError(f"Detections have an image id that is not in the data set. Received: {image_id=}")
     boxes, scores = np.asarray(item["boxes"], np.float64).reshape(-1, 4), np.asarray(item["scores"], np.float64)
     classes = np.asarray(item["classes"])
     if not len(boxes) == len(scores) == len(classes):
@@ -175,7 +176,7 @@ def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[d
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError(f"image {image_id}: boxes and scores must be finite")
     if not np.isin(classes, np.arange(num_classes)).all():
-        raise ValueError(f"image {image_id}: classes are 0..{num_classes - 1}. Received: {np.unique(classes)}")
+        raise ValueError(f"image {image_id}: classes must be 0..{num_classes - 1}. Received: {np.unique(classes)}")
     sides = boxes[:, [1, 0, 3, 2]] - boxes[:, [1, 0, 1, 0]] * [0, 0, 1, 1]
     rows = zip(classes.astype(int).tolist(), sides.tolist(), scores.tolist(), strict=True)
     number = numbers[image_id]
@@ -183,15 +184,15 @@ def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[d
 
 
 def _whole(image_id: Any) -> int:
-    """Return an integer of whatever type; a float, which may have lost digits, is refused."""
+    """Convert an id of any integer type to int; reject floats, which may have lost digits."""
     try:
         return operator.index(image_id)
     except TypeError:
-        raise ValueError(f"image ids are integers. Received: {image_id=}") from None
+        raise ValueError(f"image ids must be integers. Received: {image_id=}") from None
 
 
 def _precision(precision: np.ndarray) -> np.ndarray:
-    """Return `[IoU, recall, class]` of `[IoU, recall, class, area range, detections per image]`, NaN for COCO's -1."""
+    """Select `[IoU, recall, class]` from `[IoU, recall, class, area range, max detections]`, with NaN for COCO's -1."""
     curves = np.asarray(precision)[:, :, :, 0, -1]
     return np.where(curves < 0, np.nan, curves)
 
@@ -205,4 +206,4 @@ def _json(value: float) -> float | None:
 
 
 def _quiet(*_: object) -> None:
-    """Take the evaluator's progress messages, which it would print."""
+    """Discard the evaluator's progress messages."""

@@ -1,4 +1,4 @@
-"""What is taken for what: objects and detections in pairs, image by image, at one IoU and one lowest score."""
+"""Match objects with detections per image, at one IoU and score threshold, and build a confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ IOU = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """The objects and detections of one image in P pairs; who has no partner is paired with the background."""
+    """The P matched pairs of objects and detections of one image; unmatched ones are paired with the background."""
 
     true: np.ndarray  # [P] classes, or `background`
     found: np.ndarray  # [P] classes, or `background`
-    iou: np.ndarray  # [P], 0 beside the background
+    iou: np.ndarray  # [P], 0 for pairs with the background
     background: int  # the number of classes
 
     @property
     def right(self) -> int:
-        """Count the objects found as what they are."""
+        """Count the objects that were detected with the correct class."""
         return int((self.true == self.found).sum())
 
     @property
     def missed(self) -> int:
-        """Count the objects that were not found, or as something else."""
+        """Count the objects that were not detected, or with a wrong class."""
         return int((self.true != self.background).sum()) - self.right
 
     @property
     def wrong(self) -> int:
-        """Count the detections of nothing, or of something else."""
+        """Count the detections that match no object, or an object of another class."""
         return int((self.found != self.background).sum()) - self.right
 
     @property
     def error(self) -> float:
-        """Return the localization recall precision error in 0..1 (Oksuz et al., ECCV 2018).
+        """Return the localization recall precision (LRP) error in 0..1 (Oksuz et al., ECCV 2018).
 
-        It is the mean over all that was right, missed or wrong: of `(1 - IoU) / (1 - 0.5)` for what was right, of 1 for
-        what was not. NaN for an image with no objects in which nothing was found.
+        It is the mean over all right, missed and wrong cases: `(1 - IoU) / (1 - 0.5)` for right ones, 1 for the others.
+        NaN for an image without objects and detections.
         """
         distance = (1 - self.iou[self.true == self.found]).sum() / (1 - IOU)
         total = self.right + self.missed + self.wrong
@@ -51,10 +51,10 @@ class Matches:
 
 
 def match(example: Example, detections: Mapping[str, Any], background: int, threshold: float) -> Matches:
-    """Pair the detections of an image that score at least `threshold` with its objects, the best first.
+    """Match the detections of an image that score at least `threshold` with its objects, in descending order of score.
 
-    Each takes the free object, of whatever class, that it overlaps most, by an IoU of at least `IOU`. As in COCO,
-    crowds are no objects, and a detection left over whose box lies by half in a crowd of its own class is dropped.
+    Each detection takes the unmatched object of any class with the highest IoU, if that is at least `IOU`. As in COCO,
+    crowds are not objects, and an unmatched detection is ignored if at least half of it lies in a crowd of its class.
     """
     classes, scores = np.asarray(detections["classes"]), np.asarray(detections["scores"])
     rows = np.flatnonzero((classes >= 0) & (scores >= threshold))
@@ -75,7 +75,7 @@ def match(example: Example, detections: Mapping[str, Any], background: int, thre
 
 
 def confusion_matrix(matches: Iterable[Matches], classes: int) -> np.ndarray:
-    """Count pairs: `[classes + 1, classes + 1]` int, true classes down, found ones across, the background last."""
+    """Count pairs `[classes + 1, classes + 1]`: rows are true classes, columns detected ones, background last."""
     matrix = np.zeros((classes + 1, classes + 1), int)
     for image in matches:
         np.add.at(matrix, (image.true, image.found), 1)
@@ -83,7 +83,7 @@ def confusion_matrix(matches: Iterable[Matches], classes: int) -> np.ndarray:
 
 
 def frequent_confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, int]]:
-    """Return up to `most` rows (true class, found class, times) of two classes taken for each other, highest first."""
+    """Return up to `most` confusions of two classes as (true class, detected class, count), most frequent first."""
     mistakes = matrix[:-1, :-1] * ~np.eye(len(matrix) - 1, dtype=bool)
     cells = np.argsort(-mistakes, axis=None, kind="stable")[:most]
     rows = ((*divmod(int(cell), len(mistakes)), int(mistakes.flat[cell])) for cell in cells)
@@ -91,7 +91,7 @@ def frequent_confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, i
 
 
 def _overlaps(boxes: np.ndarray, example: Example) -> np.ndarray:
-    """Return `[M, N]`: the IoU with each object, and with a crowd the fraction of the detection that lies in it."""
+    """Return `[M, N]`: the IoU with each object, or for a crowd the fraction of the detection that lies inside it."""
     from faster_coco_eval.core import mask
 
     found, true = (np.asarray(side, np.float64).reshape(-1, 4) for side in (boxes, example.boxes))

@@ -1,4 +1,4 @@
-"""Precision over recall, drawn as SVG without a display and without pyplot's state."""
+"""Draw precision-recall curves as SVG, without a display and without pyplot's global state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ COLORS = {"IoU 0.50": "#1f77b4", "IoU 0.75": "#d95f02", "mean of IoU 0.50 to 0.9
 
 
 def curves(precision: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the curves that are shown, `[recall, ...]`, of an evaluation's `precision` `[IoU, recall, ...]`."""
+    """Select the curves to show, `[recall, ...]`, from an evaluation's `precision` `[IoU, recall, ...]`."""
     return dict(zip(COLORS, (precision[0], precision[5], precision.mean(axis=0)), strict=True))
 
 
 def draw_curves(precision: np.ndarray) -> bytes:
-    """Draw `[IoU, recall, class]`, averaged over the classes that are defined, and return an SVG file."""
+    """Return an SVG file of the curves in `[IoU, recall, class]`, averaged over all classes that are not NaN."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")

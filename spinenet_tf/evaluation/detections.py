@@ -1,4 +1,4 @@
-"""Runs any detector over a data set: what it finds, in pixels of the files."""
+"""Run a detector on a data set or an image, and return detections in pixels of the original image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Predict = Callable[[np.ndarray], Mapping[str, Any]]
 def detect_in_dataset(
     predict: Predict, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int = 8, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image, boxes yxyx in file pixels.
+    """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image.
 
-    `predict` is what Keras detectors and TFLite files have in common: normalized images `[B, H, W, 3]` to detections.
-    `options` are those of `pipeline.evaluation_batches`.
+    Boxes are yxyx in pixels of the original image. `predict` maps normalized images `[B, H, W, 3]` to detections, as
+    Keras detectors and TFLite files do. `options` are those of `pipeline.evaluation_batches`.
     """
     from spinenet_tf.data.input.pipeline import evaluation_batches
 
@@ -30,16 +30,16 @@ def detect_in_dataset(
 
 
 def detect_in_image(predict: Predict, image: np.ndarray, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
+    """Detect objects in one RGB image `[h, w, 3]` uint8; return boxes `[M, 4]` yxyx in its pixels, scores and classes.
 
     Raises:
-        ValueError: it is anything else, or has no pixels.
+        ValueError: the image has another shape or dtype, or no pixels.
     """
     from spinenet_tf.data.images import preprocess
 
     image = np.asarray(image)
     if image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"An image has uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
+        raise ValueError(f"An image must have uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
     pixels, scale = preprocess(image, *image_size)
     return in_file(predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
 
@@ -47,10 +47,10 @@ def detect_in_image(predict: Predict, image: np.ndarray, image_size: tuple[int, 
 def in_classes_of(
     dataset: DetectionDataset, class_names: Sequence[str], found: Iterable[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Renumber detections of a model with `class_names` as the data set does; -1 for a class that it does not have.
+    """Map the classes of detections from a model's `class_names` to the data set's; -1 if it lacks a class.
 
     Raises:
-        ValueError: the data set has objects of a class that the model does not know.
+        ValueError: the data set has objects of a class that the model does not have.
     """
     check_known(dataset, class_names)
     known = {name: number for number, name in enumerate(dataset.class_names)}
@@ -59,7 +59,7 @@ def in_classes_of(
 
 
 def in_file(found: Mapping[str, Any], row: int, scale: float, size: Any) -> dict[str, np.ndarray]:
-    """Take one image's detections out of a batch: boxes in pixels of the file, clipped to `size` (height, width)."""
+    """Extract one image's detections from a batch, with boxes in original pixels, clipped to `size` (height, width)."""
     count = int(found["num_detections"][row])
     boxes = np.clip(np.asarray(found["boxes"][row][:count]) / scale, 0.0, np.tile(size, 2))
     return {"boxes": boxes, "scores": found["scores"][row][:count], "classes": found["classes"][row][:count]}

@@ -1,4 +1,4 @@
-"""The best and the worst images of an evaluation, with their true boxes beside what was found."""
+"""Show the best and worst images of an evaluation, with true boxes next to detected ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, Example
 from spinenet_tf.evaluation.confusion import Matches
 from spinenet_tf.evaluation.page import element, picture
 
-PICTURES = 6  # of the best images, and of the worst
-LARGEST = (800, 800)  # px, width and height of a picture in the page
-MISTAKES = 6  # that are told in words beside a picture
+PICTURES = 6  # number of best images, and of worst images
+LARGEST = (800, 800)  # px, maximum width and height of a picture
+MISTAKES = 6  # maximum number of kinds of mistakes listed next to a picture
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """An image with what was detected in it, and what of that is right."""
+    """An image with its detections and their matches."""
 
     example: Example
     detections: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Judged:
 
 
 def best_and_worst(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
-    """Return up to `PICTURES` images of the lowest error from the better half, and of the highest from the other."""
+    """Return up to `PICTURES` images with the lowest error, and as many with the highest, without overlap."""
     defined = [image for image in judged if not math.isnan(image.matches.error)]
     ranked = sorted(defined, key=lambda image: (image.matches.error, image.matches.missed + image.matches.wrong))
     middle = (len(ranked) + 1) // 2
@@ -40,10 +40,10 @@ def best_and_worst(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]
 
 
 def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) -> Iterator[Element]:
-    """Yield the section of a page that shows the best and the worst images, if any has objects or detections.
+    """Yield the page section of the best and worst images, or nothing if no image has objects or detections.
 
     Raises:
-        DataError: an image does not decode.
+        DataError: an image cannot be decoded.
     """
     from spinenet_tf.drawing.fonts import has_glyphs
 
@@ -52,12 +52,12 @@ def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) ->
         yield element("h2", "Best and worst images")
         yield element(
             "p",
-            "On the left the true boxes, on the right those found. The error is 0 where every object is found by an "
-            "exact box and nothing else is found, and 1 where nothing is right (LRP, Oksuz et al. 2018).",
+            "Left: true boxes. Right: detected boxes. The error (LRP, Oksuz et al. 2018) is 0 if every object is "
+            "detected with an exact box and nothing else is detected, and 1 if nothing is right.",
         )
     numbered = [f"{number} {name}" for number, name in enumerate(names) if not has_glyphs(name)]
     if best and numbered:
-        yield element("p", f"Numbers in the pictures stand for names that their font lacks: {', '.join(numbered)}.")
+        yield element("p", f"Classes shown by number, since the font cannot draw their names: {', '.join(numbered)}.")
     for title, images in (("Best", best), ("Worst", worst)):
         if images:
             yield element("h3", title)
@@ -72,20 +72,20 @@ def _figure(judged: Judged, names: Sequence[str], threshold: float) -> Element:
     return element(
         "figure",
         picture(_jpeg(true), "jpeg", f"true boxes in {name}"),
-        picture(_jpeg(found), "jpeg", f"boxes found in {name}"),
+        picture(_jpeg(found), "jpeg", f"detected boxes in {name}"),
         element("figcaption", element("strong", name), element("br"), counts, mistakes),
     )
 
 
 def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return two pictures of an image, with its true boxes and with those found."""
+    """Return two pictures of an image: with its true boxes, and with the detected ones."""
     from spinenet_tf.data.images import read_image
     from spinenet_tf.drawing.boxes import MIN_SIDE, draw_detections
     from spinenet_tf.drawing.fonts import labels_with_crowds
 
     example, found = judged.example, judged.detections
-    image = Image.fromarray(read_image(example.path, PILLOW_MAX_PIXELS))  # as evaluation has done
-    # Shrunk before it is drawn on, so that labels stay readable.
+    image = Image.fromarray(read_image(example.path, PILLOW_MAX_PIXELS))  # no lower limit: evaluation has read it
+    # Shrink the image before drawing, so that labels stay readable.
     scale = min(1.0, MIN_SIDE / min(image.size))
     small = np.asarray(image.resize([max(1, round(side * scale)) for side in image.size]))
     true_kinds = example.classes + len(names) * example.crowd
@@ -97,7 +97,7 @@ def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.nd
 
 
 def _mistakes(matches: Matches, names: Sequence[str]) -> Iterator[str]:
-    """Say in words what went wrong, the most frequent first."""
+    """Yield a description of each kind of mistake, most frequent first."""
     pairs = Counter(zip(matches.true.tolist(), matches.found.tolist(), strict=True))
     mistakes = [(*pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]]
     for true, found, count in mistakes[:MISTAKES]:
@@ -105,9 +105,9 @@ def _mistakes(matches: Matches, names: Sequence[str]) -> Iterator[str]:
         if found == matches.background:
             yield f"{names[true]} missed{times}"
         elif true == matches.background:
-            yield f"{names[found]} found where there is none{times}"
+            yield f"{names[found]} detected where there is none{times}"
         else:
-            yield f"{names[true]} found as {names[found]}{times}"
+            yield f"{names[true]} detected as {names[found]}{times}"
     if len(mistakes) > MISTAKES:
         yield "and others"
 

@@ -1,4 +1,4 @@
-"""The parts of an HTML page that needs nothing beside itself; what they are given is text, whatever is in it."""
+"""Build self-contained HTML pages; all text is escaped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ figcaption ul { margin: .3rem 0; padding-left: 1.1rem; }
 
 
 def element(tag: str, *content: str | Element, **attributes: str) -> Element:
-    """Return `<tag attributes>content</tag>`; `class_` stands for class, `stroke_width` for stroke-width."""
+    """Return `<tag attributes>content</tag>`; write `class_` for class and `stroke_width` for stroke-width."""
     made = Element(tag, {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()})
     for part in content:
         if isinstance(part, Element):
@@ -68,7 +68,7 @@ def element(tag: str, *content: str | Element, **attributes: str) -> Element:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str | Element]]) -> Element:
-    """Return a table; a row's first cell is its header, and a cell given as an element is taken as it is."""
+    """Return a table; the first cell of a row is its header, and `td` elements are used unchanged."""
     made = element("table")
     if head:
         SubElement(made, "thead").append(element("tr", *(element("th", name, scope="col") for name in head)))
@@ -80,12 +80,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str | Element]]) -> Eleme
 
 
 def picture(data: bytes, kind: str, text: str) -> Element:
-    """Return an image that carries its own `data`, a file of the MIME type `image/kind`."""
+    """Return an `img` element with embedded `data`, a file of the MIME type `image/kind`, and `text` as alt text."""
     return element("img", src=f"data:image/{kind};base64,{base64.b64encode(data).decode()}", alt=text)
 
 
 def write_page(folder: Path, title: str, generator: str, body: Iterable[Element]) -> Path:
-    """Write `folder/index.html`, whole or not at all, making the folder if need be; return its path."""
+    """Write `folder/index.html` atomically, creating the folder if needed; return its path."""
     head = element("head", element("meta", charset="utf-8"), element("meta", name="generator", content=generator))
     head.append(element("meta", name="viewport", content="width=device-width, initial-scale=1"))
     head.extend([element("title", title), element("style", STYLE)])

@@ -1,4 +1,4 @@
-"""A report for people: one HTML page with the numbers of an evaluation, its curves, confusions and pictures."""
+"""Write an evaluation report: one HTML page with metrics, curves, a confusion matrix and pictures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from spinenet_tf.evaluation.curves import COLORS, curves, draw_curves
 from spinenet_tf.evaluation.gallery import Judged, gallery
 from spinenet_tf.evaluation.page import element, picture, table, write_page
 
-GENERATOR = "spinenet_tf evaluation report"  # the mark by which a page is known as ours
-MATRIX_CLASSES = 24  # a wider matrix does not fit a page
-CONFUSIONS = 12  # in the list of the most frequent ones
+GENERATOR = "spinenet_tf evaluation report"  # identifies our own reports, which may be overwritten
+MATRIX_CLASSES = 24  # more columns do not fit the page
+CONFUSIONS = 12  # maximum length of the list of confusions
 MEANINGS = (
     *("mean over IoU 0.50 to 0.95", "at IoU 0.50", "at IoU 0.75"),
     *("small objects, under 32 x 32 px", "medium objects", "large objects, over 96 x 96 px"),
@@ -31,18 +31,18 @@ MEANINGS = (
 
 
 def check_report_folder(folder: Path, overwrite: bool) -> None:
-    """Tell, before any work is done, whether a report may be written to `folder`: a new, empty or report's one.
+    """Check that a report can be written to `folder`, which may be missing, empty, or an earlier report.
 
     Raises:
-        FileExistsError: the folder holds something else and `overwrite` is False, or a file is in the way.
-        FileNotFoundError: there is no folder to make it in.
+        FileExistsError: the folder has other content and `overwrite` is False, or `folder` is a file.
+        FileNotFoundError: the parent folder does not exist.
     """
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"The output folder {folder.parent} does not exist.")
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file, and a report is a folder.")
+        raise FileExistsError(f"{folder} is a file, but a report is written to a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or _is_report(folder)):
-        raise FileExistsError(f"{folder} holds something else than a report. Pass --overwrite to write into it.")
+        raise FileExistsError(f"{folder} is not an earlier report. Pass --overwrite to write into it.")
 
 
 def _is_report(folder: Path) -> bool:
@@ -60,13 +60,13 @@ def write_report(
     threshold: float,
     overwrite: bool = False,
 ) -> Path:
-    """Write `folder/index.html`, which needs no other file, whole or not at all; return its path.
+    """Write the self-contained page `folder/index.html` atomically; return its path.
 
-    `detections` are those that `numbers` were measured on, as `evaluate` takes them, one item per image. What scores at
-    least `threshold` counts as found in the confusions and is drawn in the pictures.
+    `detections` are those that `numbers` was computed from, in the format of `evaluate`, one item per image. The
+    confusion matrix and the pictures show detections that score at least `threshold`.
 
     Raises:
-        DataError: an image that is to be drawn does not decode.
+        DataError: an image to draw cannot be decoded.
         FileExistsError, FileNotFoundError: as `check_report_folder` does.
     """
     folder, names = Path(folder), dataset.class_names
@@ -96,10 +96,10 @@ def _header(title: str, dataset: DetectionDataset, model: str, threshold: float)
         "model": model,
         "data set": dataset.name,
         "images": str(len(dataset)),
-        "objects": f"{objects}, without crowds",
+        "objects": f"{objects}, not counting crowds",
         "classes": str(len(dataset.class_names)),
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "counted as found": f"detections that score {threshold:g} or more, in confusions and pictures",
+        "score threshold": f"{threshold:g}, for confusion matrix, precision, recall and pictures",
         "written by": f"spinenet_tf {__version__}",
     }
     yield element("h1", title)
@@ -113,7 +113,7 @@ def _numbers(numbers: Evaluation) -> Iterator[Element]:
         (label, _number(getattr(numbers, name)), element("td", meaning, class_="means"))
         for (name, label), meaning in zip(numbers.labels.items(), meanings, strict=True)
     ]
-    yield element("h2", "COCO's twelve numbers" if numbers.is_coco else "Twelve numbers that are not COCO's")
+    yield element("h2", "COCO metrics" if numbers.is_coco else "Non-COCO metrics")
     for remark in numbers.remarks():
         yield element("p", remark)
     yield element("div", table((), rows[:6]), table((), rows[6:]), class_="columns")
@@ -121,8 +121,8 @@ def _numbers(numbers: Evaluation) -> Iterator[Element]:
 
 def _curves(precision: np.ndarray) -> Iterator[Element]:
     yield element("h2", "Precision and recall")
-    yield element("p", "The mean over the classes, as COCO interpolates it; the area under a curve is its AP.")
-    yield picture(draw_curves(precision), "svg+xml", "Precision over recall at IoU 0.50, 0.75 and on average")
+    yield element("p", "Mean over all classes, with COCO's interpolation. The area under a curve is its AP.")
+    yield picture(draw_curves(precision), "svg+xml", "Precision-recall curves at IoU 0.50, 0.75 and on average")
 
 
 def _classes(names: Sequence[str], precision: np.ndarray, matrix: np.ndarray) -> Iterator[Element]:
@@ -134,10 +134,10 @@ def _classes(names: Sequence[str], precision: np.ndarray, matrix: np.ndarray) ->
             *(names[c], str(objects[c]), _bar(mean[c]), _number(ap[0, c]), _number(ap[5, c])),
             *(_fraction(right[c], found[c]), _fraction(right[c], objects[c]), _sparkline(precision[:, :, c])),
         )
-        for c in np.argsort(-mean, kind="stable")  # NaN, a class that does not occur, goes last
+        for c in np.argsort(-mean, kind="stable")  # NaN (no objects of the class) goes last
     ]
     yield element("h2", "Classes")
-    yield element("p", f"Precision and recall are those of the detections that count as found, at IoU {IOU:.2f}.")
+    yield element("p", f"Precision and recall are those at the score threshold and IoU {IOU:.2f}.")
     yield table(("class", "objects", "AP", "AP50", "AP75", "precision", "recall", "curves"), rows)
 
 
@@ -145,12 +145,12 @@ def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
     mistakes = matrix - np.diag(np.diag(matrix))
     counts = (mistakes.sum(axis=0) + mistakes.sum(axis=1))[:-1]
     shown = np.sort(np.argsort(-counts, kind="stable")[:MATRIX_CLASSES])
-    which = "" if len(names) == len(shown) else f" Of {len(names)} classes, the {len(shown)} with the most mistakes."
+    which = "" if len(names) == len(shown) else f" Shown: the {len(shown)} of {len(names)} classes with most mistakes."
     yield element("h2", "Confusion matrix")
     yield element(
         "p",
-        "Down: what is there. Across: what it was found as. The last row counts detections of nothing, the last column "
-        f"missed objects. A detection belongs to an object from an IoU of {IOU:.2f}.{which}",
+        "Rows: true class. Columns: detected class. The last row counts detections without an object, the last column "
+        f"missed objects. A detection matches an object if their IoU is at least {IOU:.2f}.{which}",
     )
     yield element("div", _matrix((*names, "background"), matrix, [*shown, len(names)]), class_="matrix")
     confusions = [
@@ -158,11 +158,11 @@ def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
     ]
     if confusions:
         yield element("h2", "Most frequent confusions")
-        yield element("div", table(("what is there", "found as", "times"), confusions), class_="words")
+        yield element("div", table(("true class", "detected as", "count"), confusions), class_="words")
 
 
 def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> Element:
-    """Shade each cell by its fraction of its row: blue on the diagonal, orange beside it."""
+    """Return a table whose cells are shaded by their fraction of the row: blue on the diagonal, orange elsewhere."""
     rows: list[list[str | Element]] = []
     for true in shown:
         rows.append([names[true]])
@@ -174,7 +174,7 @@ def _matrix(names: Sequence[str], matrix: np.ndarray, shown: Sequence[int]) -> E
 
 
 def _bar(value: float) -> Element:
-    """Return a cell whose background is filled as far as the AP goes."""
+    """Return a cell with an AP, whose background is filled as a bar chart."""
     if math.isnan(value):
         return element("td", _number(value))
     end = f"{100 * value:.1f}%"
@@ -182,7 +182,7 @@ def _bar(value: float) -> Element:
 
 
 def _sparkline(precision: np.ndarray) -> Element:
-    """Draw the curves of one class, `[IoU, recall]`, as an SVG of the size of a word."""
+    """Return a cell with the curves of one class, `[IoU, recall]`, as a word-sized SVG."""
     lines = [
         element("polyline", points=_points(curve), fill="none", stroke=COLORS[name], stroke_width="2")
         for name, curve in curves(precision[:, ::4]).items()

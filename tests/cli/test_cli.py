@@ -239,8 +239,8 @@ MISTAKES = {
     "evaluate {run} --max-detections 5": "Input should be greater than or equal to 11",
     "evaluate {run} --json nowhere/a.json": "The output folder nowhere does not exist.",
     "evaluate {run} --report nowhere/report": "The output folder nowhere does not exist.",
-    "evaluate {run} --report thesis": "thesis holds something else than a report. Pass --overwrite to write into it.",
-    "evaluate {run} --report cats.json --overwrite": "cats.json is a file, and a report is a folder.",
+    "evaluate {run} --report thesis": "thesis is not an earlier report. Pass --overwrite to write into it.",
+    "evaluate {run} --report cats.json --overwrite": "cats.json is a file, but a report is written to a folder.",
 }
 
 

@@ -51,10 +51,10 @@ def test_an_evaluation_that_is_not_cocos_says_so_and_what_bounds_it() -> None:
         for options in ({}, {"crowded": 3}, {"max_detections": 300, "crowded": 1})
     )
     assert not any("objects" in line or "@" in line for line in usual)
-    assert "Images with more objects than detections are counted: 3." in " ".join(full)
+    assert "Images with more objects than counted detections: 3." in " ".join(full)
     assert any("non-COCO metrics" in line for line in other)
     assert all(any(name in line for line in other) for name in ("AP@300 0.500", "AR10 0.500", "AR300 0.500"))
-    assert "COCO counts 100 detections, these numbers 300." in " ".join(other)
+    assert "COCO counts 100 detections, these metrics 300." in " ".join(other)
 
 
 def test_a_benchmark_shows_a_dash_for_what_was_not_measured() -> None:

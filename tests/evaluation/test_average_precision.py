@@ -111,9 +111,9 @@ def test_padding_rows_and_the_order_of_images_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 5}, "an image that the data set does not have"),
-        ({"classes": [4]}, "classes are 0..3"),
-        ({"classes": [-2]}, "classes are 0..3"),
+        ({"image_id": 5}, "an image id that is not in the data set"),
+        ({"classes": [4]}, "classes must be 0..3"),
+        ({"classes": [-2]}, "classes must be 0..3"),
         ({"scores": [0.5, 0.5]}, "differ in length"),
         ({"scores": [np.nan]}, "must be finite"),
         ({"boxes": [[0, 0, np.inf, 1]]}, "must be finite"),
@@ -175,7 +175,7 @@ def test_fewer_detections_than_100_count_if_one_asks_for_that(limit: int) -> Non
 
 
 def test_no_more_detections_than_those_of_ar10_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"more than 10 detections count\. Received: max_detections=10$"):
+    with pytest.raises(ValueError, match=r"`max_detections` must be larger than 10\. Received: max_detections=10$"):
         evaluate(crowded_dataset(), [], 10)
 
 

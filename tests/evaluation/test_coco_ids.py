@@ -120,10 +120,10 @@ def test_detecting_in_a_data_set_keeps_ids_that_no_double_holds(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 100.0}, r"image ids are integers\. Received: image_id=100\.0$"),
-        ({"image_id": "100"}, r"image ids are integers\. Received: image_id='100'$"),
-        ({"classes": [0.5]}, r"classes are 0\.\.3"),
-        ({"classes": [np.nan]}, r"classes are 0\.\.3"),
+        ({"image_id": 100.0}, r"image ids must be integers\. Received: image_id=100\.0$"),
+        ({"image_id": "100"}, r"image ids must be integers\. Received: image_id='100'$"),
+        ({"classes": [0.5]}, r"classes must be 0\.\.3"),
+        ({"classes": [np.nan]}, r"classes must be 0\.\.3"),
     ],
 )
 def test_what_may_be_another_id_or_class_is_refused(change: dict, message: str) -> None:
@@ -134,5 +134,5 @@ def test_what_may_be_another_id_or_class_is_refused(change: dict, message: str) 
 
 def test_images_of_one_id_are_refused() -> None:
     twice = dataclasses.replace(DATASET, examples=DATASET.examples + DATASET.examples[:1])
-    with pytest.raises(ValueError, match=r"two images have one id\. Received: image_id=100$"):
+    with pytest.raises(ValueError, match=r"two images have the same id\. Received: image_id=100$"):
         evaluate(twice, [])

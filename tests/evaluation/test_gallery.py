@@ -61,14 +61,14 @@ def test_pictures_are_of_a_size_to_look_at(tmp_path: Path, size: tuple[int, int]
     assert true.width / true.height == pytest.approx(size[1] / size[0], rel=0.05)
     text = "".join(figure.itertext())
     assert "2 right, 2 missed, 2 wrong" in text
-    assert "dog found as cat (2 times)" in text
+    assert "dog detected as cat (2 times)" in text
 
 
 def test_numbers_in_pictures_are_explained_where_the_font_lacks_names(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(path := tmp_path / "a.png")
     texts = ["".join(part.itertext()) for part in gallery([judge(0, 2, 2, path)], ("собака", "猫"), 0.3)]
-    assert "Numbers in the pictures stand for names that their font lacks: 1 猫." in texts
-    assert any("猫 found as собака (2 times)" in text for text in texts)
+    assert "Classes shown by number, since the font cannot draw their names: 1 猫." in texts
+    assert any("猫 detected as собака (2 times)" in text for text in texts)
     assert not any("stand for" in "".join(part.itertext()) for part in gallery([judge(0, 2, 2, path)], NAMES, 0.3))
 
 

@@ -21,7 +21,7 @@ from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.evaluation.average_precision import METRICS, evaluate
 from spinenet_tf.evaluation.report import MATRIX_CLASSES, check_report_folder, write_report
 
-SECTIONS = ("COCO's twelve numbers", "Precision and recall", "Classes", "Confusion matrix", "Best and worst images")
+SECTIONS = ("COCO metrics", "Precision and recall", "Classes", "Confusion matrix", "Best and worst images")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 OFFLINE = "--disable-background-networking --disable-component-update --disable-sync --disable-quic --no-first-run"
 MEASURE = """<script>addEventListener("load", () => {
@@ -71,7 +71,7 @@ def test_the_page_has_all_sections_and_the_numbers_of_the_json(report: Path, tin
     for name in METRICS:
         shown = page.words[page.words.index(name) + 1]
         assert shown == ("-" if numbers[name] is None else f"{numbers[name]:.3f}")
-    for text in ("digit", "background", str(tiny_run), "detections that score 0 or more, in confusions and pictures"):
+    for text in ("digit", "background", str(tiny_run), "0, for confusion matrix, precision, recall and pictures"):
         assert text in page.words
     assert f"Evaluation of {tiny_run.name} on annotations" in page.words
 
@@ -139,9 +139,9 @@ def test_numbers_that_are_not_cocos_are_called_by_other_names(tmp_path: Path, ca
     write_report(tmp_path / "report", dataset, detections, numbers, model="run", threshold=0.3)
     page = Page(tmp_path / "report" / "index.html")
     assert page.words[page.words.index("AP@300") + 1] == page.words[page.words.index("AR300") + 1] == "0.500"
-    assert {"Twelve numbers that are not COCO's", "with 300"} < set(page.words)
-    assert "COCO counts 100 detections, these numbers 300." in page.words
-    assert "Images with more objects than detections are counted: 2." in page.text
+    assert {"Non-COCO metrics", "with 300"} < set(page.words)
+    assert "COCO counts 100 detections, these metrics 300." in page.words
+    assert "Images with more objects than counted detections: 2." in page.text
 
 
 def test_classes_show_what_was_found_of_them(tmp_path: Path, cats) -> None:
@@ -155,7 +155,7 @@ def test_classes_show_what_was_found_of_them(tmp_path: Path, cats) -> None:
 def test_of_many_classes_the_matrix_shows_those_with_mistakes(tmp_path: Path, cats) -> None:
     names = tuple(f"class {number}" for number in range(200))
     page = Page(write(tmp_path / "report", cats(names)))
-    assert f"Of 200 classes, the {MATRIX_CLASSES} with the most mistakes." in page.text
+    assert f"Shown: the {MATRIX_CLASSES} of 200 classes with most mistakes." in page.text
     assert all(name in page.words for name in names)
     assert len([tag for tag, _ in page.tags if tag == "td"]) < 200 * 10 + (MATRIX_CLASSES + 1) ** 2 + 100
 
@@ -177,7 +177,7 @@ def test_a_report_replaces_a_report_and_nothing_else_unless_told(tmp_path: Path,
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "index.html").write_text("<title>Thesis</title>")
-    with pytest.raises(FileExistsError, match="holds something else than a report"):
+    with pytest.raises(FileExistsError, match="is not an earlier report"):
         write(thesis, data)
     assert (thesis / "index.html").read_text() == "<title>Thesis</title>"
     (thesis / "notes.txt").write_text("mine")
