@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,7 +67,9 @@ def _with_upsampling(model: keras.Model, upsampling: str) -> keras.Model:
     """Return the model if it upsamples like that, as all models do by "resize"; or else a copy that does."""
     if upsampling == "resize":
         return model
+    state = random.getstate()
     copy = type(model).from_config(model.get_config())
+    random.setstate(state)  # Keras drew the seeds of the copy's first weights from it
     copy.set_weights(model.get_weights())
     for part in (backbone_of(copy), copy):
         for layer in part.layers:

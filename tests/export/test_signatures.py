@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from unittest.mock import Mock
 
 import keras
@@ -67,7 +68,7 @@ def test_upsampling_is_written_as_asked_for_and_the_model_stays_as_it_was(detect
     """Also where an export fails half way."""
 
     def state() -> tuple:
-        return detector.get_config(), [id(output) for _, output in calls(detector)]
+        return detector.get_config(), [id(output) for _, output in calls(detector)], random.getstate()
 
     before, weights = state(), detector.get_weights()
     assert "DepthToSpace" in kinds(detector, upsampling="concat")
