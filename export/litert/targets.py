@@ -16,7 +16,8 @@ CUSTOM = "TFLite_Detection_PostProcess"
 # What GPUs and NPUs of phones run of a SpineNet; one operation more, and they refuse the file.
 ACCELERATED = frozenset(
     {
-        *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
+        *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"),
+        *("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
         *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "EXP", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH"),
         *("CONCATENATION", "DEPTH_TO_SPACE", "PAD", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR"),
         *("QUANTIZE", "DEQUANTIZE"),

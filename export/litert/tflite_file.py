@@ -21,6 +21,7 @@ from spinenet_tf.export.litert.conversion import convert, convert_partly, conver
 from spinenet_tf.export.litert.joining import join
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
+from spinenet_tf.export.rewrites.unfusing import unfuse
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import head_of
@@ -91,6 +92,8 @@ def tflite(
             content = convert_partly(raw, Provenance(model), kept, calibration, inputs, chosen.xnnpack)
         else:
             content = convert(raw, quantization, calibration, inputs, chosen.xnnpack)
+        if not chosen.xnnpack:
+            content = unfuse(content)
         runner = _write_outputs(file, outputs, content, metadata, output_specs(raw))
         check_graph(file, chosen, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)

@@ -66,6 +66,16 @@ class FlatGraph:
         self._tensors[sides].type, self._tensors[sides].quantization = schema.TensorType.INT32, None
         return self._operator("RESHAPE", [source, sides], target, options)
 
+    def activate(self, name: str, source: int, target: int) -> Any:
+        """Return an operator that applies an activation."""
+        return self._operator(name, [source], target)
+
+    def set_version(self, name: str, version: int) -> None:
+        """Give the operators of TFLite's kind `name` another version."""
+        for code in self._model.operatorCodes:
+            if code.builtinCode == _code(name):
+                code.version = version
+
     def prune(self) -> None:
         """Drop the tensors that no operator has, and the values that no tensor has."""
         graph = self._model.subgraphs[0]
@@ -85,11 +95,12 @@ class FlatGraph:
             if number not in used:
                 buffer.data = None
 
-    def _operator(self, name: str, inputs: list[int], output: int, options: Any) -> Any:
+    def _operator(self, name: str, inputs: list[int], output: int, options: Any = None) -> Any:
         operator = schema.OperatorT()
         operator.opcodeIndex = self._opcode(_code(name))
         operator.inputs, operator.outputs, operator.builtinOptions = inputs, [output], options
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        kind = "NONE" if options is None else type(options).__name__.removesuffix("T")
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
         return operator
 
     def _opcode(self, code: int) -> int:

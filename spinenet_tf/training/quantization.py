@@ -12,6 +12,7 @@ from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.calls import maker_of
+from spinenet_tf.nets.deconv import CropToLevel
 from spinenet_tf.nets.resample import NearestUpsample
 
 # The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
@@ -20,10 +21,15 @@ from spinenet_tf.nets.resample import NearestUpsample
 MIN_RANGE = 0.05
 RANGE_MOMENTUM = 0.99  # of the moving averages that ranges are
 
-_CONVS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+_CONVS = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
 _FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite computes them within the operation before
 # What only picks or repeats values: its output has the scale of its input.
-_SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample)
+_SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample, CropToLevel)
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -111,6 +117,8 @@ class RoundedConv(keras.layers.Layer):
             x = ops.conv(self.between(x, training=training), round_kernel(conv.pointwise_kernel, axis=3))
         elif isinstance(conv, keras.layers.DepthwiseConv2D):
             x = ops.depthwise_conv(x, round_kernel(conv.kernel, axis=2), **options)
+        elif isinstance(conv, keras.layers.Conv2DTranspose):
+            x = ops.conv_transpose(x, round_kernel(conv.kernel, axis=2), **options)
         else:
             x = ops.conv(x, round_kernel(conv.kernel, axis=3), **options)
         return x if conv.bias is None else x + conv.bias

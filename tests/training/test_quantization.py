@@ -9,7 +9,7 @@ from keras import ops
 
 from spinenet_tf import ArchitectureSpec, BlockSpec, detector, export
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.training.quantization import MIN_RANGE, QuantizationAware, Rounded, round_kernel
+from spinenet_tf.training.quantization import MIN_RANGE, QuantizationAware, Rounded, RoundedConv, round_kernel
 
 SIDE = 64
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="test_jax compares JAX with TensorFlow")
@@ -56,6 +56,22 @@ def mobile(small):
 @pytest.fixture(scope="module")
 def aware(mobile):
     return with_ranges(mobile)
+
+
+@pytest.fixture(scope="module")
+def transposed(randomize):
+    """A small detector with a transposed conv; read only."""
+    spec = ArchitectureSpec("up", (2, 3), (), {2: 8, 3: 16}, stem_block="residual", fusion="deconv")
+    return randomize(detector(spec, 2, (SIDE, SIDE, 3), "centernet", endpoint=16, head_width=16, stride=4))
+
+
+def test_every_kernel_is_rounded(transposed):
+    """A conv that is not would be called as it is."""
+    aware = QuantizationAware(transposed)
+    nets = [aware, *(layer for layer in aware.layers if isinstance(layer, keras.Model))]
+    rounded = {layer.conv.name for net in nets for layer in net.layers if isinstance(layer, RoundedConv)}
+    parts = (transposed, transposed.backbone)
+    assert rounded == {layer.name for net in parts for layer in net.layers if hasattr(layer, "kernel")}
 
 
 @pytest.mark.parametrize(("axis", "others"), [(3, (0, 1, 2)), (2, (0, 1, 3))])
@@ -140,14 +156,14 @@ def test_every_tensor_between_operations_is_rounded(aware):
         assert all(len(np.unique(x)) <= 256 for x in outputs)
 
 
-@pytest.mark.parametrize("head", ["retinanet", "centernet"])
-def test_it_errs_as_the_int8_file_does(small, head, tmp_path):
+@pytest.mark.parametrize("net", ["retinanet", "centernet", "transposed"])
+def test_it_errs_as_the_int8_file_does(small, transposed, net, tmp_path):
     """The errors are of the same size, and go the same way: roundings amplify each other over 100 layers."""
     images, _ = batch()
-    model = small(head)
-    export.tflite(model, tmp_path / "mobile.tflite", "int8", calibration=[images])
+    model = transposed if net == "transposed" else small(net)
+    export.tflite(model, tmp_path / "a.tflite", "int8", calibration=[images])
     exact = joined(model(images))
-    expected = joined(export.TFLiteModel(tmp_path / "mobile.tflite").raw(images)) - exact
+    expected = joined(export.TFLiteModel(tmp_path / "a.tflite").raw(images)) - exact
     actual = joined(with_ranges(model)(images)) - exact
     assert actual.std() == pytest.approx(expected.std(), rel=0.3)
     assert np.corrcoef(actual, expected)[0, 1] > 0.4
