@@ -15,6 +15,7 @@ import pytest
 import spinenet_tf
 from spinenet_tf import backbone, classifier, detector, list_models, register
 from spinenet_tf.heads.retinanet import RetinaNetOptions
+from spinenet_tf.nets.family import KINDS
 from spinenet_tf.nets.style import Style
 
 SMALL = {"max_level": 5, "endpoint": 8}
@@ -48,7 +49,7 @@ def test_a_public_name_is_no_modules(name):
 
 
 def test_models_are_listed_by_kind():
-    assert list_models() == list_models("backbone") + list_models("mobile") + list_models("ladder")
+    assert list_models() == [name for kind in KINDS for name in list_models(kind)]
     published = ["spinenet_mobile_49xs", "spinenet_mobile_49s", "spinenet_mobile_49"]
     assert list_models("mobile") == published + [f"{name}_lite" for name in published]
     with pytest.raises(ValueError, match=r"Valid kinds are .*'ladder'.*Received: kind='phone'"):
@@ -203,6 +204,36 @@ def test_a_detector_follows_the_family_table():
     assert (net.options.head_depth, net.options.head_width, net.options.anchor_size) == (4, 24, 3.0)
     assert isinstance(net.get_layer("class_conv3"), keras.layers.SeparableConv2D)
     assert net.backbone.style.activation == "swish"
+
+
+def test_a_net_brings_the_head_that_it_was_published_with():
+    net = detector("resnet_18", 2, (64, 64, 3), width=0.125)
+    assert (net.head, net.options.stride, net.options.head_width) == ("centernet", 4, 64)
+    assert list(net.output["heatmap"]) == ["P2"]
+    with pytest.raises(ValueError, match=r"Unknown override 'head_depth'"):
+        detector("resnet_18", 2, head_depth=1)
+
+
+@pytest.mark.parametrize(
+    ("build", "told"),
+    [
+        (lambda: detector("resnet_18", 2, head="retinanet"), "The RetinaNet head reads levels from P3 on. Received: r"),
+        (
+            lambda: classifier("resnet_18", 2),
+            "The classification head reads levels from P3 on. Received: resnet_18 to ",
+        ),
+        (
+            lambda: detector("resnet_18", 2, stride=8),
+            "as the backbone's finest level, P2, or finer. Received: stride=8",
+        ),
+        (lambda: detector("resnet_18", 91, weights="coco"), "COCO weights are published for spinenet_49, "),
+        (lambda: backbone("resnet_18", min_level=3), r"resnet_18 outputs the levels \(2,\). Received: min_level=3"),
+    ],
+)
+def test_what_does_not_fit_a_net_of_p2_alone_is_refused_in_one_line(build, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        build()
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_detector_overrides_reach_their_place(tiny_spec):

@@ -8,6 +8,7 @@ from typing import Any
 
 from spinenet_tf.heads.table import head_of
 from spinenet_tf.models import detector
+from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
 
@@ -19,10 +20,11 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Count the costs of the named models, or of all: the detector for COCO at the variant's published input size.
 
     Returns:
-        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (P3 to P7), "detector_params"
-        (91 classes), "classifier_params" (1000 classes), "macs_published_order" and "macs" (as the graph runs) of the
-        detector, and "published", the fields of `family.Published`. Only trainable parameters count. Multiply-adds
-        are those of convs only; FLOPs are twice as many.
+        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (to all levels from P3 on, or to
+        P2 alone), "detector_params" (91 classes), "classifier_params" (1000 classes; None of what is no classifier),
+        "macs_published_order" and "macs" (as the graph runs) of the detector, and "published", the fields of
+        `family.Published`. Only trainable parameters count. Multiply-adds are those of convs only; FLOPs are twice as
+        many.
 
     Raises:
         ValueError: a name is unknown; the message lists the valid ones.
@@ -36,15 +38,21 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
 def _count(name: str) -> dict[str, Any]:
     row = variant(name)
     net = without_values(lambda: detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3)))
-    head = head_of(name, "classification")
-    classifier = without_values(lambda: head.build(net.backbone, IMAGENET_CLASSES, head.options()))
     return {
         "name": name,
         "input": row.image_size,
         "backbone_params": count_params(net.backbone),
         "detector_params": count_params(net),
-        "classifier_params": count_params(classifier),
+        "classifier_params": _classifier_params(name, net.backbone),
         "macs_published_order": multiply_adds(net, published_order=True),
         "macs": multiply_adds(net),
         "published": asdict(row.published),
     }
+
+
+def _classifier_params(name: str, backbone: Backbone) -> int | None:
+    head = head_of(name, "classification")
+    try:
+        return count_params(without_values(lambda: head.build(backbone, IMAGENET_CLASSES, head.options())))
+    except ValueError:  # the head does not read these levels
+        return None

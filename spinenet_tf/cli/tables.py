@@ -40,7 +40,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             str(row["input"]),
             f"{row['backbone_params'] / 1e6:.2f}",
             _counted(row["detector_params"] / 1e6, published["params_m"], 2),
-            f"{row['classifier_params'] / 1e6:.2f}",
+            "-" if row["classifier_params"] is None else f"{row['classifier_params'] / 1e6:.2f}",
             _counted(row["macs_published_order"] / 1e9, published["macs_b"], 1 if macs > 5 else 3),
             f"{macs:.{1 if macs > 5 else 3}f}",
             f"{2 * macs:.{1 if macs > 5 else 3}f}",

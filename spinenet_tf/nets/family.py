@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
-from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, RESNET_18, SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.spec_checks import check_name
 from spinenet_tf.nets.specs import ArchitectureSpec
 
-KINDS = ("backbone", "mobile", "ladder")
+KINDS = ("backbone", "mobile", "ladder", "rival")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Variant:
     style: Mapping[str, Any]  # settings of the backbone that are not `Style`'s defaults
     heads: Mapping[str, Mapping[str, Any]]  # by name, the default first: the options that are not a head's defaults
     published: Published = Published()
-    kind: str = "backbone"  # "backbone", "mobile" or "ladder"
+    kind: str = "backbone"  # one of `KINDS`
 
 
 def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
@@ -89,13 +89,20 @@ VARIANTS: dict[str, Variant] = {
     "r50_fpn": Variant(R50_FPN, 640, {"alpha": 1.0}, _retinanet(256), Published(34.0, 96.8, 37.8), "ladder"),
     "r23_sp30": Variant(R23_SP30, 640, {}, _retinanet(256), Published(ap=39.6), "ladder"),
     "r0_sp53": Variant(R0_SP53, 640, {}, _retinanet(256), Published(ap=40.7), "ladder"),
+    # To compare with: the smallest net of arXiv 1904.07850, without deformable convs.
+    "resnet_18": Variant(
+        RESNET_18, 512, {"endpoint": 64}, {"centernet": {"stride": 4}},
+        Published(ap=25.9, note="of MMDetection's copy; 28.1 with deformable convs"), "rival",
+    ),
 }  # fmt: skip
 
 _REGISTERED: set[str] = set()  # names in the table that this process alone knows
 
 
 def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all models, those registered last, or of one kind: "backbone", "mobile" or "ladder".
+    """Return the names of all models, those registered last, or of one kind.
+
+    Kinds are "backbone", "mobile", "ladder" (the paper's steps from ResNet-50-FPN to SpineNet) and "rival".
 
     Raises:
         ValueError: the kind is unknown.

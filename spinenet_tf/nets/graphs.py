@@ -99,7 +99,7 @@ R50_FPN = ArchitectureSpec(
     "r50_fpn", stem=(2,) * 3 + (3,) * 4 + (4,) * 6 + (5,) * 3, blocks=(), widths=RESNET_WIDTHS, fusion="fpn"
 )
 
-# The rival, ResNet-18 (2, 2, 2, 2) of arXiv 1904.07850, plain convs for deformable ones. Its published endpoint is 64.
+# The rival, ResNet-18 (2, 2, 2, 2) of arXiv 1904.07850, plain convs for deformable ones.
 RESNET_18 = ArchitectureSpec(
     "resnet_18",
     stem=(2, 2, 3, 3, 4, 4, 5, 5),

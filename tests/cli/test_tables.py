@@ -26,10 +26,11 @@ def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
         **{"classifier_params": 3_000_000, "macs_published_order": 85_900_000_000, "macs": 60_000_000_000},
         "published": {"params_m": 2.1, "macs_b": 85.4, "ap": 44.3},
     }
-    small = row | {"name": "small", "macs": 900_000_000, "published": dict.fromkeys(row["published"])}
+    none = {"classifier_params": None, "published": dict.fromkeys(row["published"])}
+    small = row | {"name": "small", "macs": 900_000_000} | none
     printed = lines(summary_table([row, small]))
     assert ["net", "640", "1.23", "2.00", "(2.1)", "3.00", "85.9", "(85.4)", "60.0", "120.0", "(44.3)"] in printed
-    assert ["small", "640", "1.23", "2.00", "3.00", "85.900", "0.900", "1.800", "-"] in printed
+    assert ["small", "640", "1.23", "2.00", "-", "85.900", "0.900", "1.800", "-"] in printed
 
 
 def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:

@@ -1,8 +1,8 @@
 """Every model of the family is exported, and the nets for phones in every quantization, in one piece.
 
 Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
-is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile and its lite one, and
-`test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
+is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile, its lite one and
+ResNet-18, and `test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from spinenet_tf.inference.naming import flatten, nest
 from spinenet_tf.nets.family import variant
 
 SIDE = 128
-SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16, "head_depth": 1}
-GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite")
+SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16}
+GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite", "resnet_18")
 ACTIVATIONS = [("spinenet_49", "relu6"), ("spinenet_49", "swish"), *((GRAPHS[1], name) for name in ("relu", "relu6"))]
 # As measured on these nets, with room: the largest difference to Keras, relative to the largest output.
 BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.1}
@@ -39,6 +39,8 @@ def build(stirred) -> Callable:
     def get(name: str):
         if name not in made:
             options = {"repeats": min(2, variant(name).repeats), "score_threshold": 0.2, "max_detections": 20}
+            if "head_depth" in find_options(name, None, "detection", {})[0].options.names():
+                options["head_depth"] = 1
             made[name] = stirred(spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, **options))
         return made[name]
 
@@ -123,7 +125,7 @@ def test_cpus_run_all_of_it_in_one_part(quantized, name, quantization) -> None:
 
 @pytest.mark.parametrize(("name", "activation"), ACTIVATIONS)
 def test_so_they_do_with_other_activations(pictures, name, activation, tmp_path) -> None:
-    detector = spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, activation=activation)
+    detector = spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, head_depth=1, activation=activation)
     raw = raw_function(detector, 1, upsampling="concat")
     for quantization in ("none", "int8"):
         path = tmp_path / f"{quantization}.tflite"

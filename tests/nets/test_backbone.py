@@ -45,6 +45,7 @@ FINGERPRINTS = {
     "r50_fpn": "d34ef88a0a0cbd38",
     "r23_sp30": "be8f0d4bca1526e4",
     "r0_sp53": "7607a7c846729f63",
+    "resnet_18": "01a2f32d66031876",
 }
 
 
@@ -69,8 +70,10 @@ def _layers(model, kind=keras.layers.Layer) -> list:
 @pytest.mark.parametrize("size", [(64, 64), (100, 75)])
 def test_every_model_gives_a_finite_pyramid_at_any_size(dynamic, images, size):
     pyramid = dynamic(images(*size, 1))
-    assert sorted(pyramid) == ["P3", "P4", "P5", "P6", "P7"]
-    for level in range(3, 8):
+    first, last = dynamic.spec.levels
+    assert (first, last) == ((2, 2) if dynamic.name == "resnet_18" else (3, 7))
+    assert sorted(pyramid) == [f"P{level}" for level in range(first, last + 1)]
+    for level in range(first, last + 1):
         x = np.array(pyramid[f"P{level}"])
         assert x.shape == (1, _side(size[0], level), _side(size[1], level), 8)
         assert np.isfinite(x).all()

@@ -52,6 +52,16 @@ def test_the_baseline_has_its_published_size(summary_rows):
     assert row["macs"] == row["macs_published_order"], "an FPN expands nothing"
 
 
+def test_the_rival_has_the_size_of_its_layer_lists(summary_rows):
+    net = without_values(lambda: detector("resnet_18", 80, (512, 512, 3)))
+    assert count_params(net) == 14_219_092
+    assert round(multiply_adds(net) / 1e9, 2) == 13.09
+    row = summary_rows["resnet_18"]
+    assert row["detector_params"] == 14_219_092 + 11 * 65  # a class is a 1x1 conv from 64 channels, with a bias
+    assert (row["backbone_params"], row["classifier_params"]) == (14_102_848, None)
+    assert row["macs"] == row["macs_published_order"]
+
+
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_classifiers_have_their_published_size(name, summary_rows):
     assert summary_rows[name]["classifier_params"] / 1e6 == pytest.approx(CLASSIFIERS[name], abs=0.005)
