@@ -22,12 +22,13 @@ SHAPE = (64, 128, 3)  # not square: a swap of the sides shows
 CELLS = 16 * 32  # at stride 4
 RAW = {"heatmap_P2": [1, 16, 32, 3], "sizes_P2": [1, 16, 32, 2], "offsets_P2": [1, 16, 32, 2]}
 # As measured, with room: the largest difference to Keras, relative to the largest output.
-# Without int16x8: some activation of this net is always 0, which it refuses.
-BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.1}
+BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.1, "int16x8": 0.1}
 
 
 @pytest.fixture(scope="module")
 def centernet(tiny_mobile_spec, stirred) -> CenterNet:
+    # The fixture that seeds each test comes later, and one draw in eight has four channels that are always 0.
+    keras.utils.set_random_seed(0)
     small = {"max_level": 5, "endpoint": 8, "head_width": 16, "activation": "relu6", "se_ratio": 0}
     options = {"stride": 4, "score_threshold": 0.2, "max_detections": 20}
     return stirred(spinenet_tf.detector(tiny_mobile_spec, 3, SHAPE, "centernet", **small, **options))
