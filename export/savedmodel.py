@@ -45,9 +45,10 @@ def saved_model(
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
     - `serve_bytes`: from `[B]` strings, each a JPEG or PNG, to the same, boxes in pixels of each image, which is
       turned upright as its EXIF data ask
-    - `raw`: from what `serve` takes to `class_logits_P3`, `box_deltas_P3`, ..., `[B, row, column, channel]`
+    - `raw`: from what `serve` takes to the maps `[B, row, column, channel]` of the head, each under its name and its
+      level; the metadata tell what is in them
     - `decoded`, only without `nms`, and then `serving_default`: to boxes `[B, N, 4]`, clipped to the input, and
-      scores `[B, N, num_classes]` of every anchor
+      scores `[B, N, num_classes]` of each place where the head may find an object
     Another model has `serve`, which is also `raw` and `serving_default`, to `logits` or to `P3`, ... `B` is
     `batch_size`; None: any.
 
