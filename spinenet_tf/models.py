@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads.detector import DetectionModel
@@ -13,6 +13,9 @@ from spinenet_tf.heads.table import find_head, head_of, options_of
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import Net, variant
 from spinenet_tf.nets.style import Style
+
+if TYPE_CHECKING:
+    from spinenet_tf.checkpoints.pretrained import Pretrained
 
 InputShape = tuple[int | None, int | None, int]
 
@@ -25,7 +28,7 @@ def backbone(
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
 
-    `weights` are "coco" or a file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. The
+    `weights` are "coco" or a file, as `checkpoints.pretrained.Pretrained` takes them; None starts afresh. The
     activation and the gate of "coco" and of other archives are found by their BN statistics, if they are not given.
 
     `overrides` are the fields of `nets.style.Style`, which says what they mean: min_level, max_level, width, alpha,
@@ -34,14 +37,15 @@ def backbone(
 
     Raises:
         ValueError: an unknown name or override (the message lists the valid ones), a value out of its range, a level
-        that the graph does not output, a side under 32 px, or as `load_pretrained` does.
+        that the graph does not output, a side under 32 px, or as `Pretrained` does.
     """
     _check_overrides(overrides, Style.names())
     row = variant(name)
     title = name if isinstance(name, str) else row.graph.name
-    trained = _trained_with(weights, name, overrides)
+    start = _pretrained(weights, name)
+    trained = _trained_with(start, name, overrides)
     style = Style.of({**row.style, **_pick(trained, Style.names()), **overrides})
-    return _with_weights(Backbone(row.graph, input_shape, style, title), weights, title)
+    return _with_weights(Backbone(row.graph, input_shape, style, title), start)
 
 
 def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
@@ -83,8 +87,8 @@ def detector(
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
     `head` is a name of `heads.table`, by default the one that the net was published with. `weights` are "coco" or a
-    file, as `checkpoints.pretrained.load_pretrained` takes them; None starts afresh. With "coco", `num_classes` is 91
-    and a class is its COCO category id. Activation and gate are those of `backbone`.
+    file, as `checkpoints.pretrained.Pretrained` takes them; None starts afresh. With "coco", `num_classes` is 91 and a
+    class is its COCO category id. Activation and gate are those of `backbone`.
 
     `overrides` are those of `backbone` and the options of the head, which `Options` of its file lists:
     score_threshold, max_detections, and what only it has.
@@ -107,33 +111,31 @@ def _model(
     row = head_of(name, task) if head is None else find_head(head, task)
     names = row.options.names()
     _check_overrides(overrides, Style.names() + names)
-    overrides = _trained_with(weights, name, overrides, row.name, num_classes) | overrides
+    start = _pretrained(weights, name, row.name, num_classes)
+    overrides = _trained_with(start, name, overrides) | overrides
     options = options_of(name, row, _pick(overrides, names))
     net = backbone(name, input_shape, **_pick(overrides, Style.names()))
-    return _with_weights(row.build(net, num_classes, options), weights, net.name)
+    return _with_weights(row.build(net, num_classes, options), start)
 
 
-def _trained_with(
-    weights: str | os.PathLike | None,
-    name: Net,
-    overrides: dict[str, Any],
-    head: str | None = None,
-    num_classes: int | None = None,
-) -> dict[str, Any]:
-    """Return the overrides that `weights` were trained with, as far as `overrides` do not say them."""
+def _pretrained(
+    weights: str | os.PathLike | None, name: Net, head: str | None = None, num_classes: int | None = None
+) -> Pretrained | None:
     if weights is None:
-        return {}
-    from spinenet_tf.checkpoints.pretrained import check_weights, trained_with
+        return None
+    from spinenet_tf.checkpoints.pretrained import Pretrained
 
-    check_weights(weights, name, head, num_classes)
-    return trained_with(weights, name, backbone_builder(name, overrides), overrides)
+    return Pretrained(weights, name, head, num_classes)
 
 
-def _with_weights(model: Any, weights: str | os.PathLike | None, name: str) -> Any:
-    if weights is not None:
-        from spinenet_tf.checkpoints.pretrained import load_pretrained
+def _trained_with(start: Pretrained | None, name: Net, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return the overrides that the weights were trained with, as far as `overrides` do not say them."""
+    return start.trained_with(backbone_builder(name, overrides), overrides) if start else {}
 
-        load_pretrained(model, weights, name)
+
+def _with_weights(model: Any, start: Pretrained | None) -> Any:
+    if start:
+        start.load(model)
     return model
 
 

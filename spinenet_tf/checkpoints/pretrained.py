@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -79,48 +79,79 @@ def check_weights(
         raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {num_classes}")
 
 
-def trained_with(
-    weights: str | os.PathLike, name: Net, build: Callable[..., Backbone], given: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the overrides of the factory with which `weights` were trained, as far as those `given` do not say them.
-
-    `build(input_shape, **overrides)` makes a backbone of the model, with the overrides that are given.
-
-    A `.weights.h5` file has been written by a model, and is compared with the one that loads it: there is nothing to
-    return. An archive does not name its activation: see `activation.find_functions`. What is found in "coco" is kept.
-
-    Raises:
-        DownloadError, CheckpointError: as `load_pretrained` and `find_functions` do.
-    """
-    if weights == "coco":
-        return {"background": True} | _coco_functions(str(name), build, given)
-    path = Path(weights)
-    if path.name.endswith(SUFFIX):
-        return {}
-    source = read_archive(path)
-    made = source.overrides(has_mbconv=variant(name).graph.has_mbconv)
-    made = {key: made[key] for key in made if key not in given}
-    return made | find_functions(source, name, partial(build, **made), made | dict(given))
-
-
-def load_pretrained(model: Network, weights: str | os.PathLike, name: str) -> None:
-    """Give a model the weights "coco", or those of a local file: `.weights.h5`, or an archive of Model Garden.
+class Pretrained:
+    """The weights that a model starts from: "coco", a `.weights.h5` file, or an archive of Model Garden, read once.
 
     "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
-    The model is one that was built as `trained_with` says: an archive does not tell when it is not.
 
     Raises:
-        ValueError: COCO weights do not fit the model's head.
-        DownloadError: there is no network, or the server does not have the file.
-        CheckpointError: the archive holds another architecture or no checkpoint.
+        ValueError, FileNotFoundError: as `check_weights` does.
     """
-    path = Path(weights)
-    if weights == "coco":
-        _load_coco(model, name)
-    elif path.name.endswith(SUFFIX):
-        model.load_weights(path)
-    else:
-        read_archive(path).load(model)
+
+    def __init__(self, weights: str | os.PathLike, name: Net, head: str | None = None, num_classes: int | None = None):
+        check_weights(weights, name, head, num_classes)
+        self.weights, self.name = weights, name
+
+    @cached_property
+    def archive(self) -> Checkpoint:
+        """The checkpoint in the archive.
+
+        Raises:
+            DownloadError: there is no network, or the server does not have the file.
+            CheckpointError: as `read_archive` does.
+        """
+        return read_archive(_coco_archive(str(self.name)) if self.weights == "coco" else Path(self.weights))
+
+    def trained_with(self, build: Callable[..., Backbone], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the overrides of the factory that the weights were trained with, as far as those `given` do not say.
+
+        `build(input_shape, **overrides)` makes a backbone of the model, with the overrides that are given.
+
+        A `.weights.h5` file has been written by a model, and is compared with the one that loads it: there is nothing
+        to return. An archive does not name its activation: see `activation.find_functions`. What is found in "coco" is
+        kept.
+
+        Raises:
+            DownloadError, CheckpointError: as `archive` and `find_functions` do.
+        """
+        if self.weights == "coco":
+            return {"background": True} | self._coco_functions(build, given)
+        if self._is_our_file():
+            return {}
+        made = self.archive.overrides(has_mbconv=variant(self.name).graph.has_mbconv)
+        made = {key: made[key] for key in made if key not in given}
+        return made | find_functions(self.archive, self.name, partial(build, **made), made | dict(given))
+
+    def load(self, model: Network) -> None:
+        """Give the weights to a model that was built as `trained_with` says: an archive does not tell when it is not.
+
+        Raises:
+            DownloadError, CheckpointError: as `archive` does, or it holds another architecture.
+        """
+        if self.weights == "coco":
+            stem = f"{self.name}-{'backbone' if isinstance(model, Backbone) else 'detector'}"
+            if not _load_kept(model, stem):
+                self.archive.load(model)
+                _keep(model, stem)
+        elif self._is_our_file():
+            model.load_weights(self.weights)
+        else:
+            self.archive.load(model)
+
+    def _is_our_file(self) -> bool:
+        return Path(self.weights).name.endswith(SUFFIX)
+
+    def _coco_functions(self, build: Callable[..., Backbone], given: Mapping[str, Any]) -> Functions:
+        """Return the functions of published weights, found once and kept in a file."""
+        candidates, kept = list(candidates_of(self.name, given)), cache_folder() / f"{self.name}-functions.json"
+        if len(candidates) == 1:
+            return candidates[0]
+        found = _read_functions(kept)
+        if found not in candidates:
+            found = find_functions(self.archive, self.name, build, given)
+            if not given.keys() & found.keys():
+                write_whole(kept, json.dumps(found))
+        return found
 
 
 def read_archive(archive: Path) -> Checkpoint:
@@ -146,15 +177,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "spinenet_tf"
 
 
-def _load_coco(model: Network, name: str) -> None:
-    head = None if isinstance(model, Backbone) else model.head
-    check_weights("coco", name, head, getattr(model, "num_classes", None))
-    stem = f"{name}-{'detector' if head else 'backbone'}"
-    if not _load_kept(model, stem):
-        read_archive(_coco_archive(name)).load(model)
-        _keep(model, stem)
-
-
 def _load_kept(model: Network, stem: str) -> bool:
     """Load converted weights that are whole and were converted for the model's functions; return whether there are."""
     for kept in sorted(cache_folder().glob(f"{stem}-*{SUFFIX}")):
@@ -172,19 +194,6 @@ def _coco_archive(name: str) -> Path:
     if not archive.is_file():
         _download(ARCHIVES[name].path, archive)
     return archive
-
-
-def _coco_functions(name: str, build: Callable[..., Backbone], given: Mapping[str, Any]) -> Functions:
-    """Return the functions of published weights, found once and kept in a file."""
-    candidates, kept = list(candidates_of(name, given)), cache_folder() / f"{name}-functions.json"
-    if len(candidates) == 1:
-        return candidates[0]
-    found = _read_functions(kept)
-    if found not in candidates:
-        found = find_functions(read_archive(_coco_archive(name)), name, build, given)
-        if not given.keys() & found.keys():
-            write_whole(kept, json.dumps(found))
-    return found
 
 
 def _read_functions(path: Path) -> Any:

@@ -58,8 +58,17 @@ def _assert_as_published(net, published, **functions: str) -> None:
         np.testing.assert_array_equal(np.asarray(variable), published[1][name])
 
 
-def test_functions_are_found_once(cache, published, monkeypatch):
+@pytest.fixture
+def unpacked(monkeypatch) -> list[Path]:
+    """Return the archives that a test has unpacked so far."""
+    archives, read = [], pretrained.read_archive
+    monkeypatch.setattr(pretrained, "read_archive", lambda path: archives.append(path) or read(path))
+    return archives
+
+
+def test_functions_are_found_once(cache, published, unpacked, monkeypatch):
     _assert_as_published(_backbone(), published)
+    assert unpacked == [cache / "tiny.tar.gz"]
     monkeypatch.setattr(pretrained, "find_functions", None)
     (cache / "tiny.tar.gz").unlink()
     _assert_as_published(_backbone(), published)
@@ -83,6 +92,7 @@ def test_what_was_converted_for_another_activation_is_converted_again(cache, pub
     assert swish.is_file()
 
 
-def test_a_local_archive_tells_too(published, tiny_models):
+def test_a_local_archive_tells_too(published, tiny_models, unpacked):
     net = spinenet_tf.backbone("tiny_mobile", (64, 64, 3), weights=published[0], **OPTIONS)
     _assert_as_published(net, published)
+    assert unpacked == [published[0]]

@@ -38,8 +38,12 @@ def build(stirred) -> Callable:
 
     def get(name: str):
         if name not in made:
-            options = {"repeats": min(2, variant(name).repeats), "score_threshold": 0.2, "max_detections": 20}
-            if "head_depth" in find_options(name, None, "detection", {})[0].options.names():
+            options = {
+                "repeats": min(2, variant(name).style.get("repeats", 1)),
+                "score_threshold": 0.2,
+                "max_detections": 20,
+            }
+            if "head_depth" in head_of(name, "detection").options.names():
                 options["head_depth"] = 1
             made[name] = stirred(spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, **options))
         return made[name]
