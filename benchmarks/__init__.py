@@ -1,1 +1,1 @@
-"""Speed and memory, side by side with TF Model Garden: `python -m benchmarks --help`."""
+"""Compare speed and memory with TF Model Garden: `python -m benchmarks --help`."""

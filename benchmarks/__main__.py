@@ -1,11 +1,11 @@
-"""Measure speed and memory beside TF Model Garden, and write benchmarks/results.json and results.md.
+"""Compare speed and memory with TF Model Garden, and write benchmarks/results.json and results.md.
 
-    python -m benchmarks                        # everything, about half an hour on two quiet cores
+    python -m benchmarks                        # everything, about half an hour on two idle cores
     python -m benchmarks --quick                # a subset, five minutes
-    python -m benchmarks --only training        # one work, or parts: --only "end to end"; results are merged
+    python -m benchmarks --only training        # a group or a part, also --only "end to end"; results are merged
     python -m benchmarks --list
 
-Each part is measured by itself; one that fails is named at the end, and the exit status is 1.
+Parts are independent. If one fails, the others still run, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -46,11 +46,14 @@ QUICK = Effort(seconds=2.0, least=3, most=20)
 
 
 def main() -> int:
-    """Measure what was asked for; return the exit status."""
+    """Measure the selected parts and return the exit status."""
     arguments = _parser().parse_args()
     parts = [part for work in WORKS for part in work.parts(arguments.quick) if _is_wanted(part, arguments.only)]
     if arguments.list or not parts:
-        print("\n".join(part.name for part in parts) or f"No part begins so. Received: --only {arguments.only}")
+        print(
+            "\n".join(part.name for part in parts)
+            or f"No part has a name that begins with this. Received: --only {arguments.only}"
+        )
         return 0 if parts else 2
     results = Results(arguments.results)
     effort = QUICK if arguments.quick else Effort()
@@ -71,14 +74,18 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", default=[], help="parts whose name begins so; may be repeated")
+    parser.add_argument(
+        "--only", action="append", default=[], help="parts whose name begins with this; may be repeated"
+    )
     parser.add_argument("--quick", action="store_true", help="a subset, with fewer rounds")
-    parser.add_argument("--list", action="store_true", help="show the parts and end")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file to merge into; a .md is beside it")
-    parser.add_argument("--plots", type=Path, help="folder for the plots of scaling")
-    parser.add_argument("--busy", action="store_true", help="count processor time, where others use the machine too")
-    parser.add_argument("--seconds", type=float, help="after which a comparison begins no further round")
-    parser.add_argument("--least", type=int, default=5, help="rounds of a comparison, with --seconds")
+    parser.add_argument("--list", action="store_true", help="list the parts and exit")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="the JSON file to update, with a .md file beside it"
+    )
+    parser.add_argument("--plots", type=Path, help="folder for the scaling plots")
+    parser.add_argument("--busy", action="store_true", help="measure CPU time, for a machine that other programs use")
+    parser.add_argument("--seconds", type=float, help="start no new round of a comparison after this many seconds")
+    parser.add_argument("--least", type=int, default=5, help="with --seconds: minimum number of rounds of a comparison")
     return parser
 
 
@@ -101,7 +108,7 @@ def _commit() -> str:
 
 
 def _carry_out(part: Part, settings: Settings, results: Results, number: int, parts: list[Part]) -> bool:
-    """Measure one part, show its rows as they come, and tell whether it went well."""
+    """Measure one part, print its rows as they are measured, and return whether it succeeded."""
     print(f"[{number + 1}/{len(parts)}] {part.name}", flush=True)
     start, failure = time.perf_counter(), None
     try:

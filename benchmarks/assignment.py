@@ -1,4 +1,4 @@
-"""Target assignment alone: which anchor has to predict which object."""
+"""Compare target assignment: which anchor predicts which object."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BATCH = 8
 
 
 def parts(quick: bool) -> list[Part]:
-    """Return one image with as many boxes on both sides, and a batch whose boxes are padded on ours."""
+    """Return the parts: one unpadded image, and unless `quick` a batch that is padded on our side."""
     return [Part("assignment/one image", one_image)] + ([] if quick else [Part("assignment/a batch", a_batch)])
 
 
 def one_image(settings: Settings) -> Iterator[Row]:
-    """Compare one image, its boxes unpadded."""
+    """Compare one image with unpadded boxes."""
     boxes = 20
     with sides(their_turns, our_turns, (boxes,)) as pair:
         times = alternate({side: pair[side].turn(str(boxes)) for side in pair}, settings.effort)
@@ -31,7 +31,7 @@ def one_image(settings: Settings) -> Iterator[Row]:
 
 
 def a_batch(settings: Settings) -> Iterator[Row]:
-    """Compare a batch as both sides train on it: ours at once and padded, theirs image by image."""
+    """Compare a batch as in training: ours padded and at once, theirs image by image."""
     with sides(_their_batch, _our_batch) as pair:
         times = alternate({side: pair[side].turn("batch") for side in pair}, settings.effort)
     title = f"assignment/batch of {BATCH}, 20 boxes, padded to {SLOTS} on our side"
@@ -39,7 +39,7 @@ def a_batch(settings: Settings) -> Iterator[Row]:
 
 
 def our_turns(counts: Sequence[int]) -> Mapping[str, Callable]:
-    """Return our assignment for one image with so many boxes each."""
+    """Return turns with our assignment for one image, one turn for each number of boxes."""
     import tensorflow as tf
 
     run = _our_assignment()
@@ -51,7 +51,7 @@ def our_turns(counts: Sequence[int]) -> Mapping[str, Callable]:
 
 
 def their_turns(counts: Sequence[int]) -> Mapping[str, Callable]:
-    """Return Model Garden's assignment for one image with so many boxes each."""
+    """Return turns with Model Garden's assignment for one image, one turn for each number of boxes."""
     import tensorflow as tf
 
     run = tf.function(their_labeler(NET))
@@ -90,7 +90,7 @@ def _our_assignment() -> Callable:
 
 
 def _finish(run: Callable, *given) -> None:
-    """Call, and wait for the outputs."""
+    """Call the function and wait for its outputs."""
     import tensorflow as tf
 
     tf.nest.map_structure(lambda x: x.numpy(), run(*given))

@@ -1,7 +1,7 @@
-"""One side of a comparison, in a process of its own: its memory is its own, and so is the state of its Keras.
+"""Run one side of a comparison in a separate process, with its own memory and its own state of Keras.
 
-Model Garden runs on Keras 2 and this package on Keras 3; both keep global state. The processes take turns: one waits
-on a pipe, without using the processor, while the other is measured.
+Model Garden runs on Keras 2 and this package on Keras 3; both keep global state. The processes alternate: one waits
+idle on a pipe while the other is measured.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-LIMIT = 600  # seconds that any answer may take
-HOME = Path("build/benchmarks")  # what a run leaves behind; beside the exports, all that the processes print
+LIMIT = 600  # seconds that an answer may take
+HOME = Path("build/benchmarks")  # the exported files, and the output of all processes
 LOG = HOME / "log.txt"
-BUSY = "BENCHMARKS_BUSY"  # set: count the processor's time, for a machine that others use at the same time
+BUSY = "BENCHMARKS_BUSY"  # if set, measure CPU time, for a machine that other programs use
 THEIRS = ("tensorflow", "official.vision.tasks.retinanet")
 OURS = ("tensorflow", "spinenet_tf")
 LITERT = ("ai_edge_litert.interpreter",)
@@ -30,25 +30,25 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class ContenderError(RuntimeError):
-    """A contender could not be prepared, failed in its turn, or is gone."""
+    """Preparation or a turn of a contender failed, or its process has ended."""
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """A turn that needs something new each time; only `run` is timed."""
+    """A turn that needs a new input each time; only `run` is timed."""
 
     make: Callable[[], Any]
     run: Callable[[Any], Any]
 
 
 class Contender:
-    """A process with named turns.
+    """A process with named turns, each of which can be timed.
 
-    `prepare(*arguments)` runs in it and returns them: functions without arguments, or `Fresh` ones. `libraries` are
-    imported before, and count neither in its time nor in its memory. With `cores` the process is held to that many.
+    `prepare(*arguments)` runs in the process and returns the turns: functions without arguments, or `Fresh` ones.
+    `libraries` are imported first and count in neither time nor memory. `cores` limits the number of cores.
 
     Raises:
-        ContenderError: from every method, if something failed in the process.
+        ContenderError: from every method, if the process fails.
     """
 
     def __init__(
@@ -67,26 +67,26 @@ class Contender:
         theirs.close()
 
     def ready(self) -> None:
-        """Wait until it is prepared."""
+        """Wait until `prepare` has returned."""
         self._answer()
 
     def time(self, name: str) -> float:
-        """Give it a turn and return the seconds it took."""
+        """Run a turn and return its time in seconds."""
         return self._ask("time", name)
 
     def value(self, name: str) -> Any:
-        """Give it a turn and return what that returned."""
+        """Run a turn and return its result."""
         return self._ask("value", name)
 
     def memory(self) -> int | None:
-        """Return by how many bytes its resident memory grew at most since the libraries were there.
+        """Return the largest growth of its resident memory in bytes since the libraries were imported.
 
-        None where the system does not tell: other systems than Linux.
+        None on systems other than Linux, which do not report it.
         """
         return self._ask("memory", None)
 
     def turn(self, name: str) -> Callable[[], float]:
-        """Return `time` of one of its turns, for `measuring.alternate`."""
+        """Return a function that times a turn, for `measuring.alternate`."""
         return partial(self.time, name)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Contender:
         try:
             self._pipe.send((kind, name))
         except (BrokenPipeError, OSError) as error:
-            raise ContenderError(f"The process is gone, exit code {self._process.exitcode}.") from error
+            raise ContenderError(f"The process has ended, exit code {self._process.exitcode}.") from error
         return self._answer()
 
     def _answer(self) -> Any:
@@ -117,7 +117,7 @@ class Contender:
 
 @contextmanager
 def contest(**contenders: Callable[[], Contender]) -> Iterator[dict[str, Contender]]:
-    """Start contenders, prepare them side by side, and end them all whatever happens."""
+    """Start contenders, prepare them in parallel, and always stop all of them."""
     with ExitStack() as stack:
         started = {}
         for name, start in contenders.items():
@@ -132,7 +132,7 @@ def contest(**contenders: Callable[[], Contender]) -> Iterator[dict[str, Contend
 
 
 def sides(theirs: Callable, ours: Callable, *arguments: Any, cores: int | None = None):
-    """Return the contest of two functions that prepare turns, "theirs" and "ours", from the same arguments."""
+    """Return the contest of "theirs" and "ours", functions that prepare turns from the same arguments."""
     return contest(
         theirs=partial(Contender, theirs, *arguments, libraries=THEIRS, cores=cores),
         ours=partial(Contender, ours, *arguments, libraries=OURS, cores=cores),
@@ -140,7 +140,7 @@ def sides(theirs: Callable, ours: Callable, *arguments: Any, cores: int | None =
 
 
 def _serve(pipe, prepare, arguments, libraries, cores) -> None:
-    """Answer the questions of `Contender` until the pipe is closed."""
+    """Answer the requests of `Contender` until the pipe is closed."""
     try:
         _redirect()
         _hold_to(cores)
@@ -178,7 +178,7 @@ def _report(pipe, error: BaseException) -> None:
 
 
 def _redirect() -> None:
-    """Send what the libraries print to the log."""
+    """Redirect the output of the process to the log."""
     target = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(target, stream)

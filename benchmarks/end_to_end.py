@@ -1,4 +1,4 @@
-"""End to end: from the bytes of a JPEG to boxes, by a SavedModel of each side."""
+"""Compare end to end: from JPEG bytes to boxes, with a SavedModel of each side."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ def parts(quick: bool) -> list[Part]:
 
 
 def photograph(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare the way from the bytes of a JPEG to boxes, by a SavedModel of each side."""
+    """Compare the time from JPEG bytes to boxes, with a SavedModel of each side."""
     with sides(partial(_calls, _write_their_server), partial(_calls, _write_our_server), net) as pair:
         times = alternate({side: pair[side].turn("call") for side in pair}, settings.effort)
     yield compare("end to end/JPEG to boxes", net.title, **times)
 
 
 def _calls(write: Callable[[Net, Path], str], net: Net) -> Mapping[str, Callable]:
-    """Export with the side's own means, load, and call with a JPEG of 480 x 640 px; NMS is each side's default."""
+    """Export and load a SavedModel with the side's own code, and return a call with a JPEG of 480 x 640 px.
+
+    NMS is each side's default."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
@@ -43,7 +45,7 @@ def _calls(write: Callable[[Net, Path], str], net: Net) -> Mapping[str, Callable
     key, encoded = next(iter(signature.structured_input_signature[1])), tf.constant([_jpeg()])
 
     def call():
-        outputs = model.signatures and signature(**{key: encoded})  # the model owns the weights: it has to stay
+        outputs = model.signatures and signature(**{key: encoded})  # the model owns the weights, so keep a reference
         return {name: value.numpy() for name, value in outputs.items()}
 
     return {"call": call}

@@ -1,4 +1,4 @@
-"""COCO evaluation: from detections in arrays to AP, against pycocotools, which Model Garden uses."""
+"""Compare COCO evaluation, from arrays of detections to AP, with pycocotools, which Model Garden uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.results import Row, compare
 from benchmarks.work import Part, Settings
 
 IMAGES, QUICK_IMAGES, DETECTIONS, CLASSES = 5000, 500, 100, 80
-OBJECTS = 7  # in an image of COCO, about
+OBJECTS = 7  # per image, about as in COCO
 SIZE = (480, 640)
 GOAL = 5.0
 
@@ -27,7 +27,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def coco(images: int, settings: Settings) -> Iterator[Row]:
-    """Compare the evaluation of a whole data set; one round of pycocotools takes a minute or two."""
+    """Compare the evaluation of a complete data set; one round of pycocotools takes a minute or two."""
     with contest(
         theirs=partial(Contender, _their_turns, images, libraries=("pycocotools.cocoeval",)),
         ours=partial(Contender, _our_turns, images, libraries=("faster_coco_eval",)),
@@ -50,7 +50,7 @@ def _our_turns(images: int) -> Mapping[str, Callable]:
 
 
 def _their_turns(images: int) -> Mapping[str, Callable | Fresh]:
-    """Hand pycocotools what it takes: dictionaries, which it changes and which are made outside of its time."""
+    """Return pycocotools' turn; its input dictionaries, which it modifies, are made outside the timed part."""
     from spinenet_tf.evaluation.average_precision import _rows
 
     dataset, detections = scenes(images)
@@ -76,7 +76,7 @@ def _pycocotools(truth: dict[str, Any], rows: list[dict]) -> float:
 
 
 def scenes(images: int) -> tuple[Any, list[dict[str, Any]]]:
-    """Return a data set without files, and detections: each object found a few times, and much that is not there."""
+    """Return a data set without files, and detections: each object several times, and many false positives."""
     from spinenet_tf.data.dataset import DetectionDataset, Example
 
     random = np.random.default_rng(0)

@@ -1,8 +1,8 @@
-"""The artifacts of both sides, from the same weights and calibrated on the same images; kept from run to run.
+"""Export and cache the files of both sides, from the same weights and calibrated on the same images.
 
-Both sides' SavedModels and TFLite files give the same raw outputs, level by level, before decoding. Model Garden's
-TFLite files are made by its own `export_tflite_lib`, from a SavedModel of that subgraph: its exporter of whole
-detectors also decodes, which would not be the same work.
+The SavedModels and TFLite files of both sides return the same raw outputs of each level, before decoding. Model
+Garden's own `export_tflite_lib` writes its TFLite files from a SavedModel of that subgraph, because its exporter of
+detectors adds decoding, which would be additional work.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from benchmarks.contender import HOME, OURS, THEIRS, Contender, contest
 from benchmarks.nets import Net, build_ours, build_theirs, raw_call, with_weights
 from spinenet_tf._files.writing import staged, write_whole
 
-CALIBRATION_IMAGES = 4  # ranges decide on accuracy, not on speed
+CALIBRATION_IMAGES = 4  # ranges affect accuracy, not speed
 SAVED_MODEL, FLOAT, INTEGER = "saved_model", "fp32.tflite", "int8.tflite"
 ALL = (SAVED_MODEL, FLOAT, INTEGER)
 _SOURCES = ("spinenet_tf/**/*.py", "export/**/*.py", "benchmarks/nets.py", "benchmarks/exports.py")
 
 
 def folder_of(net: Net, side: str) -> Path:
-    """Return where the artifacts of a network are: of "ours" or "theirs", as made by the sources as they are now."""
+    """Return the folder of a network's files, of "ours" or "theirs", for the current sources."""
     return HOME / _digest() / f"{net.name}-{net.side}{'-backbone' if net.backbone else ''}-{side}"
 
 
 def export(net: Net, names: Iterable[str] = ALL) -> dict[str, Path]:
-    """Write what is missing of both sides, at the same time, and return the two folders.
+    """Write the missing files of both sides, in parallel, and return the two folders.
 
     Raises:
-        ContenderError: one of the exports failed.
+        ContenderError: an export failed.
     """
     nets = {"theirs": net.counterpart, "ours": net}
     folders = {side: folder_of(nets[side], side) for side in nets}
@@ -48,7 +48,7 @@ def export(net: Net, names: Iterable[str] = ALL) -> dict[str, Path]:
         for side in nets
         if missing[side]
     }
-    with contest(**starts):  # preparing them is the export
+    with contest(**starts):  # `prepare` exports
         pass
     return folders
 
@@ -90,7 +90,7 @@ def _write_their_saved_model(model: Any, net: Net, path: Path) -> None:
 
     call = raw_call(model)
     module = tf.Module()
-    module.weights = list(model.variables)  # with the model itself, Keras 2 would trace and save every layer once more
+    module.weights = list(model.variables)  # otherwise Keras 2 would trace and save every layer again
     module.serve = tf.function(
         lambda images: call(images), input_signature=[tf.TensorSpec((1, net.side, net.side, 3), tf.float32, "images")]
     )
@@ -99,14 +99,14 @@ def _write_their_saved_model(model: Any, net: Net, path: Path) -> None:
 
 
 class _Anything(SimpleNamespace):
-    """Stands for the parts of Model Garden's config that its converter only hands on to its task."""
+    """Stand-in for the parts of Model Garden's config that its converter only passes to its task."""
 
     def __init__(self):
         super().__init__(train_data=SimpleNamespace(), as_dict=dict)
 
 
 def _calibration_task(net: Net) -> Any:
-    """Return what gives Model Garden's converter our calibration images, in place of its augmented training set."""
+    """Return a task that passes our calibration images to Model Garden's converter instead of its training set."""
     import tensorflow as tf
 
     images = np.stack(list(calibration_images(net)))
@@ -126,7 +126,7 @@ def calibration_images(net: Net) -> Iterator[np.ndarray]:
 
 
 def load_saved_model(folder: Path, images: np.ndarray) -> Callable[[], dict[str, Any]]:
-    """Return a call of a SavedModel of either side on images, to flat outputs."""
+    """Return a function that calls a SavedModel of either side on images and returns its flat outputs."""
     import tensorflow as tf
 
     model = tf.saved_model.load(str(folder / SAVED_MODEL))
@@ -134,14 +134,14 @@ def load_saved_model(folder: Path, images: np.ndarray) -> Callable[[], dict[str,
     name, given = next(iter(signature.structured_input_signature[1])), tf.constant(images)
 
     def call():
-        outputs = model.signatures and signature(**{name: given})  # the model owns the weights: it has to stay
+        outputs = model.signatures and signature(**{name: given})  # the model owns the weights, so keep a reference
         return {key: value.numpy() for key, value in outputs.items()}
 
     return call
 
 
 def load_tflite(path: Path, images: np.ndarray, threads: int) -> Callable[[], list[np.ndarray]]:
-    """Return a call of a TFLite file of either side on images, to its outputs as they come."""
+    """Return a function that calls a TFLite file of either side on images and returns its outputs."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)

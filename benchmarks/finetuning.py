@@ -1,9 +1,9 @@
-"""Compare fine-tuning with training from scratch, in the same number of steps.
+"""Compare fine-tuning with training from scratch for the same number of steps.
 
     python benchmarks/finetuning.py
 
-A detector that was trained on the digits 0 to 4 is fine-tuned to all ten, beside one that begins afresh. The COCO AP of
-both on held-out scenes is printed as JSON, that of the new digits (5 to 9) alone too.
+A detector trained on the digits 0 to 4 is fine-tuned to all ten, and another one is trained from scratch. The output is
+JSON with the COCO AP of both on validation scenes, for all digits and for the new ones (5 to 9).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 
 SCENES = {"train": 2000, "val": 200}
-KNOWN = 5  # classes of the first training
-EPOCHS = 4  # evaluated after the last
+KNOWN = 5  # classes of the first run
+EPOCHS = 4  # with an evaluation after the last
 
 
 def main() -> None:
-    """Train three times and print what the last two reached."""
+    """Train three times and print the AP of the last two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", type=int, default=800, help="steps on five digits")
     parser.add_argument("--steps", type=int, default=400, help="steps on all ten, fine-tuned and from scratch")
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def five_digits(dataset: DetectionDataset, path: Path) -> str:
-    """Write annotations without the unknown digits, which become background, and return the source for a config."""
+    """Write annotations without the unknown digits, which become background, and return the data source."""
     content = dataset.coco()
     content["categories"] = content["categories"][:KNOWN]
     known = {category["id"] for category in content["categories"]}
@@ -58,14 +58,14 @@ def five_digits(dataset: DetectionDataset, path: Path) -> str:
 
 
 def carry_out(data: list[str], steps: int, folder: Path):
-    """Train the config `digits` on other data for so many steps, and return the detector."""
+    """Train the config `digits` on other data for a number of steps, and return the detector."""
     length = [f"epochs={EPOCHS}", f"steps_per_epoch={steps // EPOCHS}", f"evaluate_every={EPOCHS}"]
     size = ["model.image_size=[128, 128]", "optimizer.warmup_steps=100", "log_images=0"]
     return train(read_config(find_config("digits"), [*data, *length, *size]), folder)
 
 
 def measure(detector, dataset: DetectionDataset) -> dict[str, float]:
-    """Return COCO AP over all classes, and over those that the first training did not know."""
+    """Return COCO AP of all classes, and of the classes that are new to the first detector."""
     numbers = evaluate(
         dataset, detect_in_dataset(detector.predict_on_batch, dataset, detector.backbone.image_shape[:2])
     )

@@ -1,4 +1,4 @@
-"""Inference from a normalized image to features: `tf.function`, SavedModel and TFLite, on the same weights."""
+"""Compare inference from a normalized image to features: `tf.function`, SavedModel and TFLite, on the same weights."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ QUICK = (Net("spinenet_mobile_49xs", 256, backbone=True), Net("spinenet_mobile_4
 
 
 def parts(quick: bool) -> list[Part]:
-    """Return one part for each network, its backbone alone."""
+    """Return one part for each backbone."""
     nets = QUICK if quick else [Net(net.name, net.side, backbone=True) for net in (*NETS, *MOBILE, *LITE)]
     return [Part(f"inference/{net.title}", partial(artifacts, net)) for net in nets]
 
 
 def artifacts(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare all formats of a network: the same raw outputs from one normalized image."""
-    lite = net != net.counterpart  # of which TFLite is the point; the rest is as in the other mobile nets
+    """Compare all formats of a network, from one normalized image to raw outputs."""
+    lite = net != net.counterpart  # only TFLite matters; the rest equals the other mobile networks
     folders = exports.export(net, (exports.FLOAT, exports.INTEGER) if lite else exports.ALL)
     work = multiply_adds(net)
     if not lite:
@@ -74,7 +74,7 @@ def _saved_model(folder: Path, build: Callable, net: Net) -> Mapping[str, Callab
 
 
 def _check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
-    """Refuse to compare networks that do not compute the same.
+    """Check that both networks return the same outputs.
 
     Raises:
         ValueError: their outputs differ by more than 1e-3 of the largest.
@@ -107,13 +107,13 @@ def _count(threads: int) -> str:
 
 
 def _interpreters(net: Net, path: Path) -> Mapping[str, Callable]:
-    """Return a turn for each number of threads, and one that counts the delegate's partitions."""
+    """Return a turn for each number of threads, and a turn that counts the delegate's partitions."""
     turns: dict[str, Any] = {str(n): _lazily(partial(exports.load_tflite, path, image(net), n)) for n in THREADS}
     return turns | {"partitions": partial(_count_partitions, path)}
 
 
 def _lazily(load: Callable[[], Callable]) -> Callable:
-    """Return a call that loads at first: so that an interpreter's memory is that of one, not of all."""
+    """Return a function that loads at its first call, so that memory is measured with a single interpreter."""
     loaded: list[Callable] = []
 
     def call():
@@ -153,7 +153,7 @@ def _partitions(format: str, net: Net, pair: Mapping[str, Contender]) -> Iterato
 
 
 def _against_matmul(net: Net, ours: Contender, work: int, settings: Settings) -> Iterator[Row]:
-    """Hold our fp32 against the time that a matrix product takes for as many multiply-adds, alternating."""
+    """Compare our fp32 file with a matrix product of as many multiply-adds, alternating."""
     threads = THREADS[-1]
     with contest(theirs=partial(Contender, matmuls, threads, libraries=("tensorflow",))) as other:
         turns = {"theirs": other["theirs"].turn("float32"), "ours": ours.turn(str(threads))}

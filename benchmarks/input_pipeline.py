@@ -1,7 +1,7 @@
-"""The input pipeline on one core: uint8 JPEG files to float32 training batches, beside Model Garden's parser.
+"""Compare the input pipeline on one core, from JPEG files to float32 training batches, with Model Garden's parser.
 
-Same JPEG files, input size, flip and scale jitter. Model Garden's parser also assigns targets to anchors, which here is
-a part of the training step: it is measured with that and without.
+JPEG files, input size, flip and scale jitter are the same. Model Garden's parser also assigns targets to anchors, which
+ours does in the training step, so it is measured with and without.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def one_core(settings: Settings) -> Iterator[Row]:
-    """Compare the time for an image; the processes share one core and take turns on it."""
+    """Compare the time for an image; the processes alternate on one core."""
     HOME.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=HOME))
     try:
@@ -77,7 +77,7 @@ def _scenes(folder: Path) -> Any:
 
 
 def _drawing(batches: Callable[[], Any]) -> Fresh:
-    """Return a turn that draws batches from a stream of its own, which ends with it and so prefetches no further."""
+    """Return a turn that reads batches from a new stream, so that no old stream prefetches."""
 
     def make():
         stream = iter(batches())
@@ -93,7 +93,7 @@ def _drawing(batches: Callable[[], Any]) -> Fresh:
 
 
 def garden_batches(records: Path, targets: bool) -> Callable[[], Any]:
-    """Return what makes Model Garden's batches of the same images."""
+    """Return a function that returns Model Garden's batches of the same images."""
     import tensorflow as tf
     from official.vision.dataloaders import retinanet_input, tf_example_decoder
 
@@ -123,7 +123,7 @@ def garden_batches(records: Path, targets: bool) -> Callable[[], Any]:
 
 
 class _NoTargets:
-    """Stands in for the assignment of targets to anchors."""
+    """Stand-in for target assignment that does nothing."""
 
     def label_anchors(self, anchor_boxes, boxes, classes, attributes):
         import tensorflow as tf
@@ -132,7 +132,7 @@ class _NoTargets:
 
 
 def write_records(dataset: Any, path: Path) -> Path:
-    """Write the images' bytes and boxes as Model Garden's decoder reads them."""
+    """Write the images' bytes and boxes for Model Garden's decoder."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(path)) as writer:

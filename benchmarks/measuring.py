@@ -1,4 +1,4 @@
-"""How two things are compared: alternating, so that whatever else the machine does meets both."""
+"""Measure alternatives in alternating rounds, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a comparison may go on."""
+    """The number of rounds of a comparison."""
 
-    seconds: float = 5.0  # after which no further round begins
-    least: int = 5  # rounds that are made in any case
+    seconds: float = 5.0  # no new round starts after this time
+    least: int = 5  # minimum number of rounds
     most: int = 40
 
     def at_least(self, rounds: int) -> Effort:
-        """Return the effort for what takes long in each round."""
+        """Return the effort with fewer rounds, for turns that take long."""
         return replace(self, least=min(rounds, self.least))
 
 
 def alternate(turns: Mapping[str, Callable[[], float]], effort: Effort, warm_ups: int = 1) -> dict[str, list[float]]:
-    """Return what each of `turns` measured, one figure per round; in every round each has its turn: A B A B ...
+    """Run `turns` in alternating rounds, A B A B ..., and return what each of them measured in each round.
 
-    A turn returns its own figure, usually seconds, so that what it prepares is not in it. The first `warm_ups` rounds
-    do not count: a first call traces and allocates.
+    A turn returns its measurement, usually seconds, so that its preparation is not included. The first `warm_ups`
+    rounds are dropped, because a first call traces and allocates.
     """
     figures: dict[str, list[float]] = {name: [] for name in turns}
     rounds, start = -warm_ups, time.perf_counter()
@@ -43,12 +43,12 @@ def alternate(turns: Mapping[str, Callable[[], float]], effort: Effort, warm_ups
 
 
 def median(figures: list[float]) -> float:
-    """Return the median: a turn that was disturbed does not move it."""
+    """Return the median, which a single slow turn does not affect."""
     return statistics.median(figures)
 
 
 def spread(figures: list[float]) -> float:
-    """Return the range of the middle half of the figures, as a fraction of their median: how quiet the machine was."""
+    """Return the interquartile range divided by the median; it is small on an idle machine."""
     if len(figures) < 2:
         return 0.0
     low, _, high = statistics.quantiles(figures, n=4, method="inclusive")

@@ -1,4 +1,4 @@
-"""The networks that are compared: ours and Model Garden's own, with the same weights."""
+"""Build the networks to compare, ours and Model Garden's, with the same weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 CLASSES = 91  # Model Garden's default: class 0 is the background
 L2 = 4e-5
-BOXES = 20  # objects in an image
-GAMMA = (0.4, 1.0)  # of BN: with 1, the sums of a SpineNet would grow a thousandfold
-GAINS = {"/scores/": 4.0, "/boxes/": 1.0}  # what the last convs make of their inputs
+BOXES = 20  # objects per image
+GAMMA = (0.4, 1.0)  # of BN: with 1, the sums in a SpineNet grow a thousandfold
+GAINS = {"/scores/": 4.0, "/boxes/": 1.0}  # output of the last convs relative to their inputs
 CLASS_BIAS = -7.0  # few scores are above the threshold
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network at one input size: the detector, or with `backbone` its backbone alone."""
+    """A network at one input size: the detector, or with `backbone` only its backbone."""
 
     name: str
     side: int  # px
@@ -32,12 +32,12 @@ class Net:
 
     @property
     def is_mobile(self) -> bool:
-        """Whether it belongs to the mobile family."""
+        """Whether it is a mobile network."""
         return "mobile" in self.name
 
     @property
     def counterpart(self) -> Net:
-        """What Model Garden has in its place: the lite nets are ours alone, they stand against its mobile nets."""
+        """Model Garden's network to compare with: its mobile one for a lite network, which it does not have."""
         return replace(self, name=self.name.removesuffix("_lite"))
 
 
@@ -47,7 +47,7 @@ LITE = tuple(replace(net, name=f"{net.name}_lite") for net in MOBILE)
 
 
 def build_ours(net: Net, precision: str = "float32", l2: float = 0.0) -> Any:
-    """Build our network as its users do; its weights are Keras's own first ones."""
+    """Build our network as users do, with Keras's initial weights."""
     import keras
 
     import spinenet_tf
@@ -60,7 +60,7 @@ def build_ours(net: Net, precision: str = "float32", l2: float = 0.0) -> Any:
 
 
 def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str = "v2", sync_bn: bool = False) -> Any:
-    """Build Model Garden's network by its own factory, as its trainer does."""
+    """Build Model Garden's network with its own factory, as its trainer does."""
     import tf_keras
     from official.modeling import performance
     from official.vision.modeling import factory
@@ -103,7 +103,7 @@ def garden_config(net: Net, nms: str = "v2", sync_bn: bool = False) -> Any:
 
 
 def with_weights(model: Any) -> Any:
-    """Give a network of either side weights that depend on the variables' canonical names alone, and return it."""
+    """Set weights that depend only on the variables' canonical names, in a network of either side, and return it."""
     from spinenet_tf.checkpoints.garden_model import canonical_variables
     from spinenet_tf.checkpoints.names import variables_by_name
     from spinenet_tf.nets.base import SpineNetModel
@@ -116,14 +116,16 @@ def with_weights(model: Any) -> Any:
 
 
 def _value(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return values that keep activations near 1 and detect a little, as those of a trained network do."""
+    """Return weights that keep activations near 1 and detect some objects, like those of a trained network."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
     if name.endswith("gamma"):
         return random.uniform(*GAMMA, shape)
     if name.endswith("moving_variance"):
         return random.uniform(0.5, 1.5, shape)
     if "squeeze_excitation" in name and len(shape) == 1:
-        return random.normal(1.0, 0.1, shape)  # dead ones get a scale from Model Garden's int8 that LiteRT 2.3 dies of
+        return random.normal(
+            1.0, 0.1, shape
+        )  # channels of 0 get a scale in Model Garden's int8 file that crashes LiteRT 2.3
     if len(shape) == 1:
         return np.full(shape, CLASS_BIAS) if "/scores/" in name else random.normal(0.0, 0.1, shape)
     gain = next((gain for part, gain in GAINS.items() if part in name), math.sqrt(2.0))
@@ -135,7 +137,7 @@ def _fan_in(name: str, shape: tuple[int, ...]) -> int:
 
 
 def flat_outputs(outputs: Any) -> dict[str, Any]:
-    """Name a network's raw outputs alike on both sides: `class_logits_P3`, `box_deltas_P3`, ..., or `P3`, ..."""
+    """Return raw outputs with the names of both sides: `class_logits_P3`, `box_deltas_P3`, ..., or `P3`, ..."""
     if "cls_outputs" in outputs:
         outputs = {"class_logits": outputs["cls_outputs"], "box_deltas": outputs["box_outputs"]}
     flat = {}
@@ -148,11 +150,11 @@ def flat_outputs(outputs: Any) -> dict[str, Any]:
 
 
 def raw_call(model: Any) -> Any:
-    """Return a function from images to the flat raw outputs, for either side's network, as it infers."""
+    """Return a function from images to flat raw outputs in inference mode, for a network of either side."""
     garden_detector = hasattr(model, "detection_generator")
 
     def call(images):
-        if garden_detector:  # without training=True it would decode too
+        if garden_detector:  # without training=True it also decodes
             classes, boxes, _ = model.head(model.backbone(images, training=False), training=False)
             return flat_outputs({"cls_outputs": classes, "box_outputs": boxes})
         return flat_outputs(model(images, training=False))
@@ -174,7 +176,7 @@ def ground_truth(net: Net, batch: int = 1, boxes: int = BOXES) -> tuple[np.ndarr
 
 
 def multiply_adds(net: Net) -> int:
-    """Return the multiply-adds of one pass of our network over one image."""
+    """Return the multiply-adds of our network for one image."""
     from spinenet_tf.nets.costs import multiply_adds as count
     from spinenet_tf.nets.costs import without_values
 

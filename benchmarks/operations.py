@@ -1,9 +1,9 @@
-"""Where the time of a TFLite file goes, by kind of operation, as XNNPACK runs it; of either side, or of any origin.
+"""Profile a TFLite file by kind of operation, as XNNPACK runs it.
 
     python -m benchmarks.operations build/benchmarks/*/spinenet_mobile_49xs-256-backbone-*/int8.tflite --threads 1
 
-LiteRT has a profiler, which Python's interpreter does not reach: this calls LiteRT's C interface. The time of an
-operation is its least of all rounds, in whole microseconds; half a one is added, for it is cut off.
+LiteRT's profiler is not available from Python's interpreter, so this calls LiteRT's C interface. The time of an
+operation is the minimum of all rounds. LiteRT truncates it to microseconds, so half a microsecond is added.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rich.table import Table
 from spinenet_tf._files import native_output
 from spinenet_tf.inference.interpreter import open_interpreter, operations_of
 
-LITERT = "2.3."  # of which `_Event` is the layout
+LITERT = "2.3."  # the version whose layout `_Event` has
 CPU = WRITE = 1  # kLiteRtHwAcceleratorCpu, kLiteRtTensorBufferLockModeWrite
-OPERATIONS = (2, 8)  # types of events: outside of the delegate, and inside of it
+OPERATIONS = (2, 8)  # types of events: outside the delegate, and inside
 COLUMNS = ("count", "ms", "of time", "of multiply-adds", "G/s")
 
 
@@ -35,11 +35,13 @@ class _Event(ctypes.Structure):
 
 
 class _Runner:
-    """A file, compiled for the CPU with a profiler; its input is noise."""
+    """A file, compiled for the CPU with a profiler, with noise as input."""
 
     def __init__(self, path: Path, threads: int):
         if not version("ai-edge-litert").startswith(LITERT):
-            raise ValueError(f"Events are known of LiteRT {LITERT}x. Received: version={version('ai-edge-litert')}")
+            raise ValueError(
+                f"The events of LiteRT {LITERT}x only can be read. Received: version={version('ai-edge-litert')}"
+            )
         self._library = ctypes.CDLL(str(Path(ai_edge_litert.__file__).parent / "libLiteRt.so"))
         self._environment, self._kept = self._new("CreateEnvironment", 0, None), []
         model = self._new("CreateModelFromFile", self._environment, str(path).encode())
@@ -54,7 +56,7 @@ class _Runner:
         self._pairs = [x for end in ends for x in (ctypes.c_size_t(len(end)), end)]
 
     def events(self) -> list[tuple[str, int]]:
-        """Run once; return the operations' names and microseconds in their order."""
+        """Run once and return the names and microseconds of the operations in order."""
         for name in ("ResetProfiler", "StartProfiler"):
             self._call(name, self._profiler)
         self._call("RunCompiledModel", self._compiled, ctypes.c_size_t(0), *self._pairs)
@@ -71,7 +73,7 @@ class _Runner:
         return handle
 
     def _add(self, options: ctypes.c_void_p, name: bytes, text: bytes) -> None:
-        """Add options, which LiteRT reads from TOML later on: so their memory is kept."""
+        """Add options; keep their memory, because LiteRT reads the TOML text later."""
         nothing = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)
         self._kept.append((ctypes.c_char_p(name), ctypes.create_string_buffer(text), nothing))
         self._call("AddOpaqueOptions", options, self._new("CreateOpaqueOptions", *self._kept[-1]))
@@ -81,7 +83,7 @@ class _Runner:
         buffers = (ctypes.c_void_p * count.value)()
         for number in range(count.value):
             tensor = self._new(f"GetSignature{end}TensorByIndex", signature, index := ctypes.c_size_t(number))
-            self._call("GetRankedTensorType", tensor, kind := ctypes.create_string_buffer(512))  # more than it needs
+            self._call("GetRankedTensorType", tensor, kind := ctypes.create_string_buffer(512))  # more than needed
             needs = self._new(f"GetCompiledModel{end}BufferRequirements", self._compiled, ctypes.c_size_t(0), index)
             buffer = self._new("CreateManagedTensorBufferFromRequirements", self._environment, kind, needs)
             if end == "Input":
@@ -98,8 +100,8 @@ class _Runner:
 
 
 def measure(path: Path, threads: int, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each operation, by kind."""
-    with native_output.hidden():  # it tells of its accelerators
+    """Return the time of each operation in seconds, by kind."""
+    with native_output.hidden():  # LiteRT prints its accelerators
         runner = _Runner(path, threads)
     series = [runner.events() for _ in range(rounds + 1)][1:]  # the first round allocates
     times: dict[str, list[float]] = defaultdict(list)
@@ -109,7 +111,7 @@ def measure(path: Path, threads: int, rounds: int) -> dict[str, list[float]]:
 
 
 def _kind(name: str) -> str:
-    """Name a kernel of XNNPACK after what it does; in integers, it makes one table of x * sigmoid(x)."""
+    """Return the kind of an XNNPACK kernel; in int8, XNNPACK makes one table of x * sigmoid(x)."""
     kinds = {"Fully": "1x1 conv", "Convolution": "other conv", "Invalid": "swish, one table"}
     return "depthwise conv" if name.endswith("DWConv") else kinds.get(name.split()[0], name.partition(" (")[0])
 
@@ -129,9 +131,9 @@ def multiply_adds(path: Path) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("files", nargs="+", type=Path, help=".tflite files")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads")
+    parser.add_argument("--rounds", type=int, default=100, help="number of calls")
     for path in (arguments := parser.parse_args()).files:
         times, work = measure(path, arguments.threads, arguments.rounds), multiply_adds(path)
         total = sum(map(sum, times.values()))

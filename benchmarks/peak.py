@@ -1,4 +1,4 @@
-"""The machine: what it is, and how fast it multiplies matrices, which bounds every network."""
+"""Describe the machine, and measure its rate of matrix products, which limits every network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.contender import LITERT, OURS, Contender, contest
 from benchmarks.measuring import Effort, alternate, median
 
-SIZE = 2048  # of the square matrices
+SIZE = 2048  # side of the square matrices
 TYPES = ("float32", "bfloat16", "int8")
 PACKAGES = (
     "tensorflow",
@@ -36,7 +36,7 @@ class Peak:
 
     dtype: str
     threads: int
-    rate: float  # multiply-adds a second
+    rate: float  # multiply-adds per second
     engine: str
 
     @property
@@ -45,11 +45,11 @@ class Peak:
         return f"{self.dtype} x{self.threads}"
 
     def fraction(self, multiply_adds: float, seconds: float) -> float:
-        """Return which part of the rate so many multiply-adds in so many seconds are."""
+        """Return the rate of some multiply-adds in some seconds, as a fraction of this rate."""
         return multiply_adds / seconds / self.rate
 
     def limit(self, multiply_adds: float, theirs: float, ours: float) -> dict[str, Any]:
-        """Return the fractions of both sides as a row's `limit`."""
+        """Return the fractions of both sides, as the `limit` of a row."""
         fractions = {
             side: round(self.fraction(multiply_adds, value), 4) for side, value in (("theirs", theirs), ("ours", ours))
         }
@@ -57,14 +57,14 @@ class Peak:
 
 
 def measure(effort: Effort) -> list[Peak]:
-    """Measure the rate of each type on one thread and on all, by the fastest engine that there is for it.
+    """Measure the rate of each type on one thread and on all, with the fastest engine.
 
     float32 and bfloat16: TensorFlow's `matmul`, and for float32 also LiteRT's; int8: LiteRT's fully connected layer.
     """
     with tempfile.TemporaryDirectory() as folder:
         with contest(
             writer=partial(Contender, _write_layers, Path(folder), libraries=OURS)
-        ):  # it writes while it starts
+        ):  # LiteRT prints while it starts
             pass
         counts = sorted({1, os.cpu_count() or 1})
         return [peak for threads in counts for peak in _on_threads(threads, Path(folder), effort)]
@@ -83,7 +83,7 @@ def _on_threads(threads: int, layers: Path, effort: Effort) -> list[Peak]:
 
 
 def matmuls(threads: int) -> Mapping[str, Callable]:
-    """Return a matrix product of TensorFlow for each type: turns of a contender."""
+    """Return the turns of a contender: a matrix product of TensorFlow for each type."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -130,7 +130,7 @@ def _layers(folder: Path, threads: int) -> Mapping[str, Callable]:
 
 
 def describe() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return the hardware and the versions that the results depend on."""
     return {
         "processor": _cpu_info("model name") or platform.processor(),
         "vector extensions": ", ".join(

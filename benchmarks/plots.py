@@ -1,4 +1,4 @@
-"""Pictures of how cost grows with work, drawn from the rows of `scaling`."""
+"""Plot how time and memory grow with the work, from the rows of `scaling`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COLORS = {"theirs": "#888888", "ours": "#1f77b4"}
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write `scaling-*.png` into the folder, time and memory of one series side by side; return the files."""
+    """Write `scaling-*.png` into the folder, with time and memory of one series side by side, and return the files."""
     series: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         if row.x is not None:

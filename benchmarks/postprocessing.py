@@ -1,4 +1,4 @@
-"""Decoding and NMS alone, against each of Model Garden's versions of NMS, on the same raw outputs."""
+"""Compare decoding and NMS with each of Model Garden's versions of NMS, on the same raw outputs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ DEFAULT = "v2"  # of Model Garden's config
 GOALS = {DEFAULT: 8.0, "batched": 1.0}
 LEVELS = range(3, 8)
 PER_LOCATION = 9
-NOISE = {"trained": (-7.5, 0.8), "untrained": (-5.0, 1.2)}  # mean and deviation of the logits away from objects
+NOISE = {"trained": (-7.5, 0.8), "untrained": (-5.0, 1.2)}  # mean and standard deviation of the background logits
 
 
 def parts(quick: bool) -> list[Part]:
-    """Return outputs as of a trained net and as of one early in training."""
+    """Return the parts: outputs like those of a trained network, and of one early in training."""
     return [Part(f"post-processing/{kind}", partial(versions, kind)) for kind in (("trained",) if quick else NOISE)]
 
 
 def versions(kind: str, settings: Settings) -> Iterator[Row]:
-    """Compare with each version of NMS."""
+    """Compare with each version of Model Garden's NMS."""
     names = ("batched", DEFAULT) if settings.quick else ("batched", DEFAULT, "v1", "v3")
     with sides(partial(their_turns, names=names), our_turns, kind, CLASSES) as pair:
         _check_same(pair["theirs"].value("batched"), pair["ours"].value("ours"))
@@ -41,7 +41,7 @@ def versions(kind: str, settings: Settings) -> Iterator[Row]:
 
 
 def _check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
-    """Refuse to compare what does not detect the same.
+    """Check that both sides return the same detections.
 
     Raises:
         ValueError: counts or scores differ.
@@ -53,7 +53,7 @@ def _check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]
 
 
 def our_turns(kind: str, classes: int) -> Mapping[str, Callable]:
-    """Return our decoding and NMS in a `tf.function`."""
+    """Return a turn with our decoding and NMS in a `tf.function`."""
     import tensorflow as tf
 
     from spinenet_tf.heads.retinanet import RetinaNetOptions
@@ -71,7 +71,7 @@ def our_turns(kind: str, classes: int) -> Mapping[str, Callable]:
 
 
 def their_turns(kind: str, classes: int, names: tuple[str, ...]) -> Mapping[str, Callable]:
-    """Return Model Garden's generator of detections in a `tf.function`, in some versions."""
+    """Return turns with some versions of Model Garden's detection generator in a `tf.function`."""
     import tensorflow as tf
 
     logits, deltas = ({str(level): tf.constant(x) for level, x in maps.items()} for maps in raw_outputs(kind, classes))
@@ -95,9 +95,9 @@ def _call(run: Callable, deltas: Any, logits: Any) -> dict[str, np.ndarray]:
 
 
 def raw_outputs(kind: str, classes: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-    """Return class logits `[1, h, w, A * (classes + 1)]` and box deltas of each level: noise, and some objects.
+    """Return class logits `[1, h, w, A * (classes + 1)]` and box deltas of each level: noise and some objects.
 
-    An object is seen by a patch of neighboring locations of its level, by every anchor there.
+    All anchors of a patch of neighboring cells of one level detect an object.
     """
     random = np.random.default_rng(0)
     mean, deviation = NOISE[kind]

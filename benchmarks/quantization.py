@@ -1,11 +1,11 @@
-"""Measure what quantization costs trained detectors in AP, on their own validation data, and hold it against the goals.
+"""Measure the AP that trained detectors lose by quantization, on their validation data, and compare it with the goals.
 
     python benchmarks/quantization.py runs/lite runs/swish --keep box_predictor --keep "box_*"
 
-Of each run the table has Keras, every TFLite file, and int8 once more for each `--keep`, with those layers in float.
-Each is held against the AP of the run's own weights in Keras; the goal of int8 depends on the net, and on whether the
-run was trained for it (`quantization: int8`). Milliseconds are for the network alone, one thread, all files of a run by
-turns.
+The table has a row for Keras, for every TFLite quantization, and for int8 with the layers of each `--keep` in float.
+AP is compared with that of the run's weights in Keras. The goal of int8 depends on the network, and on whether the
+run was trained for int8 (`quantization: int8`). Milliseconds are for the network alone on one thread, with the files of
+a run alternating.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from spinenet_tf.export.litert.tflite_file import CALIBRATED, QUANTIZATIONS
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.run import Run
 
-GOALS = {"fp16": 0.001, "dynamic": 0.005}  # the most that AP may fall
+GOALS = {"fp16": 0.001, "dynamic": 0.005}  # largest allowed loss of AP
 INT8_GOALS = {"trained for int8": 0.005, "lite": 0.01, "other": 0.02}
 REPEATS = 50
 
 
 def main() -> None:
-    """Measure the runs and print a table; with `--json` also write the rows."""
+    """Measure the runs and print a table; with `--json`, also write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of detectors' runs")
-    parser.add_argument("--keep", action="append", default=[], help="layers that one more int8 file keeps in float")
+    parser.add_argument(
+        "--keep", action="append", default=[], help="layers to keep in float in an additional int8 file"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     rows = [row for folder in arguments.runs for row in measure(folder, arguments.keep)]
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of a run: its files with AP, what they lose against Keras, the goal, size and latency."""
+    """Return the rows of a run: AP, loss compared with Keras, goal, size and latency of each file."""
     detector, config = Run(folder).load()
     precision = partial(precision_of, dataset=config.own_data().val.read("val"), config=config)
     own = precision(detector.predict_on_batch)
@@ -75,7 +77,7 @@ def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str]):
-    """Export without the check of AP, which may fail here: it is what is measured."""
+    """Export without the check of AP, because the loss is what is measured here."""
     calibration = None
     if quantization in CALIBRATED:
         calibration = calibration_batches(config.own_data().train.read("train"), config)
@@ -83,17 +85,17 @@ def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Se
 
 
 def precision_of(predict, dataset: DetectionDataset, config: TrainConfig) -> float:
-    """Return COCO AP of what `predict` finds."""
+    """Return the COCO AP of the detections of `predict`."""
     return average_precision(predict, dataset, config.model.image_size, config.class_names or ())
 
 
 def trained_for_int8(config: TrainConfig) -> bool:
-    """Tell whether integers were imitated in training."""
+    """Return whether the run was trained with simulated quantization."""
     return config.quantization == "int8"
 
 
 def goal_of(quantization: str, config: TrainConfig) -> float | None:
-    """Return the AP that a file may lose; 16-bit activations have no goal."""
+    """Return the AP that a file may lose, or None for 16-bit activations, which have no goal."""
     if quantization != "int8":
         return GOALS.get(quantization)
     lite = config.model.name.endswith("_lite")
@@ -101,9 +103,9 @@ def goal_of(quantization: str, config: TrainConfig) -> float | None:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Show the rows; a goal that is missed is marked."""
+    """Return the rows as a table, with missed goals marked."""
     columns = ("AP", "AP lost", "goal", "", "MB", "ms")
-    shown = Table("run", "format", title="What quantization costs")
+    shown = Table("run", "format", title="AP lost by quantization")
     for column in columns:
         shown.add_column(column, justify="right")
     for row in rows:

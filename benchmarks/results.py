@@ -1,4 +1,4 @@
-"""The rows that a run gives, merged into those of earlier runs, and the two files that show them."""
+"""Merge the rows of a run with those of earlier runs, and write them as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; less is better on both sides, so a ratio above 1 is in our favor."""
+    """One comparison. Smaller values are better, so with a ratio above 1 ours is better."""
 
-    work: str  # "training/step, fp32, batch 8": what comes before the slash is the work that measured it
+    work: str  # "training/step, fp32, batch 8": the group is before the slash
     model: str
     theirs: float
     ours: float
     unit: str
     ratio: float  # theirs / ours
-    goal: float | None = None  # the least ratio to be reached
-    against: str = GARDEN  # who "they" are
-    limit: dict[str, Any] = field(default_factory=dict)  # "peak": which; "theirs", "ours": fractions of it
-    spread: float = 0.0  # the larger of both sides' middle half of the figures, as a fraction of their median
+    goal: float | None = None  # smallest ratio that meets the goal
+    against: str = GARDEN  # what "theirs" is
+    limit: dict[str, Any] = field(default_factory=dict)  # "peak": its name; "theirs", "ours": fractions of it
+    spread: float = 0.0  # the larger interquartile range of both sides, divided by the median
     rounds: int = 1
-    x: float | None = None  # where the row is a point of a series: how much work
+    x: float | None = None  # the amount of work, if the row is a point of a series
 
     @property
     def met(self) -> bool | None:
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a later measurement of the same replaces."""
+        """The comparison that the row belongs to; a later row with the same key replaces it."""
         return self.work, self.model, self.against
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ def compare(
     against: str = GARDEN,
     limit: Mapping[str, Any] | None = None,
 ) -> Row:
-    """Return the row of two series of figures, seconds where the unit is "ms"; its ratio is that of their medians."""
+    """Return the row that compares two series, in seconds if the unit is "ms"; its ratio is that of the medians."""
     scale = {"ms": 1e3, "MB": 1e-6}.get(unit, 1.0)
     their_median, our_median = median(list(theirs)), median(list(ours))
     return Row(
@@ -81,7 +81,7 @@ def compare(
 
 
 class Results:
-    """All rows so far: read from `path` where there is such a file, written again after each change."""
+    """All rows so far, read from `path` if it exists, and written after each change."""
 
     def __init__(self, path: Path, page: Path | None = None):
         self.path, self._page = path, page or path.with_suffix(".md")
@@ -92,7 +92,7 @@ class Results:
         self.seconds: dict[str, float] = content.get("seconds", {})
 
     def add(self, row: Row) -> None:
-        """Take a row in the place of the older one of the same comparison."""
+        """Add a row, or replace the older one of the same comparison."""
         keys = [old.key for old in self.rows]
         if row.key in keys:
             self.rows[keys.index(row.key)] = row
@@ -101,7 +101,7 @@ class Results:
         self.write()
 
     def end(self, part: str, seconds: float, failure: str | None = None) -> None:
-        """Note how long a part took, and why it failed if it did; its older rows stay."""
+        """Store the time of a part and the reason for its failure, if it failed; its older rows are kept."""
         self.seconds[part] = round(seconds, 1)
         self.failures.pop(part, None)
         if failure is not None:
@@ -109,7 +109,7 @@ class Results:
         self.write()
 
     def write(self) -> None:
-        """Write both files, each whole or not at all."""
+        """Write both files, each completely or not at all."""
         content = {
             "machine": self.machine,
             "rows": [row.to_dict() for row in self.rows],
@@ -121,8 +121,8 @@ class Results:
 
 
 def markdown(results: Results) -> str:
-    """Return the results as a page of tables, one for each work."""
-    lines = ["# Measured side by side with TF Model Garden", "", *_preface(results), ""]
+    """Return the results as a page with a table for each group."""
+    lines = ["# Comparison with TF Model Garden", "", *_preface(results), ""]
     goals = [row for row in results.rows if row.goal is not None]
     missed = [row for row in goals if not row.met]
     lines += [f"**{len(goals) - len(missed)} of {len(goals)} goals are reached.**", ""]
@@ -140,18 +140,18 @@ def markdown(results: Results) -> str:
 def _preface(results: Results) -> list[str]:
     machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
     return [
-        "Written by `make bench`; how it is measured and what was tried is in [NOTES.md](NOTES.md). Medians of turns",
-        "A B A B ...; ratio = theirs / ours, so more than 1 is in our favor. Times of nets are of batch 1 unless a",
-        'batch is named. "Of the limit": the fraction of the machine\'s matmul rate, theirs and ours, at which',
-        "the multiply-adds of our graph are done; both sides are held against the same number of them. Spread: the",
-        "middle half of the figures, as a fraction of the median.",
+        "Written by `make bench`. [NOTES.md](NOTES.md) explains how it is measured and which optimizations were tried.",
+        "The values are medians of alternating rounds; ratio = theirs / ours, so above 1 ours is better. The batch",
+        'size of networks is 1 unless it is stated. "Of the limit" is the rate of multiply-adds, theirs and ours, as a',
+        "fraction of the machine's rate in matrix products; both count the multiply-adds of our graph. Spread is the",
+        "interquartile range divided by the median.",
         "",
         f"The machine: {machine}.",
     ]
 
 
 def picture(row: Row) -> str:
-    """Return the name of the picture of a point: "scaling/batch, time" is in scaling-batch.png."""
+    """Return the file name of the plot of a row: "scaling/batch, time" is in scaling-batch.png."""
     return row.work.partition(",")[0].replace("/", "-").replace(" ", "-") + ".png"
 
 

@@ -1,7 +1,7 @@
-"""How time and memory grow with the work: image side, batch, boxes of an image, classes.
+"""Measure how time and memory grow with the work: image side, batch size, boxes per image, classes.
 
-The cost should grow no faster than the work. Each point is a row; a last row of each series holds the growth of our
-time from its first point to its last against the growth of the work.
+The cost should grow no faster than the work. Each point is a row. The last row of a series compares the growth of our
+time, from the first point to the last, with the growth of the work.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CLASSES = (1, 10, 80, 300, 1000)
 
 
 def parts(quick: bool) -> list[Part]:
-    """Return the four series; the quick subset has none."""
+    """Return the four series, or none if `quick`."""
     series = {"image side": sides, "batch": batches, "boxes": boxes, "classes": classes}
     return [] if quick else [Part(f"scaling/{name}", rows) for name, rows in series.items()]
 
 
 def sides(settings: Settings) -> Iterator[Row]:
-    """Infer one image of several sides, each in new processes."""
+    """Compare inference on one image of several sizes, each in new processes."""
     times, title = {}, "scaling/image side, px"
     for side in SIDES:
         net = replace(NET, side=side)
@@ -45,7 +45,7 @@ def sides(settings: Settings) -> Iterator[Row]:
 
 
 def batches(settings: Settings) -> Iterator[Row]:
-    """Infer batches of several sizes, in the same processes: the peak of memory is that of the largest so far."""
+    """Compare inference on batches of several sizes in the same processes; peak memory is that of the largest."""
     times, title = {}, "scaling/batch"
     with contenders(partial(_inference, build_theirs), partial(_inference, build_ours), NET, BATCHES) as pair:
         for batch in BATCHES:
@@ -57,7 +57,7 @@ def batches(settings: Settings) -> Iterator[Row]:
 
 
 def boxes(settings: Settings) -> Iterator[Row]:
-    """Assign targets for images with several numbers of boxes."""
+    """Compare target assignment for several numbers of boxes."""
     times, title = {}, "scaling/boxes of an image, assignment"
     with contenders(assignment.their_turns, assignment.our_turns, BOXES) as pair:
         for count in BOXES:
@@ -69,7 +69,7 @@ def boxes(settings: Settings) -> Iterator[Row]:
 
 
 def classes(settings: Settings) -> Iterator[Row]:
-    """Decode and suppress with several numbers of classes, theirs by its batched NMS; each in new processes."""
+    """Compare decoding and NMS (theirs: batched) for several numbers of classes, each in new processes."""
     times, title = {}, "scaling/classes, post-processing"
     for count in CLASSES:
         theirs = partial(postprocessing.their_turns, names=("batched",))
@@ -90,7 +90,7 @@ def _inference(build: Callable, net: Net, sizes: tuple[int, ...]) -> Mapping[str
 
 
 def _call(run: Callable, net: Net, batch: int) -> None:
-    """Infer a batch; the images are made in the turn, which is a thousandth of it, so that memory holds one batch."""
+    """Infer a batch of images, which is made here so that only one is in memory."""
     import tensorflow as tf
 
     tf.nest.map_structure(lambda x: x.numpy(), run(tf.zeros((batch, net.side, net.side, 3))))
@@ -104,7 +104,7 @@ def _memory(work: str, title: str, pair: Mapping[str, Contender], x: float) -> I
 
 
 def _growth(title: str, model: str, times: Mapping[float, float]) -> Row:
-    """Return how the work grew ("theirs") and how our time did, from the first point to the last."""
+    """Return the row that compares the growth of the work ("theirs") with that of our time, over the series."""
     amounts, seconds = list(times), list(times.values())
     growth = {"theirs": [amounts[-1] / amounts[0]], "ours": [seconds[-1] / seconds[0]]}
     return compare(f"{title}, growth", model, **growth, unit="times", goal=1.0, against="the growth of the work")

@@ -1,4 +1,4 @@
-"""What a user waits for before anything is computed: importing, building, the first call, the first steps of `fit`."""
+"""Compare startup times: import, building a model, its first call, and the first steps of `fit`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from benchmarks.training import our_batches, our_detector, their_batches, their_
 from benchmarks.work import Part, Settings
 
 STEPS = 3
-BATCH = 2  # small: what is measured is what comes before the work
+BATCH = 2  # small, because startup is measured and not computation
 NETS = (Net("spinenet_49s", 640), Net("spinenet_49", 640), Net("spinenet_96", 640), MOBILE[2])
 QUICK = Net("spinenet_mobile_49xs", 256)
 FIT_GOAL = 1 / 1.5
 
 
 def parts(quick: bool) -> list[Part]:
-    """Return importing, and the others for some networks each."""
+    """Return the parts: the import, and for some networks the others."""
     return [
         Part("startup/import", imports),
         *(Part(f"startup/{net.title}", partial(first_call, net)) for net in ((QUICK,) if quick else NETS)),
@@ -52,9 +52,9 @@ def _time_of_children() -> float:
 
 
 def first_call(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare building a detector with its first weights, and the first call of its `tf.function`: tracing, running."""
+    """Compare building a detector with initial weights, and the first call of its `tf.function`, with tracing."""
     with sides(partial(_new_net, build_theirs), partial(_new_net, build_ours), net) as pair:
-        # In this order: a call is the first one of what has just been built.
+        # The order matters: the call is the first one of the model that was just built.
         turns = {(name, side): pair[side].turn(name) for name in ("build", "call") for side in pair}
         times = alternate(turns, settings.effort.at_least(3))
     for name, title, goal in (("build", "build", 2.0), ("call", "first call of tf.function", None)):
@@ -77,7 +77,7 @@ def _new_net(build: Callable, net: Net) -> Mapping[str, Callable | Fresh]:
 
 
 def _forget() -> None:
-    """Let go of what Keras keeps of the networks before."""
+    """Release what Keras keeps of earlier networks."""
     if "tf_keras" in sys.modules:
         sys.modules["tf_keras"].backend.clear_session()
     if "keras" in sys.modules:
@@ -85,13 +85,13 @@ def _forget() -> None:
 
 
 def first_steps(net: Net, settings: Settings) -> Iterator[Row]:
-    """Compare the first steps of our `fit` with those of a hand-written loop, and with Model Garden's."""
+    """Compare the first steps of our `fit` with those of a hand-written loop and of Model Garden."""
     with contest(
         garden=partial(Contender, _their_loop, net, libraries=THEIRS),
         fit=partial(Contender, _our_fit, net, libraries=OURS),
         loop=partial(Contender, _our_loop, net, libraries=OURS),
     ) as three:
-        # No round warms up: what a user sees is the first one.
+        # Without a warm-up round, because users see the first one.
         turns = {side: contender.turn("steps") for side, contender in three.items()}
         times = alternate(turns, settings.effort.at_least(3), warm_ups=0)
     title = f"startup/time to the step {STEPS} of fit"
@@ -117,7 +117,7 @@ def _our_loop(net: Net) -> Mapping[str, Fresh]:
 
 
 def _loop(model: Any, stream: Iterator) -> None:
-    """Train as one who writes the loop by hand: a tape, the model's own loss, the optimizer."""
+    """Train with a hand-written loop: a tape, the model's own loss, the optimizer."""
     import tensorflow as tf
 
     @tf.function(autograph=False)

@@ -1,4 +1,4 @@
-"""A training step of the RetinaNet: targets, forward pass, losses, backward pass, update; and the memory it takes."""
+"""Compare the time and memory of a RetinaNet training step: targets, forward and backward pass, losses, update."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from benchmarks.nets import L2, Net, build_ours, build_theirs, garden_config, gr
 from benchmarks.results import GARDEN, Row, compare
 from benchmarks.work import Part, Settings
 
-SLOTS = 100  # for boxes in our batches, most of them padding, as our input pipeline makes them
+SLOTS = 100  # box slots per image in our batches, mostly padding, as in our input pipeline
 RATE = 1e-4
 MEMORY_GOAL = 1 / 0.95
 RECIPE = f"{GARDEN}'s recipe: synchronized BN"
 FLOAT, HALF = "float32", "mixed_bfloat16"
-CASES = (  # net, batch, whether in bfloat16 too
+CASES = (  # network, batch size, whether also in bfloat16
     (Net("spinenet_49s", 256), 4, False),
     (Net("spinenet_49s", 256), 16, False),
     (Net("spinenet_49", 256), 4, True),
@@ -39,7 +39,7 @@ def parts(quick: bool) -> list[Part]:
 
 
 def steps(net: Net, batch: int, half: bool, settings: Settings) -> Iterator[Row]:
-    """Compare steps on the same batch; with `half` both sides in bfloat16 too, alternating."""
+    """Compare steps on the same batch, and with `half` also both sides in bfloat16, alternating."""
     starts = {
         "theirs": partial(Contender, their_turns, net, batch, FLOAT, libraries=THEIRS),
         "recipe": partial(Contender, their_turns, net, batch, FLOAT, True, libraries=THEIRS),
@@ -74,7 +74,7 @@ def _rows(
     goals: tuple[float | None, float | None] = (None, None),
     against: str = GARDEN,
 ) -> Iterator[Row]:
-    """Return the rows of time and, where it is known, of memory of two contenders."""
+    """Return the rows of two contenders: time, and memory if it is known."""
     yield compare(f"training/step, {title}", net.title, **times, goal=goals[0], against=against)
     if all(median(values) for values in memories.values()):
         title = f"training/peak memory, {title}"
@@ -82,7 +82,7 @@ def _rows(
 
 
 def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
-    """Return the step that `fit` makes, on the same batch again and again, in a process like that of `train`."""
+    """Return a turn with the training step of `fit`, always on the same batch, in a process like that of `train`."""
     from spinenet_tf._fast.pools import share_one_pool
 
     share_one_pool()
@@ -94,7 +94,7 @@ def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
 
 
 def our_detector(net: Net, precision: str = FLOAT) -> Any:
-    """Return our detector, compiled as the published recipe has it."""
+    """Return our detector, compiled as in the published recipe."""
     from spinenet_tf.training.optimizers import SGD
 
     model = build_ours(net, precision, L2)
@@ -117,21 +117,21 @@ def our_batches(net: Net, batch: int) -> Any:
 
 
 def their_turns(net: Net, batch: int, precision: str, sync_bn: bool = False) -> Mapping[str, Callable]:
-    """Return the step of Model Garden's trainer, and its assignment of targets, a part of its input pipeline."""
+    """Return a turn with the step of Model Garden's trainer, and the target assignment of its input pipeline."""
     model = with_weights(build_theirs(net, precision, L2, sync_bn=sync_bn))
     step, stream = their_step(net, batch, model), iter(their_batches(net, batch))
     return {"step": lambda: float(step(stream))}
 
 
 def their_batches(net: Net, batch: int) -> Any:
-    """Return an endless `tf.data` stream of one batch, with boxes that are not padded."""
+    """Return an endless `tf.data` stream of one batch, with unpadded boxes."""
     import tensorflow as tf
 
     return tf.data.Dataset.from_tensors((image(net, batch), *ground_truth(net, batch))).cache().repeat()
 
 
 def their_step(net: Net, batch: int, model: Any) -> Callable:
-    """Return a `tf.function` from an iterator to the loss: Model Garden's task, its optimizer, its labeler."""
+    """Return a `tf.function` from an iterator to the loss, with Model Garden's task, optimizer and labeler."""
     import tensorflow as tf
     from official.modeling import optimization
     from official.vision.configs import retinanet
@@ -156,7 +156,7 @@ def their_step(net: Net, batch: int, model: Any) -> Callable:
 
 
 def their_labeler(net: Net) -> Callable:
-    """Return Model Garden's assignment for one image: boxes `[N, 4]` and classes `[N]` to its labels."""
+    """Return Model Garden's target assignment for one image, from boxes `[N, 4]` and classes `[N]` to labels."""
     import tensorflow as tf
     from official.vision.ops import anchor
 

@@ -1,4 +1,4 @@
-"""A work: parts that are measured one after the other, each of which may fail without harm to the others."""
+"""The parts of a benchmark, which are measured one after the other; if one fails, the others still run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.results import Row
 
 @dataclass(frozen=True)
 class Settings:
-    """What all parts of a run have in common."""
+    """The settings of all parts of a run."""
 
     effort: Effort = field(default_factory=Effort)
     peaks: Sequence[Peak] = ()
@@ -23,7 +23,7 @@ class Settings:
     def limit(
         self, dtype: str, multiply_adds: float, times: Mapping[str, Sequence[float]], threads: int | None = None
     ) -> dict[str, Any]:
-        """Return a row's `limit`: empty if the rate of that type was not measured."""
+        """Return the `limit` of a row, empty if the rate of that type was not measured."""
         threads = threads or os.cpu_count() or 1
         for peak in self.peaks:
             if (peak.dtype, peak.threads) == (dtype, threads):
@@ -33,7 +33,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Part:
-    """A comparison, or a few that share what they measure."""
+    """A comparison, or several that share their preparation."""
 
-    name: str  # "work/part"
+    name: str  # "group/part"
     rows: Callable[[Settings], Iterator[Row]]

@@ -59,6 +59,8 @@ def test_files_and_make_targets_that_are_named_exist(page: Path) -> None:
     folders = "benchmarks|configs|docs|export|spinenet_tf|tests"
     for path in re.findall(rf"`((?:{folders})/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path
+    for path in re.findall(r"`([\w/]+/\w+\.py)`", text):
+        assert (ROOT / path).exists() or (ROOT / "spinenet_tf" / path).exists(), path
 
 
 @pytest.mark.slow
