@@ -25,15 +25,15 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'spinenet_tf' has no attribute {name!r}")
     return getattr(import_module(f"spinenet_tf.{_HOMES[name]}"), name)
 
 
-# Keras loads a file only if the classes in it were registered: Keras 3.15 imports the module that a file names for a
-# class from its own package alone. The command line loads no such file, and without this import its help does not wait
-# seconds for Keras. Python runs this file before any of `cli`, so nothing but the program's name tells.
+# Keras loads a file only if the classes in it are registered: Keras 3.15 does not import the modules of other packages
+# that a file names. The command line loads no such file, and its `--help` should not wait seconds for Keras. Python
+# runs this file before `cli`, so only the program's name tells whether this is the command line.
 if Path(sys.argv[0] if sys.argv else "").stem != "spinenet-tf":
     for _module in ("models", "training.quantization", "training.optimizers", "training.schedule"):
         import_module(f"spinenet_tf.{_module}")

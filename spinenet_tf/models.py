@@ -1,4 +1,4 @@
-"""The factory: models of the family by name, or of one's own graph."""
+"""Build models by name, or from a custom graph."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ def backbone(
     weights: str | os.PathLike | None = None,
     **overrides: Any,
 ) -> Backbone:
-    """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from one's own spec.
+    """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from a custom spec.
 
-    `weights` are "coco" or a file, as `checkpoints.pretrained.Pretrained` takes them; None starts afresh. The
-    activation and the gate of "coco" and of other archives are found by their BN statistics, if they are not given.
+    `weights` is "coco" or the path of a file (see `checkpoints.pretrained.Pretrained`); None means random
+    initialization. For "coco" and other archives, an activation or SE gate that is not given is inferred from the BN
+    statistics.
 
-    `overrides` are the fields of `nets.style.Style`, which says what they mean: min_level, max_level, width, alpha,
+    `overrides` are the fields of `nets.style.Style`, which documents them: min_level, max_level, width, alpha,
     repeats, endpoint, activation, stochastic_depth, se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2,
     tf1_zoo.
 
     Raises:
-        ValueError: an unknown name or override (the message lists the valid ones), a value out of its range, a level
-        that the graph does not output, a side under 32 px, or as `Pretrained` does.
+        ValueError: an unknown name or override (the message lists the valid ones), a value out of range, a level that
+        the graph does not output, a side under 32 px, or any error of `Pretrained`.
     """
     _check_overrides(overrides, Style.names())
     row = variant(name)
@@ -49,7 +50,7 @@ def backbone(
 
 
 def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
-    """Return `build(input_shape, **more)`: a backbone of a model with these overrides and more, a head's left out."""
+    """Return `build(input_shape, **more)`, which builds the backbone with these overrides and ignores a head's."""
 
     def build(input_shape: InputShape, **more: Any) -> Backbone:
         return backbone(name, input_shape, **_pick({**overrides, **more}, Style.names()))
@@ -65,13 +66,13 @@ def classifier(
     head: str | None = None,
     **overrides: Any,
 ) -> HeadModel:
-    """Build a classifier to logits `[B, num_classes]`; train it with a loss that takes logits.
+    """Build a classifier that outputs logits `[B, num_classes]`; train it with a loss that takes logits.
 
-    `weights` are a file of such a classifier; None starts afresh. `head` is a name of `heads.table`,
-    of which one classifies. `overrides` are those of `backbone`.
+    `weights` is a file of weights of the same classifier; None means random initialization. `head` is the name of a
+    classification head in `heads.table`; there is one. `overrides` are those of `backbone`.
 
     Raises:
-        ValueError: as `backbone` does.
+        ValueError: see `backbone`.
     """
     return _model("classification", name, num_classes, input_shape, head, weights, overrides)
 
@@ -86,15 +87,14 @@ def detector(
 ) -> DetectionModel:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
-    `head` is a name of `heads.table`, by default the one that the net was published with. `weights` are "coco" or a
-    file, as `checkpoints.pretrained.Pretrained` takes them; None starts afresh. With "coco", `num_classes` is 91 and a
-    class is its COCO category id. Activation and gate are those of `backbone`.
+    `head` is the name of a detection head in `heads.table`, by default the one that the net was published with.
+    `weights` is as in `backbone`; with "coco", `num_classes` must be 91, and class numbers are COCO category ids.
 
-    `overrides` are those of `backbone` and the options of the head, which `Options` of its file lists:
-    score_threshold, max_detections, and what only it has.
+    `overrides` are those of `backbone` and the options of the head: score_threshold, max_detections, and the fields of
+    the options class in the head's file.
 
     Raises:
-        ValueError: an unknown head, an option out of its range, or as `backbone` does.
+        ValueError: an unknown head, an option out of range, or see `backbone`.
     """
     return _model("detection", name, num_classes, input_shape, head, weights, overrides)
 
@@ -129,7 +129,7 @@ def _pretrained(
 
 
 def _trained_with(start: Pretrained | None, name: Net, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return the overrides that the weights were trained with, as far as `overrides` do not say them."""
+    """Return the overrides that the weights were trained with and that `overrides` does not set."""
     return start.trained_with(backbone_builder(name, overrides), overrides) if start else {}
 
 
@@ -144,6 +144,6 @@ def _pick(overrides: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _check_overrides(overrides: dict[str, Any], valid: tuple[str, ...]) -> None:
-    strangers = [name for name in overrides if name not in valid]
-    if strangers:
-        raise ValueError(unknown("override", strangers, valid))
+    invalid = [name for name in overrides if name not in valid]
+    if invalid:
+        raise ValueError(unknown("override", invalid, valid))

@@ -1,1 +1,1 @@
-"""What makes Keras fast on TensorFlow without changing a number."""
+"""Make Keras faster on TensorFlow without changing any result."""

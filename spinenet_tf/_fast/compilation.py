@@ -1,4 +1,4 @@
-"""What becomes of operations as they are traced: whether XLA fuses them."""
+"""Tell whether XLA compiles the operations that are being traced."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import keras
 
 
 def is_compiled_by_xla() -> bool:
-    """Return whether XLA will compile what is traced here: it fuses elementwise operations, and wants to know shapes.
+    """Return whether XLA will compile the current trace: XLA fuses elementwise operations, and needs static shapes.
 
-    A GPU alone does not tell: under a strategy and with determinism Keras leaves XLA off. All of JAX is taken for
-    compiled. Torch computes one operation after the other, unless `torch.compile` is at work.
+    A GPU does not imply XLA: under a strategy or with determinism, Keras turns XLA off. JAX counts as compiled, PyTorch
+    only under `torch.compile`.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        # Nothing public tells (TensorFlow 2.21).
+        # TensorFlow 2.21 has no public function for this.
         from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
         return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -1,4 +1,4 @@
-"""Batch normalization at the speed of the backend's fused kernel."""
+"""Batch normalization with TensorFlow's fused kernel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from spinenet_tf._fast.replicas import replica_count
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalization over the last axis of `[B, H, W, C]` that uses TensorFlow's fused kernel where there is one.
+    """Normalize batches over the last axis of `[B, H, W, C]`, with TensorFlow's fused kernel where there is one.
 
-    Keras 3 composes the layer of elementwise ops: the time to the first training step is half as long again, and peak
-    memory in training grows by 11 to 25 %. Other backends, statistics over several devices and float64 take Keras's own
-    path. The moving variance is the biased one on every path.
+    Keras 3 uses elementwise ops instead: the time to the first training step is 1.5 times as long, and peak memory in
+    training is 11 to 25 % larger. Other backends, statistics over several devices and float64 use Keras's own code.
+    The moving variance is the biased one in all cases.
 
-    `synchronized` takes the statistics over all devices. On one device they are those of its batch either way. On JAX
-    they always are: a program computes on the whole batch, wherever its parts are.
+    `synchronized` computes the statistics over all devices. On JAX this is always so, because a program computes on
+    the whole batch, wherever its parts are.
     """
 
     def __init__(self, *, synchronized: bool = False, **kwargs):
-        # Keras refuses the word on JAX, where it has nothing to add.
+        # Keras refuses this argument on JAX, where statistics are always synchronized.
         super().__init__(synchronized=synchronized and keras.backend.backend() == "tensorflow", **kwargs)
 
     def call(self, inputs, training=None, mask=None):
@@ -33,7 +33,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         unused = ops.convert_to_tensor(np.zeros(0, "float32"))  # one constant, where `ops.zeros` adds three operations
         outputs, mean, variance = self._fused(inputs, unused, unused, is_training=True)
         count = ops.cast(ops.size(inputs) // inputs.shape[-1], variance.dtype)  # of each channel
-        # The kernel hands out the unbiased variance: (N - 1) / N makes it the one that it normalized with.
+        # The kernel returns the unbiased variance; times (N - 1) / N it is the biased one, which it normalizes with.
         biased = variance * ((count - 1.0) / count)
         self._update(self.moving_mean, mean)
         self._update(self.moving_variance, biased)

@@ -1,4 +1,4 @@
-"""The paper's weight decay by the backend's fused kernel."""
+"""The paper's weight decay with TensorFlow's fused kernel."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class L2(keras.regularizers.L2):
-    """Keras's L2, `l2 * sum(w**2)`, by TensorFlow's one operation for it, whose gradient is one too.
+    """Compute Keras's L2, `l2 * sum(w**2)`, with a single TensorFlow operation, whose gradient is a single one too.
 
-    Keras composes both of a dozen for each kernel, which every training has to trace: 6 % more time to the first step.
-    Other backends take Keras's own path.
+    Keras uses a dozen operations for each kernel, all of which have to be traced: 6 % more time to the first step.
+    Other backends use Keras's own code.
     """
 
     def __call__(self, x):

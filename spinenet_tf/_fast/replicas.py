@@ -1,6 +1,6 @@
-"""The replicas of a TensorFlow distribution strategy, each of which computes on its part of the batch.
+"""Count and sum over the replicas of a TensorFlow distribution strategy, each of which computes part of the batch.
 
-On JAX there are none: a program computes on the whole batch, wherever its parts are.
+JAX has no replicas: a program computes on the whole batch, wherever its parts are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import keras
 
 
 def replica_count() -> int:
-    """Return how many replicas this code runs in; 1 outside of a strategy."""
+    """Return the number of replicas that run this code; 1 outside of a strategy."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""How TensorFlow's variables are made."""
+"""Create TensorFlow variables faster."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import keras
 
 @contextmanager
 def named_alike() -> Iterator[None]:
-    """Give all of TensorFlow's variables one name; by Keras's `path` each keeps its own. Also a decorator.
+    """Give all TensorFlow variables the same name; Keras's `path` stays unique. Can be used as a decorator.
 
-    For every name and shape that it has not seen, TensorFlow instantiates a function to make the variable: a third more
-    time to build a detector.
+    For every new name and shape, TensorFlow traces a function to create the variable: building a detector takes a third
+    more time.
     """
     if keras.backend.backend() != "tensorflow":
         yield
@@ -28,5 +28,5 @@ def named_alike() -> Iterator[None]:
 def _named_alike(create: Callable[..., Any], **given: Any) -> Any:
     import tensorflow as tf
 
-    # In a graph of TensorFlow 1 variables of one name would be one variable.
-    return create(**given | {"name": "variable/"} if tf.executing_eagerly() else given)  # "/": outside of all scopes
+    # In a TensorFlow 1 graph, variables of the same name would be the same variable.
+    return create(**given | {"name": "variable/"} if tf.executing_eagerly() else given)  # "/" ignores name scopes

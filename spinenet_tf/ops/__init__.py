@@ -1,1 +1,1 @@
-"""Levels, anchors, boxes, target assignment, losses and decoding: pure functions on tensors, no layers."""
+"""Pure functions on tensors: level sizes, anchors, boxes, target assignment, losses, heatmaps and decoding."""

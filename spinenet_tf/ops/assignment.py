@@ -1,4 +1,4 @@
-"""Target assignment: what each anchor has to predict, given the ground truth (paper section 5)."""
+"""Target assignment: what each anchor should predict, given the ground truth (paper, section 5)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from keras import ops
 from spinenet_tf._fast.compilation import is_compiled_by_xla
 from spinenet_tf.ops.boxes import Tensor, encode, iou, pick
 
-POSITIVE_IOU = 0.5  # an anchor below it with every ground truth is background: there is no ignored zone between
-OVERLAPS = 2**20  # of boxes and anchors, computed at once: 4 MB for each operation on them
+POSITIVE_IOU = 0.5  # an anchor below this IoU with every ground truth box is background; no anchor is ignored
+OVERLAPS = 2**20  # the number of IoUs to compute at once: 4 MB for each operation
 
 
 class Assignment(NamedTuple):
@@ -22,12 +22,12 @@ class Assignment(NamedTuple):
 
 
 def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
-    """Assign `anchors [N, 4]` to ground truth `boxes [B, M, 4]` (both yxyx pixels) of `classes [B, M]` (-1 = padding).
+    """Match `anchors [N, 4]` to ground truth `boxes [B, M, 4]` (both yxyx pixels) of `classes [B, M]` (-1 = padding).
 
-    An anchor is positive if its IoU with some ground truth is at least `POSITIVE_IOU`; it takes the one of largest
-    IoU. Each ground truth that overlaps any anchor also claims the anchor of largest IoU, however small, and a claim
-    goes before the threshold; of several claims to one anchor the first in the list wins. Padding rows and boxes
-    without area match nothing, whatever their coordinates are, and M may be 0. No gradient flows through the targets.
+    An anchor is positive if its IoU with any box is at least `POSITIVE_IOU`; it is matched to the box of largest IoU.
+    Each box also claims the anchor that it overlaps most, however little. A claim takes precedence over the threshold;
+    if several boxes claim one anchor, the first in the list wins. Padding and boxes without area match nothing,
+    whatever their coordinates, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
     targets = (_assign_all if is_compiled_by_xla() else _assign_positives)(anchors, boxes, classes)
@@ -35,7 +35,7 @@ def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
 
 
 def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
-    """Compute targets for every anchor: shapes that XLA knows, and B * M * N overlaps that it fuses. M >= 1."""
+    """Compute targets for every anchor: shapes are static for XLA, which fuses the B * M * N IoUs. M >= 1."""
     claims, positive = _claims_and_positives(_largest(boxes, anchors))
     class_targets, box_targets = _targets(anchors, boxes, classes, claims)
     return Assignment(
@@ -44,17 +44,17 @@ def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
 
 
 def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
-    """Do the same for positive anchors alone, a few in a thousand, where each pass over all of them costs."""
+    """Compute the same for positive anchors only, a few in a thousand: without XLA, a pass over all of them costs."""
     boxes, classes = _without_unused_rows(boxes, classes)
     claims, positive = _claims_and_positives(_largest_by_chunks(boxes, anchors))
     image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
     claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
-    # Each is an image of its own, with one anchor.
+    # Each positive anchor is treated as an image with one anchor.
     anchors, claims = ops.take(anchors, anchor, axis=0)[:, None], claim[:, None]
     boxes, classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
     class_targets, box_targets = _targets(anchors, boxes, classes, claims)  # [P, 1], [P, 1, 4]
     place, shape = ops.stack([image, anchor], axis=-1), ops.shape(positive)
-    background = -1  # where nothing is scattered to
+    background = -1  # the class of anchors that nothing is scattered to
     return Assignment(
         ops.scatter(place, class_targets[:, 0] - background, shape) + background,
         ops.scatter(place, box_targets[:, 0], (*shape, 4)),
@@ -63,38 +63,38 @@ def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assign
 
 
 def _targets(anchors: Tensor, boxes: Tensor, classes: Tensor, claims: Tensor) -> tuple[Tensor, Tensor]:
-    """Return class targets `[B, N]` and box targets `[B, N, 4]` of `anchors [..., N, 4]`, all taken to be positive."""
+    """Return class targets `[B, N]` and box targets `[B, N, 4]` of `anchors [..., N, 4]`, as if all were positive."""
     match = ops.where(claims >= 0, claims, ops.argmax(_bits(iou(boxes, anchors)), axis=1))
     return pick(classes[..., None], match)[..., 0], encode(pick(boxes, match), anchors)
 
 
 class _Largest(NamedTuple):
-    """Hold the largest overlaps; of equals the first."""
+    """Hold the largest IoUs; ties go to the first."""
 
-    anchor: Tensor  # [B, M] int32, of each box
-    box_iou: Tensor  # [B, M] float32, of each box with its anchor
-    anchor_iou: Tensor  # [B, N] float32, of each anchor with its box
+    anchor: Tensor  # [B, M] int32, the best anchor of each box
+    box_iou: Tensor  # [B, M] float32, the IoU of each box with its best anchor
+    anchor_iou: Tensor  # [B, N] float32, the IoU of each anchor with its best box
 
 
 def _largest(boxes: Tensor, anchors: Tensor) -> _Largest:
-    """Hold `boxes [B, M, 4]` against `anchors [N, 4]`."""
+    """Return the largest IoUs of `boxes [B, M, 4]` and `anchors [N, 4]`."""
     overlap = iou(boxes, anchors)  # [B, M, N]
     return _Largest(ops.argmax(_bits(overlap), axis=2), ops.max(overlap, axis=2), ops.max(overlap, axis=1))
 
 
 def _largest_by_chunks(boxes: Tensor, anchors: Tensor) -> _Largest:
-    """Do the same where all anchors at once would be a dozen tensors of B * M * N: chunks of them stay in the cache."""
-    count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # with one anchor
+    """Compute the same in chunks of anchors that fit the CPU's cache, instead of a dozen tensors of B * M * N."""
+    count, pairs = ops.shape(anchors)[0], ops.shape(boxes)[0] * ops.shape(boxes)[1]  # pairs per anchor
     chunks = -(-count // ops.maximum(OVERLAPS // pairs, 1))
-    size = -(-count // chunks)  # alike for all: a last one that is nearly empty would cost as much as a full one
+    size = -(-count // chunks)  # equal chunks: a nearly empty last one would cost as much as a full one
     starts = ops.arange(0, count, size, dtype="int32")
 
     def in_chunk(start: Tensor) -> _Largest:
-        index = ops.minimum(start + ops.arange(size, dtype="int32"), count - 1)  # what repeats the last is cut off
+        index = ops.minimum(start + ops.arange(size, dtype="int32"), count - 1)  # repeats of the last are cut off below
         largest = _largest(boxes, ops.take(anchors, index, axis=0))
         return largest._replace(anchor=start + largest.anchor)
 
-    chunks = ops.map(in_chunk, starts)  # each with a leading dimension
+    chunks = ops.map(in_chunk, starts)  # each field has a leading dimension of chunks
     best = ops.argmax(_bits(chunks.box_iou), axis=0)[None]
     anchor, box_iou = (ops.take_along_axis(x, best, axis=0)[0] for x in (chunks.anchor, chunks.box_iou))
     anchor_iou = ops.reshape(ops.swapaxes(chunks.anchor_iou, 0, 1), (ops.shape(boxes)[0], -1))[:, :count]
@@ -102,36 +102,36 @@ def _largest_by_chunks(boxes: Tensor, anchors: Tensor) -> _Largest:
 
 
 def _without_unused_rows(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut off the rows of `[B, M, 4]` behind the last that is not padding in all images; at least one stays."""
+    """Remove the trailing rows of `boxes [B, M, 4]` that are padding in all images; keep at least one row."""
     is_used = ops.any(boxes != 0, axis=(0, 2))
     rows = ops.max(ops.where(is_used, ops.arange(ops.shape(boxes)[1], dtype="int32"), 0)) + 1
     return boxes[:, :rows], classes[:, :rows]
 
 
 def _with_background_row(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give padding no area, and append one row of it: there is always a row to match, even if M is 0."""
+    """Set padding boxes to 0, and append one row of padding, so that M is at least 1."""
     classes = ops.cast(classes, "int32")
     boxes = ops.where(classes[..., None] >= 0, ops.cast(boxes, "float32"), 0.0)
     return ops.pad(boxes, ((0, 0), (0, 1), (0, 0))), ops.pad(classes, ((0, 0), (0, 1)), constant_values=-1)
 
 
 def _bits(overlap: Tensor) -> Tensor:
-    """Return the bits of non-negative floats as int32, which sort alike."""
-    # On TF, Keras guards the argmax of floats by passes that take 5 x its own time. `ops.view` needs a static last
+    """Return the bits of non-negative floats as int32, which have the same order."""
+    # On TF, Keras adds passes to the argmax of floats that take 5 x its own time. `ops.view` needs a static last
     # dimension.
     return ops.squeeze(ops.view(ops.expand_dims(overlap, -1), "int32"), -1)
 
 
 def _claims_and_positives(largest: _Largest) -> tuple[Tensor, Tensor]:
-    """Return the first box that claims each anchor, `[B, N]` int32, -1 = none, and which are positive, `[B, N]`."""
+    """Return the first box that claims each anchor, `[B, N]` int32 (-1 = none), and which anchors are positive."""
     claims = _claims(largest.anchor, largest.box_iou > 0, ops.shape(largest.anchor_iou)[1])
     return claims, (claims >= 0) | (largest.anchor_iou >= POSITIVE_IOU)
 
 
 def _claims(best_anchor: Tensor, valid: Tensor, num_anchors: int | Tensor) -> Tensor:
-    """Return the first valid row of `best_anchor [B, M]` that names each anchor: `[B, N]` int32, -1 = no row."""
+    """Return the first valid row of `best_anchor [B, M]` that contains each anchor: `[B, N]` int32, -1 = none."""
     batch, rows = ops.shape(best_anchor)
-    # Without a dtype, arange counts in int64 where Keras computes in float64.
+    # Without a dtype, arange returns int64 if Keras's float type is float64.
     image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, rows))
     updates = ops.where(valid, ops.arange(rows, dtype="int32"), rows)
     indices = ops.stack([image, best_anchor], axis=-1)

@@ -1,4 +1,4 @@
-"""Boxes as tensors: overlap, clipping and the coding relative to anchors. Every box is yxyx in pixels."""
+"""Boxes as tensors: IoU, clipping, and encoding relative to anchors. Every box is yxyx in pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 
 Tensor = Any  # whatever the backend computes with
 
-# The largest growth of a side that `decode` believes: an anchor of 16 px becomes at most 1000 px (paper code).
+# `decode` limits the growth of a side to this: an anchor of 16 px becomes at most 1000 px (the paper's code).
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
@@ -38,11 +38,11 @@ def clip(boxes: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Code `boxes [..., 4]` relative to `anchors [..., 4]`, both yxyx pixels with positive sides.
+    """Encode `boxes [..., 4]` relative to `anchors [..., 4]`, both yxyx pixels with positive sides.
 
     Returns:
-        `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the center in anchor sides and the log ratio of the sides,
-        without variance scaling.
+        `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the center as a fraction of the anchor's sides, and the log
+        ratio of the sides, without variance scaling.
     """
     centers, sides = _centers_and_sides(boxes)
     anchor_centers, anchor_sides = _centers_and_sides(anchors)
@@ -51,16 +51,16 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `[..., 2]` each: pairs, for on TF stacking four numbers for each box takes longer than computing them."""
+    """Return centers and sides, `[..., 2]` each: on TF, stacking four numbers per box is slower than computing them."""
     boxes = ops.cast(boxes, "float32")
     start, end = boxes[..., :2], boxes[..., 2:]
     return 0.5 * (start + end), end - start
 
 
 def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Return the boxes `[..., 4]` (float32, yxyx pixels) that `deltas [..., 4]` code relative to `anchors [..., 4]`.
+    """Decode `deltas [..., 4]` relative to `anchors [..., 4]` to boxes `[..., 4]` (float32, yxyx pixels).
 
-    The inverse of `encode`, except that a side grows by at most `exp(MAX_LOG_SCALE)` = 62.5 times its anchor's.
+    The inverse of `encode`, except that a side is at most `exp(MAX_LOG_SCALE)` = 62.5 times its anchor's.
     """
     ty, tx, th, tw = _sides(deltas)
     anchor_y, anchor_x, anchor_h, anchor_w = _center_and_size(anchors)
@@ -72,19 +72,19 @@ def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
     """Return the rows `index [B, K]` of each image of `x [B, N, D]`: `[B, K, D]`."""
-    # On TensorFlow `ops.take_along_axis` transposes all of `x`, which takes longer than everything around it.
+    # On TensorFlow, `ops.take_along_axis` transposes all of `x`, which takes longer than the rest of the decoding.
     (batch, rows, width), wide = ops.shape(x), index_type(x)
     first = ops.cast(ops.arange(batch, dtype="int32"), wide)[:, None] * ops.cast(rows, wide)
     return ops.take(ops.reshape(x, (-1, width)), ops.cast(index, wide) + first, axis=0)
 
 
 def index_type(x: Tensor) -> str:
-    """Return the type of indices that reach every element of `x`.
+    """Return the integer type that can index every element of `x`.
 
-    TensorFlow's kernels count elements in the type of the indices that they are given; logits of 256 images of 896 px
-    are more than an int32 counts. XLA, which all of JAX goes through, widens by itself.
+    TensorFlow's kernels count elements in the type of the indices, and the logits of 256 images of 896 px overflow
+    int32. XLA, which JAX always uses, widens the type itself.
     """
-    if keras.backend.backend() == "jax":  # whose unknown sizes are no None, and do not compare
+    if keras.backend.backend() == "jax":  # its unknown sizes are not None and cannot be compared
         return "int32"
     return "int32" if None not in x.shape and math.prod(x.shape) < 2**31 else "int64"
 

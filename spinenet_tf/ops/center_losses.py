@@ -1,4 +1,4 @@
-"""The losses of objects as points (Zhou 2019, arXiv 1904.07850, section 3): focal on heatmaps, L1 at the centers."""
+"""Losses of "Objects as Points" (Zhou 2019, arXiv 1904.07850, section 3): focal on heatmaps, L1 at the centers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spinenet_tf.ops.losses import focal_terms, weighted_sum
 def penalty_reduced_focal_loss(logits: Tensor, heatmap: Tensor, alpha: float, beta: float) -> Tensor:
     """Return the focal loss of `logits [B, H, W, C]`, summed over the classes: `[B, H, W]` float32.
 
-    Cells where `heatmap` is 1 are positive. All others are negative, and count the less the nearer they are to one:
-    times `(1 - heatmap) ** beta`. `alpha` mutes what is already right. The published code clips probabilities to
-    1e-4..1 - 1e-4, beyond which it learns nothing; here nothing is clipped.
+    Cells where `heatmap` is 1 are positive. All others are negative and weighted by `(1 - heatmap) ** beta`, which is
+    small near a center. `alpha` reduces the loss of cells that are already right. The published code clips
+    probabilities to 1e-4..1 - 1e-4, beyond which gradients are 0; here nothing is clipped.
     """
     logits, heatmap = (ops.cast(x, "float32") for x in (logits, heatmap))
     is_center = ops.equal(heatmap, 1.0)
@@ -34,12 +34,12 @@ def point_losses(
     normalizer: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return {"heatmap_loss", "size_loss", "offset_loss"}, three scalars (float32) whose sum is to be minimized.
+    """Return {"heatmap_loss", "size_loss", "offset_loss"}, three float32 scalars whose sum is the loss to minimize.
 
-    `heatmap [B, H, W, C]` are logits, `sizes` and `offsets [B, H, W, 2]` count at the cells of objects only. All are
-    sums over the batch divided by `normalizer`, by default its objects, at least 1. The L1 losses are sums over both
-    coordinates, as in the paper and in Model Garden; the authors' code has their mean, which is half of them. `weights
-    [B]` count each image, its objects too, so many times.
+    `heatmap [B, H, W, C]` holds logits; `sizes` and `offsets [B, H, W, 2]` count only at the centers of objects. Each
+    loss is a sum over the batch divided by `normalizer`, by default the number of objects, at least 1. The L1 losses
+    are sums over both coordinates, as in the paper and in Model Garden; the authors' code takes their mean, which is
+    half. `weights [B]` weight each image in the losses and in the number of objects.
     """
     if normalizer is None:
         normalizer = ops.maximum(object_count(targets, weights), 1.0)
@@ -53,7 +53,7 @@ def point_losses(
 
 
 def object_count(targets: CenterTargets, weights: Tensor | None = None) -> Tensor:
-    """Return how many objects a batch has, each counted as its image is: a float32 scalar."""
+    """Return the number of objects in a batch, weighted by `weights [B]`: a float32 scalar."""
     return weighted_sum(ops.cast(targets.is_object, "float32"), weights)
 
 

@@ -1,4 +1,4 @@
-"""How well the anchors of a detector fit the boxes that it is to learn."""
+"""Anchor coverage: how well the anchors of a detector fit the boxes of a data set."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from spinenet_tf.ops.levels import level_size
 def best_overlap(boxes: np.ndarray, height: int, width: int, spec: AnchorSpec) -> np.ndarray:
     """Return the largest IoU of each of `boxes [N, 4]` with any anchor of an input of `height` x `width` pixels.
 
-    Boxes are yxyx pixels of the input, with positive sides. Of all anchors of one shape the one of the nearest center
-    overlaps most, so only that one is compared: `[N]` float64 without a table of all anchors.
+    Boxes are yxyx pixels of the input, with positive sides. Of all anchors of one shape, the one with the nearest
+    center overlaps most, so only that one is compared. Returns `[N]` float64.
     """
     boxes = np.asarray(boxes, np.float64)
     best = np.zeros(len(boxes))
@@ -29,7 +29,7 @@ def best_overlap(boxes: np.ndarray, height: int, width: int, spec: AnchorSpec) -
 
 
 def _nearest(start: np.ndarray, end: np.ndarray, side: int, level: int) -> np.ndarray:
-    """Return the anchors' center that is nearest to the middle of `start`..`end` along one axis."""
+    """Return the anchor center nearest to the middle of `start`..`end` along one axis."""
     stride = 2.0**level
     cell = np.clip(np.floor((start + end) / 2 / stride), 0, level_size(side, level) - 1)
     return (cell + 0.5) * stride

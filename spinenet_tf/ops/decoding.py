@@ -1,4 +1,4 @@
-"""Decoding: from the raw outputs of a detector to its detections, by class-aware greedy NMS (paper section 5)."""
+"""Decoding: from the raw outputs of a detector to detections, by class-aware greedy NMS (paper, section 5)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from keras import ops
 
 from spinenet_tf.ops.boxes import Tensor, clip, decode, iou, pick
 
-BLOCK = 128  # candidates that NMS decides at once
+BLOCK = 128  # the number of candidates that NMS handles at once
 
 
 class Candidates(NamedTuple):
-    """Hold the K best (anchor, class) pairs of each of B images, by falling score."""
+    """Hold the K best (anchor, class) pairs of each of B images, by descending score."""
 
     boxes: Tensor  # [B, K, 4] float32 yxyx pixels, clipped to the image
     scores: Tensor  # [B, K] float32, 0 where not above the threshold
     classes: Tensor  # [B, K] int32
 
 
-# From candidates, the IoU threshold and the largest number of detections to what `greedy_nms` returns.
+# (candidates, IoU threshold, maximum number of detections) to the indices that `greedy_nms` returns.
 Nms = Callable[[Candidates, float, int], Tensor]
 
 
@@ -42,16 +42,15 @@ def detections(
     """Return the detections in images of `height` x `width` pixels, best first.
 
     `class_logits [B, N, C]` and `box_deltas [B, N, 4]` are raw outputs, `anchors [N, 4]` yxyx pixels. A detection
-    scores above `score_threshold` and overlaps no better one of its own class by more than `iou_threshold`. With
-    `background`, class 0 stands for no object and is left out. With `plus_one`, anchors and boxes end in their last
-    pixel, as the TF1 zoo decodes them: sides are larger by one than the difference of their corners. `nms` is another
-    NMS than `greedy_nms`.
+    scores above `score_threshold`, and no better detection of its class overlaps it with an IoU above `iou_threshold`.
+    With `background`, class 0 means no object and is never detected. With `plus_one`, the corners of anchors and boxes
+    are inclusive, as in the TF1 zoo: a side is one larger than the difference of its corners. `nms` replaces
+    `greedy_nms`.
 
-    The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS class by class and keeps
-    the best `max_detections` of all. Here one pool of `pre_nms_top_k` candidates of all classes is walked by falling
-    score. The detections are the same: classes do not suppress each other, so walking the merged list makes in each
-    class the decisions of its own NMS, and the first `max_detections` survivors of a sorted list are the best. Only
-    if the pool runs out first, with further pairs above the threshold outside of it, would the protocol find more.
+    The published protocol keeps the best `pre_nms_top_k` candidates of each class, runs NMS per class and keeps the
+    best `max_detections` of all. Here one pool holds the best `pre_nms_top_k` candidates of all classes, in descending
+    order of scores. The detections are the same, because classes do not suppress each other. The protocol finds more
+    only if fewer than `max_detections` of the pool survive and pairs above the threshold are left outside.
 
     Returns:
         {"boxes": `[B, M, 4]` float32 yxyx pixels, clipped to the image (before NMS), "scores": `[B, M]` float32,
@@ -59,7 +58,7 @@ def detections(
         `num_detections` are 0 with class -1.
 
     Raises:
-        ValueError: if outputs and anchors differ in their static N.
+        ValueError: outputs and anchors differ in their static N.
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
     logits, anchor, classes = best_pairs(class_logits, pre_nms_top_k, background)
@@ -76,7 +75,7 @@ def decoded(
     width: int | Tensor,
     plus_one: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all anchors; arguments as `detections`."""
+    """Return the clipped boxes `[B, N, 4]` and the scores `[B, N, C]` of all anchors; see `detections`."""
     _check_same_anchors(class_logits, box_deltas, anchors)
     return _decoded(box_deltas, anchors, height, width, plus_one), ops.sigmoid(ops.cast(class_logits, "float32"))
 
@@ -91,7 +90,7 @@ def select(
     pre_nms_top_k: int,
     background: bool = False,
 ) -> dict[str, Tensor]:
-    """Return what `detections` does, from what `decoded` returned."""
+    """Return the same as `detections`, from the boxes and scores that `decoded` returns."""
     best, anchor, classes = best_pairs(scores, pre_nms_top_k, background)
     candidates = Candidates(pick(boxes, anchor), best, classes)
     return _detections(candidates, score_threshold, iou_threshold, max_detections, greedy_nms)
@@ -110,24 +109,24 @@ def _detections(
 
 
 def _decoded(box_deltas: Tensor, anchors: Tensor, height: int | Tensor, width: int | Tensor, plus_one: bool) -> Tensor:
-    ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # added to what ends in a pixel, to end behind it
+    ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # turns inclusive corners into exclusive ones
     return clip(decode(box_deltas, anchors + ends) - ends, height - int(plus_one), width - int(plus_one))
 
 
 def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor) -> None:
-    # Gathering past the end is clamped or zero on some devices: without this check the boxes would be silently wrong.
+    # Some devices clamp an index past the end or return zeros: without this check, boxes would be silently wrong.
     counts = {class_logits.shape[1], box_deltas.shape[1], anchors.shape[0]} - {None}
     if len(counts) > 1:
         raise ValueError(
-            "Class logits, box deltas and anchors must agree in their number of anchors. "
+            "Class logits, box deltas and anchors must have the same number of anchors. "
             f"Received: shapes {class_logits.shape}, {box_deltas.shape} and {anchors.shape}"
         )
 
 
 def best_pairs(values: Tensor, top_k: int, background: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the `top_k` largest of `values [B, N, C]` of each image, and the anchor and the class of each."""
+    """Return the `top_k` largest of `values [B, N, C]` of each image, and their anchors and classes."""
     values = values[..., int(background) :]
-    # Each of the best k pairs lies at one of the k anchors with the best top class, so most pairs need no sorting.
+    # The best k pairs belong to the k anchors whose top class scores best, so most pairs need no sorting.
     anchor = ops.top_k(ops.cast(ops.max(values, axis=-1), "float32"), _at_most(top_k, ops.shape(values)[1]))[1]
     values = ops.cast(pick(values, anchor), "float32")
     batch, num_anchors, num_classes = ops.shape(values)
@@ -142,12 +141,12 @@ def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
 
 def greedy_nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
     """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last."""
-    # A block of candidates is decided at once: of one at a time, a hundred would be a hundred walks over the pool.
+    # A block of candidates is handled at once: one at a time, a hundred detections are a hundred passes over the pool.
     scores = candidates.scores
     batch, pool = ops.shape(scores)
 
     def some_remain(start: Tensor, count: Tensor, kept: Tensor) -> Tensor:
-        best = ops.take(scores, ops.minimum(start, pool - 1), axis=1)  # scores fall: the best that remains
+        best = ops.take(scores, ops.minimum(start, pool - 1), axis=1)  # scores are sorted: the best that remains
         return (start < pool) & ops.any((count < max_detections) & (best > 0))
 
     def keep_of_block(start: Tensor, count: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,7 +165,7 @@ def greedy_nms(candidates: Candidates, iou_threshold: float, max_detections: int
 
 
 def _any_suppresses(candidates: Candidates, kept: Tensor, block: Candidates, iou_threshold: float) -> Tensor:
-    """Return which candidates of a block `[B, T]` a kept one, among `kept [B, M]`, suppresses."""
+    """Return which candidates of a block are suppressed by one of `kept [B, M]`: `[B, T]` bool."""
     index = ops.maximum(kept, 0)
     boxes, classes = pick(candidates.boxes, index), pick(candidates.classes[..., None], index)
     same = (kept >= 0)[..., None] & (classes == block.classes[:, None])
@@ -176,8 +175,8 @@ def _any_suppresses(candidates: Candidates, kept: Tensor, block: Candidates, iou
 def _greedy(block: Candidates, alive: Tensor, iou_threshold: float) -> Tensor:
     """Return which of the candidates `alive [B, T]` of a block greedy NMS keeps.
 
-    One is kept if none that is kept suppresses it. Applied to all at once, again and again, that rule ends where
-    greedy NMS does: after n rounds at the latest the first n are right.
+    A candidate is kept if no kept candidate suppresses it. The rule is applied to all candidates at once until nothing
+    changes; after n rounds at least the first n are those of greedy NMS.
     """
     order = ops.arange(BLOCK, dtype="int32")
     same = block.classes[:, :, None] == block.classes[:, None]
@@ -193,7 +192,7 @@ def _greedy(block: Candidates, alive: Tensor, iou_threshold: float) -> Tensor:
 
 
 def take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:
-    """Return the candidates `kept [B, M]`, -1 past the last, as `detections` does."""
+    """Return the candidates with the indices `kept [B, M]` (-1 past the last), in the format of `detections`."""
     valid, kept = kept >= 0, ops.maximum(kept, 0)
     boxes = ops.take_along_axis(candidates.boxes, kept[..., None], axis=1)
     scores = ops.take_along_axis(candidates.scores, kept, axis=1)

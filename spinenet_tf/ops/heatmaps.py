@@ -1,4 +1,4 @@
-"""Objects as points (Zhou 2019, arXiv 1904.07850): what a map of centers has to show, and how it is read."""
+"""Center heatmaps of "Objects as Points" (Zhou 2019, arXiv 1904.07850): training targets and decoding."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class CenterTargets(NamedTuple):
 
     heatmap: Tensor  # [B, H, W, C] float32 in 0..1, 1 at the centers
     sizes: Tensor  # [B, M, 2] float32 (height, width) in cells
-    offsets: Tensor  # [B, M, 2] float32 (y, x) in 0..1, of a center in its cell
+    offsets: Tensor  # [B, M, 2] float32 (y, x) in 0..1, of a center within its cell
     cells: Tensor  # [B, M] int32, row * W + column
-    is_object: Tensor  # [B, M] bool; what is none has zeros in the three before
+    is_object: Tensor  # [B, M] bool; where False, sizes, offsets and cells are 0
 
 
 def center_targets(
@@ -32,11 +32,11 @@ def center_targets(
     min_overlap: float,
     radius: str,
 ) -> CenterTargets:
-    """Return what to learn from `boxes [B, M, 4]` (yxyx pixels) of `classes [B, M]` (-1 = padding).
+    """Return the training targets for `boxes [B, M, 4]` (yxyx pixels) of `classes [B, M]` (-1 = padding).
 
-    The map has `rows` x `columns` cells of `stride` pixels a side. Each object is a Gaussian around its cell; of
-    several of one class the largest value counts. Boxes without area and centers outside of the map are no objects, as
-    padding is none, whatever its coordinates are; M may be 0. No gradient flows through the targets.
+    The map has `rows` x `columns` cells of `stride` x `stride` pixels. Each object is a Gaussian around its cell;
+    where Gaussians of one class overlap, the largest value counts. Padding, boxes without area and boxes whose center
+    is outside the map are not objects, whatever their coordinates; M may be 0. No gradient flows through the targets.
     """
     classes = ops.cast(classes, "int32")
     boxes = ops.where(classes[..., None] >= 0, ops.cast(boxes, "float32"), 0.0) / stride
@@ -53,54 +53,54 @@ def center_targets(
 
 
 def gaussian_radius(sizes: Tensor, min_overlap: float, kind: str) -> Tensor:
-    """Return how far both corners of a box may move diagonally at an IoU of `min_overlap` or more.
+    """Return how far both corners of a box can move diagonally while its IoU stays at `min_overlap` or more.
 
-    `sizes [..., 2]` are heights and widths, the result `[...]` is in the same unit. With "exact" that is so; the
-    "published" one, on which all published nets were trained, is 3.3 times as large: its code forgets to divide by a
-    quadratic equation's first coefficient.
+    `sizes [..., 2]` are heights and widths; the result `[...]` has the same unit. The "exact" radius is this one. The
+    "published" radius, which all published nets were trained with, is 3.3 times as large: its code forgets to divide
+    by the first coefficient of a quadratic equation.
 
     Raises:
         ValueError: the kind is unknown.
     """
     if kind not in RADII:
-        raise ValueError(f"Valid radii are {RADII}. Received: radius={kind!r}")
+        raise ValueError(f"`radius` must be one of {RADII}. Received: radius={kind!r}")
     height, width = sizes[..., 0], sizes[..., 1]
     total, loss = height + width, (1.0 - min_overlap) * height * width
-    # Of the three cases (moved, inside, around) the same one is always the smallest: of the published kind the box
-    # around, in the exact one the box inside. The roots are written without a difference, which would cancel.
+    # Of the three cases (shifted, inside, outside) the same one always gives the smallest radius: outside for
+    # "published", inside for "exact". The roots avoid a difference, which would lose precision.
     if kind == "exact":
         return ops.divide_no_nan(loss, total + ops.sqrt(ops.relu(total**2 - 4.0 * loss)))
     return ops.divide_no_nan(4.0 * loss, total + ops.sqrt(total**2 + 4.0 * loss / min_overlap))
 
 
 def _bell(count: int | Tensor, center: Tensor, deviation: Tensor) -> Tensor:
-    """Return the values `[B, M, count]` of Gaussians `[B, M]` along one axis."""
+    """Return the values `[B, M, count]` of Gaussians with these centers and deviations, along one axis."""
     distance = ops.arange(count, dtype="float32") - center[..., None]
     return ops.exp(-0.5 * (distance / deviation[..., None]) ** 2)
 
 
 def _merged(splats: Tensor, classes: Tensor, num_classes: int) -> Tensor:
-    """Return the largest of `splats [B, M, H, W]` for each class: `[B, H, W, num_classes]`."""
-    # By segments: a map for each pair of box and class would be hundreds of MB.
+    """Return the maximum of `splats [B, M, H, W]` over the boxes of each class: `[B, H, W, num_classes]`."""
+    # A segment maximum, because one map for each pair of box and class would be hundreds of MB.
     batch, boxes, rows, columns = ops.shape(splats)
     image = num_classes * ops.arange(batch, dtype="int32")
     segments = ops.reshape(image[:, None] + ops.maximum(classes, 0), (-1,))
     flat = ops.reshape(splats, (batch * boxes, rows * columns))
-    merged = ops.maximum(ops.segment_max(flat, segments, batch * num_classes), 0.0)  # without any box it is -inf
+    merged = ops.maximum(ops.segment_max(flat, segments, batch * num_classes), 0.0)  # -inf for classes without a box
     return ops.transpose(ops.reshape(merged, (batch, num_classes, rows, columns)), (0, 2, 3, 1))
 
 
 def peaks(heatmap: Tensor) -> Tensor:
-    """Return which cells of `heatmap [B, H, W, C]` no neighbor exceeds, of those that touch the first: bool.
+    """Return which cells of `heatmap [B, H, W, C]` are peaks, no smaller than any of their 8 neighbors: bool.
 
-    Neighbors are the 8 around a cell. The published code keeps all of a plateau, which 8 bits and bfloat16 make of
-    many a peak; of two equal neighbors only one stays here. Maps have at most 2^24 cells.
+    Of equal neighbors, only the first is a peak. The published code keeps them all, but int8 and bfloat16 turn many
+    peaks into plateaus. Maps have at most 2^24 cells.
     """
     values = ops.cast(heatmap, "float32")
     rows, columns = ops.shape(values)[1:3]
     is_top = ops.equal(values, _pool(values))
+    # A second max-pooling finds the first of equals, because phones' engines support it.
     order = ops.reshape(ops.arange(rows * columns, 0, -1, dtype="float32"), (1, rows, columns, 1))
-    # By a second pooling, of the order: what a phone's engine has anyway.
     order = order * ops.cast(is_top, "float32")
     return is_top & ops.equal(order, _pool(order))
 
@@ -112,10 +112,10 @@ def _pool(x: Tensor) -> Tensor:
 def decoded_centers(
     heatmap: Tensor, sizes: Tensor, offsets: Tensor, height: int | Tensor, width: int | Tensor, stride: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the boxes `[B, N, 4]` (yxyx pixels, clipped) and the scores `[B, N, C]`, 0 but for peaks, of all N cells.
+    """Return the clipped boxes `[B, N, 4]` (yxyx pixels) and the scores `[B, N, C]` of all N cells.
 
-    Raw outputs are `heatmap [B, H, W, C]`, logits, and `sizes` and `offsets [B, H, W, 2]`, in cells of `stride` pixels;
-    the image has `height` x `width` pixels.
+    Scores are 0 in cells that are not peaks. `heatmap [B, H, W, C]` holds logits; `sizes` and `offsets [B, H, W, 2]`
+    are in cells of `stride` pixels; the image has `height` x `width` pixels.
     """
     heatmap, sizes, offsets = (ops.cast(x, "float32") for x in (heatmap, sizes, offsets))
     batch, rows, columns, classes = ops.shape(heatmap)
@@ -129,10 +129,13 @@ def decoded_centers(
 
 
 def select_centers(boxes: Tensor, scores: Tensor, score_threshold: float, max_detections: int) -> dict[str, Tensor]:
-    """Return the best of what `decoded_centers` returned, above `score_threshold`: as `ops.decoding.detections`."""
+    """Return the best detections above `score_threshold`, from the boxes and scores that `decoded_centers` returns.
+
+    The result has the format of `ops.decoding.detections`.
+    """
     best, cell, classes = best_pairs(scores, max_detections)
     slot = ops.arange(max_detections, dtype="int32")
-    count = ops.sum(ops.cast(best > score_threshold, "int32"), axis=1)  # scores fall
+    count = ops.sum(ops.cast(best > score_threshold, "int32"), axis=1)  # scores are sorted
     return take(Candidates(pick(boxes, cell), best, classes), ops.where(slot < count[:, None], slot, -1))
 
 
@@ -146,9 +149,9 @@ def center_detections(
     score_threshold: float,
     max_detections: int,
 ) -> dict[str, Tensor]:
-    """Return the detections in images of `height` x `width` pixels, best first: the peaks, without any NMS.
+    """Return the detections in images of `height` x `width` pixels, best first: the peaks, without NMS.
 
-    Arguments are those of `decoded_centers` and `select_centers`, the result is that of `ops.decoding.detections`.
+    See `decoded_centers` and `select_centers` for the arguments, `ops.decoding.detections` for the result.
     """
     return select_centers(
         *decoded_centers(heatmap, sizes, offsets, height, width, stride), score_threshold, max_detections

@@ -1,11 +1,11 @@
-"""The sizes of the levels of a pyramid."""
+"""Sizes of the levels of a feature pyramid."""
 
 from __future__ import annotations
 
 
 def level_size(size, level: int):
-    """Return the side of a map at `level` for an image side of `size` px: ceil(size / 2^level), as SAME convs make it.
+    """Return the side of a map at `level` for an image side of `size` px: ceil(size / 2^level), as with SAME convs.
 
-    `size` is an int, a scalar tensor, or None for an unknown side.
+    `size` is an int, a scalar tensor, or None if unknown.
     """
     return None if size is None else (size + 2**level - 1) // 2**level

@@ -1,4 +1,4 @@
-"""Losses of dense detectors: focal loss on classes, Huber loss on coded boxes (paper, section 5), GIoU on boxes."""
+"""Losses of dense detectors: focal loss on classes, Huber loss on encoded boxes (paper, section 5), GIoU on boxes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from spinenet_tf.ops.boxes import Tensor, index_type
 def focal_loss(logits: Tensor, class_targets: Tensor, alpha: float, gamma: float) -> Tensor:
     """Return the sigmoid focal loss of `logits [B, N, C]`, summed over the classes: `[B, N]` float32.
 
-    `class_targets [B, N]` are classes 0..C-1; -1, the background, is a negative of every class. `alpha` weighs
-    positives and `1 - alpha` negatives; `gamma` mutes what is already right.
+    `class_targets [B, N]` are classes 0..C-1; -1, the background, is a negative of every class. `alpha` weights
+    positives and `1 - alpha` negatives; `gamma` reduces the loss of logits that are already right.
     """
-
     logits = ops.cast(logits, "float32")
     rows, targets = ops.reshape(logits, (-1, logits.shape[-1])), ops.reshape(class_targets, (-1,))
     return ops.reshape(_focal_loss_of_rows(rows, targets, alpha, gamma), ops.shape(class_targets))
 
 
 def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Return what `focal_loss` does, `[R]`, of `logits [R, C]` and `targets [R]`."""
+    """Return the focal loss `[R]` of `logits [R, C]` and `targets [R]`."""
     is_hot, column = targets >= 0, ops.maximum(ops.cast(targets, "int32"), 0)
     place = ops.cast(ops.stack([ops.arange(ops.size(column), dtype="int32"), column], axis=1), index_type(logits))
 
     @ops.custom_gradient
     def loss(logits: Tensor) -> tuple[Tensor, Callable]:
-        # Differentiated term by term, every term would be kept from here to the gradient, each as large as the logits:
-        # at the moment when the activations of the whole network are kept too. Here the slopes alone are. All entries
-        # are taken for negatives, which they are but for one of some rows: that one is put right.
+        # Automatic differentiation would keep every term until the backward pass, each as large as the logits, while
+        # all activations of the network are in memory too. Here only the slopes are kept. All entries are computed as
+        # negatives; then the one positive entry of some rows is corrected.
         losses, slopes = focal_terms(logits, gamma)
         sign = _choose(is_hot, -1.0, 1.0)
         one_loss, one_slope = focal_terms(sign * ops.take_along_axis(logits, place[:, 1:], axis=1)[:, 0], gamma)
@@ -47,22 +46,22 @@ def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: fl
 
 
 def focal_terms(wrong: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """Return the loss without alpha of logits that should be far below 0, and its derivative."""
+    """Return the focal loss of negatives with logits `wrong`, without alpha, and its derivative."""
     cross_entropy = ops.softplus(wrong)
-    # p**gamma through log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
+    # p**gamma from log(p) = wrong - softplus(wrong), whose gradient stays finite where p rounds to 0.
     focus = ops.exp(gamma * (wrong - cross_entropy))
     return focus * cross_entropy, focus * (1.0 - ops.exp(-cross_entropy) * (1.0 - gamma * cross_entropy))
 
 
 def _choose(condition: Tensor, yes: float, no: float) -> Tensor:
-    """Return one of two numbers in float32, whatever Keras's own float type is."""
+    """Return `yes` or `no` as float32, whatever Keras's float type is."""
     return ops.cast(ops.where(condition, yes, no), "float32")
 
 
 def huber_loss(deltas: Tensor, targets: Tensor, delta: float) -> Tensor:
     """Return the Huber loss of `deltas [B, N, 4]`, the mean over the 4 coordinates: `[B, N]` float32.
 
-    Quadratic up to an error of `delta`, linear with slope `delta` from there on.
+    It is quadratic up to an error of `delta`, and linear with slope `delta` beyond.
     """
     error = ops.abs(ops.cast(deltas, "float32") - ops.cast(targets, "float32"))
     quadratic = ops.minimum(error, delta)
@@ -83,5 +82,5 @@ def _area(start: Tensor, end: Tensor) -> Tensor:
 
 
 def weighted_sum(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Sum `values [B, N]`, those of each image times its weight of `weights [B]`, if there are any."""
+    """Sum `values [B, N]`, weighted by `weights [B]` per image unless they are None."""
     return ops.sum(values if weights is None else values * weights[:, None])

@@ -1,8 +1,8 @@
-"""Python functions inside `tf.data`, and how they end before Python does.
+"""Call Python functions in `tf.data` without a deadlock at exit.
 
-`tf.data` calls them from threads of its own, ahead of what is asked for. When Python finalizes, it takes apart the
-iterators that are left, and the main thread waits for the calls under way; but no other thread may enter Python any
-more, so they would never return. Therefore all iterators are taken apart at exit, while Python still answers.
+`tf.data` calls them from its own threads, ahead of the consumer. While Python finalizes, it destroys the remaining
+iterators, and the main thread waits for calls in progress; but no other thread may enter Python any more, so these
+calls never return. Therefore all iterators are destroyed at exit, before Python finalizes.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import tensorflow as tf
 
 
 def numpy_function(function: Callable[..., Any], inputs: Sequence[Any], types: Any) -> Any:
-    """Call a Python function as an operation of a graph, as `tf.numpy_function` does, but so that a program can end."""
+    """Call a Python function from a graph, as `tf.numpy_function` does, without a deadlock at exit."""
     _watch_exit()
     return tf.numpy_function(function, inputs, types)
 
 
 @functools.cache
 def _watch_exit() -> None:
-    atexit.register(_take_iterators_apart)
+    atexit.register(_destroy_iterators)
 
 
-def _take_iterators_apart() -> None:
-    """Drop what each living iterator holds: its threads end, and are waited for, after their last call."""
-    # From here on Ctrl-C kills the process: as an exception it would leave iterators to the finalization.
+def _destroy_iterators() -> None:
+    """Drop the resources of every live iterator, which waits for its threads to finish their last calls."""
+    # From here on, Ctrl-C kills the process: as an exception, it would leave iterators to the finalization.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     kinds = (tf.data.Iterator, tf.distribute.DistributedIterator)
-    # By the type alone: to ask a stranger for its class may import what it stands for.
+    # By `type` only: `isinstance` asks an object for its `__class__`, and that of a lazy module imports the module.
     iterators = [item for item in gc.get_objects() if issubclass(type(item), kinds)]
     for iterator in iterators:
         vars(iterator).clear()

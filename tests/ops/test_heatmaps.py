@@ -71,7 +71,7 @@ def test_the_known_radii() -> None:
     sizes = np.array([[4, 4], [10, 10], [32, 32], [100, 20], [0, 0]], "float32")
     np.testing.assert_allclose(gaussian_radius(sizes, 0.7, "published"), [1.093, 2.733, 8.746, 9.467, 0], atol=6e-4)
     np.testing.assert_allclose(gaussian_radius(sizes, 0.7, "exact"), [0.327, 0.817, 2.613, 2.614, 0], atol=6e-4)
-    with pytest.raises(ValueError, match=r"Valid radii are .* Received: radius='wrong'"):
+    with pytest.raises(ValueError, match=r"`radius` must be one of .* Received: radius='wrong'"):
         gaussian_radius(sizes, 0.7, "wrong")
 
 
