@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.data.classes import strangers
+from spinenet_tf.data.classes import unknown_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.inference.keras_model import image_shape, task_of
 from spinenet_tf.inference.naming import flatten
@@ -166,7 +166,7 @@ def check_verifiable(
             f"AP is measured on detectors, top-1 on classifiers. Received: verify_on={verify_on.name!r} for {task}"
         )
     names = class_names or verify_on.class_names
-    if model.num_classes != len(names) or strangers(verify_on, names):
+    if model.num_classes != len(names) or unknown_classes(verify_on, names):
         raise ValueError(
             f"{verify_on.name} has the classes {some_of(verify_on.class_names, show=repr)}. "
             f"Received: num_classes={model.num_classes}, class_names={class_names}"

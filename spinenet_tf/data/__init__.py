@@ -1,1 +1,1 @@
-"""Read people's images and boxes into one contract, and turn it into training and evaluation batches."""
+"""Read data sets of any format into one structure, and make training and evaluation batches from it."""

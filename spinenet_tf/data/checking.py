@@ -1,4 +1,4 @@
-"""Look through a data set: what it holds, and everything that is wrong with it."""
+"""Check a data set: compute statistics and list all problems."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.nets.family import variant
 from spinenet_tf.ops.assignment import POSITIVE_IOU
 
-SMALL, LARGE = 32**2, 96**2  # COCO's borders between sizes, in square pixels
+SMALL, LARGE = 32**2, 96**2  # COCO's limits for small and large objects, in square pixels
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check found."""
+    """The statistics and problems of a data set."""
 
     name: str
     statistics: dict[str, Any]
     problems: tuple[Problem, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return JSON-compatible values."""
         problems = [
             {"file": str(p.place.file), "entry": p.place.entry, "message": p.message, "refused": p.refused}
             for p in self.problems
@@ -53,11 +53,11 @@ def check(
     track: Track = untracked,
     max_pixels: int = MAX_PIXELS,
 ) -> Findings:
-    """Read a data set of any format, as `reading.load` does, and every one of its images; list all problems.
+    """Read a data set of any format, as `reading.load` does, and all of its images; list all problems.
 
-    Statistics tell how well the anchors of `model` fit the boxes at its input of `image_size`, by default the
-    published one. Without `decode`, only the images' headers are read. `track` is shown how many are read. An image of
-    more than `max_pixels` is a problem.
+    Statistics include how well the anchors of `model` cover the boxes at `image_size`, by default the published size.
+    Without `decode`, only image headers are read. `track` reports progress. An image with more than `max_pixels` is a
+    problem.
 
     Raises:
         DataError: the data set cannot be read at all.
@@ -92,18 +92,18 @@ def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, t
 
 
 def _check_duplicates(dataset: DetectionDataset, problems: Problems, source: Path) -> None:
-    """List images that occur twice, and boxes that do so within an image."""
+    """Report duplicate images, and duplicate boxes within an image."""
     owners: dict[str, int] = {}
     for example in dataset:
         place = Place(source, f"image {example.image_id}")
         first = owners.setdefault(str(example.path), example.image_id)
         if first != example.image_id:
-            problems.note(place, f"its file is also that of image {first}. Received: {example.path}")
+            problems.note(place, f"image {first} has the same file. Received: {example.path}")
         boxes = Counter(zip(example.classes.tolist(), map(tuple, example.boxes.tolist()), strict=True))
         for (label, box), count in boxes.items():
             if count > 1:
                 name = dataset.class_names[label]
-                problems.note(place, f"a box of {name!r} stands there {count} times. Received: yxyx={list(box)}")
+                problems.note(place, f"a box of {name!r} occurs {count} times. Received: yxyx={list(box)}")
 
 
 def _statistics(dataset: DetectionDataset) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _statistics(dataset: DetectionDataset) -> dict[str, Any]:
 
 
 def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Return the smallest, the middle and the largest value; None if there are none."""
+    """Return the minimum, median and maximum; None if there are no values."""
     values = np.asarray(list(values), np.float64)
     if not len(values):
         return None
@@ -140,14 +140,14 @@ def spread(values: Iterable[float]) -> dict[str, float] | None:
 
 
 def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> dict[str, float | None]:
-    """Return how the anchors of a model's published head fit the boxes to learn from, at an input of `size`."""
+    """Return how well the anchors of a model's published head cover the trainable boxes at input `size`."""
     head = head_of(model, "detection")
     scaled = [
         example.boxes[example.trainable] * min(size[0] / example.height, size[1] / example.width) for example in dataset
     ]
     boxes = np.concatenate([np.zeros((0, 4)), *scaled])
     measure = head.decoding.coverage if head.decoding else None
-    if not len(boxes) or measure is None:  # there are heads without anchors
+    if not len(boxes) or measure is None:  # some heads have no anchors
         return {"covered": None, "mean_iou": None}
     overlap = measure(boxes, size, variant(model).graph.levels, options_of(model, head))
     return {
@@ -157,7 +157,7 @@ def _coverage(dataset: DetectionDataset, size: tuple[int, int], model: str) -> d
 
 
 def _check_folder(dataset: ClassificationDataset, problems: Problems, decode: bool, track: Track) -> Findings:
-    """Check images of one class each."""
+    """Check a classification data set."""
     sizes = []
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(_size, example.path, decode, dataset.max_pixels) for example in dataset]

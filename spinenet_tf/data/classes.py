@@ -1,4 +1,4 @@
-"""Classes of data sets and models belong together by their names, whatever their numbers are."""
+"""Match the classes of data sets and models by name; their numbers may differ."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from spinenet_tf.data.dataset import ClassificationDataset, DataError, Detection
 Dataset = TypeVar("Dataset", DetectionDataset, ClassificationDataset)
 
 
-def strangers(dataset: DetectionDataset | ClassificationDataset, names: Iterable[str]) -> list[str]:
-    """Return the classes that are not among `names`: of a detection data set those that have objects, else all."""
+def unknown_classes(dataset: DetectionDataset | ClassificationDataset, names: Iterable[str]) -> list[str]:
+    """Return a data set's classes that are not in `names`; for detection, only those with objects."""
     known, used = set(names), _used(dataset)
     return [name for label, name in enumerate(dataset.class_names) if label in used and name not in known]
 
 
 def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequence[str]) -> None:
-    """Raise ValueError if a data set has objects, or images, of a class that is not among a model's `names`."""
-    if unknown := strangers(dataset, names):
+    """Raise ValueError if a data set has objects or images of a class that is not in a model's `names`."""
+    if unknown := unknown_classes(dataset, names):
         raise ValueError(
-            f"The model does not know the classes {some_of(unknown, show=repr)}, only {some_of(names, show=repr)}; "
-            "evaluate --classes leaves others out."
+            f"The model does not have the classes {some_of(unknown, show=repr)}, only {some_of(names, show=repr)}. "
+            "Select classes with evaluate --classes."
         )
 
 
 def with_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """Number the classes of a data set as in `names`, some of which it may lack.
+    """Renumber the classes of a data set as in `names`, some of which it may lack.
 
-    Classes that are not among them are left out, for the data set has nothing of them.
+    Classes that are not in `names` are removed, since nothing belongs to them.
 
     Raises:
-        DataError: it has objects, or images, of such a class.
+        DataError: the data set has objects or images of a class that is not in `names`.
     """
-    if unknown := strangers(dataset, names):
+    if unknown := unknown_classes(dataset, names):
         raise DataError(
-            f"{dataset.name}: it has classes that are not among {some_of(names, show=repr)}. "
+            f"{dataset.name}: it has classes that are not in {some_of(names, show=repr)}. "
             f"Received: {some_of(unknown, show=repr)}"
         )
     return only_classes(dataset, names)
 
 
 def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """Number the classes of a data set as in `names`, without the objects, or images, of all others."""
+    """Renumber the classes of a data set as in `names`, and remove the objects or images of all others."""
     places = {name: number for number, name in enumerate(names)}
     numbers = np.array([places.get(name, -1) for name in dataset.class_names], np.int32)
     if isinstance(dataset, ClassificationDataset):
@@ -63,20 +63,20 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
 
 
 def chosen_classes(dataset: Dataset, classes: Sequence[str] | None, known: Sequence[str]) -> Dataset:
-    """Return what the data set has of `classes`; all of it for None.
+    """Return the data set reduced to `classes`, or unchanged for None.
 
     Raises:
-        ValueError: a class is not among `known`, those of a model, is there twice, or the data set has none of them.
+        ValueError: a class is not in a model's classes `known` or occurs twice, or the data set has none of `classes`.
     """
     if classes is None:
         return dataset
     if lacking := [name for name in classes if name not in known]:
         raise ValueError(
-            f"The model does not know these classes, only {some_of(known, show=repr)}. "
+            f"The model does not have these classes, only {some_of(known, show=repr)}. "
             f"Received: {some_of(lacking, show=repr)}"
         )
     if len(set(classes)) < len(classes):
-        raise ValueError(f"A class is there twice. Received: {some_of(classes, show=repr)}")
+        raise ValueError(f"A class occurs twice. Received: {some_of(classes, show=repr)}")
     if not set(classes) & set(dataset.class_names):
         raise ValueError(f"{dataset.name} has none of these classes. Received: {some_of(classes, show=repr)}")
     return only_classes(dataset, classes)
@@ -89,7 +89,7 @@ def _used(dataset: DetectionDataset | ClassificationDataset) -> set[int]:
 
 
 def _ids(dataset: DetectionDataset, names: Sequence[str]) -> tuple[int, ...]:
-    """Return the data set's own category ids of `names`, and free ones of those that it lacks."""
+    """Return the data set's category ids of `names`, and unused ids for the names that it lacks."""
     own = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     taken = {own[name] for name in names if name in own}
     free = (number for number in count(1) if number not in taken)

@@ -1,4 +1,4 @@
-"""The contract between file formats and everything that trains or evaluates."""
+"""Define the data set structures that all formats are read into."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-MAX_PIXELS = 64_000_000  # of an image, where nobody says otherwise
-PILLOW_MAX_PIXELS = 89_478_485  # the most there can be: above, Pillow warns, and then refuses
+MAX_PIXELS = 64_000_000  # default limit of an image
+PILLOW_MAX_PIXELS = 89_478_485  # upper limit: for larger images, Pillow warns, then raises
 
 
 class DataError(ValueError):
-    """A fault in a user's images or annotations, told in one line that names the file."""
+    """An error in images or annotations, with a one-line message that names the file."""
 
 
 class ImageError(DataError):
-    """A fault of one image file, which training can do without."""
+    """An error in one image file, which training can skip."""
 
 
 class ImageFile(Protocol):
-    """An encoded image wherever it lies: a `Path`, or a part of another file. As text it says where that is."""
+    """An encoded image: a `Path`, or a part of another file. `str` returns its location."""
 
     @property
     def name(self) -> str:
-        """The file's name, without folders."""
+        """Return the file name without folders."""
 
     def read_bytes(self) -> bytes:
         """Return the encoded image."""
@@ -35,7 +35,7 @@ class ImageFile(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One image and its objects; sizes and boxes in pixels of the file as it is seen (EXIF rotation applied)."""
+    """One image and its objects; size and boxes are in pixels of the upright image (EXIF orientation applied)."""
 
     image_id: int
     path: ImageFile
@@ -43,24 +43,24 @@ class Example:
     width: int
     boxes: np.ndarray  # [N, 4] float32, yxyx, inside the image
     classes: np.ndarray  # [N] int32, 0..C-1
-    crowd: np.ndarray  # [N] bool: the box covers a group, never trained on, never counted as missed
-    area: np.ndarray  # [N] float32, square pixels of the object's mask where the file knows it, else of its box
+    crowd: np.ndarray  # [N] bool: the box covers a group; not trained on, and not counted as missed
+    area: np.ndarray  # [N] float32, square pixels of the object's mask if known, otherwise of its box
 
     @property
     def trainable(self) -> np.ndarray:
-        """`[N]` bool: the objects to learn from."""
+        """Return `[N]` bool: whether an object is used in training."""
         return ~self.crowd
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionDataset:
-    """Images with boxes of `len(class_names)` classes, whatever format they came from."""
+    """Images with boxes of `len(class_names)` classes."""
 
     name: str
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]  # the file's own ids, in class order
+    category_ids: tuple[int, ...]  # the ids in the file, in class order
     examples: tuple[Example, ...]
-    max_pixels: int = MAX_PIXELS  # of an image: larger ones are refused by their headers
+    max_pixels: int = MAX_PIXELS  # of an image; larger ones are rejected before decoding
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -73,7 +73,7 @@ class DetectionDataset:
         return replace(self, examples=tuple(self.examples[index] for index in indices))
 
     def coco(self) -> dict:
-        """Return the ground truth as a COCO dictionary with the file's own image and category ids."""
+        """Return the ground truth as a COCO dictionary with the image and category ids of the file."""
         annotations = [annotation for example in self for annotation in self._annotations(example)]
         return {
             "info": {"description": self.name},
@@ -83,7 +83,7 @@ class DetectionDataset:
             "categories": [
                 {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
             ],
-            # COCO's matching reads id 0 as "no match", so ids start at 1.
+            # Ids start at 1, since COCO's matching treats id 0 as "no match".
             "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)],
         }
 
@@ -114,7 +114,7 @@ class ClassificationDataset:
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]
-    max_pixels: int = MAX_PIXELS  # as of a detection data set
+    max_pixels: int = MAX_PIXELS  # as in DetectionDataset
 
     def __len__(self) -> int:
         return len(self.examples)

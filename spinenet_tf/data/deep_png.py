@@ -1,4 +1,4 @@
-"""PNG files of 16 bits a channel, whose values often are those of a camera with 10, 12 or 14 bits."""
+"""Decode PNG files with 16 bits per channel, which often hold unscaled values of a 10, 12 or 14-bit camera."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-HEADER = 26  # bytes up to the color type, which follows the depth
-DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners have
-MAX_CHUNKS = 1000  # that are looked at: a file can hold millions of empty ones
+HEADER = 26  # bytes up to and including the color type, which follows the bit depth
+DEPTHS = (8, 10, 12, 14, 16)  # bit depths of cameras and scanners
+MAX_CHUNKS = 1000  # to read: a file can hold millions of empty ones
 
 _SAID = (
-    "%s: no value of this 16-bit PNG has more than %d bits, so it is read as a PNG of %d bits, and so are others like "
-    "it. A chunk sBIT in the file would tell for certain."
+    "%s: no value in this 16-bit PNG has more than %d bits, so it and similar files are read as %d-bit images. "
+    "Add an sBIT chunk to declare the bit depth."
 )
-_said: set[int] = set()  # the numbers of bits that were told
+_said: set[int] = set()  # bit depths that were already logged
 
 
 def is_deep(head: bytes) -> bool:
-    """Tell whether a file that begins with `head`, of at least `HEADER` bytes, is a PNG of 16 bits a channel."""
+    """Return whether a file that begins with `head` (at least `HEADER` bytes) is a PNG with 16 bits per channel."""
     return head.startswith(SIGNATURE) and head[HEADER - 2 : HEADER - 1] == b"\x10"
 
 
 def read_deep(encoded: bytes, name: str) -> np.ndarray:
-    """Decode a PNG of 16 bits a channel to `[H, W, 3]` uint8, alpha dropped; `name` is for a warning.
+    """Decode a PNG with 16 bits per channel to `[H, W, 3]` uint8, dropping alpha; `name` is for the warning.
 
-    By the standard, values span all 16 bits, and the upper 8 are kept. Files of cameras with fewer bits often hold the
-    values as they were measured; these are scaled by the bits that the file declares (chunk sBIT), else by the fewest
-    of `DEPTHS` that hold the largest value, which is said in one warning for each of them.
+    By the standard, values span all 16 bits, and the upper 8 are kept. Cameras with fewer bits often store unscaled
+    values. These are scaled by the bit depth that the file declares (sBIT chunk), otherwise by the smallest of `DEPTHS`
+    that holds the largest value, with one warning per depth.
 
     Raises:
-        tf.errors.InvalidArgumentError: it does not decode.
+        tf.errors.InvalidArgumentError: the file cannot be decoded.
     """
     import tensorflow as tf
 
-    samples = tf.io.decode_png(encoded, dtype=tf.uint16).numpy()  # Pillow keeps 8 bits of channels in color
+    samples = tf.io.decode_png(encoded, dtype=tf.uint16).numpy()  # Pillow keeps only 8 bits of color channels
     samples = samples[..., :3] if samples.shape[-1] > 2 else samples[..., :1]
     declared = declared_bits(encoded)
     bits = declared or next(bits for bits in DEPTHS if not int(samples.max()) >> bits)
@@ -50,10 +50,10 @@ def read_deep(encoded: bytes, name: str) -> np.ndarray:
 
 
 def declared_bits(encoded: bytes) -> int:
-    """Return how many bits of a channel a PNG of 16 bits declares as significant, 8 to 16; 0 if it declares none."""
+    """Return the number of significant bits, 8 to 16, that a 16-bit PNG declares; 0 if it declares none."""
     for name, data in _chunks(encoded):
         if name == b"sBIT":
-            colors = data[:3] if len(data) > 2 else data[:1]  # what may follow is alpha
+            colors = data[:3] if len(data) > 2 else data[:1]  # without alpha
             return max(8, *colors) if colors and all(1 <= bits <= 16 for bits in colors) else 0
         if name == b"IDAT":
             break
@@ -61,7 +61,7 @@ def declared_bits(encoded: bytes) -> int:
 
 
 def _chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the names of the first `MAX_CHUNKS` chunks and what of them a declaration needs."""
+    """Yield the name and the first 4 bytes of each of the first `MAX_CHUNKS` chunks."""
     position = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
         length = int.from_bytes(encoded[position : position + 4], "big")
@@ -70,9 +70,9 @@ def _chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _unscaled(samples: np.ndarray, bits: int) -> bool:
-    """Tell whether values are of `bits` bits as they were measured, and not spread over all 16.
+    """Return whether values are unscaled `bits`-bit values, and not scaled to 16 bits.
 
-    However an encoder spreads small values, it leaves low bits of 0 or, by rounding, 1.
+    Scaling small values leaves low bits of 0 or, by rounding, 1.
     """
     return int(samples.max()) < 1 << bits and bool(((samples & ((1 << (16 - bits)) - 1)) > 1).any())
 

@@ -1,4 +1,4 @@
-"""Files that a data set names, or that lie in its folders: none of them lies outside."""
+"""Find files of a data set, and reject paths and links that lead outside its folders."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from spinenet_tf.data.dataset import IMAGE_SUFFIXES, DataError, ImageError
 
 
 def find_inside(root: Path, *names: object) -> Path:
-    """Return the first of `names` that is a file of the folder `root`, which is resolved.
+    """Return the first of `names` that is a file in the folder `root`, which must be resolved.
 
-    A name also stands for the file whose name is the same in another Unicode normalization: archives made on a Mac hold
+    A name also matches a file with the same name in another Unicode normalization, since archives made on macOS contain
     decomposed letters.
 
     Raises:
-        DataError: a name leads out of the folder, or cannot be a file's.
+        DataError: a name leads out of the folder, or is not a valid file name.
         ImageError: there is no such file.
     """
     for name in names:
@@ -30,7 +30,7 @@ def find_inside(root: Path, *names: object) -> Path:
 
 
 def inside(root: Path, name: object) -> Path:
-    """Return the path of `name` in the folder `root`, refusing every way out of that folder by a DataError."""
+    """Return the resolved path of `name` in the folder `root`; raise DataError if it leads out of the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise DataError(f"has no usable file name. Received: file_name={name!r}")
     if leads_out(name) or not (path := resolved(root / name)).is_relative_to(root):
@@ -39,26 +39,26 @@ def inside(root: Path, name: object) -> Path:
 
 
 def leads_out(name: str) -> bool:
-    """Tell whether a name itself, its links aside, is one of a file outside of the folder that it is relative to."""
-    # Both flavors, so that a file is refused or accepted alike on every system.
+    """Return whether a relative name, without following links, leads out of its folder."""
+    # Check both flavors, so that every operating system accepts the same names.
     flavors = (PurePosixPath(name), PureWindowsPath(name))
     return any(flavor.anchor or ".." in flavor.parts for flavor in flavors)
 
 
 def resolved(path: Path) -> Path:
-    """Follow all links of a path; raises DataError where they lead in circles, or the system takes no such name."""
+    """Resolve all links of a path; raise DataError if they form a loop or the system rejects the name."""
     try:
         path = path.resolve()
         path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"no usable path ({error!r:.100}). Received: {str(path)!r:.200}") from None
+        raise DataError(f"not a valid path ({error!r:.100}). Received: {str(path)!r:.200}") from None
     return path
 
 
 def as_stored(root: Path, path: Path) -> Path:
-    """Return the path in `root` whose parts are those of `path` in another Unicode normalization, or `path` itself.
+    """Return the existing path in `root` that equals `path` up to Unicode normalization, or `path` itself.
 
-    Both are absolute, and `root` is resolved. Raises DataError if a link leads out of `root` on the way.
+    Both are absolute, and `root` is resolved. Raises DataError if a link on the way leads out of `root`.
     """
     parts = path.relative_to(root).parts
     if all(part.isascii() for part in parts):
@@ -68,24 +68,24 @@ def as_stored(root: Path, path: Path) -> Path:
         found = _names(stored, stored.stat().st_mtime_ns) if stored.is_dir() else {}
         if (name := found.get(composed(part))) is None:
             return path
-        stored = inside(root, (stored / name).relative_to(root).as_posix())  # what was found may be a link
+        stored = inside(root, (stored / name).relative_to(root).as_posix())  # it may be a link
     return stored
 
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, changed: int) -> dict[str, str]:
-    """Return the names in a folder by their composed spelling; `changed`, its time, makes a new list after a change."""
+    """Return composed name -> name in a folder; `changed` (the folder's mtime) invalidates the cache."""
     return {composed(entry.name): entry.name for entry in folder.iterdir()}
 
 
 def images_named(folder: Path, stem: str) -> tuple[str, ...]:
-    """Return the names of a folder's images that are `stem` without their suffix, in any Unicode normalization."""
+    """Return the names of the images in a folder that have this stem, in any Unicode normalization."""
     return _stems(folder, folder.stat().st_mtime_ns).get(composed(stem), ())
 
 
 @lru_cache(maxsize=64)
 def _stems(folder: Path, changed: int) -> dict[str, tuple[str, ...]]:
-    """Return the names of a folder's images by what they are without their suffix; `changed` is as above."""
+    """Return composed stem -> image names in a folder; `changed` is as above."""
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -95,12 +95,12 @@ def _stems(folder: Path, changed: int) -> dict[str, tuple[str, ...]]:
 
 
 def composed(name: str) -> str:
-    """Return a name in the Unicode normalization in which names are compared."""
+    """Return a name in the Unicode normalization that is used for comparisons."""
     return unicodedata.normalize("NFC", name)
 
 
 def file_in(folder: Path, *names: str) -> Path | None:
-    """Return the first of `names` that is a file of the folder, None if there is none.
+    """Return the first of `names` that is a file in the folder, or None.
 
     Raises:
         DataError: it is a link that leads out of the folder. The folder itself may be a link.
@@ -112,12 +112,12 @@ def file_in(folder: Path, *names: str) -> Path | None:
 
 
 def files_in(folder: Path, pattern: str = "**/*") -> Iterator[Path]:
-    """Yield the files of a folder, and of the folders inside it, in order of their names, without hidden ones.
+    """Yield the files in a folder and its subfolders, sorted by name, without hidden ones.
 
     Raises:
         DataError: a link leads out of the folder. The folder itself may be a link.
     """
-    for path in sorted(folder.glob(pattern)):  # which enters no folder by a link
+    for path in sorted(folder.glob(pattern)):  # does not follow links to folders
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if path.is_symlink():
@@ -127,7 +127,7 @@ def files_in(folder: Path, pattern: str = "**/*") -> Iterator[Path]:
 
 
 def check_inside(path: Path, folder: Path) -> None:
-    """Raise DataError if `path`, its links followed, lies outside of the folder, which may be a link itself."""
+    """Raise DataError if `path`, with links resolved, lies outside the folder, which may be a link itself."""
     if not resolved(path).is_relative_to(resolved(folder)):
         raise DataError(f"{path}: the link leads out of the folder {folder}")
 
@@ -136,7 +136,7 @@ def read_text(path: Path) -> str:
     """Return the content of a text file without its byte-order mark.
 
     Raises:
-        DataError: naming the file: it cannot be read, or is not UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -147,5 +147,5 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, stripped, without blank lines at the end; raises as `read_text` does."""
+    """Return the stripped lines of a text file, without trailing blank lines; raises as `read_text` does."""
     return [line.strip() for line in read_text(path).rstrip().splitlines()]

@@ -1,4 +1,4 @@
-"""Decode the image files people have, and preprocess them the one way used by training, evaluation and export."""
+"""Decode image files, and preprocess them identically for training, evaluation and export."""
 
 from __future__ import annotations
 
@@ -19,63 +19,63 @@ from spinenet_tf.data.orientation import TURNS, UPRIGHT, turned_size, upright_im
 from spinenet_tf.ops.pixels import MEAN, STD
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-MAX_SCANS = 100  # of a progressive JPEG, which has about ten: each costs a pass over all pixels, and ten bytes
+MAX_SCANS = 100  # of a progressive JPEG, which usually has ten: a 10-byte scan costs a pass over all pixels
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_TELL_TURNS = (b"Exif\0\0", b"EXIF", b"eXIf", b"exif", b"XMP ", b"adobe.")  # a file that tells its turn has one
-_BYTES_PER_PIXEL = 16  # in a file that is no trick: the largest pixel, RGBA of 16 bits, has 8
+_METADATA_MARKS = (b"Exif\0\0", b"EXIF", b"eXIf", b"exif", b"XMP ", b"adobe.")  # a file with an orientation has one
+_BYTES_PER_PIXEL = 16  # plausible maximum: the largest pixel format, 16-bit RGBA, has 8
 
 
 class Stored(NamedTuple):
-    """How an image lies in its file."""
+    """Size and orientation of an image in its file."""
 
-    height: int  # px, before it is turned
+    height: int  # px, before the EXIF orientation is applied
     width: int
-    orientation: int  # by which it is turned, a key of `TURNS`
+    orientation: int  # EXIF orientation, a key of `TURNS`
 
 
 def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode one file to `[H, W, 3]` uint8 RGB, upright by its EXIF tag; alpha is dropped, the first frame taken.
+    """Decode the first frame of a file to `[H, W, 3]` uint8 RGB, upright by its EXIF orientation, without alpha.
 
-    The header is read first, so that a small file that claims billions of pixels costs nothing. A format is known by
-    the content, whatever the file's name says. Of 16-bit channels, the upper 8 of the bits in use are kept, see
+    The header is checked first, so that a small file that claims billions of pixels is rejected quickly. The format is
+    detected from the content, not the file name. For 16-bit channels, the upper 8 of the used bits are kept: see
     `read_deep`.
 
     Raises:
-        ImageError: naming the file: missing, not one of `FORMATS`, larger than `max_pixels`, truncated or corrupt.
+        ImageError: the file is missing, not one of `FORMATS`, larger than `max_pixels`, truncated or corrupt.
     """
     with _opened(path, max_pixels) as image:
         try:
             _check_scans(image)
-            deep = is_deep(_read_again(image, HEADER))  # before Pillow has read, and closed, the file
+            deep = is_deep(_read_again(image, HEADER))  # before Pillow reads and closes the file
             orientation = _orientation(image)
             image.load()
             return upright_image(read_deep(_bytes(path), str(path)) if deep else np.array(_to_rgb(image)), orientation)
         except Exception as error:  # Pillow's decoders raise a dozen unrelated types on corrupt data
-            raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
+            raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
 
 
 def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return `(height, width)` as `read_image` would give them, from the header alone; raises the same errors."""
+    """Return the upright `(height, width)` from the header alone; raises as `read_image` does."""
     return turned_size(*read_stored(path, max_pixels))
 
 
 def read_stored(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> Stored:
-    """Return size and orientation of the pixels as they are stored; raises as `read_size` does.
+    """Return the stored size and the orientation; raises as `read_size` does.
 
-    Of an orientation that cannot be read, `UPRIGHT` is returned.
+    An unreadable orientation is returned as `UPRIGHT`.
     """
     with _opened(path, max_pixels) as image:
         width, height = image.size
         try:
             return Stored(height, width, _orientation(image))
         except Exception as error:  # as above
-            raise ImageError(f"{path}: the image does not decode ({_one_line(error)})") from None
+            raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
 
 
 def may_be_turned(encoded: bytes) -> bool:
-    """Tell, without reading it as an image, whether an encoded image can have another orientation than `UPRIGHT`."""
-    return any(word in encoded for word in _TELL_TURNS)
+    """Return whether an encoded image may have an orientation other than `UPRIGHT`, without parsing it."""
+    return any(mark in encoded for mark in _METADATA_MARKS)
 
 
 def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
@@ -86,11 +86,11 @@ def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
     except FileNotFoundError:
         raise ImageError(f"{path}: no such image file") from None
     except PermissionError:
-        raise ImageError(f"{path}: the image file may not be read") from None
+        raise ImageError(f"{path}: no permission to read the image file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, later limit
         raise ImageError(f"{path}: the image has too many pixels ({_one_line(error)})") from None
     except Exception:  # as above
-        raise ImageError(f"{path}: not a readable image of the formats {', '.join(FORMATS)}") from None
+        raise ImageError(f"{path}: not a readable image in one of the formats {', '.join(FORMATS)}") from None
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         image.close()
@@ -100,11 +100,11 @@ def _opened(path: str | Path | ImageFile, max_pixels: int) -> OpenedImage:
 
 
 def _source(path: str | Path | ImageFile, max_pixels: int) -> Path | io.BytesIO:
-    """Return what Pillow may open: some of its plugins read a file to its end before its header is seen."""
+    """Return a source for Pillow, after checking the file size: some plugins read the whole file before the header."""
     if not isinstance(path, str | Path):
         return io.BytesIO(path.read_bytes())
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(found.st_mode):  # a pipe would block
         raise ImageError(f"{path}: not a file")
     if found.st_size > max_pixels * _BYTES_PER_PIXEL + 2**20:
         raise ImageError(f"{path}: the file is too large for {max_pixels:,} pixels. Received: {found.st_size:,} bytes")
@@ -113,28 +113,28 @@ def _source(path: str | Path | ImageFile, max_pixels: int) -> Path | io.BytesIO:
 
 def _orientation(image: OpenedImage) -> int:
     if image.format == "PNG" and "exif" not in image.info:
-        if not may_be_turned(_read_again(image)):  # Pillow would decode all pixels to look behind them
+        if not may_be_turned(_read_again(image)):  # otherwise Pillow decodes all pixels to find later chunks
             return UPRIGHT
         image.load()
     try:
         found = image.getexif().get(_ORIENTATION, UPRIGHT)
         return found if isinstance(found, int) and found in TURNS else UPRIGHT
-    except Exception:  # of a dozen unrelated types, on damaged EXIF: the image itself may be sound
+    except Exception:  # damaged EXIF raises a dozen unrelated types; the image itself may be fine
         return UPRIGHT
 
 
 def _check_scans(image: OpenedImage) -> None:
-    """Refuse what a decoder would spend minutes on, though it is small."""
+    """Reject small files that take minutes to decode."""
     if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
         raise ImageError("BMP with run lengths is not supported")
-    if image.format in ("JPEG", "MPO") and "progressive" in image.info and image.fp:  # MPO: several JPEGs in a row
+    if image.format in ("JPEG", "MPO") and "progressive" in image.info and image.fp:  # MPO: several JPEGs in one file
         scans = _read_again(image).count(b"\xff\xda")
         if scans > MAX_SCANS:
             raise ImageError(f"it has {scans} scans, the limit is {MAX_SCANS}")
 
 
 def _read_again(image: OpenedImage, size: int = -1) -> bytes:
-    """Return a file's first bytes, or all of them; what Pillow reads next stays."""
+    """Return the first `size` bytes of the file, or all, without moving Pillow's file position."""
     if image.fp is None:
         return b""
     position = image.fp.tell()
@@ -159,19 +159,19 @@ def _one_line(error: Exception) -> str:
 
 
 def normalize(image: tf.Tensor) -> tf.Tensor:
-    """Map `[..., 3]` RGB in 0..255 to float32 of about zero mean and unit deviation."""
+    """Normalize `[..., 3]` RGB in 0..255 to float32 with about zero mean and unit standard deviation."""
     mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
     return tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Undo the normalization of `[..., 3]` images: the nearest of 0..255 in float32."""
+    """Invert `normalize` for `[..., 3]` images, rounded to 0..255 in float32."""
     mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
     return np.clip(np.rint((images * std + mean) * 255), 0, 255)
 
 
 def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Return the largest factor by which `[h, w, 3]` still fits into `height` x `width` pixels."""
+    """Return the largest scale at which `[h, w, 3]` fits into `height` x `width` pixels."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     return tf.reduce_min(tf.cast(tf.stack([height, width]), tf.float32) / size)
 
@@ -179,13 +179,13 @@ def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor)
 def place(
     image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
 ) -> tf.Tensor:
-    """Resize `[h, w, 3]` uint8 by `scale`, cut at `offset`, normalize, then zero pad at the bottom and right.
+    """Resize `[h, w, 3]` uint8 by `scale`, crop at `offset`, normalize, and zero pad at the bottom and right.
 
-    `offset` is y, x in pixels of the result. The point `p` of the file lands exactly on `p * scale - offset`: the
-    resize is bilinear at the real scale, not at one rounded to whole pixels. Returns `[height, width, 3]` float32.
+    `offset` is y, x in pixels of the result. A point `p` of the file maps exactly to `p * scale - offset`: the
+    resize is bilinear at the real scale, not at a size rounded to whole pixels. Returns `[height, width, 3]` float32.
     """
-    # Only what the image covers is computed. A center on its very edge counts as padding: rounding decides whether the
-    # resize saw it.
+    # Compute only pixels that the image covers. A pixel center exactly on the edge counts as padding, since rounding
+    # decides whether the resize covers it.
     end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
     covered = tf.cast(tf.math.ceil(end - 1e-3 - 0.5), tf.int32)
     covered = tf.clip_by_value(covered, 1, tf.stack([height, width]))
@@ -204,13 +204,15 @@ def place(
 
 
 def preprocess(image: np.ndarray | tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fit one `[h, w, 3]` uint8 image into the network's input, top left, keeping its shape.
+    """Fit one `[h, w, 3]` uint8 image into the top left of the network's input, keeping its aspect ratio.
 
-    Returns the normalized `[height, width, 3]` float32 image and the scalar `scale`; a box in pixels of the file is
-    the network's box divided by `scale`. Raises ValueError for anything but uint8 RGB.
+    Returns the normalized `[height, width, 3]` float32 image and the scalar `scale`; divide boxes in input pixels by
+    `scale` to get pixels of the file. Raises ValueError for anything but uint8 RGB.
     """
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.uint8 or image.shape.rank != 3 or image.shape[-1] != 3:
-        raise ValueError(f"An image is [height, width, 3] uint8. Received: shape={image.shape}, dtype={image.dtype}")
+        raise ValueError(
+            f"An image must be uint8 [height, width, 3]. Received: shape={image.shape}, dtype={image.dtype}"
+        )
     scale = fit_scale(image, height, width)
     return place(image, scale, tf.zeros(2), height, width), scale

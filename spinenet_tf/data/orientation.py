@@ -1,7 +1,7 @@
-"""EXIF's orientation: how pixels as they are stored become the image as it is seen.
+"""Apply the EXIF orientation to images and boxes.
 
-TensorFlow's decoders give stored pixels, and so boxes of TF Model Garden's schema and of TFDS refer to these; viewers
-and this package show the image upright.
+TensorFlow's decoders return stored pixels, so boxes in TF Model Garden's schema and in TFDS refer to stored pixels.
+Image viewers and this package show the image upright.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ UPRIGHT = 1
 
 
 class Turn(NamedTuple):
-    """What is done to stored pixels, in this order; undone in the other."""
+    """The operations that turn stored pixels upright, in this order."""
 
-    rows: bool  # reverse their order: top and bottom change places
-    columns: bool
-    swap: bool  # make rows of columns, and so height of width
+    rows: bool  # flip top and bottom
+    columns: bool  # flip left and right
+    swap: bool  # transpose rows and columns
 
 
 TURNS = {
@@ -34,26 +34,26 @@ TURNS = {
 
 
 def upright_image(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Return the image `[H, W, 3]` as it is seen; stored pixels are `[h, w, 3]`."""
+    """Return the upright image `[H, W, 3]` of stored pixels `[h, w, 3]`."""
     turn = TURNS[orientation]
     seen = stored[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
     return np.ascontiguousarray(seen.swapaxes(0, 1) if turn.swap else seen)
 
 
 def turned_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return the upright image's height and width from the stored one's, or the other way round."""
+    """Convert height and width of stored pixels to those of the upright image, or back."""
     return (width, height) if TURNS[orientation].swap else (height, width)
 
 
 def upright_boxes(stored: np.ndarray, height: int, width: int, orientation: int) -> np.ndarray:
-    """Return boxes `[N, 4]` yxyx in pixels of the upright image from those in stored pixels, `height` x `width`."""
+    """Convert boxes `[N, 4]` yxyx from stored pixels (`height` x `width`) to the upright image."""
     turn = TURNS[orientation]
     boxes = _mirrored(stored, height, width, turn)
     return boxes[:, [1, 0, 3, 2]] if turn.swap else boxes
 
 
 def stored_boxes(upright: np.ndarray, height: int, width: int, orientation: int) -> np.ndarray:
-    """Return boxes `[N, 4]` yxyx in stored pixels, `height` x `width`, from those in pixels of the upright image."""
+    """Convert boxes `[N, 4]` yxyx from the upright image to stored pixels (`height` x `width`)."""
     turn = TURNS[orientation]
     return _mirrored(upright[:, [1, 0, 3, 2]] if turn.swap else upright, height, width, turn)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, entry by entry: reading stops at the first fault, a check lists them all."""
+"""Report errors in a data set per entry: reading stops at the first error, a check lists all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LONGEST = 1000  # characters of a message
 
 
 def _in_a_line(text: str, longest: int) -> str:
-    """Make what hostile files put into a message printable, and cut it."""
+    """Make untrusted text printable on one line, and truncate it."""
     line = " ".join(text.encode(errors="backslashreplace").decode().split())
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 
 class Place(NamedTuple):
-    """Where something is said: the file, and which of its entries."""
+    """The location of a problem: a file, and an entry in it."""
 
     file: Path
     entry: str = ""  # "annotation 6", "line 3", "record 12"; empty for the file as a whole
@@ -35,18 +35,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """A problem in a data set."""
 
     place: Place
     message: str
-    refused: bool  # reading stops there; otherwise it goes on without the entry, or with what is left of it
+    refused: bool  # an error that stops reading; otherwise the entry is skipped or repaired
 
 
 class Problems:
-    """Decide what a fault does: raise a DataError that names its place, or, to `keep_going`, join the list `found`.
+    """Handle errors: raise a DataError that names the place or, with `keep_going`, add a problem to `found`.
 
-    With `bad_images`, faults of image files are noted there, and reading goes on without these images. An image of more
-    than `max_pixels` is a fault.
+    With `bad_images`, errors in image files are recorded there, and these images are skipped. An image with more than
+    `max_pixels` is an error.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Problems:
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
-        """Give a DataError from inside the block its place, if it does not begin with it; or list it and go on."""
+        """Add the place to a DataError raised in the block; or record the error and continue."""
         try:
             yield
         except DataError as error:
@@ -70,12 +70,12 @@ class Problems:
                 raise type(error)(f"{place}: {message}") from None
 
     def note(self, place: Place, message: str) -> None:
-        """List what readers cope with, where somebody reads the list: to `keep_going`."""
+        """Record a problem that the reader can handle; does nothing without `keep_going`."""
         if self.keep_going:
             self.found.append(Problem(place, _in_a_line(message, LONGEST), refused=False))
 
     def warn(self, place: Place, message: str) -> None:
-        """Note, or else log, what a reader takes one way, and what may have been meant another way."""
+        """Record a possible misinterpretation of the data; log it without `keep_going`."""
         self.note(place, message)
         if not self.keep_going:
             logger.warning("%s: %s", place, message)

@@ -1,4 +1,4 @@
-"""Tell by a path what format a data set has, and read it."""
+"""Detect the format of a data set, and read it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ HINT = f"{DETECTION_SETS}, or a folder of class folders"
 def load(
     source: str, images: Path | None = None, split: str | None = None, problems: Problems | None = None
 ) -> Annotations:
-    """Read a detection data set of any format, whose entries are not checked yet.
+    """Read a detection data set of any format, without checking its entries.
 
-    `images` is the folder of a COCO file's images, if it is not the folder `images` beside it. `split` is what the
-    readers of YOLO, VOC and TFDS take.
+    `images` is the image folder of a COCO file; the default is the folder `images` beside it. `split` is passed to the
+    readers of YOLO, VOC and TFDS.
 
     Raises:
-        DataError: it is of no format that is known, or as the format's reader says.
+        DataError: the format is unknown, or as the format's reader does.
     """
     path, format = Path(source), format_of(source)
     if images is not None and format != "coco":
-        raise DataError(f"{source}: only a COCO file has its images elsewhere. Received: images={images}")
+        raise DataError(f"{source}: an image folder can only be given for a COCO file. Received: images={images}")
     if format == "coco":
         from spinenet_tf.data.formats.coco import load_coco
 
@@ -59,7 +59,7 @@ def load(
 
 
 def format_of(source: str) -> Format:
-    """Return the format of a data set; raises DataError if it has none of them."""
+    """Return the format of a data set; raise DataError if it is unknown."""
     path = Path(source)
     if source.startswith(TFDS):
         return "tfds"
@@ -77,4 +77,4 @@ def format_of(source: str) -> Format:
         return "image_folder"
     if not path.exists():
         raise DataError(f"{source}: there is no such file or folder")
-    raise DataError(f"{source}: not a data set of a known format. Known are {HINT}")
+    raise DataError(f"{source}: not a data set in a known format. Known formats: {HINT}")

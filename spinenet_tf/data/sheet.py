@@ -1,4 +1,4 @@
-"""Draw annotated images of a data set."""
+"""Draw annotated images of a data set on one sheet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from spinenet_tf.drawing.fonts import labels_with_crowds
 def draw_sheet(
     source: str, images: Path | None = None, split: str | None = None, count: int = 12, columns: int = 4, seed: int = 0
 ) -> np.ndarray:
-    """Draw `count` images of a data set, as `reading.load` reads it, on one `[H, W, 3]` uint8 sheet.
+    """Draw `count` random images of a data set with their boxes on one `[H, W, 3]` uint8 sheet.
 
-    They are drawn at random by `seed`, and shown in the data set's order. Boxes of crowds say so; an image of a class
-    folder has one box around it.
+    `seed` selects the images, which are shown in the data set's order. Crowds are labeled as such. Images of class
+    folders have one box around the whole image.
 
     Raises:
-        DataError: as the format's reader says, or there are no images.
+        DataError: as `reading.load` does, or there are no images.
     """
     is_folder = format_of(source) == "image_folder"
     dataset = read_image_folder(source) if is_folder else to_dataset(load(source, images, split))
@@ -36,7 +36,7 @@ def draw_sheet(
 
 
 def _picture(example: Example | ClassificationExample, names: list[str]) -> np.ndarray:
-    """Draw one example; the second half of `names` are those of crowds."""
+    """Draw one example; the second half of `names` are the labels of crowds."""
     image = read_image(example.path)
     if isinstance(example, ClassificationExample):
         boxes, classes = np.array([[0, 0, *image.shape[:2]]]), np.array([example.label])

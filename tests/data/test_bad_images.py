@@ -24,13 +24,13 @@ def test_a_partial_download_is_told_by_ten_images_and_a_count(caplog: pytest.Log
             bad.count_among(f"images/{number:04d}.jpg" for number in range(4000))
     assert [record.getMessage() for record in caplog.records] == [
         *(
-            f"Bad image {number + 1}, left out of training: images/{number:04d}.jpg: no such image file"
+            f"Bad image {number + 1}, skipped in training: images/{number:04d}.jpg: no such image file"
             for number in range(10)
         ),
-        "More images are bad: they are left out and counted, `spinenet-tf dataset check` names all of them.",
+        "More images are bad and skipped: `spinenet-tf dataset check` lists all of them.",
     ]
     message = str(caught.value)
-    assert message.startswith("3000 of 4000 images are bad, and max_bad_images=0.5 of them may be: images/0000.jpg: ")
+    assert message.startswith("3000 of 4000 images are bad, more than max_bad_images=0.5 allows: images/0000.jpg: ")
     assert message.count("no such image file") == 10
     assert message.endswith(" and 2990 more")
     assert len(message) < 1000
@@ -40,8 +40,8 @@ def test_a_partial_download_is_told_by_ten_images_and_a_count(caplog: pytest.Log
 @pytest.mark.parametrize(
     ("count", "among", "lines", "last"),
     [
-        (10, 100, 10, "Bad image 10, left out of training: images/0009.jpg: no such image file"),
-        (30, 1000, 12, "30 of 1000 images are bad and left out of training."),
+        (10, 100, 10, "Bad image 10, skipped in training: images/0009.jpg: no such image file"),
+        (30, 1000, 12, "30 of 1000 images are bad and skipped in training."),
     ],
 )
 def test_few_bad_images_are_named_and_many_that_may_be_are_counted(

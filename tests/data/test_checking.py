@@ -121,10 +121,10 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
         (file, "annotation 109", "unknown category_id", True),
         (file, "annotation 111", "iscrowd is 0 or 1", True),
         (file, "annotation 112", "the area is a finite number", True),
-        (pictures / "4.png", "image 4", "the image does not decode", True),
+        (pictures / "4.png", "image 4", "the image cannot be decoded", True),
         (pictures / "9.png", "image 11", "the image is 40 x 60 pixels", True),
-        (folder, "image 1", "a box of 'cat' stands there 2 times", False),
-        (folder, "image 11", "its file is also that of image 9", False),
+        (folder, "image 1", "a box of 'cat' occurs 2 times", False),
+        (folder, "image 11", "image 9 has the same file", False),
     ]
     assert [(*p.place, p.refused) for p in findings.problems] == [(*place, refused) for *place, _, refused in expected]
     for problem, (_, _, message, _) in zip(findings.problems, expected, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinenet_tf.data.classes import only_classes, strangers, with_classes
+from spinenet_tf.data.classes import only_classes, unknown_classes, with_classes
 from spinenet_tf.data.dataset import (
     ClassificationDataset,
     ClassificationExample,
@@ -54,8 +54,8 @@ def test_images_of_classes_are_renumbered() -> None:
 
 @pytest.mark.parametrize("dataset", [detection([0, 1], [2]), folders(0, 1, 2)], ids=["detection", "classification"])
 def test_what_the_data_set_has_is_not_left_out_unasked(dataset) -> None:
-    assert strangers(dataset, ["dog"]) == ["cat", "cow"]
-    with pytest.raises(DataError, match=r"^pets: it has classes that are not among 'dog'\. Received: 'cat', 'cow'$"):
+    assert unknown_classes(dataset, ["dog"]) == ["cat", "cow"]
+    with pytest.raises(DataError, match=r"^pets: it has classes that are not in 'dog'\. Received: 'cat', 'cow'$"):
         with_classes(dataset, ("dog",))
 
 
@@ -70,6 +70,6 @@ def test_those_that_are_asked_for_are_all_that_is_left() -> None:
 
 
 def test_a_class_without_objects_is_no_stranger() -> None:
-    assert strangers(detection([0], []), ["cat"]) == []
+    assert unknown_classes(detection([0], []), ["cat"]) == []
     assert with_classes(detection([0]), ("cat",)).class_names == ("cat",)
     assert with_classes(detection(), ()).examples == ()

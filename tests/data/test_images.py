@@ -95,7 +95,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path: Path, suffix: str) -> Non
 
 def test_formats_off_the_list_and_missing_files_are_refused(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(path := tmp_path / "a.tiff")
-    with pytest.raises(DataError, match="not a readable image of the formats JPEG, PNG"):
+    with pytest.raises(DataError, match="not a readable image in one of the formats JPEG, PNG"):
         read_image(path)
     with pytest.raises(DataError, match="no such image file"):
         read_image(tmp_path / "none.jpg")
@@ -145,5 +145,5 @@ def test_a_point_lands_where_scale_and_offset_say() -> None:
     "image", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8)]
 )
 def test_anything_but_uint8_rgb_is_refused(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"An image is \[height, width, 3\] uint8. Received: shape="):
+    with pytest.raises(ValueError, match=r"An image must be uint8 \[height, width, 3\]. Received: shape="):
         preprocess(image, 32, 32)

@@ -59,7 +59,7 @@ def test_a_path_that_is_no_data_set_is_told_what_would_be(tmp_path: Path) -> Non
     (tmp_path / "cat" / "a.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="has no boxes"):
         load(str(tmp_path))
-    with pytest.raises(DataError, match="only a COCO file"):
+    with pytest.raises(DataError, match="only be given for a COCO file"):
         load(str(tmp_path), images=tmp_path)
 
 

@@ -85,8 +85,8 @@ def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise
     dataset, options = read(folder), {"mosaics": mosaics, "cache": cache}
     whole = stream(dataset, 12, BadImages(0.5), **options)
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
-        "Bad image 1, left out of training",
-        "Bad image 2, left out of training",
+        "Bad image 1, skipped in training",
+        "Bad image 2, skipped in training",
     ]
     assert all(str(file) in caplog.text for file in files(folder)[4:6])
     rest = stream(dataset, 7, BadImages(0.5), start_step=5, **options)
@@ -126,7 +126,7 @@ def test_past_the_budget_training_stops_with_the_list(folder, promise, damage) -
         damage(file)
     assert count_bad() == 3
     damage(fourth)
-    listed = r"4 of 12 images are bad, and max_bad_images=0\.25 of them may be: .*1\.jpg.*2\.jpg.*3\.jpg.*4\.jpg"
+    listed = r"4 of 12 images are bad, more than max_bad_images=0\.25 allows: .*1\.jpg.*2\.jpg.*3\.jpg.*4\.jpg"
     with pytest.raises(DataError, match=listed) as caught:
         count_bad()
     assert "\n" not in str(caught.value)
@@ -187,7 +187,7 @@ def test_a_run_with_bad_files_resumes_to_the_same_weights(tmp_path, folder, conf
         damage(file)
     config = config_of(max_bad_images=0.4)
     expected = recipe.train(config, tmp_path / "whole").get_weights()
-    named = [record.getMessage() for record in caplog.records if "left out of training" in record.getMessage()]
+    named = [record.getMessage() for record in caplog.records if "skipped in training" in record.getMessage()]
     assert len(named) == len(DAMAGES)
     assert Run(tmp_path / "whole").read_log()[-1]["bad_images"] == len(DAMAGES)
 
@@ -210,7 +210,7 @@ def test_by_default_one_bad_image_in_a_hundred_is_left_out(tmp_path, folder, con
     config = config_of()
     assert (config.own_data().max_bad_images, config.own_data().max_pixels) == (0.01, 64_000_000)
     empty(files(folder)[0])
-    with pytest.raises(DataError, match=r"1 of 12 images are bad, and max_bad_images=0\.01 of them may be: .*1\.jpg"):
+    with pytest.raises(DataError, match=r"1 of 12 images are bad, more than max_bad_images=0\.01 allows: .*1\.jpg"):
         recipe.train(config, tmp_path / "run")
     bad = BadImages(0.01)
     bad.count_among(f"{number}.jpg" for number in range(199))
@@ -251,7 +251,7 @@ def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
     recipe.train(read_config(path), tmp_path / "run")
-    assert "Bad image 1, left out of training" in caplog.text
+    assert "Bad image 1, skipped in training" in caplog.text
     empty(tmp_path / "images" / "a" / "6.png")
     with pytest.raises(DataError, match=r"2 of 20 images are bad, .*4\.png.*6\.png"):
         recipe.train(read_config(path), tmp_path / "other")

@@ -268,7 +268,7 @@ def refused(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     contents["postscript.jpg"] = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        yield tmp_path / name, "not a readable image of the formats JPEG, PNG, BMP, GIF, WEBP"
+        yield tmp_path / name, "not a readable image in one of the formats JPEG, PNG, BMP, GIF, WEBP"
     for format in FORMATS:
         path = tmp_path / f"half.{format.lower()}"
         Image.fromarray(noise).save(path, format)

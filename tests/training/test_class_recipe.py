@@ -87,7 +87,7 @@ def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Pa
     part = ClassificationDataset("part", ("3", "7"), tuple(type(e)(e.path, (3, 7).index(e.label)) for e in some))
     expected = measured(run, ClassificationDataset("part", whole.class_names, some))
     assert measured(run, part) == expected
-    with pytest.raises(ValueError, match=r"does not know the classes 'cat', only "):
+    with pytest.raises(ValueError, match=r"does not have the classes 'cat', only "):
         measured(run, ClassificationDataset("part", ("cat",), some))
 
 

@@ -85,12 +85,10 @@ def test_an_existing_folder_is_refused_before_data_are_written(tmp_path: Path, r
 
 
 def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
-    refuse(
-        read("data.val.classes=10"), tmp_path / "run", ConfigError, r"data\.val: .* not among 'digit'\. Received: '0'"
-    )
+    refuse(read("data.val.classes=10"), tmp_path / "run", ConfigError, r"data\.val: .* not in 'digit'\. Received: '0'")
     lacking = r"class_names: the training data lack some of them, and have 'digit'\. Received: 'cat'$"
     refuse(read("class_names=[digit, cat]"), tmp_path / "run", ConfigError, lacking)
-    refuse(read("class_names=[]"), tmp_path / "run", ConfigError, r"data\.train: .* not among .*Received: 'digit'$")
+    refuse(read("class_names=[]"), tmp_path / "run", ConfigError, r"data\.train: .* not in .*Received: 'digit'$")
     refuse(read("class_names=[digit, digit]"), tmp_path / "run", ConfigError, "class_names: a name occurs twice")
     assert not (tmp_path / "run").exists()
 
@@ -133,7 +131,7 @@ def test_the_folders_of_a_classifier_are_matched_by_name_too() -> None:
     seen = recipe.match_classes(config, training, validation)
     assert [part.class_names for part in seen] == [training.class_names] * 2
     assert [[example.label for example in part] for part in seen] == [[0, 1, 2], [0, 2]]
-    with pytest.raises(ConfigError, match=r"^data\.val: .* not among 'cat', 'dog'\. Received: 'cow'$"):
+    with pytest.raises(ConfigError, match=r"^data\.val: .* not in 'cat', 'dog'\. Received: 'cow'$"):
         recipe.match_classes(config, validation, training)
 
 
@@ -170,7 +168,7 @@ def test_an_image_that_does_not_decode_is_named_before_a_run_is_made(tmp_path: P
 def test_an_image_that_does_not_decode_in_the_middle_of_training_is_named(tmp_path: Path, read) -> None:
     config = read()
     config.data.train.read("train")
-    refuse(config, tmp_path / "run", DataError, f"{damage(tmp_path, b'').name}: the image does not decode")
+    refuse(config, tmp_path / "run", DataError, f"{damage(tmp_path, b'').name}: the image cannot be decoded")
 
 
 def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:

@@ -1,1 +1,1 @@
-"""From a data set to the batches of training and evaluation."""
+"""Turn data sets into batches for training and evaluation."""

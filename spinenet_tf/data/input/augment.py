@@ -1,4 +1,4 @@
-"""Change one image and its boxes at random; every function is a pure function of its seed."""
+"""Augment an image and its boxes randomly, with pure functions of a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spinenet_tf.data.images import fit_scale, place
 
 
 def random_flip(image: tf.Tensor, boxes: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirror `[h, w, 3]` and its `[N, 4]` yxyx pixel boxes left to right, every second time."""
+    """Flip `[h, w, 3]` and its `[N, 4]` yxyx pixel boxes left to right with probability 0.5."""
     width = tf.cast(tf.shape(image)[1], tf.float32)
     top, left, bottom, right = tf.unstack(boxes, axis=-1)
     mirrored = tf.stack([top, width - right, bottom, width - left], axis=-1)
@@ -28,12 +28,12 @@ def random_scale_crop(
     scale_max: float,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Resize a uint8 image by a random factor of its fitted size, crop what is too large, normalize, pad the rest.
+    """Resize a uint8 image by a random factor relative to its fitted size, crop, normalize and pad it.
 
-    The scale jitter of the paper, as in TF Model Garden's `resize_and_crop_image`: the factor is uniform in
-    `scale_min`..`scale_max`, the crop is anywhere in the image, padding is at the bottom and right.
-    Returns the `[height, width, 3]` float32 image, boxes `[M, 4]` in its pixels, clipped, and classes `[M]`, with
-    M <= N: a box of which nothing is left goes together with its class.
+    This is the paper's scale jitter, as in TF Model Garden's `resize_and_crop_image`: the factor is uniform in
+    `scale_min`..`scale_max`, the crop position is uniform, and padding is at the bottom and right.
+    Returns the `[height, width, 3]` float32 image, boxes `[M, 4]` in its pixels, clipped, and classes `[M]`. Boxes
+    without any remaining area are removed, so M <= N.
     """
     draw = tf.random.stateless_uniform([3], seed)
     scale = fit_scale(image, height, width) * (scale_min + (scale_max - scale_min) * draw[0])
@@ -51,10 +51,10 @@ def mosaic(
     scale_max: float,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Join four `(image, boxes, classes)` around a random point of the middle (Bochkovskiy 2020).
+    """Combine four `(image, boxes, classes)` into a mosaic around a random center point (Bochkovskiy 2020).
 
-    Each goes through `random_scale_crop` into its quarter: the scale is relative to the size fitted to that. Returns
-    what `random_scale_crop` does, with the boxes of all four.
+    `random_scale_crop` fits each image to its quadrant. Returns the same as `random_scale_crop`, with the boxes of all
+    four images.
     """
     seeds = tf.random.split(seed, 5)
     middle = tf.random.stateless_uniform([2], seeds[4], 0.25, 0.75) * tf.constant([height, width], tf.float32)
@@ -82,9 +82,9 @@ def _clip(
 
 
 def pad_boxes(boxes: tf.Tensor, classes: tf.Tensor, rows: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bring `[N, 4]` boxes and `[N]` classes to `rows` rows, by boxes of 0 and classes of -1, or keep the first `rows`.
+    """Pad `[N, 4]` boxes with 0 and `[N]` classes with -1 to `rows` rows, or keep only the first `rows`.
 
-    Padding comes last in a pipeline: any change of geometry would make boxes of these rows.
+    Pad last: geometric transformations would turn padding into boxes.
     """
     boxes, classes = boxes[:rows], classes[:rows]
     missing = rows - tf.shape(classes)[0]

@@ -1,4 +1,4 @@
-"""Makes the inputs of a detector's training: reads images and varies them, each by a seed of its own."""
+"""Read and augment the training inputs of a detector, each with its own seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their clas
 
 @dataclass(frozen=True)
 class Augmenter:
-    """What is done to the images on their way into the net. `read` takes an index, of `count`, to what is there."""
+    """The augmentation of training images. `read` maps an index in 0..count - 1 to an image with its objects."""
 
     read: Callable[[tf.Tensor], Part]
     count: int
@@ -29,7 +29,7 @@ class Augmenter:
     mosaics: float
 
     def example(self, counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return the input number `counter`: `[H, W, 3]` float32, and boxes and classes padded to `max_boxes`."""
+        """Return input number `counter`: `[H, W, 3]` float32, with boxes and classes padded to `max_boxes`."""
         seeds = tf.random.split(tf.stack([tf.constant(self.seed, tf.int64), counter]), 5)
 
         def one() -> Part:
@@ -60,7 +60,7 @@ class Augmenter:
 
 
 def recolored(image: tf.Tensor, colors: Colors | None, seed: tf.Tensor) -> tf.Tensor:
-    """Vary the colors of `[h, w, 3]` uint8 as a graph operation; None leaves them."""
+    """Augment the colors of `[h, w, 3]` uint8 as a graph operation; None leaves them unchanged."""
     if not colors:
         return image
     return tf.ensure_shape(numpy_function(colors, [image, seed], tf.uint8), [None, None, 3])

@@ -1,4 +1,4 @@
-"""Turn a `ClassificationDataset` into `tf.data` batches, for training and for evaluation."""
+"""Turn a `ClassificationDataset` into `tf.data` batches for training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.pipeline import check_all, endless_batches, ordered_batches
 from spinenet_tf.data.input.reader import Reader
 
-ASPECT = (3 / 4, 4 / 3)  # width / height of what is cut out of an image in training
-CENTER = 0.875  # side of what is cut out in evaluation, as a fraction of the largest that fits
+ASPECT = (3 / 4, 4 / 3)  # range of the training crop's width / height
+CENTER = 0.875  # side of the evaluation crop, as a fraction of the largest crop that fits
 
 
 def training_batches(
@@ -38,9 +38,9 @@ def training_batches(
     Order, `cache`, `epochs`, `start_step`, `share` and `bad` are as in `pipeline.training_batches`.
 
     Raises:
-        DataError: the data set is empty or, with `cache`, an image does not decode. Without `cache` that surfaces
-            from the iteration: see `pipeline.data_errors`.
-        ValueError: an argument out of range.
+        DataError: the data set is empty or, with `cache`, an image cannot be decoded. Without `cache`, iteration raises
+            this error: see `pipeline.data_errors`.
+        ValueError: an argument is out of range.
     """
     _check_arguments(dataset, image_size, batch_size, area)
     read = _reader(dataset, cache, bad)
@@ -63,7 +63,7 @@ def evaluation_batches(
     center: float = CENTER,
     cache: bool = False,
 ) -> tf.data.Dataset:
-    """Yield `central_crop` of the images in order, once, and their `[B]` labels; the last batch may be smaller.
+    """Yield the `central_crop` of each image once, in order, with `[B]` labels; the last batch may be smaller.
 
     Raises as `training_batches` does.
     """
@@ -89,9 +89,10 @@ def check_images(dataset: ClassificationDataset, bad: BadImages | None = None) -
 def random_resized_crop(
     image: tf.Tensor, height: int, width: int, area: tuple[float, float], seed: tf.Tensor
 ) -> tf.Tensor:
-    """Cut a part of `[h, w, 3]` uint8 out, whose fraction of the pixels lies in `area`; resize and normalize it.
+    """Crop a random part of `[h, w, 3]` uint8, resize and normalize it (Szegedy 2015).
 
-    Its shape lies in `ASPECT` and it lies anywhere (Szegedy 2015); returns `[height, width, 3]` float32.
+    The crop's fraction of the pixels is in the range `area`, and its aspect ratio in `ASPECT`. Returns
+    `[height, width, 3]` float32.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.shape(image),
@@ -106,9 +107,9 @@ def random_resized_crop(
 
 
 def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, center: float = CENTER) -> tf.Tensor:
-    """Cut the middle of `[h, w, 3]` uint8 out, in the shape of the network's input; resize and normalize it.
+    """Crop the center of `[h, w, 3]` uint8 with the aspect ratio of the network's input, resize and normalize it.
 
-    `center` is its side relative to the largest that fits. Returns `[height, width, 3]` float32.
+    `center` is the side relative to the largest crop that fits. Returns `[height, width, 3]` float32.
     """
     image = tf.convert_to_tensor(image)
     whole = tf.shape(image)[:2]
@@ -126,7 +127,7 @@ def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
 def _reader(
     dataset: ClassificationDataset, cache: bool, bad: BadImages | None = None
 ) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return index -> an image and its label, as a graph operation."""
+    """Return a graph operation that maps an index to an image and its label."""
 
     def decode(example: ClassificationExample) -> np.ndarray:
         return read_image(example.path, dataset.max_pixels)
@@ -150,6 +151,6 @@ def _check_arguments(
     if not len(dataset):
         raise DataError(f"{dataset.name}: the data set has no images")
     if batch_size < 1 or min(image_size) < 1:
-        raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}")
+        raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}")
     if not 0 < area[0] <= area[1] <= 1:
-        raise ValueError(f"Fractions of an image are (smallest, largest), in 0..1. Received: {area}")
+        raise ValueError(f"`area` must be (minimum, maximum) with 0 < minimum <= maximum <= 1. Received: {area}")

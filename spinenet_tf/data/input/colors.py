@@ -1,7 +1,7 @@
-"""Vary the colors of an image at random: jitter and RandAugment. Boxes stay where they are.
+"""Augment the colors of an image randomly, with color jitter and RandAugment.
 
-The operations are Pillow's, which RandAugment was defined with. Keras's layers cannot be used: they draw from a
-generator that counts its calls, and a run could not be resumed exactly.
+The operations are Pillow's, with which RandAugment was defined. Keras's layers draw from a stateful generator, so a run
+could not be resumed exactly.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-_HUE = 0.1  # fraction of the color circle that a jitter of 1 turns the hue by, either way
+_HUE = 0.1  # maximum hue shift at a jitter of 1, as a fraction of the color circle
 
 
 @dataclass(frozen=True)
 class Colors:
-    """How colors vary; the defaults leave them alone, as the published recipes do.
+    """The strength of color augmentation. The defaults turn it off, as in the published recipes.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
-    jitter: float = 0.0  # 0..1: brightness, contrast and saturation by a factor of 1 +- jitter, and the hue
-    operations: int = 0  # of RandAugment, one after the other
-    magnitude: float = 0.5  # 0..1, of these operations
+    jitter: float = 0.0  # 0..1: brightness, contrast and saturation change by a factor of 1 +- jitter, and the hue
+    operations: int = 0  # number of RandAugment operations
+    magnitude: float = 0.5  # 0..1, of the RandAugment operations
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter <= 1 or not 0 <= self.magnitude <= 1 or self.operations < 0:
-            raise ValueError(f"jitter and magnitude lie in 0..1, operations from 0 up. Received: {self}")
+            raise ValueError(f"jitter and magnitude must be in 0..1, operations at least 0. Received: {self}")
 
     def __bool__(self) -> bool:
-        """Tell whether anything varies."""
+        """Return whether any augmentation is on."""
         return bool(self.jitter or self.operations)
 
     def __call__(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """Return `[h, w, 3]` uint8 in other colors; `seed` is `[2]` int64, and the only source of chance."""
+        """Augment `[h, w, 3]` uint8; `seed` `[2]` int64 is the only source of randomness."""
         rng = np.random.default_rng(seed.view(np.uint64))
         picture = Image.fromarray(image)
         if self.jitter:
@@ -48,7 +48,7 @@ class Colors:
 
 
 def color_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:
-    """Change brightness, contrast, saturation and hue, in an order that is drawn as well."""
+    """Change brightness, contrast, saturation and hue in random order."""
     for index in rng.permutation(len(_ENHANCERS) + 1):
         drawn = rng.uniform(-1, 1)
         if index < len(_ENHANCERS):
@@ -59,7 +59,7 @@ def color_jitter(image: Image.Image, amount: float, rng: np.random.Generator) ->
 
 
 def rand_augment(image: Image.Image, operations: int, magnitude: float, rng: np.random.Generator) -> Image.Image:
-    """Apply so many operations, each drawn from `OPERATIONS` (Cubuk 2020): those that change colors only."""
+    """Apply `operations` random operations of `OPERATIONS`, the color operations of RandAugment (Cubuk 2020)."""
     for index in rng.integers(len(OPERATIONS), size=operations):
         image = OPERATIONS[index](image, magnitude, rng)
     return image
@@ -69,7 +69,7 @@ Operation = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
 
 def _enhance(enhancer: type) -> Operation:
-    """Return an operation by up to 90% less or more, either with the same probability."""
+    """Return an operation that weakens or strengthens by up to 90%, with equal probability."""
     return lambda image, magnitude, rng: enhancer(image).enhance(1 + 0.9 * magnitude * rng.choice((-1, 1)))
 
 

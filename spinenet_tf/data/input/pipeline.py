@@ -1,4 +1,4 @@
-"""Turn a `DetectionDataset` into `tf.data` batches, for training and for evaluation."""
+"""Turn a `DetectionDataset` into `tf.data` batches for training and evaluation."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def training_batches(
     """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
 
     Images are `[B, H, W, 3]` float32 normalized; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
-    classes `[B, max_boxes]` int32, -1 for padding. All batches are full: the last images of an epoch open the first
-    batch of the next. The stream is a function of the arguments alone, so `start_step` batches may be skipped to
-    resume exactly, and iterating twice gives the same twice. It is endless unless `epochs` is given: call `fit` with
+    classes `[B, max_boxes]` int32, -1 for padding. All batches are full: a batch may hold the last images of one epoch
+    and the first of the next. The stream depends only on the arguments, so skipping `start_step` batches resumes
+    exactly, and iterating again yields the same batches. It is endless unless `epochs` is given: call `fit` with
     `steps_per_epoch`.
 
-    `mosaics` is the fraction of inputs that are made of the next image and three others, drawn at random: see `mosaic`.
-    `cache` decodes every image now and keeps it, 3 bytes per pixel. `share` (number, count) yields only that of `count`
-    equal parts of each batch, `[batch_size / count, ...]`: for many processes that train on one batch together.
-    With `bad`, the next image of the data set takes the place of one that is bad, as long as these are not too many.
+    `mosaics` is the fraction of inputs that combine the next image with three random ones: see `mosaic`. `cache`
+    decodes all images now and keeps them in memory, 3 bytes per pixel. `share` (number, count) yields only one of
+    `count` equal parts of each batch, `[batch_size / count, ...]`, for data-parallel training in several processes.
+    With `bad`, the next image of the data set replaces a bad one, until too many are bad.
 
     Raises:
-        DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image does not decode.
-            Without `cache` that surfaces from the iteration: see `data_errors`.
-        ValueError: an argument out of range.
+        DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image cannot be decoded.
+            Without `cache`, iteration raises this error: see `data_errors`.
+        ValueError: an argument is out of range.
     """
     _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
     check_trainable(dataset)
@@ -75,16 +75,16 @@ def endless_batches(
     start_step: int = 0,
     share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Shuffle the indices 0..count - 1 epoch after epoch, map `(counter, index)` by `example`, and batch.
+    """Shuffle the indices 0..count - 1 anew in each epoch, map `(counter, index)` by `example`, and batch.
 
-    A function of the arguments alone, from step `start_step` on; finite with `epochs`. Of each batch it is the `share`
-    (number, count).
+    The batches depend only on the arguments. They start at step `start_step`, end after `epochs` if given, and are
+    reduced to the part `share` (number, count).
 
     Raises:
-        ValueError: the batch does not divide into so many parts.
+        ValueError: `batch_size` is not divisible by the number of parts.
     """
     if batch_size % share[1]:
-        raise ValueError(f"A batch is divided into equal parts. Received: {batch_size=}, {share=}")
+        raise ValueError(f"`batch_size` must be divisible by the number of parts. Received: {batch_size=}, {share=}")
     own = batch_size // share[1]
     batches = (
         _shuffled_indices(count, seed, epochs, skip=start_step * batch_size)
@@ -97,7 +97,7 @@ def endless_batches(
 
 
 def ordered_batches(example: Callable[[tf.Tensor], tuple], count: int, batch_size: int) -> tf.data.Dataset:
-    """Map the indices 0..count - 1 by `example`, in order and once, and batch."""
+    """Map the indices 0..count - 1 by `example`, once and in order, and batch."""
     examples = tf.data.Dataset.range(count).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -105,11 +105,11 @@ def ordered_batches(example: Callable[[tf.Tensor], tuple], count: int, batch_siz
 def evaluation_batches(
     dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, cache: bool = False
 ) -> tf.data.Dataset:
-    """Yield the images in order, once, as `preprocess` gives them; the last batch may be smaller.
+    """Yield the images once, in order, preprocessed by `preprocess`; the last batch may be smaller.
 
-    Beside the `[B, H, W, 3]` images: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in training
-    (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (boxes divided by it are in pixels
-    of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
+    Yields `[B, H, W, 3]` images and a dict: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in
+    training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (divide boxes by it to get
+    pixels of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
     """
     _check_arguments(dataset, image_size, batch_size)
     read = _reader(dataset, cache)
@@ -128,31 +128,31 @@ def evaluation_batches(
 
 
 def check_trainable(dataset: DetectionDataset) -> None:
-    """Raise DataError if a data set teaches no detector: it has no objects but crowds, or its boxes are fractions.
+    """Raise DataError if a data set has no objects except crowds, or if its boxes are fractions instead of pixels.
 
-    So it looks where labels lie in another folder than they are looked for, and where relative boxes stand for pixels.
+    Typical causes are labels in an unexpected folder, and relative coordinates in a format that uses pixels.
     """
     boxes = [example.boxes[example.trainable] for example in dataset]
     if not any(map(len, boxes)):
         raise DataError(f"{dataset.name}: there are no objects to train on")
     if all((own <= 1).all() for own in boxes):
         raise DataError(
-            f"{dataset.name}: all boxes lie within the first pixel of their images; they look relative to the image, "
-            "where pixels are expected"
+            f"{dataset.name}: all boxes lie within the first pixel of their images; they seem to be fractions of the "
+            "image size, but must be in pixels"
         )
 
 
 def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> None:
-    """Read every image's header and compare its size with the annotations, without decoding.
+    """Compare the size in every image's header with the annotations, without decoding.
 
-    Raises DataError naming the first file that is missing, unreadable, too large, or of another size; with `bad`, such
-    files are noted there, and too many are a DataError.
+    Raises DataError for the first file that is missing, unreadable, too large, or of another size. With `bad`, these
+    files are recorded there, and only too many of them raise DataError.
     """
     check_all(dataset.examples, partial(check_image, max_pixels=dataset.max_pixels), bad)
 
 
 def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadImages | None) -> None:
-    """Call `check` with every example, many at a time; with `bad`, note there the images that it refuses."""
+    """Call `check` with every example, in parallel; with `bad`, record images that fail."""
     if bad is not None:
         bad.count_among(example.path for example in examples)
     with ThreadPoolExecutor() as threads:
@@ -170,7 +170,7 @@ def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadI
 
 
 def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PIXELS) -> None:
-    """Compare the size of one image with its annotations; raises as `check_images`, or if it does not `decode`."""
+    """Compare the size of one image with its annotations, and optionally decode it; raises as `check_images`."""
     if decode:
         read_example(example, max_pixels)
     else:
@@ -179,7 +179,7 @@ def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PI
 
 @contextmanager
 def data_errors() -> Iterator[None]:
-    """Raise again as DataError what was raised inside `tf.data`, which wraps it in its own error and trace."""
+    """Convert a DataError that `tf.data` wrapped in its own error back to a DataError."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -190,20 +190,20 @@ def data_errors() -> Iterator[None]:
 
 
 def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> tf.data.Dataset:
-    """Yield `(counter, index)` from counter `skip` on: epoch after epoch, each a permutation of its own."""
+    """Yield `(counter, index)` starting at counter `skip`, with a new permutation in each epoch."""
 
     def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
         return tf.data.Dataset.from_tensor_slices(order)
 
-    first = skip // count  # of the epochs: those before it need not be drawn
+    first = skip // count  # the first epoch to draw
     rounds = tf.data.Dataset.counter(first) if epochs is None else tf.data.Dataset.range(min(first, epochs), epochs)
     return rounds.flat_map(permutation).enumerate(start=first * count).skip(skip % count)
 
 
 def _part_of_each(indices: tf.data.Dataset, batch_size: int, rows: slice) -> tf.data.Dataset:
-    """Keep those rows of each batch; so other processes decode the other images."""
+    """Keep only `rows` of each batch, so that other processes decode the other images."""
     if rows == slice(0, batch_size):
         return indices
     batches = indices.batch(batch_size, drop_remainder=True)
@@ -217,7 +217,7 @@ def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> 
 
 
 def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None) -> Callable[[tf.Tensor], Part]:
-    """Return index -> an image, its boxes and classes, as a graph operation."""
+    """Return a graph operation that maps an index to an image, its boxes and classes."""
     decode = partial(read_example, max_pixels=dataset.max_pixels)
     read, objects = Reader(dataset.examples, decode, cache, bad), _objects_of(dataset)
 
@@ -229,7 +229,7 @@ def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None
 
 
 def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return index -> boxes `[N, 4]` in pixels of the file and classes `[N]`, without crowds, as a graph operation."""
+    """Return a graph operation: index -> boxes `[N, 4]` in pixels of the file and classes `[N]`, without crowds."""
     counts = [int(example.trainable.sum()) for example in dataset]
     ends = tf.constant(np.cumsum([0, *counts]), tf.int64)
     boxes = tf.constant(np.concatenate([example.boxes[example.trainable] for example in dataset]))
@@ -253,11 +253,11 @@ def _check_arguments(
     if not len(dataset):
         raise DataError(f"{dataset.name}: the data set has no images")
     if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
-        raise ValueError(f"Sizes are positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
+        raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
     if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"The scale range is (smallest, largest), above 0. Received: {scale=}")
+        raise ValueError(f"`scale` must be (minimum, maximum) with 0 < minimum <= maximum. Received: {scale=}")
     if not 0 <= mosaics <= 1:
-        raise ValueError(f"The fraction of mosaics lies in 0..1. Received: {mosaics=}")
+        raise ValueError(f"`mosaics` must be in 0..1. Received: {mosaics=}")
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

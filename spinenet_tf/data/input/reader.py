@@ -1,4 +1,4 @@
-"""Reads the images of a data set as operations of a `tf.data` graph, and replaces those that are bad."""
+"""Read images as operations of a `tf.data` graph, and replace bad ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spinenet_tf.ops.python_calls import numpy_function
 
 
 def read_example(example: Example, max_pixels: int) -> np.ndarray:
-    """Decode the image of an example to `[H, W, 3]` uint8; raises ImageError, also if its size is another one."""
+    """Decode the image of an example to `[H, W, 3]` uint8; raise ImageError, also for a wrong size."""
     image = read_image(example.path, max_pixels)
     check_size(example, image.shape[:2])
     return image
 
 
 def check_size(example: Example, size: tuple[int, ...]) -> None:
-    """Compare the size of an image, height and width, with its annotations; raises ImageError if they differ."""
+    """Raise ImageError if the size of an image, height and width, differs from its annotations."""
     if tuple(size) != (example.height, example.width):
         raise ImageError(
             f"{example.path}: the image is {size[0]} x {size[1]} pixels (height x width, upright), "
@@ -33,10 +33,10 @@ def check_size(example: Example, size: tuple[int, ...]) -> None:
 
 
 class Reader:
-    """Decodes the images of `examples`, by their index; with `cache` all of them now, which it keeps.
+    """Decode the images of `examples` by index; with `cache`, decode all of them now and keep them.
 
-    In place of an image that is bad comes the next that is not, so what is read depends on the index and the files
-    alone. Without `bad`, a bad image is an ImageError; with it, too many of them are a DataError.
+    With `bad`, the next good image replaces a bad one, so the result depends only on the index and the files; too many
+    bad images raise DataError. Without `bad`, a bad image raises ImageError.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Reader:
                 list(threads.map(self._whole, range(len(examples))))
 
     def __call__(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return an image `[h, w, 3]` uint8, and its own index: not `index` where that one is bad."""
+        """Return an image `[h, w, 3]` uint8 and its index, which differs from `index` if that image is bad."""
         image, own = numpy_function(self._whole, [index], (tf.uint8, tf.int64))
         return tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(own, [])
 
     def _whole(self, index: int) -> tuple[np.ndarray, np.int64]:
-        """Return the first image from `index` on that is not bad, and its index."""
+        """Return the first good image starting at `index`, and its index."""
         if self._bad is None:
             return self._decode(self._examples[index]), np.int64(index)
         count = len(self._examples)
@@ -68,4 +68,4 @@ class Reader:
                 return self._decode(example), np.int64(own)
             except ImageError as error:
                 self._bad.add(example.path, error)
-        raise DataError("all images are bad")  # which is more than any limit
+        raise DataError("all images are bad")  # not reached: this exceeds any limit

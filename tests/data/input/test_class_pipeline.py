@@ -136,7 +136,7 @@ def test_faults_are_told_in_one_line(dataset, tmp_path: Path) -> None:
     check_images(dataset)
     path = dataset.examples[2].path
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"2\.png: the image does not decode"), data_errors():
+    with pytest.raises(DataError, match=r"2\.png: the image cannot be decoded"), data_errors():
         take(evaluation_batches(dataset, SIZE, 2), 3)
     path.unlink()
     with pytest.raises(DataError, match=r"2\.png: no such image file"):

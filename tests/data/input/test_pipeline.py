@@ -87,7 +87,7 @@ def test_shares_of_a_batch_make_up_the_batch(dataset: DetectionDataset) -> None:
         for a, b in zip(*parts, strict=True)
     ]
     assert_same(whole, joined)
-    with pytest.raises(ValueError, match="divided into equal parts"):
+    with pytest.raises(ValueError, match="must be divisible by the number of parts"):
         training_batches(dataset, SIZE, 4, seed=0, share=(0, 3))
 
 
@@ -128,7 +128,7 @@ def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> Non
 def test_an_image_of_a_mosaic_that_does_not_decode_surfaces_in_one_line(dataset: DetectionDataset) -> None:
     path = dataset.examples[2].path
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=r"2\.png: the image does not decode"), data_errors():
+    with pytest.raises(DataError, match=r"2\.png: the image cannot be decoded"), data_errors():
         take(training_batches(dataset, SIZE, 2, 0, mosaics=1.0), 5)
 
 
@@ -228,7 +228,7 @@ def test_images_without_any_box_make_batches(dataset: DetectionDataset) -> None:
 def test_an_image_that_does_not_decode_surfaces_in_one_line(dataset: DetectionDataset) -> None:
     path = dataset.examples[2].path
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match=r"2\.png: the image does not decode") as caught, data_errors():
+    with pytest.raises(DataError, match=r"2\.png: the image cannot be decoded") as caught, data_errors():
         list(evaluation_batches(dataset, SIZE, 2))
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"2\.png"):
