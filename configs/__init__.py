@@ -1,1 +1,1 @@
-"""Training configurations, one YAML file per published result."""
+"""Training configs: one YAML file per published result, and small ones that run on a laptop."""

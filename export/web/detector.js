@@ -1,13 +1,13 @@
-// The detector around its file, which decodes by itself: what the Python package does before and behind it.
+// Pre- and postprocessing of a model file that outputs detections, as in the Python package.
 // Boxes are [top, left, bottom, right] in pixels.
 
-/** Fit RGBA pixels `{data, width, height}` into the network's input, top left: returns `{pixels, scale}`. */
+/** Scale RGBA pixels `{data, width, height}` into the top left of the network's input; return `{pixels, scale}`. */
 export function preprocess(image, input) {
   const [, height, width] = input.shape;
   const scale = Math.min(height / image.height, width / image.width);
   const rows = samples(height, image.height, scale);
   const columns = samples(width, image.width, scale);
-  const pixels = new Float32Array(height * width * 3); // zeros where the image does not reach
+  const pixels = new Float32Array(height * width * 3); // zeros outside the image
   rows.forEach(([top, bottom, down], row) => {
     columns.forEach(([left, right, across], column) => {
       for (let channel = 0; channel < 3; channel++) {
@@ -22,7 +22,7 @@ export function preprocess(image, input) {
   return { pixels, scale };
 }
 
-/** For each output position that lies on the image: the two source positions and the weight of the second. */
+/** Return, for each output position on the image, two source positions and the weight of the second. */
 function samples(size, source, scale) {
   const found = [];
   for (let i = 0; i < size && i + 0.5 < source * scale - 1e-3; i++) {
@@ -33,7 +33,7 @@ function samples(size, source, scale) {
   return found;
 }
 
-/** Read the outputs of the file by name (typed arrays): `[{box, score, class}]`, best first, in pixels of the input. */
+/** Convert the model's outputs (typed arrays) to `[{box, score, class}]`, best first, in pixels of the input. */
 export function detections({ boxes, scores, classes, num_detections: [count] }) {
   return Array.from({ length: count }, (_, index) => ({
     box: Array.from(boxes.subarray(4 * index, 4 * index + 4)),

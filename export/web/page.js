@@ -1,4 +1,4 @@
-// The page: loads the model once, detects in a picked file or in the camera's frames, and draws what was found.
+// Load the model once, detect objects in a selected file or in camera frames, and draw the detections.
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 
@@ -7,8 +7,8 @@ import { detections, preprocess } from "./detector.js";
 const element = (id) => document.getElementById(id);
 const picture = element("picture").getContext("2d", { willReadFrequently: true });
 const threshold = element("threshold");
-let stream = null; // of the camera, while it runs
-let shown = null; // the last image and what was found in it
+let stream = null; // the camera's stream while it runs
+let shown = null; // the last image with its detections
 
 const loading = load();
 
@@ -16,18 +16,18 @@ async function load() {
   const metadata = await (await fetch("model.metadata.json")).json();
   await loadLiteRt("vendor/core/wasm/");
   const model = await loadAndCompile("model.tflite", { accelerator: "wasm" });
-  element("status").textContent = "Ready: pick an image.";
+  element("status").textContent = "Ready: select an image.";
   element("file").disabled = element("camera").disabled = false;
   return { model, metadata };
 }
 
-/** Detect in RGBA pixels: `[{box, score, class}]`, boxes in their pixels. */
+/** Return the detections in RGBA pixels: `[{box, score, class}]`, boxes in pixels of the image. */
 async function detect(image) {
   const { model, metadata } = await loading;
   const { pixels, scale } = preprocess(image, metadata.input);
   const input = new Tensor(pixels, metadata.input.shape);
   const tensors = await model.run({ [metadata.input.name]: input });
-  // Slices: the engine's memory is gone after `delete`.
+  // Copy, because `delete` frees the engine's memory.
   const outputs = Object.fromEntries(Object.entries(tensors).map(([name, x]) => [name, x.toTypedArray().slice()]));
   [input, ...Object.values(tensors)].forEach((tensor) => tensor.delete());
   const limits = [image.height, image.width, image.height, image.width];
@@ -35,7 +35,7 @@ async function detect(image) {
   return detections(outputs).map((found) => ({ ...found, box: inImage(found.box) }));
 }
 
-/** Show an image or a video's frame with what is found in it. */
+/** Show an image or a video frame with its detections. */
 async function show(source, width, height) {
   const frame = new OffscreenCanvas(width, height).getContext("2d");
   frame.drawImage(source, 0, 0, width, height);
@@ -53,14 +53,14 @@ async function draw() {
   const found = shown.found.filter(({ score }) => score >= Number(threshold.value));
   Object.assign(picture.canvas, { width: image.width, height: image.height });
   picture.putImageData(image, 0, 0);
-  const unit = Math.max(1, Math.min(image.width, image.height) / 160); // so that lines and names suit any image
+  const unit = Math.max(1, Math.min(image.width, image.height) / 160); // scales lines and text with the image
   found.forEach((one) => drawBox(one.box, `${names[one.class]} ${one.score.toFixed(2)}`, one.class, unit));
   element("found").replaceChildren(...found.map((one) => row(one, names)));
   element("status").textContent = `${found.length} found in ${milliseconds.toFixed(0)} ms.`;
 }
 
 function drawBox([top, left, bottom, right], text, label, unit) {
-  picture.strokeStyle = picture.fillStyle = `hsl(${(label * 137) % 360} 90% 45%)`; // far apart for neighbors
+  picture.strokeStyle = picture.fillStyle = `hsl(${(label * 137) % 360} 90% 45%)`; // distant hues for consecutive classes
   picture.lineWidth = unit;
   picture.strokeRect(left, top, right - left, bottom - top);
   picture.font = `${8 * unit}px system-ui, sans-serif`;
@@ -80,7 +80,7 @@ function row(found, names) {
 async function showFile() {
   const [file] = element("file").files;
   if (!file) return;
-  const image = await createImageBitmap(file); // upright by its EXIF tag
+  const image = await createImageBitmap(file); // applies the EXIF orientation
   await show(image, image.width, image.height);
 }
 
@@ -104,11 +104,11 @@ async function showCamera(current) {
   }
 }
 
-function tell(error) {
-  element("status").textContent = `That did not work: ${error.message}`;
+function report(error) {
+  element("status").textContent = `Error: ${error.message}`;
 }
 
-element("file").addEventListener("change", () => showFile().catch(tell));
-element("camera").addEventListener("click", () => toggleCamera().catch(tell));
-threshold.addEventListener("input", () => draw().catch(tell));
-loading.catch(tell);
+element("file").addEventListener("change", () => showFile().catch(report));
+element("camera").addEventListener("click", () => toggleCamera().catch(report));
+threshold.addEventListener("input", () => draw().catch(report));
+loading.catch(report);
