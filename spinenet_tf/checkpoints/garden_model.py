@@ -33,6 +33,8 @@ def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE
     _import_official()
     if isinstance(model, Backbone):
         return _backbone(model, image_size)
+    if not isinstance(model, RetinaNet):
+        raise ValueError(f"Of models with a head, only a RetinaNet becomes Model Garden's. Received: {model.name}")
     return _detector(model, image_size)
 
 

@@ -5,11 +5,14 @@ Where Model Garden is at fault a test of its own says what ours does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from official.projects.centernet.configs import centernet as configs
 from official.projects.centernet.losses.centernet_losses import PenaltyReducedLogisticFocalLoss
 from official.projects.centernet.modeling.layers.detection_generator import CenterNetDetectionGenerator
@@ -20,6 +23,8 @@ from official.vision.configs import common
 from parity import record, relative
 
 import spinenet_tf
+from spinenet_tf.checkpoints.garden_model import canonical_variables
+from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.heads.centernet import CenterNet, CenterNetOptions, decode, losses
 from spinenet_tf.ops.center_losses import penalty_reduced_focal_loss
 from spinenet_tf.ops.heatmaps import center_targets, gaussian_radius
@@ -103,6 +108,21 @@ def test_a_center_outside_of_the_image_is_no_object_where_model_garden_reads_pas
     np.testing.assert_array_equal(ours.heatmap, alone.heatmap)
 
 
+def _batch(cases: Iterable[str]) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return a batch's labels as Model Garden takes them, and as we do."""
+    truth = [(GROUND_TRUTH[case], _classes(GROUND_TRUTH[case])) for case in cases]
+    boxes, classes = map(np.stack, zip(*(_padded(*pair) for pair in truth), strict=True))
+    labels = tf.nest.map_structure(lambda *rows: tf.stack(rows), *(_garden_labels(*each) for each in truth))
+    return labels, {"boxes": boxes, "classes": classes}
+
+
+def _config() -> configs.CenterNetTask:
+    config = configs.CenterNetTask(weight_decay=0.0)
+    config.model.num_classes, config.model.max_num_instances = CLASSES, ROWS
+    config.model.input_size, config.losses.class_offset = [SIDE, SIDE, 3], 0
+    return config
+
+
 def _raw(seed: int, batch: int = 2) -> dict[str, tf.Variable]:
     rng = np.random.default_rng(seed)
     shape = (batch, CELLS, CELLS)
@@ -124,16 +144,12 @@ def _garden_raw(raw: dict) -> dict:
 
 @pytest.mark.parametrize("cases", [("none", "none"), ("one", "crowded"), ("large", "same place"), ("tiny", "none")])
 def test_losses_and_their_gradients(cases):
-    task = CenterNetTask(configs.CenterNetTask())
-    task.task_config.model.num_classes, task.task_config.model.max_num_instances = CLASSES, ROWS
-    task.task_config.model.input_size = [SIDE, SIDE, 3]
-    task.task_config.losses.class_offset, task._net_down_scale = 0, STRIDE
-    truth = [(GROUND_TRUTH[case], _classes(GROUND_TRUTH[case])) for case in cases]
-    labels = tf.nest.map_structure(lambda *rows: tf.stack(rows), *(_garden_labels(*each) for each in truth))
-    boxes, classes = map(np.stack, zip(*(_padded(*pair) for pair in truth), strict=True))
+    task = CenterNetTask(_config())
+    task._net_down_scale = STRIDE
+    labels, truth = _batch(cases)
     raw = _raw(1)
     with tf.GradientTape(persistent=True) as tape:
-        ours = losses(_our_raw(raw), {"boxes": boxes, "classes": classes}, OPTIONS)
+        ours = losses(_our_raw(raw), truth, OPTIONS)
         our_total = sum(ours.values())
         theirs = task.build_losses(_garden_raw(raw), labels)
     total = theirs["total_loss"]
@@ -184,11 +200,10 @@ def test_two_equal_neighbors_are_one_detection_where_model_garden_has_two():
 
 @pytest.fixture
 def garden_centernet() -> Callable:
-    """Return `build(name, activation)`: Model Garden's own CenterNet on the level P3 of one of our mobile nets."""
+    """Return `build(name, activation)`: Model Garden's CenterNet on P3 of one of our mobile nets, behind its task."""
 
     def build(name: str, activation: str):
-        config = configs.CenterNetTask(weight_decay=0.0)
-        config.model.num_classes, config.model.input_size = CLASSES, [SIDE, SIDE, 3]
+        config = _config()
         net = backbone_configs.SpineNetMobile(model_id=name.rpartition("_")[2].upper(), min_level=3, max_level=7)
         config.model.backbone = backbone_configs.Backbone(type="spinenet_mobile", spinenet_mobile=net)
         config.model.head.input_levels = ["3"]
@@ -198,14 +213,14 @@ def garden_centernet() -> Callable:
         task = CenterNetTask(config)
         model = task.build_model()
         model(tf.zeros([1, SIDE, SIDE, 3]))
-        return model
+        return task, model
 
     return build
 
 
 @pytest.mark.parametrize(("name", "activation"), [("spinenet_mobile_49xs", "swish"), ("spinenet_mobile_49", "relu6")])
 def test_whole_net(name, activation, garden_centernet, same_weights, images):
-    theirs = garden_centernet(name, activation)
+    _, theirs = garden_centernet(name, activation)
     whole = spinenet_tf.backbone(name, (SIDE, SIDE, 3), activation=activation)
     same_weights(whole, theirs.backbone)
     ours = _on_p3(name, activation, whole)
@@ -221,6 +236,40 @@ def test_whole_net(name, activation, garden_centernet, same_weights, images):
     record(f"{name}, CenterNet", "boxes, float32", relative(found["boxes"], expected["boxes"]), 1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_one_step_of_training(garden_centernet, same_weights, images):
+    """Model Garden's own step, which clips gradients to a global norm of 10, and ours by `train_on_batch`."""
+    name, activation, rate = "spinenet_mobile_49xs", "swish", 0.1
+    task, theirs = garden_centernet(name, activation)
+    whole = spinenet_tf.backbone(name, (SIDE, SIDE, 3), activation=activation)
+    same_weights(whole, theirs.backbone)
+    ours = _on_p3(name, activation, whole)
+    _copy_head(ours, theirs.head)
+    pairs = list(_pairs(ours, whole, theirs))
+    before = [np.asarray(mine) for mine, _ in pairs]
+    labels, truth = _batch(["one", "crowded", "large", "none"])
+    x = images(SIDE, SIDE, 4)
+    their_loss = task.train_step((tf.constant(x, tf.float64), labels), theirs, tf_keras.optimizers.SGD(rate))["loss"]
+    ours.compile(keras.optimizers.SGD(rate, global_clipnorm=10.0))
+    our_loss = ours.train_on_batch(x, truth, return_dict=True)["loss"]
+    record(f"{name}, CenterNet", "loss in training, float64", relative(our_loss, their_loss), 1e-5)
+    scale = max(np.abs(np.asarray(other) - start).max() for (_, other), start in zip(pairs, before, strict=True))
+    worst = max(np.abs(np.asarray(mine) - np.asarray(other)).max() for mine, other in pairs)
+    record(f"{name}, CenterNet", "one step of SGD, float64", float(worst / scale), 1e-5)
+
+
+def _pairs(ours: CenterNet, whole, theirs) -> Iterator[tuple]:
+    """Yield each of our variables, BN statistics too, and Model Garden's; `whole` is our backbone with all levels."""
+    names = {id(variable): name for name, variable in variables_by_name(whole).items()}
+    named = canonical_variables(theirs.backbone.variables)
+    for layer in ours.backbone.layers:
+        for mine, variable in zip(layer.variables, whole.get_layer(layer.name).variables, strict=True):
+            yield mine, named[names[id(variable)]]
+    for layer_name, conv in _head_convs(theirs.head):
+        yield from zip(ours.get_layer(layer_name).variables, conv.variables, strict=True)
+
+
 def _on_p3(name: str, activation: str, whole) -> CenterNet:
     """Return our detector on P3 alone, which holds no layers for other levels, with the weights of a whole backbone."""
     backbone = spinenet_tf.backbone(name, (SIDE, SIDE, 3), max_level=3, activation=activation)
@@ -233,9 +282,14 @@ def _on_p3(name: str, activation: str, whole) -> CenterNet:
 def _copy_head(ours: CenterNet, head) -> None:
     """Give both heads the same random weights, large enough for sizes and peaks of all kinds."""
     rng = np.random.default_rng(3)
+    for layer_name, conv in _head_convs(head):
+        values = [rng.normal(0, 0.1, weight.shape) for weight in conv.get_weights()]
+        conv.set_weights(values)
+        ours.get_layer(layer_name).set_weights(values)
+
+
+def _head_convs(head) -> Iterator[tuple[str, Any]]:
+    """Yield our name of each layer of the head, and Model Garden's conv."""
     for piece, garden_name in (("heatmap", "ct_heatmaps3"), ("sizes", "ct_size3"), ("offsets", "ct_offset3")):
         theirs = head.get_layer(garden_name)
-        for part, conv in (("conv", theirs.conv1), ("predictor", theirs.conv2)):
-            values = [rng.normal(0, 0.1, weight.shape) for weight in conv.get_weights()]
-            conv.set_weights(values)
-            ours.get_layer(f"{piece}_{part}").set_weights(values)
+        yield from ((f"{piece}_conv", theirs.conv1), (f"{piece}_predictor", theirs.conv2))

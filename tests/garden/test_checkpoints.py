@@ -194,3 +194,16 @@ def test_what_is_no_checkpoint_is_one_clear_error(tmp_path):
         tf.compat.v1.train.Saver([variable]).save(session, str(tmp_path / "tf1"))
     with pytest.raises(CheckpointError, match="TensorFlow 1"):
         load_checkpoint(ours, tmp_path / "tf1")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda spec: spinenet_tf.detector(spec, 2, (64, 64, 3), "centernet"),
+        lambda spec: spinenet_tf.classifier(spec, 2),
+    ],
+)
+def test_other_heads_are_not_written(build, tiny_spec, tmp_path):
+    with pytest.raises(ValueError, match=r"only a RetinaNet becomes Model Garden's\. Received: "):
+        garden_model.write_checkpoint(build(tiny_spec), tmp_path / "ckpt")
+    assert not any(tmp_path.iterdir())
