@@ -49,7 +49,7 @@ class BadImages:
             logger.warning("More images are bad and skipped: %s.", HINT)
         self.check()
 
-    def tell(self) -> None:
+    def log_count(self) -> None:
         """Log the number of bad files so far, unless each of them was logged."""
         if len(self) > SHOWN:
             logger.warning("%d of %d images are bad and skipped in training.", len(self), self._total)

@@ -69,7 +69,7 @@ class DetectionDataset:
         return iter(self.examples)
 
     def take(self, indices: Iterable[int]) -> DetectionDataset:
-        """Return the data set with some of the images, by their places."""
+        """Return the data set reduced to the images at these indices."""
         return replace(self, examples=tuple(self.examples[index] for index in indices))
 
     def coco(self) -> dict:
@@ -123,5 +123,5 @@ class ClassificationDataset:
         return iter(self.examples)
 
     def take(self, indices: Iterable[int]) -> ClassificationDataset:
-        """Return the data set with some of the images, by their places."""
+        """Return the data set reduced to the images at these indices."""
         return replace(self, examples=tuple(self.examples[index] for index in indices))

@@ -14,11 +14,11 @@ HEADER = 26  # bytes up to and including the color type, which follows the bit d
 DEPTHS = (8, 10, 12, 14, 16)  # bit depths of cameras and scanners
 MAX_CHUNKS = 1000  # to read: a file can hold millions of empty ones
 
-_SAID = (
+_WARNING = (
     "%s: no value in this 16-bit PNG has more than %d bits, so it and similar files are read as %d-bit images. "
     "Add an sBIT chunk to declare the bit depth."
 )
-_said: set[int] = set()  # bit depths that were already logged
+_warned: set[int] = set()  # bit depths that were already logged
 
 
 def is_deep(head: bytes) -> bool:
@@ -45,7 +45,7 @@ def read_deep(encoded: bytes, name: str) -> np.ndarray:
     if not _unscaled(samples, bits):
         bits = 16
     elif not declared:
-        _say(bits, name)
+        _warn(bits, name)
     return np.ascontiguousarray(np.broadcast_to((samples >> (bits - 8)).astype(np.uint8), (*samples.shape[:2], 3)))
 
 
@@ -77,7 +77,7 @@ def _unscaled(samples: np.ndarray, bits: int) -> bool:
     return int(samples.max()) < 1 << bits and bool(((samples & ((1 << (16 - bits)) - 1)) > 1).any())
 
 
-def _say(bits: int, name: str) -> None:
-    if bits not in _said:
-        _said.add(bits)
-        logger.warning(_SAID, name, bits, bits)
+def _warn(bits: int, name: str) -> None:
+    if bits not in _warned:
+        _warned.add(bits)
+        logger.warning(_WARNING, name, bits, bits)

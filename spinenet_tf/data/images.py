@@ -126,7 +126,7 @@ def _orientation(image: OpenedImage) -> int:
 def _check_scans(image: OpenedImage) -> None:
     """Reject small files that take minutes to decode."""
     if image.format == "BMP" and image.info.get("compression") in (1, 2):  # decoded byte by byte, in Python
-        raise ImageError("BMP with run lengths is not supported")
+        raise ImageError("run-length encoded BMP files are not supported")
     if image.format in ("JPEG", "MPO") and "progressive" in image.info and image.fp:  # MPO: several JPEGs in one file
         scans = _read_again(image).count(b"\xff\xda")
         if scans > MAX_SCANS:

@@ -1,4 +1,4 @@
-"""The same scenes in every format that is read."""
+"""Provide the same scenes in several formats."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ SCENES = 12
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `annotations.json` and `images`: COCO. Read only."""
+    """Return a COCO folder with `annotations.json` and `images`; do not modify it."""
     images, _ = write_digits(tmp_path_factory.mktemp("formats"), SCENES)
     return images.parent
 
 
 @pytest.fixture(scope="session")
 def digits(digits_folder: Path) -> DetectionDataset:
-    """Return what is in `digits_folder`."""
+    """Return the data set in `digits_folder`."""
     return read_digits(digits_folder.parent, scenes=SCENES)
 
 
 @pytest.fixture
 def yolo_folder(tmp_path: Path, digits: DetectionDataset) -> Path:
-    """Return the digits as YOLO stores them, ready to be damaged."""
+    """Return a folder with the digits in YOLO format, which tests may modify."""
     folder = tmp_path / "yolo"
     for kind in ("images", "labels"):
         (folder / kind / "train").mkdir(parents=True)
@@ -49,7 +49,7 @@ def yolo_folder(tmp_path: Path, digits: DetectionDataset) -> Path:
 
 @pytest.fixture
 def voc_folder(tmp_path: Path, digits: DetectionDataset) -> Path:
-    """Return the digits as Pascal VOC stores them, ready to be damaged."""
+    """Return a folder with the digits in Pascal VOC format, which tests may modify."""
     folder = tmp_path / "voc"
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Bad images are named as long as somebody reads the list, and counted."""
+"""Test that the first bad images are logged, and all are counted."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def test_few_bad_images_are_named_and_many_that_may_be_are_counted(
     with caplog.at_level(logging.WARNING):
         _add(bad, count)
         bad.count_among(f"images/{number:04d}.jpg" for number in range(among))
-        bad.tell()
+        bad.log_count()
     assert len(caplog.records) == lines
     assert caplog.records[-1].getMessage() == last

@@ -1,4 +1,4 @@
-"""Checking data sets: what is counted, and that every fault is listed with its file and id."""
+"""Test the statistics of a data set check, and that every problem is listed with its file and id."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_statistics_count_what_is_there(folder: Path) -> None:
 
 
 def test_coverage_depends_on_the_size_of_the_input(folder: Path) -> None:
-    """The smallest anchor has a side of 24 px, and no box of 60 x 40 px reaches IoU 0.5 with it at a third of that."""
+    """The smallest anchor has a side of 24 px; at a third of its size, a box of 60 x 40 px cannot reach IoU 0.5."""
     covered = [look(folder, image_size=size).statistics["anchors"]["covered"] for size in ((128, 128), (12, 18))]
     assert covered == [1.0, 0.0]
     with pytest.raises(ValueError, match="Unknown model"):
@@ -106,21 +106,21 @@ def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> No
     file, pictures = folder / "annotations.json", (folder / "images").resolve()
     expected = [
         (file, "annotation at 10", "the id is used twice", False),
-        (file, "category 20", "names must be text, and unique", True),
+        (file, "category 20", "names must be unique text", True),
         (file, "image 9", "the id is used twice", True),
         (file, "image 10", "the image folder has no such file", True),
         (file, "image 12", "sizes must be positive integers", True),
-        (file, "image at 7", "image ids are integers", True),
+        (file, "image at 7", "image ids must be integers", True),
         (file, "image 14", "the file name leads out", True),
-        (file, "annotation 101", "a box is four finite numbers", True),
+        (file, "annotation 101", "a box must be four finite numbers", True),
         (file, "annotation 102", "the box has no area inside its image", False),
-        (file, "annotation 103", "the box reaches 5 px out of its image of 40 x 60", False),
+        (file, "annotation 103", "the box exceeds its image of 40 x 60 by 5 px", False),
         (file, "annotation 104", "the box has no area inside its image", False),
         (file, "annotation 105", "the box has a negative size", True),
         (file, "annotation 108", "unknown image_id", True),
         (file, "annotation 109", "unknown category_id", True),
-        (file, "annotation 111", "iscrowd is 0 or 1", True),
-        (file, "annotation 112", "the area is a finite number", True),
+        (file, "annotation 111", "iscrowd must be 0 or 1", True),
+        (file, "annotation 112", "the area must be a finite number", True),
         (pictures / "4.png", "image 4", "the image cannot be decoded", True),
         (pictures / "9.png", "image 11", "the image is 40 x 60 pixels", True),
         (folder, "image 1", "a box of 'cat' occurs 2 times", False),
@@ -150,16 +150,14 @@ def test_labels_that_are_not_found_are_told_with_where_they_were_looked_for(yolo
     (yolo_folder / "labels").rename(yolo_folder / "annotations")
     findings = check(str(yolo_folder / "data.yaml"))
     messages = [problem.message for problem in findings.problems]
-    assert messages[0].startswith(f"no image has a label file, looked in {yolo_folder}/labels/train")
+    assert messages[0].startswith(f"no image has a label file in {yolo_folder}/labels/train")
     assert messages[1:] == ["yolo-train: there are no objects to train on"]
 
 
 def test_the_loss_of_most_boxes_is_a_problem_of_its_own(folder: Path) -> None:
     outside = [GOOD["annotations"][0] | {"id": 10 + k, "bbox": [70, 1, 10, 10]} for k in range(4)]
     findings = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside})
-    expected = (
-        "dropped 4 boxes with no area inside their image: 4 of 7, so they may be in another unit, or of other images"
-    )
+    expected = "dropped 4 boxes with no area inside their image: 4 of 7, so they may be in another unit or image"
     assert findings.problems[4].message == expected
     assert findings.problems[4].place == (folder / "annotations.json", "")
     findings = look(folder, GOOD | {"annotations": GOOD["annotations"] + outside[:3]})

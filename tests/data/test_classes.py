@@ -1,4 +1,4 @@
-"""Classes are matched by their names: numbers may differ, and a data set may lack some."""
+"""Test that classes are matched by name; numbers may differ, and a data set may lack some classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spinenet_tf.data.dataset import (
 
 
 def detection(*labels: list[int]) -> DetectionDataset:
-    """Return images with objects of these classes, each object's box and area telling its number in the image."""
+    """Return images with objects of these classes; box and area encode the object's number in the image."""
     examples = []
     for key, own in enumerate(labels, start=7):
         rows = np.arange(len(own), dtype=np.float32)

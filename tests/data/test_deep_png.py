@@ -1,4 +1,4 @@
-"""PNG files of 16 bits: full range, or what a camera of fewer bits measured."""
+"""Test 16-bit PNG files with full range, and with unscaled values of fewer bits."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RAMP = np.linspace(0, 4095, 12 * 20).astype(np.uint16).reshape(12, 20)  # what 1
 
 @pytest.fixture(autouse=True)
 def forget_what_was_said() -> None:
-    deep_png._said.clear()
+    deep_png._warned.clear()
 
 
 def gray(samples: np.ndarray, declared: bytes = b"") -> bytes:
-    """Return `[H, W]` uint16 as a PNG, with a chunk sBIT if `declared`."""
+    """Return `[H, W]` uint16 as a PNG, with an sBIT chunk if `declared`."""
     info = PngInfo()
     if declared:
         info.add(b"sBIT", declared)
@@ -71,7 +71,7 @@ def test_a_dark_picture_of_a_declared_range_stays_dark(tmp_path: Path) -> None:
 def test_values_that_the_encoder_spread_over_all_bits_are_not_scaled_again(
     tmp_path: Path, spread, declared: bytes, largest: int
 ) -> None:
-    """As the standard has it, whatever sBIT says; also of dark pictures, which end where 12 bits would."""
+    """This follows the standard for any sBIT, also for dark images whose values fit in 12 bits."""
     samples = spread(RAMP.astype(np.int64) * largest // 4095).astype(np.uint16)
     np.testing.assert_array_equal(read(tmp_path / "a.png", gray(samples, declared)), in_colors(samples >> 8))
 

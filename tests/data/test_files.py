@@ -1,4 +1,4 @@
-"""Files that a data set names are found under the names that people's files have, and only inside its folder."""
+"""Test that files are found in any Unicode normalization, and only inside the data set's folder."""
 
 from __future__ import annotations
 

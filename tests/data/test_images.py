@@ -1,4 +1,4 @@
-"""Decoding what people have, refusing what would hurt, and one exact preprocessing."""
+"""Test decoding of common images, rejection of harmful ones, and exact preprocessing."""
 
 from __future__ import annotations
 

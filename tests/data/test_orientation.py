@@ -1,4 +1,4 @@
-"""Boxes turn with their image: from stored pixels, as TensorFlow decodes them, to upright ones, and back."""
+"""Test conversion of images and boxes between stored pixels, as TensorFlow decodes them, and upright images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOX = (8, 16, 24, 56)  # of the bright object in them
 
 
 def encoded(orientation: int, size: tuple[int, int] = SIZE, box: tuple[int, ...] = BOX, format: str = "JPEG") -> bytes:
-    """Return a file whose stored pixels are dark, but for a box."""
+    """Return an image file whose stored pixels are dark except for a box."""
     pixels = np.full((*size, 3), 10, np.uint8)
     pixels[box[0] : box[2], box[1] : box[3]] = 240
     exif = Image.Exif()
@@ -42,7 +42,7 @@ def encoded(orientation: int, size: tuple[int, int] = SIZE, box: tuple[int, ...]
 
 
 def box_in(image: np.ndarray) -> list[float]:
-    """Return the yxyx box of what is bright."""
+    """Return the yxyx box of the bright pixels."""
     bright = np.asarray(image).mean(axis=-1) > 128
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
@@ -66,7 +66,7 @@ def write_records(path: Path, *records: dict[str, Any]) -> Path:
 
 
 def of_schema(image: bytes, size: tuple[int, int] | None, box: Any, **more: Any) -> dict[str, Any]:
-    """Return the features of TF Model Garden's schema; `box` is relative."""
+    """Return features in TF Model Garden's schema; `box` is relative."""
     sides = {
         f"image/object/bbox/{side}": [float(x)] for side, x in zip(("ymin", "xmin", "ymax", "xmax"), box, strict=True)
     }
@@ -75,7 +75,7 @@ def of_schema(image: bytes, size: tuple[int, int] | None, box: Any, **more: Any)
 
 
 def assert_upright(dataset: DetectionDataset) -> None:
-    """Each image's only box is where its bright object is, as `read_image` shows it."""
+    """Check that each image's only box is at the bright object in the image that `read_image` returns."""
     for example in dataset:
         image = read_image(example.path)
         assert (example.height, example.width) == image.shape[:2] == read_size(example.path)
@@ -136,7 +136,7 @@ def test_boxes_of_tfds_are_of_the_pixels_that_tensorflow_decodes(tmp_path: Path)
 
 @pytest.fixture
 def coco(tmp_path: Path) -> tuple[Path, Path]:
-    """Return annotations as people draw them, on upright images, and the folder of the images."""
+    """Return annotations of upright images, as people draw them, and the image folder."""
     (images := tmp_path / "images").mkdir()
     content: dict[str, list] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
     for orientation in ORIENTATIONS:
@@ -155,7 +155,7 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_what_is_written_is_of_stored_pixels_and_comes_back(tmp_path: Path, coco: tuple[Path, Path]) -> None:
-    """Bytes are as they were, TensorFlow finds the object where the record says, and COCO comes back as it was."""
+    """Image bytes are unchanged, boxes fit TensorFlow's decoded image, and COCO is restored."""
     (file,) = write_tfrecord(load_coco(*coco), tmp_path / "records")
     for orientation, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
         features = tf.train.Example.FromString(record).features.feature
@@ -173,7 +173,7 @@ def test_what_is_written_is_of_stored_pixels_and_comes_back(tmp_path: Path, coco
 
 
 def earlier(path: Path, file: Path, size: tuple[int, int] = SIZE, told: bool = True) -> None:
-    """Rewrite a file of records as this package wrote them before: upright sizes and boxes in all features."""
+    """Rewrite a file as earlier versions wrote it, with upright sizes and boxes in all features."""
     records = [tf.train.Example.FromString(record) for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
@@ -205,7 +205,7 @@ def test_records_that_were_written_before_are_read_as_upright_and_noted(tmp_path
 
 
 def test_sizes_tell_of_upright_boxes_where_nothing_else_does(tmp_path: Path, coco) -> None:
-    """Of other tools' records: a size that only the upright image has means upright boxes; else the schema counts."""
+    """In records of other tools, the upright image's size means upright boxes; otherwise the schema applies."""
     (file,) = write_tfrecord(load_coco(*coco), tmp_path / "records")
     earlier(tmp_path / "old.tfrecord", file, told=False)
     dataset = to_dataset(load_tfrecord(tmp_path / "old.tfrecord", problems=(problems := Problems(keep_going=True))))

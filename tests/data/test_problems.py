@@ -1,4 +1,4 @@
-"""What is wrong with a data set is kept only where somebody reads it."""
+"""Test that problems are recorded only for a check, and raised or logged otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One data set in every format: what is read is the same."""
+"""Test that one data set reads the same in every format."""
 
 from __future__ import annotations
 

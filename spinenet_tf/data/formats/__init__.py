@@ -1,1 +1,1 @@
-"""File formats of data sets, one file each."""
+"""Read and write data set formats, one file per format."""

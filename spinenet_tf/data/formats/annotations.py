@@ -1,4 +1,4 @@
-"""What every format is read to first, COCO's entries, and the checks that make a data set of them."""
+"""Define COCO-style annotations, which all formats are read into, and check and convert them to a data set."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 
-LARGEST = 2.0**127  # of an area: float32 holds it
-TOLERANCE = 1.0  # px over the image's border that a check leaves to rounding
+LARGEST = 2.0**127  # limit of an area, within float32
+TOLERANCE = 1.0  # px that a box may exceed its image by rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Images, objects and categories as a source tells them, in the keys of COCO JSON.
+    """Unchecked images, objects and categories of a source, with the keys of COCO JSON.
 
-    Keys that begin with an underscore are the reader's own, for `find_image` and `place`.
+    Keys that begin with an underscore are internal to the reader, for `find_image` and `place`.
     """
 
     name: str
-    source: Path  # for messages about the whole
+    source: Path  # for messages about the whole data set
     images: list[Entry]
     annotations: list[Entry]
     categories: list[Entry]
     find_image: Callable[[Entry], ImageFile]  # raises DataError
     place: Callable[[str, Entry], Place]  # "image", "annotation" or "category", and the entry
-    extra: Entry = field(default_factory=dict)  # what else the file holds: "info", "licenses"
+    extra: Entry = field(default_factory=dict)  # other keys of the file, such as "info" and "licenses"
 
 
 def plain(entry: Entry) -> Entry:
-    """Return the entry as it stands in COCO JSON, without its reader's own keys."""
+    """Return the entry as in COCO JSON, without the reader's internal keys."""
     return {key: value for key, value in entry.items() if not key.startswith("_")}
 
 
@@ -52,19 +52,19 @@ class _Picture(NamedTuple):
 
 
 def to_dataset(read: Annotations, problems: Problems | None = None) -> DetectionDataset:
-    """Check every entry and return the data set.
+    """Check all entries and convert them to a data set.
 
-    Category ids become classes 0..C-1 in ascending order; a category that no object is of, and that is the
-    supercategory of another one, is no class. Boxes are clipped to their image; those with no area left
-    (zero size, or wholly outside) are dropped and counted in one warning. Images themselves are not opened.
+    Category ids become classes 0..C-1 in ascending order; a category without objects that is the supercategory of
+    another one is not a class. Boxes are clipped to their image; boxes without remaining area (zero size, or entirely
+    outside) are dropped and counted in one warning. Image files are not opened.
 
     Raises:
-        DataError: naming the file and the entry at fault: ids that are not integers of 64 bits, used twice or unknown,
-            names that are not text or not unique, sizes that are not positive, boxes that are not finite or negative.
-        ImageError: likewise: an image that is not found, or has more pixels than `problems` allow.
+        DataError: an id is not a 64-bit integer, duplicate or unknown, a name is not text or not unique, a size is not
+            positive, or a box is not finite or has a negative size. The message names the file and the entry.
+        ImageError: an image is missing, or has more pixels than `problems` allows.
 
-    Where `problems` keep going, all of these are listed there, and the entries at fault left out; where they have
-    `bad_images`, images at fault are left out.
+    With `problems.keep_going`, all errors are recorded there, and invalid entries are skipped. With
+    `problems.bad_images`, bad images are skipped.
     """
     problems = problems or Problems()
     names = _categories(read, problems)
@@ -75,7 +75,7 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
 
 
 def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
-    """Return id -> name in ascending id order, without those that only gather others."""
+    """Return id -> name in ascending id order, without unused supercategories."""
     names: dict[int, str] = {}
     seen: dict[int, None] = {}
     taken: set[str] = set()
@@ -86,13 +86,13 @@ def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
             key, name = _unique_id(entry, "category", seen), entry.get("name")
             seen[key] = None
             if key not in used and isinstance(name, str) and parents[name] > (entry.get("supercategory") == name):
-                problems.note(place, f"no object is of it, and it is the supercategory of others. Received: {name=}")
+                problems.note(place, f"it has no objects, and is the supercategory of others. Received: {name=}")
                 continue
-            names[key] = str(name)  # also where it is at fault: its objects are not
+            names[key] = str(name)  # also for an invalid name, since its objects are valid
             is_new = names[key] not in taken
             taken.add(names[key])
             if not _is_text(name) or not is_new:
-                raise DataError(f"names must be text, and unique. Received: name={name!r}")
+                raise DataError(f"names must be unique text. Received: name={name!r}")
     if not read.categories:
         with problems.at(Place(read.source)):
             raise DataError("the list 'categories' is empty")
@@ -100,19 +100,19 @@ def _categories(read: Annotations, problems: Problems) -> dict[int, str]:
 
 
 def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | None]:
-    """Return id -> picture in file order, None for one at fault."""
+    """Return id -> picture in file order, with None for invalid ones."""
     pictures: dict[int, _Picture | None] = {}
     for entry in read.images:
         with problems.at(read.place("image", entry)):
             key = _unique_id(entry, "image", pictures)
             pictures[key] = None
             height, width = entry.get("height"), entry.get("width")
-            if height is None or width is None:  # the reader did not find it in the file: tell why
+            if height is None or width is None:  # the reader could not read it from the file: raise the reason
                 read.find_image(entry)
             if not (is_int64(height) and is_int64(width) and height > 0 and width > 0):
                 raise DataError(f"sizes must be positive integers. Received: {height=}, {width=}")
             if height * width > problems.max_pixels:
-                raise ImageError(f"the image has too many pixels, the limit is {problems.max_pixels:,}")
+                raise ImageError(f"the image has too many pixels; the limit is {problems.max_pixels:,}")
             pictures[key] = _Picture(read.find_image(entry), height, width)
     return pictures
 
@@ -138,24 +138,24 @@ def _objects(
                 problems.note(place, f"the box has no area inside its image. Received: bbox={entry['bbox']}")
             else:
                 rows[image].append((box, label, _crowd(entry), _area(entry, box)))
-    _tell_loss(dropped, dropped + sum(map(len, rows.values())), Place(read.source), problems)
+    _warn_of_dropped(dropped, dropped + sum(map(len, rows.values())), Place(read.source), problems)
     return rows
 
 
-def _tell_loss(dropped: int, total: int, place: Place, problems: Problems) -> None:
-    """Say how many boxes were dropped; a check lists each, and these together only if they are most."""
-    told = f"dropped {dropped} boxes with no area inside their image"
+def _warn_of_dropped(dropped: int, total: int, place: Place, problems: Problems) -> None:
+    """Warn of dropped boxes; a check, which lists each of them, warns only if they are the majority."""
+    message = f"dropped {dropped} boxes with no area inside their image"
     if 2 * dropped > total:
-        problems.warn(place, f"{told}: {dropped} of {total}, so they may be in another unit, or of other images")
+        problems.warn(place, f"{message}: {dropped} of {total}, so they may be in another unit or image")
     elif dropped and not problems.keep_going:
-        logger.warning("%s: %s", place, told)
+        logger.warning("%s: %s", place, message)
 
 
 def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> tuple[float, float, float, float]:
-    """Return COCO's `[left, top, width, height]` as yxyx pixels, clipped to the image."""
+    """Convert COCO's `[left, top, width, height]` to yxyx pixels, clipped to the image."""
     xywh = entry.get("bbox")
     if not isinstance(xywh, list) or len(xywh) != 4 or not all(_is_finite(v) for v in xywh):
-        raise DataError(f"a box is four finite numbers. Received: bbox={xywh}")
+        raise DataError(f"a box must be four finite numbers. Received: bbox={xywh}")
     x, y, w, h = map(float, xywh)
     if w < 0 or h < 0:
         raise DataError(f"the box has a negative size. Received: bbox={xywh}")
@@ -163,21 +163,21 @@ def _box(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> t
     over = max(box[0] - y, box[1] - x, y + h - box[2], x + w - box[3])
     if over > TOLERANCE and box[0] < box[2] and box[1] < box[3]:
         size = f"{picture.height} x {picture.width}"
-        problems.note(place, f"the box reaches {over:.4g} px out of its image of {size}. Received: bbox={xywh}")
+        problems.note(place, f"the box exceeds its image of {size} by {over:.4g} px. Received: bbox={xywh}")
     return box
 
 
 def _crowd(entry: Entry) -> bool:
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise DataError(f"iscrowd is 0 or 1. Received: iscrowd={crowd!r}")
+        raise DataError(f"iscrowd must be 0 or 1. Received: iscrowd={crowd!r}")
     return bool(crowd)
 
 
 def _area(entry: Entry, box: tuple[float, float, float, float]) -> float:
     area = entry.get("area", (box[2] - box[0]) * (box[3] - box[1]))
     if not _is_finite(area) or not 0 <= area < LARGEST:
-        raise DataError(f"the area is a finite number, not negative. Received: area={area!r}")
+        raise DataError(f"the area must be a finite number of at least 0. Received: area={area!r}")
     return area
 
 
@@ -196,7 +196,7 @@ def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
 def _unique_id(entry: Entry, noun: str, seen: dict) -> int:
     key = entry.get("id")
     if not is_int64(key):
-        raise DataError(f"{noun} ids are integers. Received: id={key!r}")
+        raise DataError(f"{noun} ids must be integers. Received: id={key!r}")
     if key in seen:
         raise DataError("the id is used twice")
     return key
@@ -210,7 +210,7 @@ def _known(entry: Entry, name: str, known: dict) -> int:
 
 
 def is_int64(value: object) -> TypeGuard[int]:
-    """Tell whether it is an integer of 64 bits."""
+    """Return whether a value is an integer of at most 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
@@ -219,10 +219,10 @@ def _is_finite(value: object) -> TypeGuard[float]:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    """Tell whether it can be written to a file: JSON may hold half of a surrogate pair."""
+    """Return whether a value is non-empty text that can be encoded: JSON may contain half of a surrogate pair."""
     return isinstance(value, str) and bool(value) and value.encode(errors="ignore").decode() == value

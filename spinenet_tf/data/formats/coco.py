@@ -1,4 +1,4 @@
-"""Read COCO JSON annotations, trusting nothing in them, and write them."""
+"""Read untrusted COCO JSON annotations, and write them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ _LIST_OF = {"image": "images", "annotation": "annotations", "category": "categor
 
 
 def read_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> DetectionDataset:
-    """Read a COCO annotation file and the folder that holds its images, as `to_dataset` makes a data set of them.
+    """Read a COCO annotation file and its image folder into a data set: see `to_dataset`.
 
     Raises:
-        DataError: naming the file and the annotation, image or category at fault: as `to_dataset` does, and for a
-            missing or unreadable file, JSON that is not COCO, and file names that are missing from the image folder
-            or lead out of it.
+        DataError: as `to_dataset` does, or a file is missing or unreadable, the JSON is not COCO, or a file name is
+            missing from the image folder or leads out of it.
     """
     return to_dataset(load_coco(annotations, images, problems), problems)
 
 
 def load_coco(annotations: str | Path, images: str | Path, problems: Problems | None = None) -> Annotations:
-    """Read a COCO annotation file, whose entries are not checked yet.
+    """Read a COCO annotation file, without checking its entries.
 
-    What exporters write in another way than COCO, but plainly, is written as COCO does, and noted: see `exporters`.
+    Unambiguous deviations from COCO that some exporters write are corrected and reported: see `exporters`.
 
     Raises:
-        DataError: a missing or unreadable file or folder, or JSON that is not COCO.
+        DataError: a file or folder is missing or unreadable, or the JSON is not COCO.
     """
     annotations, images = Path(annotations), Path(images)
     content = read_json(annotations, LISTS)
@@ -57,7 +56,7 @@ def load_coco(annotations: str | Path, images: str | Path, problems: Problems | 
 
 
 def _find_image(root: Path, max_pixels: int, entry: Entry) -> Path:
-    """Return an image's file; where `exporters` could not read its size, say what is wrong with it."""
+    """Return an image's file; if `exporters` could not read its size, raise the reason."""
     from spinenet_tf.data.images import read_size
 
     file = find_inside(root, entry.get("file_name"))
@@ -67,7 +66,7 @@ def _find_image(root: Path, max_pixels: int, entry: Entry) -> Path:
 
 
 def _understood(file: Path, content: Entry, images: Path, problems: Problems) -> Entry:
-    """Return the three lists as COCO writes them."""
+    """Return the three lists with the deviations of exporters corrected."""
     from spinenet_tf.data.images import read_size
 
     place, notes, size_of = _places(file, content), Notes(), partial(read_size, max_pixels=problems.max_pixels)
@@ -83,12 +82,12 @@ def _understood(file: Path, content: Entry, images: Path, problems: Problems) ->
     ]
     by_position = {id(entry): f"annotation at {number}" for number, entry in enumerate(annotations)}
     numbered = with_ids(annotations, lambda entry: Place(file, by_position[id(entry)]), notes)
-    notes.tell(problems)
+    notes.report(problems)
     return {"images": pictures, "annotations": numbered, "categories": categories}
 
 
 def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
-    """Return what tells an entry's place: by its id, or where that is none by its position, from 0."""
+    """Return a function that locates an entry by its id, or without a valid id by its position from 0."""
 
     @cache
     def positions(noun: str) -> dict[int, int]:
@@ -96,7 +95,7 @@ def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
 
     def place(noun: str, entry: Entry) -> Place:
         key, at = entry.get("id"), entry.get("_at")
-        if isinstance(at, Place):  # of an entry that was given its id here
+        if isinstance(at, Place):  # the reader assigned this entry's id
             return at
         return Place(file, f"{noun} {key}" if is_int64(key) else f"{noun} at {positions(noun)[id(entry)]}")
 
@@ -104,7 +103,7 @@ def _places(file: Path, content: Entry) -> Callable[[str, Entry], Place]:
 
 
 def read_json(path: Path, lists: Iterable[str]) -> Entry:
-    """Read a JSON object in which each of `lists` is a list of objects; raises DataError if it is not that."""
+    """Read a JSON object in which each of `lists` is a list of objects; raise DataError for anything else."""
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -115,18 +114,17 @@ def read_json(path: Path, lists: Iterable[str]) -> Entry:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(f"{path}: not a COCO file: it has no list named '{key}'")
         if not all(isinstance(entry, dict) for entry in content[key]):
-            raise DataError(f"{path}: not a COCO file: '{key}' holds something that is not an object")
+            raise DataError(f"{path}: not a COCO file: '{key}' has an entry that is not an object")
     return content
 
 
 def write_coco(read: Annotations, folder: str | Path, track: Track = untracked) -> Path:
-    """Write `annotations.json` and `images/` into a new folder, complete or not at all; return the JSON file.
+    """Write `annotations.json` and `images/` atomically into a new folder; return the JSON file.
 
-    Entries are written as they were read, and images keep their bytes and names. `track` is shown how
-    many are written.
+    Entries are written unchanged, and images keep their bytes and names. `track` reports progress.
 
     Raises:
-        DataError: an entry or an image is at fault, or two images have the same name.
+        DataError: an entry or an image is invalid, or two images have the same name.
         FileExistsError: the folder exists.
     """
     from spinenet_tf.data.input.pipeline import check_images

@@ -1,4 +1,4 @@
-"""The 80 categories of COCO by their ids, which run to 90: eleven numbers were never used."""
+"""List the 80 COCO categories by id; ids go up to 90, with some unused."""
 
 COCO_CLASSES: dict[int, str] = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train", 8: "truck", 9: "boat",

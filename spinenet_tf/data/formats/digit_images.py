@@ -1,4 +1,4 @@
-"""Single digits as an image folder: the objects of the embedded scenes, cut out, a folder per class."""
+"""Make a classification data set of single digits by cropping the objects of the built-in scenes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from spinenet_tf.data.formats.digits import Split, read_digits
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
 
-MARGIN = 0.15  # of the longer side, that is left around an object
+MARGIN = 0.15  # around an object, as a fraction of its longer side
 
 
 def read_digit_images(
     folder: str | Path, split: Split = "train", scenes: int = 1000, seed: int = 0
 ) -> ClassificationDataset:
-    """Return the digits of so many scenes as single images; scenes and images are written to `folder` if need be.
+    """Return the digits of `scenes` scenes as single images; write scenes and images to `folder` if missing.
 
-    They appear in a folder of their own beside that of the scenes, complete or not at all. Raises as `read_digits`.
+    The images are written atomically to a folder beside that of the scenes. Raises as `read_digits` does.
     """
     scenes_of = read_digits(folder, split, scenes, classes=10, seed=seed)
     home = Path(folder) / f"digit-images-{split}-{scenes}-seed{seed}"
@@ -31,9 +31,9 @@ def read_digit_images(
 
 
 def cut_objects(dataset: DetectionDataset, folder: Path) -> None:
-    """Write each object of a data set to `folder/CLASS/IMAGE-NUMBER.png`, in the square around it that the image has.
+    """Crop each object of a data set to `folder/CLASS/IMAGE-NUMBER.png`, as a square clipped to the image.
 
-    The folder appears complete or not at all.
+    The folder is written atomically.
     """
     with new_folder(folder) as workplace:
         for name in dataset.class_names:
@@ -48,6 +48,6 @@ def _cut(example: Example, class_names: tuple[str, ...], folder: Path) -> None:
     for number, (box, label) in enumerate(objects):
         middle, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max() * (1 + 2 * MARGIN)
         top, left = np.floor(np.maximum(middle - side / 2, 0)).astype(int)
-        bottom, right = np.ceil(middle + side / 2).astype(int)  # slicing ends at the image's own end
+        bottom, right = np.ceil(middle + side / 2).astype(int)  # slicing clips to the image
         cut = Image.fromarray(image[top:bottom, left:right])
         cut.save(folder / class_names[label] / f"{Path(example.path.name).stem}-{number}.png")

@@ -1,7 +1,7 @@
-"""The embedded data set: real handwritten digits on real photographs, written to disk like anybody's own data.
+"""Generate the built-in data set: real handwritten digits on real photographs, written to disk as COCO.
 
-The digits are the UCI ones and the photographs the two that scikit-learn ships, so nothing is downloaded. The two
-splits share neither a digit image nor a region of a photograph.
+scikit-learn ships the UCI digits and two photographs, so nothing is downloaded. The two splits share no digit image and
+no region of a photograph.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from spinenet_tf.data.problems import Problems
 
 Split = Literal["train", "val"]
 
-SIZES = (10, 80)  # of a digit's longest side in pixels
-MAX_ANGLE = 20.0  # degrees either way: a 6 never turns into a 9
-MIN_VISIBLE = 0.6  # fraction of a digit's ink: what is hidden more is not annotated
+SIZES = (10, 80)  # px, range of a digit's longest side
+MAX_ANGLE = 20.0  # degrees in both directions: a 6 never turns into a 9
+MIN_VISIBLE = 0.6  # fraction of a digit's ink that must be visible for an annotation
 
-_VERSION = 1  # of the scenes drawn for one seed; raise it when they change
-_HELD_OUT = 0.2  # of the digit images, and of the photographs' width
-_INK = 0.4  # opacity from which a pixel counts as ink
+_VERSION = 1  # increase when the scenes of a seed change
+_HELD_OUT = 0.2  # validation fraction of the digit images, and of the photographs' width
+_INK = 0.4  # minimum opacity of a pixel that counts as ink
 _MAX_OVERLAP = 0.25  # of two digits' boxes, as a fraction of the smaller one
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """What one split is made of: `[8, 8]` gray digits in 0..1 with their labels, and RGB regions of photographs."""
+    """The sources of one split: `[8, 8]` gray digits in 0..1 with labels, and RGB regions of photographs."""
 
     digits: np.ndarray
     labels: np.ndarray
@@ -52,14 +52,14 @@ def write_digits(
 ) -> tuple[Path, Path]:
     """Write `scenes` JPEG scenes of about `size` (height, width) and their COCO file; return (image folder, COCO file).
 
-    They go to a folder of their own inside `folder`, which appears complete or not at all; if it is already there
-    with the same contents it is used as it is. Pixels depend on `seed`, `split` and `size` only: the first scenes of a
-    longer set are the same, and so are those of the one-class set, where every digit is a "digit".
+    They are written atomically to a subfolder of `folder`; an existing subfolder with the same contents is reused.
+    Pixels depend only on `seed`, `split` and `size`: a longer set begins with the same scenes. The one-class set also
+    has the same scenes, but every digit has the class "digit".
 
     Raises:
-        DataError: the folder is there, but holds something else.
+        DataError: the subfolder exists with other contents.
         ImportError: scikit-learn is missing.
-        ValueError: an argument out of range.
+        ValueError: an argument is out of range.
     """
     _check_arguments(scenes, seed, classes, split, size)
     contents = {
@@ -74,7 +74,7 @@ def write_digits(
     if not home.exists():
         _write(home, contents)
     elif _contents(home / "annotations.json") != contents:
-        raise DataError(f"{home} exists and holds something else than these digits; delete it or choose another folder")
+        raise DataError(f"{home} exists with other contents than these digits; delete it or choose another folder")
     return home / "images", home / "annotations.json"
 
 
@@ -87,20 +87,20 @@ def read_digits(
     size: tuple[int, int] = (128, 160),
     problems: Problems | None = None,
 ) -> DetectionDataset:
-    """Return the digits as a data set, written to `folder` first if need be; raises as `write_digits` does."""
+    """Return the digits as a data set; write them to `folder` if missing. Raises as `write_digits` does."""
     images, annotations = write_digits(folder, scenes, seed, classes, split, size)
     return read_coco(annotations, images, problems)
 
 
 def _check_arguments(scenes: int, seed: int, classes: int, split: str, size: tuple[int, int]) -> None:
     if scenes < 1 or seed < 0:
-        raise ValueError(f"The digits need at least one scene and a seed from 0 up. Received: {scenes=}, {seed=}")
+        raise ValueError(f"`scenes` must be at least 1, and `seed` at least 0. Received: {scenes=}, {seed=}")
     if classes not in (1, 10):
-        raise ValueError(f"The digits come in 1 class or in 10. Received: {classes=}")
+        raise ValueError(f"`classes` must be 1 or 10. Received: {classes=}")
     if split not in ("train", "val"):
-        raise ValueError(f"The digits are split into 'train' and 'val'. Received: {split=}")
+        raise ValueError(f"`split` must be 'train' or 'val'. Received: {split=}")
     if min(size) < 2 * SIZES[0]:
-        raise ValueError(f"Scenes are at least {2 * SIZES[0]} pixels high and wide. Received: {size=}")
+        raise ValueError(f"Height and width in `size` must be at least {2 * SIZES[0]} pixels. Received: {size=}")
 
 
 def _contents(annotations: Path) -> dict | None:
@@ -118,7 +118,7 @@ def _write(home: Path, contents: dict) -> None:
 
 
 def _draw(images: Path, contents: dict) -> dict:
-    """Write the scenes' files and return their COCO dictionary."""
+    """Write the scenes' image files and return their COCO dictionary."""
     split, classes = contents["split"], contents["classes"]
     sources = _sources(split)
     names = ["digit"] if classes == 1 else [str(digit) for digit in range(10)]
@@ -147,7 +147,7 @@ def _sources(split: Split) -> _Sources:
     try:
         from sklearn.datasets import load_digits, load_sample_images
     except ImportError:
-        raise ImportError("The digits come with scikit-learn: pip install spinenet_tf[demo]") from None
+        raise ImportError("The digits require scikit-learn: pip install spinenet_tf[demo]") from None
     digits = load_digits()
     end = round(len(digits.target) * (1 - _HELD_OUT))
     rows = slice(0, end) if split == "train" else slice(end, None)
@@ -163,7 +163,7 @@ def _region(photo: np.ndarray, split: Split) -> Image.Image:
 def _scene(
     rng: np.random.Generator, sources: _Sources, size: tuple[int, int]
 ) -> tuple[Image.Image, list[tuple[int, np.ndarray]]]:
-    """Return one picture and, per digit seen well enough, its label and the `[H, W]` opacity of its visible ink."""
+    """Return one picture and, per sufficiently visible digit, its label and the `[H, W]` opacity of its visible ink."""
     height, width = (round(side * rng.uniform(0.875, 1.1)) for side in rng.permutation(size))
     canvas = np.asarray(_ground(rng, sources, height, width), np.float32)
     layers: list[tuple[int, np.ndarray]] = []
@@ -179,7 +179,7 @@ def _scene(
 
 
 def _ground(rng: np.random.Generator, sources: _Sources, height: int, width: int) -> Image.Image:
-    """Return a random crop of a photograph, at a random magnification."""
+    """Return a random crop of a photograph at a random zoom."""
     photo = sources.grounds[rng.integers(len(sources.grounds))]
     largest = min(photo.height / height, photo.width / width)
     zoom = rng.uniform(0.5, 1.0) * min(largest, 2.0)
@@ -190,14 +190,14 @@ def _ground(rng: np.random.Generator, sources: _Sources, height: int, width: int
 
 
 def _size(rng: np.random.Generator, height: int, width: int) -> int:
-    """Draw a digit's longest side: any of `SIZES`, most of them 16 to 64 px."""
+    """Draw the length of a digit's longest side within `SIZES`, mostly 16 to 64 px."""
     smallest, largest = np.log(SIZES)
     drawn = np.exp(rng.triangular(smallest, (smallest + largest) / 2, largest))
     return round(min(drawn, 0.75 * height, 0.75 * width))
 
 
 def _stroke(rng: np.random.Generator, digit: np.ndarray, size: int) -> np.ndarray:
-    """Return the opacity `[h, w]` in 0..1 of a digit turned a little, its ink `size` pixels on the longest side."""
+    """Return the opacity `[h, w]` in 0..1 of a slightly rotated digit whose longest side is `size` pixels."""
     gray = Image.fromarray((np.pad(digit, 3) * 255).astype(np.uint8)).resize((112, 112), Image.Resampling.BICUBIC)
     gray = gray.rotate(rng.uniform(-MAX_ANGLE, MAX_ANGLE), Image.Resampling.BICUBIC)
     opacity = np.clip((np.asarray(gray, np.float32) / 255 - 0.33) / 0.3, 0, 1)
@@ -210,7 +210,7 @@ def _stroke(rng: np.random.Generator, digit: np.ndarray, size: int) -> np.ndarra
 def _place(
     rng: np.random.Generator, stroke: np.ndarray, layer: np.ndarray, taken: list[tuple[int, int, int, int]]
 ) -> np.ndarray | None:
-    """Set the stroke somewhere into the empty `layer`; None where 20 tries find no room beside the boxes `taken`."""
+    """Place the stroke randomly in the empty `layer`; return None if 20 tries find no room beside the boxes `taken`."""
     h, w = stroke.shape
     for _ in range(20):
         top, left = rng.integers(layer.shape[0] - h + 1), rng.integers(layer.shape[1] - w + 1)
@@ -228,7 +228,7 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
 
 
 def _color(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """Return a random RGB color, light on the dark and dark on the light; `ground` is the `[pixels, 3]` underneath."""
+    """Return a random RGB color that contrasts with the pixels `ground` `[pixels, 3]` underneath."""
     if ground.mean() > 127:
         saturation, value = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.35)
     else:
@@ -237,14 +237,14 @@ def _color(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
 
 
 def _light(rng: np.random.Generator, scene: Image.Image) -> Image.Image:
-    """Change brightness, contrast and color, as another day and another camera would."""
+    """Change brightness, contrast and color randomly."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         scene = enhance(scene).enhance(rng.uniform(0.7, 1.3))
     return scene
 
 
 def _seen(layers: list[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield label and visible ink, bottom to top, of what later digits leave visible enough."""
+    """Yield label and visible ink of the digits that later ones do not hide, bottom to top."""
     for position, (label, layer) in enumerate(layers):
         ink = layer > _INK
         visible = np.where(ink & ~np.any([above > _INK for _, above in layers[position + 1 :]], axis=0), layer, 0)

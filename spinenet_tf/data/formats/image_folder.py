@@ -1,4 +1,4 @@
-"""Read a folder of class folders: images of one class each, for classification."""
+"""Read a classification data set from a folder with one subfolder per class."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LABELS = (".txt", ".xml", ".json")
 
 
 def read_image_folder(folder: str | Path, problems: Problems | None = None) -> ClassificationDataset:
-    """Read `folder/CLASS/**/IMAGE`: classes are numbered in the order of their folders' names, 0..C-1.
+    """Read `folder/CLASS/**/IMAGE`; classes are numbered 0..C-1 in the order of the folder names.
 
-    Hidden files and folders, and files that do not end in one of `IMAGE_SUFFIXES`, are passed over. Images themselves
-    are not opened. `problems` are told if the folder looks like a detection data set; without them, the log is.
+    Hidden files and folders, and files without one of `IMAGE_SUFFIXES`, are skipped. Image files are not opened. If the
+    folder looks like a detection data set, this is reported to `problems`, or logged.
 
     Raises:
-        DataError: no such folder, no class folders in it, a class folder without images, or a link that leads out
+        DataError: the folder does not exist or has no class folders, a class folder has no images, or a link leads out
             of the folder.
     """
     folder = Path(folder)
@@ -34,13 +34,13 @@ def read_image_folder(folder: str | Path, problems: Problems | None = None) -> C
         raise DataError(f"{folder}: there is no such folder")
     classes = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not classes:
-        raise DataError(f"{folder}: it holds no class folders")
+        raise DataError(f"{folder}: it has no class folders")
     classes.sort(key=lambda entry: composed(entry.name))
     names = [composed(entry.name) for entry in classes]
     for entry, name, before in zip(classes, names, [None, *names], strict=False):
         check_inside(entry, folder)
         if name == before:
-            raise DataError(f"{folder}: two folders have the same name, composed in two ways. Received: {name!r}")
+            raise DataError(f"{folder}: two folder names differ only in Unicode normalization. Received: {name!r}")
     examples = [ClassificationExample(path, label) for label, entry in enumerate(classes) for path in _images_of(entry)]
     if reason := _looks_otherwise(classes, {example.path for example in examples}):
         (problems or Problems()).warn(Place(folder), f"{reason}. {LOOKED_FOR}")
@@ -50,12 +50,12 @@ def read_image_folder(folder: str | Path, problems: Problems | None = None) -> C
 def _images_of(folder: Path) -> list[Path]:
     found = images_in(folder)
     if not found:
-        raise DataError(f"{folder}: the class folder holds no images ({', '.join(IMAGE_SUFFIXES)}). {LOOKED_FOR}")
+        raise DataError(f"{folder}: the class folder has no images ({', '.join(IMAGE_SUFFIXES)}). {LOOKED_FOR}")
     return found
 
 
 def _looks_otherwise(classes: list[Path], images: set[Path]) -> str | None:
-    """Return a reason to think that the folders are not classes, or None."""
+    """Return the reason why the folders may not be classes, or None."""
     named = [entry.name for entry in classes if entry.name.lower() in _PARTS]
     if named:
         return f"folders named {', '.join(map(repr, named))} are read as classes"
@@ -63,10 +63,10 @@ def _looks_otherwise(classes: list[Path], images: set[Path]) -> str | None:
     others = (file for entry in classes for file in files_in(entry) if file.suffix.lower() in _LABELS)
     for file in others:
         if file.with_suffix("") in stems or file.name.endswith(".coco.json"):
-            return f"folders are read as classes, though one holds {file.relative_to(file.parents[1])}"
+            return f"folders are read as classes, but one contains {file.relative_to(file.parents[1])}"
     return None
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder and the folders inside it, as `files.files_in` does."""
+    """Return the images in a folder and its subfolders: see `files.files_in`."""
     return [path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]

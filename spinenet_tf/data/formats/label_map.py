@@ -1,4 +1,4 @@
-"""Label maps, in which TensorFlow's detection tools name the classes of records: text of the protobuf language."""
+"""Read label maps, the protobuf text files in which TensorFlow's detection tools list class names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LONGEST = 1_000_000  # characters of a file
 
 
 def read_label_map(path: Path) -> list[dict[str, object]]:
-    """Return the items of a label map as COCO's categories: their id, and their `display_name`, or else their `name`.
+    """Return the items of a label map as COCO categories, named by `display_name`, or else by `name`.
 
     Raises:
-        DataError: naming the file: it cannot be read, is longer than `LONGEST` or no label map, or an item has no name.
+        DataError: the file cannot be read, is longer than `LONGEST`, or is not a label map with items.
     """
     text = read_text(path)
     if len(text) > LONGEST:
-        raise DataError(f"{path}: not a label map: it has {len(text):,} characters, the limit is {LONGEST:,}")
+        raise DataError(f"{path}: not a label map: it has {len(text):,} characters; the limit is {LONGEST:,}")
     found = _label_map()()
     try:
         text_format.Parse(text, found, allow_unknown_field=True)
@@ -35,7 +35,7 @@ def read_label_map(path: Path) -> list[dict[str, object]]:
 
 @cache
 def _label_map() -> type[message.Message]:
-    """Return the message of TensorFlow's `string_int_label_map.proto`, with what is read of it."""
+    """Return the message class of TensorFlow's `string_int_label_map.proto`, with only the fields that are read."""
     file = descriptor_pb2.FileDescriptorProto(
         name="spinenet_tf_label_map.proto", package="spinenet_tf", syntax="proto2"
     )

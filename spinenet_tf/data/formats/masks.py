@@ -1,4 +1,4 @@
-"""Bounding boxes of COCO's segmentations: polygons, and masks as lengths of runs, plain or compressed."""
+"""Compute bounding boxes of COCO segmentations: polygons, and run-length encoded masks (RLE)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-_LONGEST_NUMBER = 13  # characters of 5 bits: 64 bits
+_LONGEST_NUMBER = 13  # characters with 5 bits each, for 64 bits
 
 
 def box_of(segmentation: Any, size: tuple[int, int]) -> list[float] | None:
-    """Return `[left, top, width, height]` in pixels of a segmentation in an image of `size`, height and width.
+    """Return the box `[left, top, width, height]` in pixels of a segmentation in an image of `size` (height, width).
 
-    None if it is none: no polygons of finite numbers, or no mask of the image's size. An empty mask has an empty box.
+    Returns None for anything but polygons of finite numbers or a mask of the image's size. An empty mask has an empty
+    box.
     """
     if isinstance(segmentation, dict):
         return _box_of_mask(segmentation, size)
@@ -23,7 +24,7 @@ def box_of(segmentation: Any, size: tuple[int, int]) -> list[float] | None:
     if not polygons or not all(_is_polygon(polygon) for polygon in polygons):
         return None
     xs, ys = (np.concatenate([np.array(polygon[axis::2], np.float64) for polygon in polygons]) for axis in (0, 1))
-    with np.errstate(over="ignore"):  # an infinite box is refused like any other
+    with np.errstate(over="ignore"):  # infinite boxes are rejected later
         return [float(value) for value in (xs.min(), ys.min(), np.ptp(xs), np.ptp(ys))]
 
 
@@ -32,14 +33,14 @@ def _is_polygon(points: Any) -> bool:
         return False
     try:
         return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in points)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def _box_of_mask(mask: dict, size: tuple[int, int]) -> list[float] | None:
-    """Return the box of runs that go down the columns, one after the other, background and object alternating."""
-    told, height = mask.get("counts"), size[0]
-    counts = _decompressed(told) if isinstance(told, str) else told
+    """Return the box of a run-length encoded mask: column-major runs that alternate between background and object."""
+    counts, height = mask.get("counts"), size[0]
+    counts = _decompressed(counts) if isinstance(counts, str) else counts
     if not isinstance(counts, list) or not all(type(count) is int and 0 <= count < 2**63 for count in counts):
         return None
     if mask.get("size") != [*size] or sum(counts) != math.prod(size):
@@ -51,15 +52,15 @@ def _box_of_mask(mask: dict, size: tuple[int, int]) -> list[float] | None:
         return [0.0, 0.0, 0.0, 0.0]
     left, right = (first // height).min(), (last // height).max() + 1
     top, bottom = (first % height).min(), (last % height).max() + 1
-    if (first // height < last // height).any():  # a run that goes on in the next column
+    if (first // height < last // height).any():  # a run continues in the next column
         top, bottom = 0, height
     return [float(value) for value in (left, top, right - left, bottom - top)]
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """Return the counts that COCO's tools write in characters of 5 bits, each but the first as a difference.
+    """Decode COCO's compressed RLE: 5 bits per character, and counts as differences from the one two places before.
 
-    None if they are not such. The difference is to the count before the last.
+    Returns None if the text is invalid.
     """
     counts: list[int] = []
     value = length = 0

@@ -1,4 +1,4 @@
-"""TFRecord files as files: which belong together, their records, and images that lie inside them."""
+"""Find the shards of TFRecord data sets, and read records and the images inside them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _HEADER, _FOOTER = 12, 4  # bytes around a record: its length and checksums
 
 @dataclass(frozen=True)
 class Record:
-    """One record and where it lies."""
+    """One record and its location."""
 
     file: Path
     number: int  # from 0
-    offset: int  # of its first byte
+    offset: int  # of the content's first byte in the file
     content: bytes
 
     @property
     def place(self) -> Place:
-        """Where it is, for messages."""
+        """Return the location for messages."""
         return Place(self.file, f"record {self.number}")
 
     def image(self, encoded: bytes, name: str) -> RecordImage:
-        """Return where the bytes `encoded`, which are part of the record, lie in the file."""
+        """Return the location in the file of the bytes `encoded`, which are part of the record."""
         return RecordImage(self.place, name, self.offset + self.content.index(encoded), len(encoded))
 
 
 @dataclass(frozen=True)
 class RecordImage:
-    """An encoded image inside a record, read from the file whenever it is asked for."""
+    """An encoded image inside a record, read from the file on demand."""
 
     place: Place
     name: str
@@ -57,16 +57,16 @@ class RecordImage:
 
 
 def has_shards(path: Path) -> bool:
-    """Tell whether `shard_files` finds anything."""
+    """Return whether `shard_files` finds any files."""
     return bool(_candidates(path))
 
 
 def shard_files(path: str | Path) -> list[Path]:
-    """Return the files of one data set in order: of a file, a folder, a pattern, or what comes before `-00000-of-`.
+    """Return the shards of one data set in order; `path` is a file, folder, pattern, or the part before `-00000-of-`.
 
     Raises:
-        DataError: there are none, one is missing, they belong to several data sets, or one that `path` does not name
-            itself is a link that leads out of its folder.
+        DataError: there are no files, a shard is missing, the files belong to several data sets, or a file (other than
+            `path`) is a link that leads out of its folder.
     """
     path = Path(path)
     if path.is_file():
@@ -79,17 +79,17 @@ def shard_files(path: str | Path) -> list[Path]:
     parts = [_SHARD.fullmatch(file.name) for file in files]
     sets = {file.name if part is None else part["prefix"] for file, part in zip(files, parts, strict=True)}
     if len(sets) > 1:
-        raise DataError(f"{path}: these are several data sets, name one: {some_of(sorted(sets))}")
+        raise DataError(f"{path}: there are several data sets; choose one: {some_of(sorted(sets))}")
     total = int(parts[0]["total"]) if parts[0] else 1
     numbers = {int(part["number"]) for part in parts if part}
     missing = [f"{number:05d}" for number in range(total) if parts[0] and number not in numbers]
     if missing or len(files) != total:
-        raise DataError(f"{path}: of {total} shards there are {len(files)}; missing: {some_of(missing) or 'none'}")
+        raise DataError(f"{path}: found {len(files)} of {total} shards; missing: {some_of(missing) or 'none'}")
     return files
 
 
 def _candidates(path: Path) -> list[Path]:
-    """Return all files at `path` that are TFRecord files by their names."""
+    """Return all files at `path` that are named like TFRecord files."""
     found: Iterable[Path] = [path]
     if path.is_dir():
         found = path.iterdir()
@@ -105,11 +105,11 @@ def _candidates(path: Path) -> list[Path]:
 
 
 def records(file: Path, problems: Problems) -> Iterator[Record]:
-    """Yield the records of an uncompressed TFRecord file; its checksums are verified on the way.
+    """Yield the records of an uncompressed TFRecord file, verifying the checksums.
 
     Raises:
-        DataError: the file is corrupt or cannot be read, with the record and its offset. Where `problems` keep going,
-            the file ends there.
+        DataError: the file is corrupt or cannot be read; the message has the record and its offset. With
+            `problems.keep_going`, reading ends there instead.
     """
     number, offset, size = 0, 0, file.stat().st_size
     contents = iter(_one_by_one(file))
@@ -124,7 +124,7 @@ def records(file: Path, problems: Problems) -> Iterator[Record]:
 
 
 def _one_by_one(file: Path) -> Iterator[bytes]:
-    """Return TensorFlow's reader of a file, which reads no record before it is asked for."""
+    """Return an iterator over a file's records that reads each record only on demand."""
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
     return tf.data.TFRecordDataset(str(file)).with_options(options).as_numpy_iterator()
@@ -135,11 +135,11 @@ def _next(contents: Iterator[bytes], file: Path, offset: int, size: int) -> byte
         with file.open("rb", buffering=0) as opened:
             opened.seek(offset)
             length = int.from_bytes(opened.read(8), "little")
-        # TensorFlow allocates what a header asks for, be it more than there is.
+        # TensorFlow allocates the length in the header, even if the file is shorter.
         if offset + _HEADER + length + _FOOTER <= size:
             return next(contents)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
     except (tf.errors.OpError, StopIteration):
         pass
-    raise DataError(f"the file is corrupt, compressed or no TFRecord file, at byte {offset}")
+    raise DataError(f"the file is corrupt, compressed or not a TFRecord file, at byte {offset}")

@@ -1,4 +1,4 @@
-"""Read detection data sets of TensorFlow Datasets from the files that it prepared."""
+"""Read detection data sets that TensorFlow Datasets has prepared."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from spinenet_tf.data.problems import Place, Problems
 def read_tfds(
     name: str, split: str, data_dir: str | Path | None = None, problems: Problems | None = None
 ) -> DetectionDataset:
-    """Read one split of a TFDS data set such as "coco/2017" or "voc", as `to_dataset` makes a data set of it.
+    """Read one split of a TFDS data set such as "coco/2017" or "voc" into a data set: see `to_dataset`.
 
-    It must have been prepared before (`tfds build`, or `builder.download_and_prepare()`): nothing is downloaded.
-    `split` may be a slice such as "train[:10%]". The features are `image` and, in the sequence `objects`, `bbox` and
-    `label`; `is_crowd` or VOC's `is_difficult`, `area` and `id` where there are such. Category ids are the labels + 1.
-    Image ids are `image/id` where there is such, else they count from 1.
+    The data set must already be prepared (`tfds build`, or `builder.download_and_prepare()`); nothing is downloaded.
+    `split` may be a slice such as "train[:10%]". Required features are `image` and, in the sequence `objects`, `bbox`
+    and `label`; optional ones are `is_crowd` or VOC's `is_difficult`, `area` and `id`. Category ids are the labels + 1.
+    Image ids are `image/id` if present, otherwise they count from 1.
 
     Raises:
-        DataError: as `to_dataset` does; the data set is unknown, is not prepared, has no such split, or other features.
+        DataError: as `to_dataset` does, or the data set is unknown or not prepared, or lacks the split or a feature.
         ImportError: tensorflow-datasets is not installed.
     """
     return to_dataset(load_tfds(name, split, data_dir, problems), problems)
@@ -38,11 +38,11 @@ def read_tfds(
 def load_tfds(
     name: str, split: str, data_dir: str | Path | None = None, problems: Problems | None = None
 ) -> Annotations:
-    """Read a split of a TFDS data set, whose entries are not checked yet; raises as `read_tfds` does."""
+    """Read a split of a TFDS data set, without checking its entries; raises as `read_tfds` does."""
     try:
         import tensorflow_datasets as tfds
     except ImportError:
-        raise ImportError("Data sets of TFDS need tensorflow-datasets: pip install spinenet_tf[tfds]") from None
+        raise ImportError("TFDS data sets require tensorflow-datasets: pip install spinenet_tf[tfds]") from None
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # of a dozen unrelated types
@@ -51,10 +51,10 @@ def load_tfds(
 
 
 def load_builder(builder: Any, split: str, problems: Problems | None = None) -> Annotations:
-    """Read a split of a prepared TFDS builder, whose entries are not checked yet.
+    """Read a split of a prepared TFDS builder, without checking its entries.
 
     Raises:
-        DataError: it is not prepared, has no such split, or other features than those of detection.
+        DataError: the data set is not prepared, has no such split, or lacks detection features.
     """
     name, problems = builder.info.full_name, problems or Problems()
     place = Place(Path(name))
@@ -82,14 +82,14 @@ def load_builder(builder: Any, split: str, problems: Problems | None = None) -> 
 def _class_names(features: Any, place: Place) -> list[str]:
     try:
         objects = features["objects"]
-        objects = getattr(objects, "feature", objects)  # a Sequence hands out what it repeats
+        objects = getattr(objects, "feature", objects)  # the element of a Sequence
         return list(objects["label"].names or map(str, range(objects["label"].num_classes)))
     except (KeyError, AttributeError, TypeError):
-        raise DataError(f"{place}: not a detection data set: it has no objects with a label of known classes") from None
+        raise DataError(f"{place}: not a detection data set: it has no feature `objects` with class labels") from None
 
 
 def _records(builder: Any, split: str, place: Place, problems: Problems) -> Iterator[Record]:
-    """Yield the records of the files, and of their parts, that TFDS names for the split."""
+    """Yield the records in the files and file slices of a split."""
     try:
         instructions = builder.info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
@@ -102,9 +102,9 @@ def _records(builder: Any, split: str, place: Place, problems: Problems) -> Iter
 
 
 def _entries(record: Record, number: int, max_pixels: int) -> tuple[Entry, list[Entry]]:
-    """Return the entries of one image, `number` where it has no id of its own, and of its objects.
+    """Return the entries of one image and its objects; `number` is the image id if the record has none.
 
-    TFDS knows no EXIF: its boxes are relative to the pixels as they are stored.
+    TFDS ignores the EXIF orientation: its boxes are relative to the stored pixels.
     """
     features = Features(record.content)
     encoded = encoded_image(features, "image")

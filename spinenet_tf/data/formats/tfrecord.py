@@ -1,8 +1,8 @@
-"""Read TFRecord files in TF Model Garden's schema, one `tf.train.Example` for each image.
+"""Read TFRecord files in TF Model Garden's schema, with one `tf.train.Example` per image.
 
-The schema keeps float32 coordinates relative to the stored pixels, whatever turn the EXIF data asks for, and no
-annotation ids. So that COCO comes back as it was, a record written by `tfrecord_writer` also holds its COCO entries as
-JSON under `image/coco`, of the upright image.
+The schema has float32 coordinates relative to the stored pixels, before EXIF orientation, and no annotation ids. To
+restore COCO without loss, records of `tfrecord_writer` also have the COCO entries, of the upright image, as JSON in
+`image/coco`.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from spinenet_tf.data.problems import Place, Problems
 
 logger = logging.getLogger(__name__)
 
-CATEGORIES = "categories.json"  # beside the shards: the COCO file without its images and annotations
+CATEGORIES = "categories.json"  # beside the shards: the COCO file without images and annotations
 SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 LABEL, TEXT = "image/object/class/label", "image/object/class/text"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 COCO = "image/coco"
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")  # of 64 bits, or a little more
-_UPRIGHT = "boxes are read as those of the upright image; by the schema they are those of the stored pixels"
+_INTEGER = re.compile(r"-?[0-9]{1,19}")  # 64 bits or slightly more
+_UPRIGHT = "boxes are read in pixels of the upright image, but the schema defines them in stored pixels"
 
 
 def read_tfrecord(
     path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
 ) -> DetectionDataset:
-    """Read sharded TFRecord files of TF Model Garden's schema, as `to_dataset` makes a data set of them.
+    """Read sharded TFRecord files in TF Model Garden's schema into a data set: see `to_dataset`.
 
-    `path` is a file, a folder, a pattern such as `train-*`, or what comes before `-00000-of-00010`. Category ids are
-    the records' `image/object/class/label`; their names come from the file `categories`, a label map (`*.pbtxt`) or
-    JSON with a list of that name, as in COCO, else from `categories.json` or `label_map.pbtxt` beside the shards, else
-    from the records themselves. Image ids are the records' `image/source_id` if all are integers, else they count from
-    1.
+    `path` is a file, a folder, a pattern such as `train-*`, or the part before `-00000-of-00010`. Category ids are the
+    records' `image/object/class/label`. Category names come from the file `categories` (a label map `*.pbtxt`, or JSON
+    with the list `categories`, as in COCO), otherwise from `categories.json` or `label_map.pbtxt` beside the shards,
+    otherwise from the records. Image ids are the records' `image/source_id` if all are integers, otherwise they count
+    from 1.
 
     Raises:
-        DataError: naming the file and the record: as `to_dataset` does, and for missing shards, links that lead out of
-            the folder, corrupt records (every checksum is verified), records that are not of the schema, and those
-            whose classes have the names of other ones in the list of categories.
+        DataError: as `to_dataset` does, or a shard is missing, a link leads out of the folder, a record is corrupt
+            (all checksums are verified) or does not follow the schema, or its class names contradict the list of
+            categories. The message names the file and the record.
     """
     return to_dataset(load_tfrecord(path, categories, problems), problems)
 
@@ -59,7 +59,7 @@ def read_tfrecord(
 def load_tfrecord(
     path: str | Path, categories: str | Path | None = None, problems: Problems | None = None
 ) -> Annotations:
-    """Read TFRecord files, whose entries are not checked yet; raises as `read_tfrecord` does."""
+    """Read TFRecord files, without checking their entries; raises as `read_tfrecord` does."""
     files, problems = shard_files(path), problems or Problems()
     images: list[Entry] = []
     objects: list[list[Entry]] = []
@@ -91,7 +91,7 @@ def load_tfrecord(
 
 
 class Features:
-    """The features of one record by key; empty where there are none, or of another kind."""
+    """The features of one record by key; empty if the key is missing or has another type."""
 
     def __init__(self, record: bytes) -> None:
         try:
@@ -116,15 +116,15 @@ class Features:
 
 
 def encoded_image(features: Features, key: str) -> bytes:
-    """Return the encoded image of a record; raises DataError if there is not one."""
+    """Return the encoded image of a record; raise DataError if there is not exactly one."""
     values = features.bytes(key)
     if len(values) != 1 or not values[0]:
-        raise DataError(f"it has no {key}, or several")
+        raise DataError(f"it must have exactly one {key}")
     return values[0]
 
 
 def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
-    """Return the entries of one image and of its objects, without ids where only the whole data set tells them."""
+    """Return the entries of one image and its objects, without ids that depend on the whole data set."""
     features = Features(record.content)
     encoded = encoded_image(features, "image/encoded")
     name = "".join(features.texts("image/filename"))
@@ -133,10 +133,10 @@ def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
     size = (sizes[0][0], sizes[1][0]) if len(sizes[0]) == len(sizes[1]) == 1 else None
     stored = _stored(encoded, file, size, problems.max_pixels)
     height, width = size or stored[:2]
-    told_image, told_objects = _told(features)
+    coco_image, coco_objects = _coco_entries(features)
     objects = _objects(features, height, width)
     turned = turned_entries(objects, Stored(height, width, stored.orientation))
-    upright = _is_upright(size, stored, told_objects, objects, turned)
+    upright = _is_upright(size, stored, coco_objects, objects, turned)
     if upright:
         problems.note(record.place, _UPRIGHT)
     else:
@@ -144,13 +144,13 @@ def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
         objects = turned
     image = {"file_name": name, "height": height, "width": width, "_at": record.place, "_file": file}
     image |= {"_source": "".join(features.texts("image/source_id")), "_upright": upright}
-    if _agree(told_objects, objects):
-        objects = [told | {"_text": row["_text"]} for told, row in zip(told_objects, objects, strict=True)]
-    return told_image | image, objects
+    if _agree(coco_objects, objects):
+        objects = [coco | {"_text": row["_text"]} for coco, row in zip(coco_objects, objects, strict=True)]
+    return coco_image | image, objects
 
 
 def _stored(encoded: bytes, file: ImageFile, size: tuple[int, int] | None, max_pixels: int) -> Stored:
-    """Return how the image lies in its record; one that is damaged, and whose `size` is told, is left for later."""
+    """Return the stored size and orientation; if the record has a `size`, a damaged image raises only when decoded."""
     if size and not may_be_turned(encoded):
         return Stored(*size, UPRIGHT)
     try:
@@ -162,7 +162,7 @@ def _stored(encoded: bytes, file: ImageFile, size: tuple[int, int] | None, max_p
 
 
 def turned_entries(objects: list[Entry], stored: Stored) -> list[Entry]:
-    """Return objects whose boxes are in stored pixels with those in pixels of the upright image."""
+    """Convert the boxes of objects from stored pixels to pixels of the upright image."""
     if stored.orientation == UPRIGHT:
         return objects
     left, top, width, height = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4).T
@@ -172,18 +172,18 @@ def turned_entries(objects: list[Entry], stored: Stored) -> list[Entry]:
 
 
 def _is_upright(
-    size: tuple[int, int] | None, stored: Stored, told: list[Entry], objects: list[Entry], turned: list[Entry]
+    size: tuple[int, int] | None, stored: Stored, coco: list[Entry], objects: list[Entry], turned: list[Entry]
 ) -> bool:
-    """Tell whether a record's features are of the upright image, though another one is stored.
+    """Return whether a record's features describe the upright image although the stored image is rotated.
 
-    So were those that this package wrote before: there, `objects` as they are agree with what COCO told, and not when
-    they are `turned`. Elsewhere the size may tell.
+    Earlier versions of this package wrote these records: `objects` agree with the COCO entries `coco`, but `turned`
+    objects do not. In other records, the size may show it.
     """
     if stored.orientation == UPRIGHT:
         return False
     if size and size != stored[:2]:
         return size == turned_size(*stored)
-    return _agree(told, objects) and not _agree(told, turned)
+    return _agree(coco, objects) and not _agree(coco, turned)
 
 
 def _objects(features: Features, height: int, width: int) -> list[Entry]:
@@ -204,32 +204,32 @@ def _objects(features: Features, height: int, width: int) -> list[Entry]:
     return entries
 
 
-def _told(features: Features) -> tuple[Entry, list[Entry]]:
-    """Return the COCO entries that a record written here holds beside the schema."""
+def _coco_entries(features: Features) -> tuple[Entry, list[Entry]]:
+    """Return the COCO entries that `tfrecord_writer` adds to a record."""
     text = b"".join(features.bytes(COCO))
     try:
-        told = json.loads(text) if text else {"image": {}, "annotations": []}
-        if all(isinstance(entry, dict) for entry in [told["image"], *told["annotations"]]):
-            return plain(told["image"]), [plain(entry) for entry in told["annotations"]]
+        coco = json.loads(text) if text else {"image": {}, "annotations": []}
+        if all(isinstance(entry, dict) for entry in [coco["image"], *coco["annotations"]]):
+            return plain(coco["image"]), [plain(entry) for entry in coco["annotations"]]
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    raise DataError(f"its {COCO} is not what this package writes")
+    raise DataError(f"its {COCO} was not written by this package")
 
 
-def _agree(told: list[Entry], objects: list[Entry]) -> bool:
-    """Tell whether COCO's entries say what the schema's features say, which go first: other tools change only them."""
+def _agree(coco: list[Entry], objects: list[Entry]) -> bool:
+    """Return whether COCO entries agree with the schema's features, which other tools may have changed."""
     keys = ("category_id", "iscrowd")
-    if [[entry.get(key, 0) for key in keys] for entry in told] != [[row[key] for key in keys] for row in objects]:
+    if [[entry.get(key, 0) for key in keys] for entry in coco] != [[row[key] for key in keys] for row in objects]:
         return False
     try:
-        boxes = np.array([entry.get("bbox") for entry in told], np.float64).reshape(-1, 4)
+        boxes = np.array([entry.get("bbox") for entry in coco], np.float64).reshape(-1, 4)
         return np.allclose(boxes, [row["bbox"] for row in objects] or boxes, rtol=1e-6, atol=1e-3)
     except (TypeError, ValueError, OverflowError):
         return False
 
 
 def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
-    """Give images and objects their ids and places; return all objects in one list."""
+    """Assign ids and places to images and objects; return all objects in one list."""
     sources = [image.pop("_source") for image in images]
     known = all(_INTEGER.fullmatch(source) and is_int64(int(source)) for source in sources)
     for position, (image, source, found) in enumerate(zip(images, sources, objects, strict=True)):
@@ -247,28 +247,28 @@ def _number(images: list[Entry], objects: list[list[Entry]]) -> list[Entry]:
 
 
 def _listed(file: Path) -> Entry:
-    """Return what a file says beside images and annotations, its categories above all."""
+    """Read a file with the categories, and other keys of COCO except images and annotations."""
     return {"categories": read_label_map(file)} if file.suffix == ".pbtxt" else read_json(file, ["categories"])
 
 
 def _check_names(annotations: list[Entry], categories: list[Entry], file: Path, problems: Problems) -> None:
-    """Refuse records that give a class the name of another one, once a class: the list belongs to other records."""
+    """Raise an error, once per class, if a record's class name belongs to another class in the list of categories."""
     names = {str(entry.get("id")): str(entry.get("name")) for entry in categories}
-    others, told = set(names.values()), set()
+    others, reported = set(names.values()), set()
     for entry in annotations:
         label, text = str(entry["category_id"]), entry["_text"]
-        if text in others and text not in (names.get(label, text), label) and label not in told:
-            told.add(label)
+        if text in others and text not in (names.get(label, text), label) and label not in reported:
+            reported.add(label)
             with problems.at(entry["_at"]):
-                raise DataError(f"class {label} is {text!r} here, and {names[label]!r} in {file}")
+                raise DataError(f"class {label} is {text!r} here, but {names[label]!r} in {file}")
 
 
 def _named(annotations: list[Entry], problems: Problems) -> list[Entry]:
-    """Return the categories that occur, named as the records name them."""
+    """Return the categories in the records, with the records' names."""
     names: dict[int, str] = {}
     for entry in annotations:
         label, name = entry["category_id"], entry["_text"] or str(entry["category_id"])
         with problems.at(entry["_at"]):
             if names.setdefault(label, name) != name:
-                raise DataError(f"class {label} is named {name!r} here, and {names[label]!r} before")
+                raise DataError(f"class {label} is named {name!r} here, but {names[label]!r} before")
     return [{"id": label, "name": names[label]} for label in sorted(names)]

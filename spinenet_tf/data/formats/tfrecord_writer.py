@@ -1,4 +1,4 @@
-"""Write TFRecord files in TF Model Garden's schema, which read back without loss: see `tfrecord`."""
+"""Write TFRecord files in TF Model Garden's schema, which `tfrecord` reads without loss."""
 
 from __future__ import annotations
 
@@ -31,19 +31,18 @@ _KINDS = {
 
 
 def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = untracked) -> list[Path]:
-    """Write a new folder of files `FOLDER-00000-of-00010.tfrecord` and of `categories.json`; return the files.
+    """Write `FOLDER-00000-of-00010.tfrecord` and so on, and `categories.json`, to a new folder; return the shards.
 
-    It appears complete or not at all. Images keep their order and their bytes; sizes and boxes are those of the pixels
-    as they are stored, which TensorFlow decodes without the turn that EXIF data ask for. `track` is shown how
-    many are written.
+    The folder is written atomically. Images keep their order and bytes. Sizes and boxes refer to stored pixels, since
+    TensorFlow ignores the EXIF orientation when decoding. `track` reports progress.
 
     Raises:
-        DataError: an entry or an image is at fault, or there are fewer images than shards.
+        DataError: an entry or an image is invalid, or there are fewer images than shards.
         FileExistsError: the folder exists.
     """
     count = len(read.images)
     if not 1 <= shards <= max(1, count):
-        raise DataError(f"{read.source}: {count} images fill 1 to {max(1, count)} shards. Received: {shards=}")
+        raise DataError(f"{read.source}: {count} images allow 1 to {max(1, count)} shards. Received: {shards=}")
     check_images(to_dataset(read))
     names = [f"{Path(folder).name}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
     with new_folder(Path(folder)) as workplace:
@@ -53,7 +52,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
             with tf.io.TFRecordWriter(str(workplace / name)) as writer:
                 for record in itertools.islice(records, size):
                     writer.write(record.SerializeToString())
-        for _ in records:  # lets `track` see the end of its list
+        for _ in records:  # exhausts `track`, so that it completes
             pass
         content = {**read.extra, "categories": [plain(entry) for entry in read.categories]}
         (workplace / CATEGORIES).write_text(json.dumps(content))
@@ -89,7 +88,7 @@ def _of_image(image: Entry, stored: Stored, encoded: bytes) -> dict[str, tf.trai
 
 
 def _of_objects(objects: list[Entry], stored: Stored, names: dict[int, str]) -> dict[str, tf.train.Feature]:
-    """Return the schema's features of the objects; boxes also where they reach over the border."""
+    """Return the schema's features of the objects; boxes are not clipped."""
     left, top, w, h = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4).T
     boxes = stored_boxes(np.stack([top, left, top + h, left + w], axis=1), *stored)
     sides = (boxes / [stored.height, stored.width, stored.height, stored.width]).T

@@ -1,4 +1,4 @@
-"""Read Pascal VOC annotations: an XML file for each image."""
+"""Read Pascal VOC annotations, with one XML file per image."""
 
 from __future__ import annotations
 
@@ -17,36 +17,35 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:
-    """Read a Pascal VOC data set, as `to_dataset` makes a data set of it.
+    """Read a Pascal VOC data set: see `to_dataset`.
 
-    `folder` holds `Annotations/*.xml` and the images in `JPEGImages` (or `images`), or everything in one folder. With
-    `split`, only what `ImageSets/Main/SPLIT.txt` lists is read. Classes are the names that occur in any of the folder's
-    files, so that all splits agree; category ids count from 1 in the order of the names, image ids in that of the
-    files, over all splits.
+    `folder` has `Annotations/*.xml` and images in `JPEGImages` (or `images`), or all files in one folder. With `split`,
+    only the images listed in `ImageSets/Main/SPLIT.txt` are read. Classes are the names in all XML files of the folder,
+    so that splits agree; category ids count from 1 in the order of the names, image ids in the order of the files, over
+    all splits.
 
-    An image is found by the name in its file, or by what `voc_images.find_image` takes that for; the size of one whose
-    file does not tell it is read from its header.
+    The XML file names the image: see `voc_images.find_image`. If it has no image size, the image's header is read.
 
     VOC's corners are pixels counted from 1, both inside the box: (1, 1, W, H) covers the whole image. An object marked
-    `difficult` is read as a crowd: like VOC, COCO's evaluation counts it neither as found nor as missed, and it is not
+    `difficult` is read as a crowd: as in VOC, evaluation counts it neither as detected nor as missed, and it is not
     trained on.
 
     Raises:
-        DataError: naming the file and the object: as `to_dataset` does, and for what is missing, is not XML or not
-            VOC's, for links that lead out of the folder, and for a document type: VOC has none, and entities in one can
-            blow up.
+        DataError: as `to_dataset` does, or a file is missing or not VOC XML, a link leads out of the folder, or a file
+            declares a document type, which VOC does not use and whose entities can expand exponentially. The message
+            names the file and the object.
     """
     return to_dataset(load_voc(folder, split, problems), problems)
 
 
 def load_voc(folder: str | Path, split: str | None = None, problems: Problems | None = None) -> Annotations:
-    """Read a Pascal VOC data set, whose entries are not checked yet; raises as `read_voc` does."""
+    """Read a Pascal VOC data set, without checking its entries; raises as `read_voc` does."""
     folder, problems = Path(folder), problems or Problems()
     pictures = next((f for f in (folder / "JPEGImages", folder / "images") if f.is_dir()), folder).resolve()
-    told = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
-    files = list(files_in(told, "*.xml"))
+    xml_folder = folder / "Annotations" if (folder / "Annotations").is_dir() else folder
+    files = list(files_in(xml_folder, "*.xml"))
     if not files:
-        raise DataError(f"{told}: there are no XML files")
+        raise DataError(f"{xml_folder}: there are no XML files")
     chosen = _chosen(folder, split, {file.stem for file in files}, problems)
     images: list[Entry] = []
     annotations: list[Entry] = []
@@ -73,10 +72,10 @@ def load_voc(folder: str | Path, split: str | None = None, problems: Problems | 
 
 
 def parse_xml(file: Path) -> Element:
-    """Parse an XML file that declares no document type, and so no entities; raises DataError if it is not that."""
+    """Parse an XML file; raise DataError if it is not XML, or declares a document type, which may have entities."""
 
     def refuse(*_: object) -> None:
-        raise DataError("it declares a document type, which VOC does not have")
+        raise DataError("it declares a document type, which VOC does not use")
 
     builder, parser = TreeBuilder(), expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
@@ -88,13 +87,13 @@ def parse_xml(file: Path) -> Element:
         raise
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two of encodings
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two for encodings
         raise DataError(f"not XML ({error})") from None
     return builder.close()
 
 
 def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems) -> set[str] | None:
-    """Return the names that a split lists, None for all."""
+    """Return the names in a split's list, or None for all."""
     if split is None:
         return None
     name = f"ImageSets/Main/{split}.txt"
@@ -105,26 +104,26 @@ def _chosen(folder: Path, split: str | None, stems: set[str], problems: Problems
     chosen: set[str] = set()
     for number, line in enumerate(read_lines(listing), start=1):
         with problems.at(Place(listing, f"line {number}")):
-            told = composed(line)
-            names = (told, told.rpartition(" ")[0].rstrip(), *told.split()[:1])  # a flag may follow a name
+            text = composed(line)
+            names = (text, text.rpartition(" ")[0].rstrip(), *text.split()[:1])  # a flag may follow a name
             found = [known[name] for name in names if name in known][:1]
             if line and not found:
-                raise DataError(f"there are no annotations of this image. Received: {line.split()[0]!r}")
+                raise DataError(f"this image has no annotations. Received: {line.split()[0]!r}")
             chosen.update(found)
     return chosen
 
 
 def _image(root: Element, number: int, file: Path, pictures: Path, problems: Problems) -> Entry:
-    told, place = _text(root, "filename"), Place(file)
-    name, path = find_image(pictures, told, file.stem)
-    if name != told:
-        message = f"the file name is not that of an image in its folder, {name} is read. Received: filename={told!r}"
+    filename, place = _text(root, "filename"), Place(file)
+    name, path = find_image(pictures, filename, file.stem)
+    if name != filename:
+        message = f"the file name is not an image in its folder; {name} is read. Received: filename={filename!r}"
         problems.note(place, message)
     height, width = (_whole(root, f"size/{side}") for side in ("height", "width"))
     if not height or not width:
         size = read_size(path, problems.max_pixels)
         height, width = height or size[0], width or size[1]
-        message = f"it does not tell the image's size, which is {size[0]} x {size[1]} (height x width)"
+        message = f"it has no image size, which is {size[0]} x {size[1]} (height x width)"
         problems.note(place, message)
     return {"id": number, "file_name": name, "height": height, "width": width, "_file": path, "_at": place}
 
@@ -141,7 +140,7 @@ def _objects(root: Element, image_id: int, file: Path, problems: Problems) -> li
                 problems.note(place, f"it is read as not difficult. Received: difficult={difficult!r}")
                 difficult = "0"
             if difficult not in ("0", "1"):
-                raise DataError(f"difficult is 0 or 1. Received: difficult={difficult!r}")
+                raise DataError(f"difficult must be 0 or 1. Received: difficult={difficult!r}")
             left, top, right, bottom = (_number(found, f"bndbox/{corner}") for corner in _CORNERS)
             box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
             entries.append({"image_id": image_id, "bbox": box, "iscrowd": int(difficult), "_name": name, "_at": place})
@@ -156,12 +155,12 @@ def _number(element: Element, path: str) -> float:
     try:
         return float(_text(element, path))
     except ValueError:
-        raise DataError(f"{path} is a number. Received: {_text(element, path)!r}") from None
+        raise DataError(f"{path} must be a number. Received: {_text(element, path)!r}") from None
 
 
 def _whole(element: Element, path: str) -> int:
-    """Return an integer; 0 where there is none."""
+    """Return an integer, or 0 if it is missing."""
     value = _number(element, path) if _text(element, path) else 0.0
-    if not value.is_integer():  # neither NaN nor infinity is one
-        raise DataError(f"{path} is an integer. Received: {_text(element, path)!r}")
+    if not value.is_integer():  # also for NaN and infinity
+        raise DataError(f"{path} must be an integer. Received: {_text(element, path)!r}")
     return int(value)

@@ -1,4 +1,4 @@
-"""Read YOLO labels: a text file for each image, a line `class x y width height` for each object."""
+"""Read YOLO labels: one text file per image, with one line `class x y width height` per object."""
 
 from __future__ import annotations
 
@@ -21,50 +21,52 @@ from spinenet_tf.data.problems import Place, Problems
 
 
 def read_yolo(path: str | Path, split: str | None = None, problems: Problems | None = None) -> DetectionDataset:
-    """Read a YOLO data set, as `to_dataset` makes a data set of it; x and y are a box's center, all relative to 1.
+    """Read a YOLO data set: see `to_dataset`. In YOLO, x and y are a box's center, and all numbers are in 0..1.
 
-    `path` is a `data.yaml`, whose key `split` (by default "train") names one or several folders of images or lists of
-    images (`*.txt`): relative to its key `path`, and that to the file. What is not there is looked for without a
-    leading `../`, then without `path`; a warning tells which is read. Or it is an `obj.data`, as Darknet and CVAT write
-    it. Or it is a folder: with one of these, which is read if a split is asked for or the folder does not hold `images`
-    and `labels`; otherwise all of its images are read, or those of the split's own folder.
+    `path` is one of:
+    - a `data.yaml`, whose key `split` (default: "train") has one or more image folders or image lists (`*.txt`),
+      relative to the key `path`, which is relative to the file. Missing ones are searched without a leading `../`, then
+      without `path`, and a warning names the one that is read.
+    - an `obj.data`, as Darknet and CVAT write it.
+    - a folder. A `data.yaml` or `obj.data` in it is read if `split` is given or the folder lacks `images` and `labels`.
+      Otherwise all images are read, or those in the split's subfolder.
 
-    The labels of `images/a/b.jpg` are in `labels/a/b.txt`, else beside it; an image without that file has no objects.
-    Names come from `data.yaml`, else from `classes.txt` or `obj.names`; without any they are the class numbers.
-    Category ids are the class numbers + 1, image ids count from 1 in order of the images' paths, or of the list.
+    The labels of `images/a/b.jpg` are in `labels/a/b.txt`, or beside the image; an image without them has no objects.
+    Class names come from `data.yaml`, or from `classes.txt` or `obj.names`; otherwise they are the class numbers.
+    Category ids are the class numbers + 1; image ids count from 1 in the order of the image paths, or of the list.
 
-    Of a polygon the bounding box is taken, of pose labels (`kpt_shape` in `data.yaml`) the box. Six numbers behind a
-    class are three points, or a box with a confidence and the number of a track: the other rows tell which.
+    Polygons are converted to their bounding box; of pose labels (`kpt_shape` in `data.yaml`), only the box is read. A
+    class with six numbers is a polygon of three points, or a box with confidence and track id, depending on other rows.
 
     Raises:
-        DataError: naming the file and the line: as `to_dataset` does, for what is missing or is not YOLO's, and for
-            links that lead out of the folders of images and labels. Names in lists and in `obj.data` must lie in the
-            data set's folder.
+        DataError: as `to_dataset` does, or a file is missing or not in YOLO format, a link leads out of the image or
+            label folder, or a name in a list or `obj.data` lies outside the data set's folder. The message names the
+            file and the line.
     """
     return to_dataset(load_yolo(path, split, problems), problems)
 
 
 def load_yolo(path: str | Path, split: str | None = None, problems: Problems | None = None) -> Annotations:
-    """Read a YOLO data set, whose entries are not checked yet; raises as `read_yolo` does."""
+    """Read a YOLO data set, without checking its entries; raises as `read_yolo` does."""
     path, problems = Path(path), problems or Problems()
-    told = describe(path, split, problems)
-    files = _files(told, path, problems)
+    description = describe(path, split, problems)
+    files = _files(description, path, problems)
     images = list(_images(files, problems))
-    rows = [_Object(image, *row) for image in images for row in _rows(image, told.keypoints, problems)]
+    rows = [_Object(image, *row) for image in images for row in _rows(image, description.keypoints, problems)]
     annotations = list(_entries(rows, problems))
     for number, entry in enumerate(annotations, start=1):
         entry["id"] = number
-    names = told.names or {
+    names = description.names or {
         label: str(label) for label in range(max((e["category_id"] for e in annotations), default=0))
     }
     for entry in annotations:
         with problems.at(entry["_at"]):
             if entry["category_id"] - 1 not in names:
                 raise DataError(f"the class is not one of the {len(names)}. Received: {entry['category_id'] - 1}")
-    for labels in orphans(told.folders, files) if problems.keep_going else ():
-        problems.note(Place(labels), "there is no image of these labels")
+    for labels in orphans(description.folders, files) if problems.keep_going else ():
+        problems.note(Place(labels), "there is no image for these labels")
     return Annotations(
-        name="-".join(filter(None, (path.name if path.is_dir() else path.parent.name, told.split))),
+        name="-".join(filter(None, (path.name if path.is_dir() else path.parent.name, description.split))),
         source=path,
         images=images,
         annotations=[entry for entry in annotations if entry["category_id"] - 1 in names],
@@ -74,20 +76,20 @@ def load_yolo(path: str | Path, split: str | None = None, problems: Problems | N
     )
 
 
-def _files(told: Description, path: Path, problems: Problems) -> list[Path]:
-    """Return all images, and tell where none has labels."""
-    found = [(path, told.files), *((folder, images_in(folder)) for folder in told.folders)]
+def _files(description: Description, path: Path, problems: Problems) -> list[Path]:
+    """Return all images; warn if no image of a folder has labels."""
+    found = [(path, description.files), *((folder, images_in(folder)) for folder in description.folders)]
     if not any(images for _, images in found):
-        raise DataError(f"{path}: there are no images in {some_of(told.folders) or 'its lists'}")
+        raise DataError(f"{path}: there are no images in {some_of(description.folders) or 'its lists'}")
     for place, images in found:
         if images and not any(map(find_labels, images)):
             looked = dict.fromkeys(file.parent for image in images for file in label_files(image))
-            problems.warn(Place(place), f"no image has a label file, looked in {some_of(looked, ' and ')}")
+            problems.warn(Place(place), f"no image has a label file in {some_of(looked, ' or ')}")
     return [image for _, images in found for image in images]
 
 
 def _images(files: list[Path], problems: Problems) -> Iterator[Entry]:
-    """Yield COCO's entries; images are named by their paths below the deepest folder that holds all of them."""
+    """Yield COCO entries; file names are relative to the deepest common folder of all images."""
     paths = [Path(os.path.abspath(file)) for file in files]
     root = os.path.commonpath([path.parent for path in paths])
     with ThreadPoolExecutor() as threads:
@@ -102,7 +104,7 @@ def _images(files: list[Path], problems: Problems) -> Iterator[Entry]:
 
 
 class _Object(NamedTuple):
-    """A row of the label file of an image."""
+    """One row of an image's label file."""
 
     image: Entry
     place: Place
@@ -126,14 +128,14 @@ def _rows(image: Entry, keypoints: Keypoints | None, problems: Problems) -> Iter
 
 
 def _entries(objects: list[_Object], problems: Problems) -> Iterator[Entry]:
-    """Yield COCO's entries; rows of six numbers that no other row explains are one fault."""
+    """Yield COCO entries; report ambiguous rows of six numbers as one error."""
     six = meaning_of_six(found.row for found in objects)
     unclear = [found for found in objects if found.row.kind == "six"] if six is None else []
     if unclear:
         with problems.at(unclear[0].place):
             raise DataError(
-                "six numbers behind a class are a polygon of three points, or a box with a confidence and the number "
-                f"of a track; no line tells which. {len(unclear)} lines have six. Received: {unclear[0].row.numbers}"
+                "a class with six numbers is a polygon of three points, or a box with confidence and track id; no line "
+                f"shows which one. {len(unclear)} lines have six numbers. Received: {unclear[0].row.numbers}"
             )
     for image, place, row in objects:
         if row.kind == "six" and six is None:

@@ -1,4 +1,4 @@
-"""What a YOLO data set tells of itself: where its images are, and what its classes are called."""
+"""Find the images and class names of a YOLO data set."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LONGEST = 1_000_000  # characters of a data.yaml
 
 @dataclass(frozen=True)
 class Description:
-    """What is told of one split."""
+    """The images and class names of one split."""
 
     folders: list[Path] = field(default_factory=list)  # of images
-    files: list[Path] = field(default_factory=list)  # images that lists name
-    names: dict[int, str] = field(default_factory=dict)  # of classes; empty if nothing tells them
+    files: list[Path] = field(default_factory=list)  # images in lists
+    names: dict[int, str] = field(default_factory=dict)  # of classes; empty if unknown
     keypoints: Keypoints | None = None
-    split: str | None = None  # None if all of a folder is read
+    split: str | None = None  # None if a whole folder is read
 
 
 def describe(path: Path, split: str | None, problems: Problems) -> Description:
-    """Read a `data.yaml`, an `obj.data`, or look through a folder; see `yolo.read_yolo`."""
+    """Read a `data.yaml`, an `obj.data` or a folder: see `yolo.read_yolo`."""
     if path.is_dir():
         return _of_folder(path, split, problems)
     if path.suffix == ".data":
@@ -43,17 +43,17 @@ def describe(path: Path, split: str | None, problems: Problems) -> Description:
 
 
 def has_parts(path: Path) -> bool:
-    """Tell whether a data set is told, by a file or by its folders' names, to have splits."""
+    """Return whether a description file or folder names show that a data set has splits."""
     return not path.is_dir() or is_described(path) or any(_parts(path, PARTS))
 
 
 def is_described(folder: Path) -> bool:
-    """Tell whether a folder holds a `data.yaml` or an `obj.data`."""
+    """Return whether a folder has a `data.yaml` or an `obj.data`."""
     return any((folder / name).is_file() for name in DESCRIBED)
 
 
 def _same(split: str) -> tuple[str, ...]:
-    """Return all names of a split: tools have three of the one to validate on."""
+    """Return all names of a split: tools use three names for validation."""
     return (split, *(name for name in PARTS[1:4] if name != split)) if split in PARTS[1:4] else (split,)
 
 
@@ -63,7 +63,7 @@ def _of_folder(folder: Path, split: str | None, problems: Problems) -> Descripti
         return describe(described, split, problems)
     part = folder / "images" if has_labels_folder(folder) else folder
     if described is None and part == folder and not has_labels(folder):
-        raise DataError(f"{folder}: a YOLO data set holds {LAYOUTS}")
+        raise DataError(f"{folder}: a YOLO data set has {LAYOUTS}")
     if split is not None:
         part = next(_parts(folder, _same(split)), folder)
     if split is not None and part == folder:
@@ -75,12 +75,12 @@ def _of_folder(folder: Path, split: str | None, problems: Problems) -> Descripti
 
 
 def _parts(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the folders of splits of these names."""
+    """Yield the existing folders of splits with these names."""
     return (part for name in names for part in (folder / "images" / name, folder / name) if part.is_dir())
 
 
 def _listed_names(folder: Path, images: Path) -> dict[int, str]:
-    """Return the class names that a file of their list tells."""
+    """Return the class names in a `classes.txt` or `obj.names`."""
     places = dict.fromkeys((folder, folder / "labels", images))
     names = (str(place.relative_to(folder) / name) for place in places for name in (CLASSES, "obj.names"))
     file = file_in(folder, *names)
@@ -93,7 +93,7 @@ def _of_yaml(path: Path, split: str, problems: Problems) -> Description:
     chosen = content.get(key)
     chosen = [chosen] if isinstance(chosen, str) and chosen else chosen
     if not isinstance(chosen, list) or not all(isinstance(part, str) and part for part in chosen):
-        raise DataError(f"{path}: the key {split!r} names no folder of images. Received: {content.get(key)!r:.200}")
+        raise DataError(f"{path}: the key {split!r} must be a folder of images. Received: {content.get(key)!r:.200}")
     root = _root(path, content)
     parts = [_part(path, root, key, name, problems) for name in chosen]
     return Description(
@@ -106,31 +106,31 @@ def _of_yaml(path: Path, split: str, problems: Problems) -> Description:
 
 
 def _root(path: Path, content: Entry) -> Path:
-    """Return the folder that the key `path` of a data.yaml names."""
+    """Return the folder in the key `path` of a data.yaml."""
     named = content.get("path") or ""
     if not isinstance(named, str):
-        raise DataError(f"{path}: 'path' is a folder. Received: {named!r:.200}")
+        raise DataError(f"{path}: 'path' must be a folder. Received: {named!r:.200}")
     try:
         return path.parent / Path("" if named in ("null", "~") else named).expanduser()
-    except RuntimeError:  # of a user that this machine does not have
+    except RuntimeError:  # `~user` of an unknown user
         return path.parent / named
 
 
 def _part(path: Path, root: Path, key: str, name: str, problems: Problems) -> Path:
-    """Return the folder or list that a split names: as it is written, without a leading `../`, or without `path`."""
+    """Return the image folder or list of a split: as written, without a leading `../`, or without `path`."""
     bare = name.replace("\\", "/")
     while bare.startswith("../"):
         bare = bare.removeprefix("../")
     tried = [folder / spelling for folder in (root, path.parent) for spelling in (name, bare)]
     found = [part for part in tried if _is_part(part)]
     if not found:
-        raise DataError(f"{path}: {key!r} is not a folder of images, nor a list of them. Received: {name!r:.200}")
+        raise DataError(f"{path}: {key!r} is neither a folder nor a list of images. Received: {name!r:.200}")
     taken = _without_dots(found[0])
     others = [_without_dots(part) for part in found if resolved(part) != resolved(taken)]
     if found[0] != tried[0]:
         problems.warn(Place(path), f"{key!r} is not at {tried[0]}; {taken} is read")
     elif others:
-        problems.warn(Place(path), f"{key!r} is read from {taken}, as it is written; there is also {others[0]}")
+        problems.warn(Place(path), f"{key!r} is read from {taken}, as written; there is also {others[0]}")
     return taken
 
 
@@ -139,7 +139,7 @@ def _is_part(path: Path) -> bool:
 
 
 def _without_dots(path: Path) -> Path:
-    """Return the path without `..`; of links, only those before it are followed."""
+    """Return the path without `..`, resolving only the links before it."""
     if ".." not in path.parts:
         return path
     end = len(path.parts) - path.parts[::-1].index("..")
@@ -147,19 +147,19 @@ def _without_dots(path: Path) -> Path:
 
 
 def _yaml(path: Path) -> Entry:
-    """Read a data.yaml, all of whose values are text as it was typed: a class may be called `yes` or `007`."""
+    """Read a data.yaml with all values as text, since a class name may be `yes` or `007`."""
     text = read_text(path)
     if len(text) > LONGEST:
-        raise DataError(f"{path}: not a YOLO data set: it has {len(text):,} characters, the limit is {LONGEST:,}")
+        raise DataError(f"{path}: not a YOLO data set: it has {len(text):,} characters; the limit is {LONGEST:,}")
     try:
         has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
         content = None if has_aliases else yaml.load(text, yaml.BaseLoader)
-    except Exception as error:  # of several unrelated types, where the nesting is deep
+    except Exception as error:  # several unrelated types for deep nesting
         raise DataError(f"{path}: not YAML ({' '.join(str(error).split())[:200]})") from None
     if has_aliases:
-        raise DataError(f"{path}: it has aliases (*name), which YOLO does not need and which can blow up")
+        raise DataError(f"{path}: it has aliases (*name), which YOLO does not need and which can expand exponentially")
     if not isinstance(content, dict):
-        raise DataError(f"{path}: not a YOLO data set: it holds no keys")
+        raise DataError(f"{path}: not a YOLO data set: it has no keys")
     return content
 
 
@@ -167,9 +167,11 @@ def _names(path: Path, content: Entry) -> dict[int, str]:
     names = content.get("names")
     names = {str(key): name for key, name in enumerate(names)} if isinstance(names, list) else names
     if not isinstance(names, dict) or not all(_is_number(key) and int(key) <= LAST_CLASS for key in names):
-        raise DataError(f"{path}: 'names' is a list of class names, or a map from numbers. Received: {names!r:.200}")
+        raise DataError(
+            f"{path}: 'names' must be a list of class names, or map numbers to names. Received: {names!r:.200}"
+        )
     if not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{path}: a class name is text. Received: {names!r:.200}")
+        raise DataError(f"{path}: a class name must be text. Received: {names!r:.200}")
     return {int(key): name for key, name in names.items()}
 
 
@@ -183,17 +185,17 @@ def _keypoints(path: Path, content: Entry) -> Keypoints | None:
         return None
     is_shape = isinstance(shape, list) and len(shape) == 2 and all(map(_is_number, shape))
     if not is_shape or int(shape[0]) < 1 or shape[1] not in ("2", "3"):
-        raise DataError(f"{path}: 'kpt_shape' is [points, 2 or 3]. Received: {shape!r:.200}")
+        raise DataError(f"{path}: 'kpt_shape' must be [points, 2 or 3]. Received: {shape!r:.200}")
     return Keypoints(int(shape[0]), int(shape[1]))
 
 
 def _of_data(path: Path, split: str, problems: Problems) -> Description:
-    """Read an `obj.data`: lines `key = value`, whose files lie in its folder."""
+    """Read an `obj.data`: lines `key = value` with files in its folder."""
     pairs = (line.partition("=") for line in read_lines(path) if line and not line.startswith("#"))
     content = {key.strip().lower(): value.strip() for key, _, value in pairs}
     key = next((name for name in _same(split) if content.get(name)), None)
     if key is None:
-        raise DataError(f"{path}: it names no list {split!r} of images. Received: {', '.join(content)[:200]!r}")
+        raise DataError(f"{path}: it has no image list for {split!r}. Received: {', '.join(content)[:200]!r}")
     root = resolved(path.parent)
     listing = _find(path, root, content[key])
     named = content.get("names")
@@ -201,11 +203,11 @@ def _of_data(path: Path, split: str, problems: Problems) -> Description:
     return Description(files=read_list(listing, root, problems), names=names, split=split)
 
 
-def _find(told_by: Path, root: Path, name: object) -> Path:
-    """Return a file of the data set; raises DataError where there is none, or it lies outside."""
+def _find(source: Path, root: Path, name: object) -> Path:
+    """Return a file of the data set; raise DataError if it is missing or lies outside."""
     try:
         return find_inside(root, *names_in_list(str(name), root=root))
     except ImageError:
-        raise DataError(f"{told_by}: there is no such file. Received: {str(name)!r:.200}") from None
+        raise DataError(f"{source}: there is no such file. Received: {str(name)!r:.200}") from None
     except DataError as error:
-        raise DataError(f"{told_by}: {error}") from None
+        raise DataError(f"{source}: {error}") from None

@@ -1,4 +1,4 @@
-"""Where the label files of YOLO's images lie."""
+"""Find the label files of YOLO images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from spinenet_tf.data.files import as_stored, check_inside, composed, read_lines
 from spinenet_tf.data.formats.image_folder import images_in
 from spinenet_tf.data.formats.yolo_rows import read_row
 
-CLASSES = "classes.txt"  # a name a line, beside the labels or in the folder above
+CLASSES = "classes.txt"  # one name per line, beside the labels or in the parent folder
 
 
 def label_file(image: Path) -> Path:
-    """Return the path of an image's labels: the last folder named `images` becomes `labels`, else it is the image's."""
+    """Return the path of an image's labels: the last folder `images` is replaced by `labels`; otherwise beside it."""
     parts = list(image.parts)
     if "images" in parts[:-1]:
         parts[len(parts) - 2 - parts[-2::-1].index("images")] = "labels"
@@ -23,14 +23,14 @@ def label_file(image: Path) -> Path:
 
 
 def label_files(image: Path) -> tuple[Path, ...]:
-    """Return where an image's labels are looked for: in the folder of labels, then beside it."""
+    """Return the possible label files of an image: in the label folder, then beside it."""
     return label_file(image), image.with_suffix(".txt")
 
 
 def find_labels(image: Path) -> Path | None:
-    """Return the label file of an image, None if there is none.
+    """Return the label file of an image, or None.
 
-    Its name may be in another Unicode normalization than the image's. Raises DataError as `check_labels` does.
+    Its name may have another Unicode normalization than the image's. Raises DataError as `check_labels` does.
     """
     for file in label_files(image):
         if file.is_file() or (file := _as_stored(file)).is_file():
@@ -48,7 +48,7 @@ def _as_stored(file: Path) -> Path:
 
 
 def check_labels(file: Path) -> None:
-    """Raise DataError if the file is a link that leads out of its folder of labels, or else of its own folder."""
+    """Raise DataError if the file is a link that leads out of its `labels` folder, or of its own folder without one."""
     check_inside(file, _folder(file))
 
 
@@ -57,12 +57,12 @@ def _folder(file: Path) -> Path:
 
 
 def has_labels_folder(folder: Path) -> bool:
-    """Tell whether a folder holds `images` and `labels`."""
+    """Return whether a folder has `images` and `labels`."""
     return (folder / "images").is_dir() and (folder / "labels").is_dir()
 
 
 def has_labels(folder: Path) -> bool:
-    """Tell whether the first text that belongs to an image in a folder, and is not empty, is a label file."""
+    """Return whether the first non-empty text file that matches an image in a folder is a label file."""
 
     @cache
     def texts(parent: Path) -> list[dict[str, Path]]:
@@ -76,19 +76,19 @@ def has_labels(folder: Path) -> bool:
 
 
 def orphans(folders: Iterable[Path], images: Iterable[Path]) -> Iterator[Path]:
-    """Yield the label files in or beside these folders of images which belong to none of the images."""
+    """Yield the label files of these image folders that belong to none of the images."""
     known = {composed(str(file)) for image in images for file in label_files(image)}
     for folder in folders:
         own = label_file(folder / "x.jpg").parent
         for place in dict.fromkeys((own, folder)):
             for file in sorted(place.rglob("*.txt")):
-                # Beside images lie other texts too.
+                # Image folders may have other text files.
                 if composed(str(file)) not in known and file.name != CLASSES and (place != folder or _is_labels(file)):
                     yield file
 
 
 def _is_labels(file: Path) -> bool:
-    """Tell whether the first line of a file, which is no link, is a row."""
+    """Return whether the first line of a file is a label row; False for a link."""
     try:
         line = "" if file.is_symlink() else next(filter(None, read_lines(file)), "")
         return bool(line) and read_row(line) is not None

@@ -1,4 +1,4 @@
-"""Lists of images in YOLO data sets: text files with a name a line, all inside the data set's folder."""
+"""Read image lists of YOLO data sets: text files with one file name per line, all inside the data set's folder."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from spinenet_tf.data.files import find_inside, read_lines, resolved
 from spinenet_tf.data.problems import Place, Problems
 
-DATA = "data/"  # CVAT and Darknet write names as seen from the folder above
+DATA = "data/"  # CVAT and Darknet write names relative to the parent folder
 
 
 def read_list(listing: Path, root: Path, problems: Problems) -> list[Path]:
-    """Return the images that a list names, relative to itself or to `root`, the data set's folder, with links followed.
+    """Return the resolved images in a list; names are relative to the list or to `root`, the data set's folder.
 
-    A list that lies elsewhere is its own data set's: its names must lie in its folder.
+    If the list lies outside `root`, its images must lie in the list's folder.
 
     Raises:
-        DataError: naming the list and the line: a name leads out of the folder, or there is no such image.
+        DataError: a name leads out of the folder, or the image is missing. The message names the list and the line.
     """
     listing, root = resolved(listing), resolved(root)
     if not listing.is_relative_to(root):
@@ -32,9 +32,9 @@ def read_list(listing: Path, root: Path, problems: Problems) -> list[Path]:
 
 
 def names_in_list(line: str, below: str = ".", root: Path | None = None) -> list[str]:
-    """Return what a line may mean, relative to the data set's folder `root`, the likeliest first.
+    """Return the possible meanings of a line, relative to the data set's folder `root`, most likely first.
 
-    `below` is the list's own folder in it. A full path that leads into `root` is a name too.
+    `below` is the list's folder relative to `root`. An absolute path inside `root` is allowed.
     """
     if root is not None and Path(line).is_absolute() and (path := resolved(Path(line))).is_relative_to(root):
         line = str(path.relative_to(root))

@@ -166,7 +166,7 @@ def check_all(examples: Sequence[Any], check: Callable[[Any], object], bad: BadI
                     raise
                 bad.add(example.path, error)
     if bad is not None:
-        bad.tell()
+        bad.log_count()
 
 
 def check_image(example: Example, decode: bool = False, max_pixels: int = MAX_PIXELS) -> None:

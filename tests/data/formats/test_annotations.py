@@ -1,4 +1,4 @@
-"""The checks that make a data set of what any format is read to."""
+"""Test the checks of annotations that all formats share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _read(categories: list[Entry], annotations: list[Entry] | None = None) -> An
 
 
 def test_many_classes_cost_no_more_than_their_number() -> None:
-    """A YOLO line with class 99,999 makes so many; each name compared with all others would take minutes."""
+    """A YOLO line with class 99,999 creates as many classes; comparing all pairs of names would take minutes."""
     count = 100_000
     start = time.process_time()
     dataset = to_dataset(_read([{"id": key, "name": str(key)} for key in range(count)]))
@@ -39,7 +39,7 @@ def test_many_classes_cost_no_more_than_their_number() -> None:
 
 @pytest.mark.parametrize("name", ["cat", 5, "", ["cat"], None])
 def test_a_class_name_is_text_and_unique(name: object) -> None:
-    with pytest.raises(DataError, match=r"category 2: names must be text, and unique. Received: name="):
+    with pytest.raises(DataError, match=r"category 2: names must be unique text. Received: name="):
         to_dataset(_read([{"id": 1, "name": "cat"}, {"id": 2, "name": name}]))
 
 

@@ -1,4 +1,4 @@
-"""Reading COCO JSON: what is kept, what is refused, and what the message names."""
+"""Test reading COCO JSON: what is kept, what is rejected, and what the messages contain."""
 
 from __future__ import annotations
 
@@ -99,12 +99,12 @@ def _image(**changes: object):
     [
         (lambda c: c.pop("images"), "no list named 'images'"),
         (lambda c: c.update(annotations={"5": {}}), "no list named 'annotations'"),
-        (lambda c: c["images"].append("b.jpg"), "'images' holds something that is not an object"),
+        (lambda c: c["images"].append("b.jpg"), "'images' has an entry that is not an object"),
         (lambda c: c.update(categories=[]), "'categories' is empty"),
         (lambda c: c["categories"][1].update(id=90), "category 90: the id is used twice"),
-        (lambda c: c["categories"][1].update(name="toothbrush"), "category 1: names must be text, and unique"),
+        (lambda c: c["categories"][1].update(name="toothbrush"), "category 1: names must be unique text"),
         (_image(id=7), "image 7: the id is used twice"),
-        (_image(id="3a"), "image ids are integers"),
+        (_image(id="3a"), "image ids must be integers"),
         (_image(height=0), "image 3: sizes must be positive integers"),
         (_image(width=20.5), "image 3: sizes must be positive integers"),
         (_image(file_name="c.jpg"), "image 3: the image folder has no such file"),
@@ -114,17 +114,17 @@ def _image(**changes: object):
         (_image(file_name="sub/../../train.json"), "image 3: the file name leads out"),
         (_image(file_name="/etc/passwd"), "image 3: the file name leads out"),
         (_image(file_name="C:\\b.jpg"), "image 3: the file name leads out"),
-        (_annotation(id="none"), "annotation ids are integers"),
+        (_annotation(id="none"), "annotation ids must be integers"),
         (_annotation(image_id=99), "annotation 6: unknown image_id"),
         (_annotation(image_id=[7]), "annotation 6: unknown image_id"),
         (_annotation(category_id=2), "annotation 6: unknown category_id"),
-        (_annotation(bbox=[1, 2, 3]), "annotation 6: a box is four finite numbers"),
-        (_annotation(bbox=[1, 2, float("nan"), 4]), "annotation 6: a box is four finite numbers"),
-        (_annotation(bbox=[1, 2, float("inf"), 4]), "annotation 6: a box is four finite numbers"),
-        (_annotation(bbox=[1, 2, "3 px", 4]), "annotation 6: a box is four finite numbers"),
+        (_annotation(bbox=[1, 2, 3]), "annotation 6: a box must be four finite numbers"),
+        (_annotation(bbox=[1, 2, float("nan"), 4]), "annotation 6: a box must be four finite numbers"),
+        (_annotation(bbox=[1, 2, float("inf"), 4]), "annotation 6: a box must be four finite numbers"),
+        (_annotation(bbox=[1, 2, "3 px", 4]), "annotation 6: a box must be four finite numbers"),
         (_annotation(bbox=[1, 2, -3, 4]), "annotation 6: the box has a negative size"),
-        (_annotation(area=-1), "annotation 6: the area is"),
-        (_annotation(iscrowd="no"), "annotation 6: iscrowd is 0 or 1"),
+        (_annotation(area=-1), "annotation 6: the area must be"),
+        (_annotation(iscrowd="no"), "annotation 6: iscrowd must be 0 or 1"),
     ],
 )
 def test_a_fault_is_told_in_one_line_with_the_file_and_the_id(folder: Path, change, message: str) -> None:

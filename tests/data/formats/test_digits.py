@@ -1,4 +1,4 @@
-"""The embedded data set: reproducible, honest about its split, and with boxes that fit."""
+"""Test that the built-in data set is reproducible, its splits are disjoint, and its boxes fit."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     content = json.loads(annotations.read_text())
     content["info"]["contents"]["size"] = [1, 1]
     annotations.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="exists with other contents"):
         write_digits(tmp_path, 2)
     annotations.unlink()
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match="exists with other contents"):
         write_digits(tmp_path, 2)
 
 

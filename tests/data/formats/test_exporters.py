@@ -1,4 +1,4 @@
-"""COCO files as exporters write them: what is plain is read, noted in a check, and written as COCO does."""
+"""Test that unambiguous deviations from COCO are read, reported, and corrected."""
 
 from __future__ import annotations
 
@@ -69,35 +69,35 @@ def drop(kind: str, place: int, *keys: str) -> Callable[[dict], None]:
 RLE = {"counts": [30 * 3 + 4, 20] + [10, 20] * 9 + [6 + 30 * 7], "size": [30, 20]}
 
 WAYS = {
-    "backslashes in names": (change("images", 1, file_name="sub\\b.png"), "image 3", "there is no file of this name"),
-    "images/ before names": (change("images", 0, file_name="images/a.png"), "image 7", "there is no file of this name"),
+    "backslashes in names": (change("images", 1, file_name="sub\\b.png"), "image 3", "there is no file with this name"),
+    "images/ before names": (change("images", 0, file_name="images/a.png"), "image 7", "there is no file with this"),
     "the folder before names": (change("images", 1, file_name="pictures\\sub\\b.png"), "image 3", "there is no file"),
     "sizes as floats": (change("images", 0, height=40.0, width=60.0), "image 7", "height is a decimal"),
     "sizes as text": (change("images", 0, height="40", width=" 60.0 "), "image 7", "height is text"),
-    "size null": (change("images", 1, height=None, width=None), "image 3", "height and width of the image: not given"),
-    "size missing": (drop("images", 1, "width"), "image 3", "width of the image: not given"),
+    "size null": (change("images", 1, height=None, width=None), "image 3", "height and width of the image: missing"),
+    "size missing": (drop("images", 1, "width"), "image 3", "width of the image: missing"),
     "image id as text": (change("images", 1, id="0003"), "image at 1", "id is text"),
     "image id as float": (change("images", 1, id=3.0), "image at 1", "id is a decimal"),
     "image_id as text": (change("annotations", 2, image_id="3"), "annotation 4", "image_id is text"),
     "category_id as float": (change("annotations", 0, category_id=5.0), "annotation 1", "category_id is a decimal"),
     "category id as text": (change("categories", 1, id="5"), "category at 1", "id is text"),
-    "box as text": (change("annotations", 0, bbox=["10", 20, "3e1", "15.50"]), "annotation 1", "bbox holds text"),
+    "box as text": (change("annotations", 0, bbox=["10", 20, "3e1", "15.50"]), "annotation 1", "bbox contains text"),
     "area as text": (change("annotations", 0, area="99.5"), "annotation 1", "area is text"),
     "area null": (change("annotations", 1, area=None), "annotation 2", "area is null"),
     "iscrowd null": (change("annotations", 1, iscrowd=None), "annotation 2", "iscrowd is null"),
     "iscrowd as text": (change("annotations", 0, iscrowd="1"), "annotation 1", "iscrowd is text"),
-    "id null": (change("annotations", 1, id=None), "annotation at 1", "the id is not given"),
-    "id missing": (drop("annotations", 1, "id"), "annotation at 1", "the id is not given"),
+    "id null": (change("annotations", 1, id=None), "annotation at 1", "the id is missing"),
+    "id missing": (drop("annotations", 1, "id"), "annotation at 1", "the id is missing"),
     "id twice": (change("annotations", 2, id=1), "annotation at 2", "the id is used twice"),
     "polygons without a box": (
         change("annotations", 2, bbox=None, segmentation=[[3, 4, 13, 4, 8, 20], [5, 24, 6, 24, 6, 23]]),
         "annotation 4",
-        "the box is not given",
+        "the box is missing",
     ),
     "a mask without a box": (
         change("annotations", 2, bbox=[], segmentation=RLE),
         "annotation 4",
-        "the box is not given",
+        "the box is missing",
     ),
 }  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_a_way_that_a_whole_file_has_is_noted_once(folder: Path) -> None:
         annotation["area"] = None
     files = write(folder, content)
     (problem,) = check(str(files[0]), files[1]).problems
-    assert problem.message == "area is null, and read as not given (the first of 3)"
+    assert problem.message == "area is null, and treated as missing (the first of 3)"
     assert read_coco(*files).examples[0].area.tolist() == [30 * 15.5, 72]
 
 
@@ -138,19 +138,19 @@ def test_a_way_that_a_whole_file_has_is_noted_once(folder: Path) -> None:
     [
         (change("images", 0, height=40.5), "image 7: sizes must be positive integers"),
         (change("images", 0, height=""), "image 7: sizes must be positive integers"),
-        (change("images", 0, id=2.0**60), "image at 0: image ids are integers"),
-        (change("images", 0, id="7a"), "image at 0: image ids are integers"),
+        (change("images", 0, id=2.0**60), "image at 0: image ids must be integers"),
+        (change("images", 0, id="7a"), "image at 0: image ids must be integers"),
         (change("images", 0, id="3"), "image 3: the id is used twice"),
-        (change("images", 0, id=True), "image at 0: image ids are integers"),
-        (change("annotations", 0, id="x"), "annotation at 0: annotation ids are integers"),
+        (change("images", 0, id=True), "image at 0: image ids must be integers"),
+        (change("annotations", 0, id="x"), "annotation at 0: annotation ids must be integers"),
         (change("annotations", 0, image_id=7.5), "annotation 1: unknown image_id"),
-        (change("annotations", 0, bbox=["1", "2", "x", "4"]), "annotation 1: a box is four finite numbers"),
-        (change("annotations", 0, bbox=["1", "2", "nan", "4"]), "annotation 1: a box is four finite numbers"),
-        (change("annotations", 0, bbox="1 2 3 4"), "annotation 1: a box is four finite numbers"),
-        (drop("annotations", 0, "bbox"), "annotation 1: a box is four finite numbers. Received: bbox=None"),
-        (change("annotations", 0, bbox=None, segmentation=RLE), "annotation 1: a box is four finite numbers"),
-        (change("annotations", 0, area="large"), "annotation 1: the area is a finite number"),
-        (change("annotations", 0, iscrowd="no"), "annotation 1: iscrowd is 0 or 1"),
+        (change("annotations", 0, bbox=["1", "2", "x", "4"]), "annotation 1: a box must be four finite numbers"),
+        (change("annotations", 0, bbox=["1", "2", "nan", "4"]), "annotation 1: a box must be four finite numbers"),
+        (change("annotations", 0, bbox="1 2 3 4"), "annotation 1: a box must be four finite numbers"),
+        (drop("annotations", 0, "bbox"), "annotation 1: a box must be four finite numbers. Received: bbox=None"),
+        (change("annotations", 0, bbox=None, segmentation=RLE), "annotation 1: a box must be four finite numbers"),
+        (change("annotations", 0, area="large"), "annotation 1: the area must be a finite number"),
+        (change("annotations", 0, iscrowd="no"), "annotation 1: iscrowd must be 0 or 1"),
         (change("images", 0, file_name="images\\..\\..\\train.json"), "image 7: the file name leads out"),
         (change("images", 0, file_name="images//etc/passwd"), "image 7: the image folder has no such file"),
         (change("images", 0, file_name="\\a.png"), "image 7: the file name leads out"),

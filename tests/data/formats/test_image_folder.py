@@ -1,4 +1,4 @@
-"""Reading a folder of class folders."""
+"""Test reading a folder of class folders."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_what_is_hidden_or_no_image_is_passed_over(tmp_path: Path) -> None:
 def test_what_cannot_be_learned_from_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none: there is no such folder"):
         read_image_folder(tmp_path / "none")
-    with pytest.raises(DataError, match="holds no class folders"):
+    with pytest.raises(DataError, match="has no class folders"):
         read_image_folder(tmp_path)
     touch(tmp_path / "cat" / "a.jpg", tmp_path / "dog" / "notes.txt")
-    with pytest.raises(DataError, match="dog: the class folder holds no images"):
+    with pytest.raises(DataError, match="dog: the class folder has no images"):
         read_image_folder(tmp_path)
 
 
 def test_class_names_are_composed_whatever_the_disk_has(tmp_path: Path) -> None:
-    """So that a set from a Mac's archive has the classes of the others."""
+    """Data from a macOS archive must have the same classes."""
     touch(tmp_path / unicodedata.normalize("NFD", "Äpfel") / "1.jpg", tmp_path / "Birnen" / "1.jpg")
     assert read_image_folder(tmp_path).class_names == ("Birnen", unicodedata.normalize("NFC", "Äpfel"))
     touch(tmp_path / unicodedata.normalize("NFC", "Äpfel") / "2.jpg")
-    with pytest.raises(DataError, match=r"two folders have the same name.*Received: 'Äpfel'"):
+    with pytest.raises(DataError, match=r"two folder names differ only in Unicode normalization.*Received: 'Äpfel'"):
         read_image_folder(tmp_path)

@@ -1,4 +1,4 @@
-"""TensorFlow's label maps name the classes of records."""
+"""Test reading class names from TensorFlow's label maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes of segmentations are those of COCO's own tools."""
+"""Test that boxes of segmentations equal those of COCO's tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading TFDS: a builder and the files that TFDS 4.9.10 writes, in place of TFDS itself."""
+"""Test reading TFDS with a fake builder and files as TFDS 4.9.10 writes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _record(example, number: int) -> bytes:
 
 @pytest.fixture
 def builder(tmp_path: Path, digits: DetectionDataset) -> SimpleNamespace:
-    """Return what `tfds.builder` would for the digits; the second image holds crowds."""
+    """Return a fake `tfds.builder` for the digits; the second image has crowds."""
     path = tmp_path / "digits-train.tfrecord-00000-of-00001"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number, example in enumerate(digits):

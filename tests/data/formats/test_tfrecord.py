@@ -1,4 +1,4 @@
-"""TFRecord files: nothing is lost on the way there and back, and every fault is named."""
+"""Test that writing and reading TFRecord files is lossless, and that errors name their cause."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _set(key: str, kind: str, values: list) -> Callable[[tf.train.Example], None
 
 
 def test_ids_of_64_bits_come_back_whatever_their_sign(tmp_path: Path, coco: tuple[Path, Path]) -> None:
-    """No double holds them."""
+    """Doubles cannot represent them."""
     ids = {391895: 2**63 - 1, 9: -(2**63), 522418: 202601011234567891}
     content = json.loads(coco[0].read_text())
     for entry in content["images"]:
@@ -129,7 +129,7 @@ def test_ids_of_64_bits_come_back_whatever_their_sign(tmp_path: Path, coco: tupl
 
 
 def test_records_of_other_tools_have_the_schema_alone(tmp_path: Path, coco, shards: list[Path]) -> None:
-    """Without our own feature and file, boxes come from float32 and the category without objects is not known."""
+    """Without our own feature and file, boxes have float32 precision, and a category without objects is lost."""
     (tmp_path / "train" / "categories.json").unlink()
     for path in shards:
         _rewrite(path, _drop("image/coco"))
@@ -148,7 +148,7 @@ ITEMS = 'item { id: 90 name: "%s" } item { id: 17 name: "cat" } item { id: 1 nam
 
 
 def test_a_label_map_names_classes_that_no_record_has(tmp_path: Path, coco, shards: list[Path]) -> None:
-    """So that training and validation records, which lack other classes, have the same."""
+    """Training and validation records may lack different classes, but must have the same list."""
     (tmp_path / "train" / "categories.json").unlink()
     (tmp_path / "train" / "label_map.pbtxt").write_text(ITEMS % ("toothbrush", "größer"))
     (tmp_path / "other.pbtxt").write_text(ITEMS % ("brush", "large"))
@@ -169,7 +169,7 @@ def test_a_list_that_gives_names_to_other_classes_than_the_records_is_refused(
     text = ITEMS % ("größer", "toothbrush") if name.endswith("pbtxt") else json.dumps({"categories": swapped})
     (tmp_path / "train" / "categories.json").unlink()
     (tmp_path / "train" / name).write_text(text)
-    message = r"record 0, image 391895, object 0: class 1 is 'größer' here, and 'toothbrush' in .*" + name
+    message = r"record 0, image 391895, object 0: class 1 is 'größer' here, but 'toothbrush' in .*" + name
     with pytest.raises(DataError, match=message):
         read_tfrecord(tmp_path / "train")
 
@@ -197,14 +197,14 @@ def test_the_schema_goes_before_our_own_feature(tmp_path: Path, shards: list[Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_drop("image/encoded"), "record 0: it has no image/encoded"),
+        (_drop("image/encoded"), "record 0: it must have exactly one image/encoded"),
         (_set("image/object/area", "float_list", [1.0, 2.0, 3.0, 4.0]), "record 0: its features differ in length"),
-        (_set("image/coco", "bytes_list", [b"[]"]), "record 0: its image/coco is not"),
+        (_set("image/coco", "bytes_list", [b"[]"]), "record 0: its image/coco was not written"),
         (_set("image/object/class/text", "bytes_list", [b"\xff"] * 3), "class/text is not UTF-8"),
         (_set("image/object/class/label", "int64_list", [1, 90, 2]), "record 0, image 391895, object 2: unknown cat"),
         (
             _set("image/object/bbox/xmin", "float_list", [0.1, float("nan"), 0.2]),
-            "record 0, image 391895, object 1: a box is four finite numbers",
+            "record 0, image 391895, object 1: a box must be four finite numbers",
         ),
         (
             _set("image/object/bbox/xmin", "float_list", [0.1, 0.9, 0.2]),
@@ -254,10 +254,10 @@ def test_shards_are_found_by_folder_pattern_prefix_and_name(tmp_path: Path, shar
     assert len(read_tfrecord(shards[0])) == 1
     (folder / "val-00000-of-00001.tfrecord").write_bytes(b"")
     assert len(read_tfrecord(folder / "train")) == 3
-    with pytest.raises(DataError, match="several data sets, name one: train, val"):
+    with pytest.raises(DataError, match="several data sets; choose one: train, val"):
         read_tfrecord(folder)
     shards[1].unlink()
-    with pytest.raises(DataError, match="of 3 shards there are 2; missing: 00001"):
+    with pytest.raises(DataError, match="found 2 of 3 shards; missing: 00001"):
         read_tfrecord(folder / "train")
     with pytest.raises(DataError, match="there are no TFRecord files"):
         read_tfrecord(folder / "test")
@@ -266,7 +266,7 @@ def test_shards_are_found_by_folder_pattern_prefix_and_name(tmp_path: Path, shar
 def test_of_many_missing_shards_the_first_are_named(tmp_path: Path) -> None:
     (tmp_path / "train-00001-of-03000.tfrecord").write_bytes(b"")
     names = ", ".join(f"{number:05d}" for number in (0, *range(2, 11)))
-    with pytest.raises(DataError, match=f"of 3000 shards there are 1; missing: {names} and 2989 more$"):
+    with pytest.raises(DataError, match=f"found 1 of 3000 shards; missing: {names} and 2989 more$"):
         read_tfrecord(tmp_path)
 
 

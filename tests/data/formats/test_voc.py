@@ -1,4 +1,4 @@
-"""Reading Pascal VOC: its conventions, and what is refused."""
+"""Test reading Pascal VOC: its conventions, and what is rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = (
 
 @pytest.fixture
 def write(voc_folder: Path, digits: DetectionDataset):
-    """Return `write(objects, **changes)`: replace the annotations of the first image; return their file."""
+    """Return `write(objects, **changes)`, which replaces the annotations of the first image and returns their file."""
     first = digits.examples[0]
     known = {"name": first.path.name, "width": first.width, "height": first.height}
 
@@ -59,9 +59,7 @@ def test_splits_agree_on_classes_and_ids(voc_folder: Path, digits: DetectionData
     assert [example.image_id for example in dataset] == [3, 5]
     assert [example.path.name for example in dataset] == ["000003.jpg", "000005.jpg"]
     (voc_folder / "ImageSets" / "Main" / "val.txt").write_text("000003\n\n2007_9\n")
-    with pytest.raises(
-        DataError, match=r"val\.txt: line 3: there are no annotations of this image. Received: '2007_9'"
-    ):
+    with pytest.raises(DataError, match=r"val\.txt: line 3: this image has no annotations. Received: '2007_9'"):
         read_voc(voc_folder, "val")
     with pytest.raises(DataError, match=r"test\.txt: there is no such list"):
         read_voc(voc_folder, "test")
@@ -82,14 +80,14 @@ def test_annotations_may_lie_beside_their_images(voc_folder: Path, digits: Detec
     ("objects", "changes", "message"),
     [
         (OBJECT.format(BOX.format(5, 5, 3, 9)), {}, "object 0: the box has a negative size"),
-        (OBJECT.format(BOX.format("x", 5, 3, 9)), {}, "object 0: bndbox/xmin is a number"),
-        (OBJECT.format(BOX.format("nan", 5, 3, 9)), {}, "object 0: a box is four finite numbers"),
-        (OBJECT.format(""), {}, "object 0: bndbox/xmin is a number"),
+        (OBJECT.format(BOX.format("x", 5, 3, 9)), {}, "object 0: bndbox/xmin must be a number"),
+        (OBJECT.format(BOX.format("nan", 5, 3, 9)), {}, "object 0: a box must be four finite numbers"),
+        (OBJECT.format(""), {}, "object 0: bndbox/xmin must be a number"),
         (OBJECT.format(BOX).replace("cat", ""), {}, "object 0: it has no name"),
-        (OBJECT.format(BOX).replace(">1<", ">yes<"), {}, "object 0: difficult is 0 or 1"),
+        (OBJECT.format(BOX).replace(">1<", ">yes<"), {}, "object 0: difficult must be 0 or 1"),
         ("", {"width": -3}, "sizes must be positive integers"),
-        ("", {"width": "1.5"}, "size/width is an integer"),
-        ("", {"height": "inf"}, "size/height is an integer"),
+        ("", {"width": "1.5"}, "size/width must be an integer"),
+        ("", {"height": "inf"}, "size/height must be an integer"),
         ("", {"name": "../Annotations/000001.xml"}, "the file name leads out"),
         ("", {"name": "C:\\photos\\none.jpg"}, "the file name leads out"),
         ("", {"name": ".."}, "the file name leads out"),
@@ -134,7 +132,7 @@ def test_an_image_is_found_under_the_names_that_programs_write(
     dataset = to_dataset(load_voc(voc_folder, problems=problems), problems)
     assert dataset.examples[0].path == (images / stored).resolve()
     assert len(dataset) == len(digits)
-    message = f"the file name is not that of an image in its folder, {stored} is read. Received: filename={told!r}"
+    message = f"the file name is not an image in its folder; {stored} is read. Received: filename={told!r}"
     assert problems.found == [Problem(Place(path), message, refused=False)]
     assert load_voc(voc_folder).images[0]["file_name"] == stored, "it can be written to another data set"
 
@@ -155,7 +153,7 @@ def test_a_name_that_could_mean_two_images_is_refused(voc_folder: Path, write, t
     (images / JPG).rename(images / "000001.jpeg")
     (images / "000001.bmp").write_bytes(b"")
     write(name=told)
-    with pytest.raises(DataError, match=r"000001\.xml: several images could be meant: 000001\.bmp, 000001\.jpeg"):
+    with pytest.raises(DataError, match=r"000001\.xml: several images match: 000001\.bmp, 000001\.jpeg"):
         read_voc(voc_folder)
 
 
@@ -183,12 +181,12 @@ def test_a_size_that_is_not_told_is_that_of_the_image(
     example = to_dataset(load_voc(voc_folder, problems=problems), problems).examples[0]
     assert (example.height, example.width) == (first.height, first.width)
     assert example.boxes.tolist() == [[0, 0, first.height, first.width]]
-    message = f"it does not tell the image's size, which is {first.height} x {first.width} (height x width)"
+    message = f"it has no image size, which is {first.height} x {first.width} (height x width)"
     assert problems.found == [Problem(Place(path), message, refused=False)]
 
 
 def test_a_side_that_is_told_is_not_replaced(voc_folder: Path, write) -> None:
-    """Where it is not the image's, the boxes are not either: checking the images tells so."""
+    """If it is wrong, the boxes are probably wrong, too; checking the images reports this."""
     write(width=0, height=999)
     assert read_voc(voc_folder).examples[0].height == 999
 

@@ -1,4 +1,4 @@
-"""Reading YOLO labels: its layouts, and what is refused."""
+"""Test reading YOLO labels: the layouts, and what is rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_data_yaml_names_the_folders_of_a_split(yolo_folder: Path) -> None:
     assert len(ours) == len(theirs)
     assert ours.class_names == theirs.class_names
     assert ours.name == "yolo-val"
-    with pytest.raises(DataError, match=r"data\.yaml: the key 'test' names no folder"):
+    with pytest.raises(DataError, match=r"data\.yaml: the key 'test' must be a folder"):
         read_yolo(yolo_folder / "data.yaml", "test")
 
 
@@ -67,7 +67,7 @@ def test_an_image_without_labels_has_no_objects_and_a_polygon_its_bounding_box(y
 
 
 def _with_rows(folder: Path, *rows: str, described: str = "") -> list[list[float]]:
-    """Write rows as the labels of the first images, one each; return the boxes that are read, relative to the image."""
+    """Write one row as the labels of each of the first images; return the boxes read, relative to the image."""
     for number, row in enumerate(rows, start=1):
         (folder / "labels" / "train" / f"{number:06d}.txt").write_text(row + "\n")
     path = folder / "data.yaml"
@@ -83,7 +83,7 @@ BOX, BOX_YXYX = "0.5 0.4 0.2 0.6", [0.1, 0.4, 0.7, 0.6]
 
 @pytest.mark.parametrize(("points", "dimensions"), [(3, 3), (4, 3), (17, 3), (2, 2), (1, 2), (1, 3)])
 def test_of_pose_labels_the_box_is_taken(yolo_folder: Path, points: int, dimensions: int) -> None:
-    """Their keypoints make a row of as many numbers as a polygon may have, or of an odd number."""
+    """With keypoints, a row may have as many numbers as a polygon, or an odd number."""
     keypoints = " ".join(["0.45", "0.3", "2"][:dimensions] * points)
     rows = (f"1 {BOX} {keypoints}", f"1 {BOX} {keypoints} 0.9", f"1 {BOX} {keypoints} 0.9 12", f"1 {BOX}")
     boxes = _with_rows(yolo_folder, *rows, described=f"kpt_shape: [{points}, {dimensions}]\n")
@@ -99,12 +99,12 @@ def test_other_rows_are_refused_beside_pose_labels(yolo_folder: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["17", "[17]", "[0, 3]", "[17, 4]", "[a, 3]", "{a: 1}", "[1.5, 3]", "[-1, 2]"])
 def test_a_shape_of_keypoints_that_is_none_is_refused(yolo_folder: Path, shape: str) -> None:
-    with pytest.raises(DataError, match=r"data\.yaml: 'kpt_shape' is \[points, 2 or 3\]"):
+    with pytest.raises(DataError, match=r"data\.yaml: 'kpt_shape' must be \[points, 2 or 3\]"):
         _with_rows(yolo_folder, f"1 {BOX}", described=f"kpt_shape: {shape}\n")
 
 
 def test_a_confidence_and_the_number_of_a_track_are_no_points(yolo_folder: Path) -> None:
-    """What a detector and a tracker write: one track above 1 tells what all rows of six numbers are."""
+    """Detectors with a tracker write these: one track id above 1 determines the meaning of all rows of six."""
     assert _with_rows(yolo_folder, f"1 {BOX} 0.93") == [BOX_YXYX]
     rows = (f"1 {BOX} 0.93 1", f"1 {BOX} 0.5 7", f"1 {BOX} 0.25", f"1 {BOX}")
     assert _with_rows(yolo_folder, *rows) == [BOX_YXYX] * 4
@@ -117,9 +117,7 @@ def test_three_points_are_a_polygon_among_polygons(yolo_folder: Path) -> None:
 
 def test_six_numbers_that_nothing_explains_are_refused_once_with_both_readings(yolo_folder: Path) -> None:
     rows = ("3 0.5 0.25 0.75 0.5 0.25 1", "3 0.5 0.4 0.2 0.6 0.9 1")
-    with pytest.raises(
-        DataError, match=r"000001\.txt: line 1: .*a polygon of three points, or a box with a confidence"
-    ):
+    with pytest.raises(DataError, match=r"000001\.txt: line 1: .*a polygon of three points, or a box with confidence"):
         _with_rows(yolo_folder, *rows)
     load_yolo(yolo_folder, problems=(problems := Problems(keep_going=True)))
     assert [(*problem.place, problem.refused) for problem in problems.found] == [(_labels(yolo_folder), "line 1", True)]
@@ -135,14 +133,14 @@ def test_labels_lie_where_images_becomes_labels() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1 0.5 0.5 0.1", "line 1: a line is a class, x, y, width and height"),
-        ("cat 0.5 0.5 0.1 0.1", "line 1: a line is numbers"),
-        ("1.5 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
-        ("nan 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
-        ("-1 0.5 0.5 0.1 0.1", "line 1: a line is a class"),
+        ("1 0.5 0.5 0.1", "line 1: a line must be a class, x, y, width and height"),
+        ("cat 0.5 0.5 0.1 0.1", "line 1: a line must consist of numbers"),
+        ("1.5 0.5 0.5 0.1 0.1", "line 1: a line must be a class"),
+        ("nan 0.5 0.5 0.1 0.1", "line 1: a line must be a class"),
+        ("-1 0.5 0.5 0.1 0.1", "line 1: a line must be a class"),
         ("10 0.5 0.5 0.1 0.1", "line 1: the class is not one of the 10. Received: 10"),
-        ("1 0.5 nan 0.1 0.1", "line 1: a box is four finite numbers"),
-        ("1 0.1 0.1 0.3 0.1 0.3 nan 0.1 0.5", "line 1: a polygon is finite numbers"),
+        ("1 0.5 nan 0.1 0.1", "line 1: a box must be four finite numbers"),
+        ("1 0.1 0.1 0.3 0.1 0.3 nan 0.1 0.5", "line 1: a polygon must be finite numbers"),
         ("1 0.5 0.5 -0.1 0.1", "line 1: the box has a negative size"),
         ("\udcff", "not a text file"),
     ],
@@ -174,11 +172,11 @@ def test_labels_without_an_image_are_noted(yolo_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "holds no keys"),
+        ("[1]", "has no keys"),
         ("a: [", "not YAML"),
-        ("train: nowhere\nnames: [a]", "'train' is not a folder of images"),
-        ("train: images/train", "'names' is a list"),
-        ("train: images/train\nnames: {a: 1}", "'names' is a list"),
+        ("train: nowhere\nnames: [a]", "'train' is neither a folder nor a list of images"),
+        ("train: images/train", "'names' must be a list"),
+        ("train: images/train\nnames: {a: 1}", "'names' must be a list"),
     ],
 )
 def test_a_data_yaml_at_fault_is_named(yolo_folder: Path, text: str, message: str) -> None:
@@ -188,7 +186,7 @@ def test_a_data_yaml_at_fault_is_named(yolo_folder: Path, text: str, message: st
 
 
 def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds the folders images and labels"):
+    with pytest.raises(DataError, match="has the folders images and labels"):
         read_yolo(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
@@ -208,7 +206,7 @@ def test_a_folder_without_images_or_labels_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_far_from_shares_of_the_image_are_refused_with_a_hint(yolo_folder: Path, row: str, like: str) -> None:
-    """Such boxes lay outside of their images and were dropped, all of them, and training learned nothing."""
+    """These boxes would lie outside their images and all be dropped, so training would learn nothing."""
     with pytest.raises(DataError, match=rf"000001\.txt: line 1: .*{like}.*Received: "):
         _with_rows(yolo_folder, row)
 
@@ -220,7 +218,7 @@ def test_boxes_that_reach_out_a_little_are_cut(yolo_folder: Path) -> None:
 def test_labels_in_another_folder_are_told_with_where_they_were_looked_for(yolo_folder: Path, caplog) -> None:
     (yolo_folder / "labels").rename(yolo_folder / "annotations")
     images = yolo_folder / "images" / "train"
-    expected = f"no image has a label file, looked in {yolo_folder}/labels/train and {images}"
+    expected = f"no image has a label file in {yolo_folder}/labels/train or {images}"
     assert not any(len(example.boxes) for example in read_yolo(yolo_folder / "data.yaml"))
     assert [record.message for record in caplog.records] == [f"{images}: {expected}"]
     load_yolo(yolo_folder / "data.yaml", problems=(problems := Problems(keep_going=True)))
@@ -237,7 +235,7 @@ def test_every_folder_of_images_is_looked_at(yolo_folder: Path, caplog) -> None:
 
 @pytest.mark.parametrize(("image", "labels"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_labels_are_found_in_any_unicode_normalization(yolo_folder: Path, image: str, labels: str) -> None:
-    """Archives made on a Mac hold decomposed names: without its labels, an image would have no objects."""
+    """Archives made on macOS have decomposed names; an image whose labels are not found would have no objects."""
     name = "Bücher/größe é"
     expected = read_yolo(yolo_folder).examples[0].boxes
     for kind, spelling, suffix in (("images", image, ".jpg"), ("labels", labels, ".txt")):

@@ -1,4 +1,4 @@
-"""YOLO data sets as the tools lay them out that people export them from: each is read, and says the same."""
+"""Test that YOLO data sets in the layouts of common export tools all read the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _image(path: Path, labels: Path) -> None:
 
 
 def roboflow(root: Path, train: str = "../train/images", valid: str = "../valid/images") -> Path:
-    """Write `train/images`, `train/labels` and so on below `root`, beside a data.yaml; return that."""
+    """Write `train/images`, `train/labels` and so on in `root`, beside a data.yaml; return the data.yaml."""
     for part, images in (("train", TRAIN), ("valid", VALID)):
         for image in images:
             _image(root / part / "images" / image, root / part / "labels" / image)
@@ -52,7 +52,7 @@ def roboflow(root: Path, train: str = "../train/images", valid: str = "../valid/
 
 
 def cvat(root: Path, prefix: str = "data/", images: tuple[str, ...] = TRAIN) -> Path:
-    """Write what CVAT calls YOLO 1.1: lists, and labels beside the images; return obj.data."""
+    """Write CVAT's YOLO 1.1 format, with lists, and labels beside the images; return obj.data."""
     for image in images:
         _image(root / "obj_train_data" / image, root / "obj_train_data" / image)
     (root / "obj.names").write_text("car\nbus\n")
@@ -64,7 +64,7 @@ def cvat(root: Path, prefix: str = "data/", images: tuple[str, ...] = TRAIN) -> 
 
 
 def listed(root: Path, line: str = "./images/{}", listing: str = "train.txt", path: str = "path: .\n") -> Path:
-    """Write images and labels, a list of the images, and a data.yaml that names the list; return that."""
+    """Write images, labels, an image list, and a data.yaml that refers to the list; return the data.yaml."""
     for image in TRAIN:
         _image(root / "images" / image, root / "labels" / image)
     (root / listing).parent.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def listed(root: Path, line: str = "./images/{}", listing: str = "train.txt", pa
 
 
 def flat(root: Path) -> Path:
-    """Write label files beside their images, as labelImg does; return the folder."""
+    """Write label files beside the images, as labelImg does; return the folder."""
     for image in TRAIN:
         _image(root / image, root / image)
     (root / "classes.txt").write_text("car\nbus\n")
@@ -113,7 +113,7 @@ def test_roboflow_names_folders_beside_its_own(root: Path, caplog, train: str, s
     expect(read_yolo(described, "valid"), *VALID)
     told = [record.message for record in caplog.records if "'train'" in record.message]
     assert told == [f"{described}: 'train' is not at {root}/{train}; {root}/train/images is read"] * said
-    with pytest.raises(DataError, match=r"data\.yaml: the key 'test' names no folder"):
+    with pytest.raises(DataError, match=r"data\.yaml: the key 'test' must be a folder"):
         read_yolo(described, "test")
 
 
@@ -123,7 +123,7 @@ def test_a_folder_as_it_is_written_goes_first_and_the_other_is_named(root: Path,
     expect(read_yolo(described), *VALID)
     folders = root.parent / "train" / "images", root / "train" / "images"
     assert [record.message for record in caplog.records] == [
-        f"{described}: 'train' is read from {folders[0]}, as it is written; there is also {folders[1]}"
+        f"{described}: 'train' is read from {folders[0]}, as written; there is also {folders[1]}"
     ]
 
 
@@ -145,7 +145,9 @@ def test_a_check_lists_which_folder_is_read(root: Path, caplog) -> None:
 
 def test_a_folder_that_is_nowhere_is_named_as_it_is_written(root: Path) -> None:
     described = roboflow(root, "../elsewhere/images")
-    with pytest.raises(DataError, match=r"'train' is not a folder of images.*Received: '\.\./elsewhere/images'"):
+    with pytest.raises(
+        DataError, match=r"'train' is neither a folder nor a list of images.*Received: '\.\./elsewhere/images'"
+    ):
         read_yolo(described)
 
 
@@ -212,7 +214,7 @@ def test_labels_in_their_own_folder_go_before_those_beside(root: Path) -> None:
 
 
 def test_a_split_of_a_folder_is_the_folder_of_that_name(root: Path) -> None:
-    """It was passed over, so that training and validation were the same images."""
+    """Ignoring the split would make training and validation use the same images."""
     for part, images in (("train", TRAIN), ("val", VALID)):
         for image in images:
             _image(root / "images" / part / image, root / "labels" / part / image)
@@ -254,7 +256,7 @@ def test_names_are_what_was_typed(root: Path) -> None:
 
 @pytest.mark.parametrize("export", [roboflow, cvat, listed, flat])
 def test_exports_are_converted_in_both_directions(root: Path, tmp_path: Path, export) -> None:
-    """Images are named by their paths below the deepest folder that holds all of them."""
+    """File names are relative to the deepest common folder of all images."""
     source = export(root)
     write_tfrecord(load(str(source)), tmp_path / "records")
     write_coco(load_tfrecord(tmp_path / "records"), tmp_path / "coco")

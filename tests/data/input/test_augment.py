@@ -1,4 +1,4 @@
-"""Augmentation moves boxes with the pixels under them, and is a function of its seed."""
+"""Test that augmentation moves boxes together with their pixels, and depends only on its seed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_padding_rows_are_zero_boxes_of_class_minus_one(rows: int) -> None:
 
 
 def part(rng: np.random.Generator, height: int, width: int, count: int):
-    """Return noise of this size with `count` boxes inside it, of classes 0, 1, ..."""
+    """Return a noise image of this size with `count` boxes of the classes 0, 1, ..."""
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
     boxes = (corners * [height, width, height, width]).astype(np.float32)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -150,7 +150,7 @@ def test_whatever_the_images_a_mosaic_keeps_valid_boxes_and_their_classes(seed, 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_stay_on_their_pixels_in_a_mosaic(seed: int) -> None:
-    """A quarter with white boxes on black, of its own classes, beside black ones without any."""
+    """One quadrant has white boxes on black, with their own classes; the others are black without boxes."""
     black = (tf.zeros([70, 90, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int32))
     for quarter in range(4):
         parts = [black] * 4

@@ -1,4 +1,4 @@
-"""Crops of whole images with their labels: valid for any size, a function of the seed, and the same in evaluation."""
+"""Test classification batches: valid crops of images of any size, determined by the seed, and fixed in evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZE = (24, 32)
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> ClassificationDataset:
-    """Five images of one level of gray each, by which they are told apart, of three classes."""
+    """Return five images of three classes, each with a different gray level."""
     examples = []
     for number in range(5):
         path = tmp_path / f"{number}.png"
@@ -49,7 +49,7 @@ def gray(number: int) -> np.ndarray:
 
 
 def numbers_of(images: np.ndarray) -> list[int]:
-    """Return which of the five images each of a batch is, told by its middle."""
+    """Return the numbers of a batch's images, identified by the gray level of their centers."""
     levels = np.stack([gray(number) for number in range(5)])
     return [int(np.abs(levels - image[12, 16]).sum(axis=1).argmin()) for image in images]
 
@@ -109,7 +109,7 @@ def test_any_image_gives_a_finite_crop_of_the_networks_size(height, width, low, 
 
 
 def test_a_random_crop_has_an_area_in_the_range_and_moves() -> None:
-    """In an image whose red and green say row and column, a crop tells where it was."""
+    """The image encodes row and column as red and green, so a crop shows its position."""
     rows, columns = np.mgrid[0:200, 0:200].astype(np.uint8)
     image = tf.constant(np.stack([rows, columns, rows], axis=-1))
     places = []

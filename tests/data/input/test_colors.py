@@ -1,4 +1,4 @@
-"""Colors vary as Pillow's operations do, within their bounds, and as a function of the seed."""
+"""Test that color augmentation equals Pillow's operations, stays in range, and depends only on the seed."""
 
 from __future__ import annotations
 

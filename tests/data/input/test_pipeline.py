@@ -1,4 +1,4 @@
-"""Batches keep the contract of `fit`, are a function of their arguments, and bad files are told in one line."""
+"""Test that detection batches suit `fit`, depend only on their arguments, and report bad files in one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZE = (48, 64)
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> DetectionDataset:
-    """Five noise images of different sizes with 0, 1, 2, 3 and 4 boxes; the last box of each is a crowd."""
+    """Return five noise images of different sizes with 0, 1, 2, 3 and 4 boxes; the last box of each is a crowd."""
     rng = np.random.default_rng(0)
     return DetectionDataset("noise", ("a", "b"), (1, 5), tuple(_example(rng, tmp_path, i) for i in range(5)))
 
@@ -114,7 +114,7 @@ def test_colors_vary_by_as_much_as_is_asked_and_boxes_stay(dataset: DetectionDat
 
 
 def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> None:
-    """Of two images with one box each, of another class: alone an input has one box, as a mosaic four."""
+    """The data set has two images with one box each: a single image yields one box, a mosaic four."""
     picked = tuple(dataclasses.replace(e, boxes=e.boxes[:1], crowd=np.zeros(1, bool)) for e in dataset.examples[3:])
     examples = tuple(dataclasses.replace(e, classes=np.array([i], np.int32)) for i, e in enumerate(picked))
     two = dataclasses.replace(dataset, examples=examples)
