@@ -1,4 +1,4 @@
-"""Messages name a few of many things, and say how many there are."""
+"""Test messages about long lists and unknown names."""
 
 from __future__ import annotations
 

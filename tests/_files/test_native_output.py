@@ -1,4 +1,4 @@
-"""What native code writes is dropped, unless a user asks for it; Python's streams come back."""
+"""Test that output of native code is hidden, except in debug mode, and that Python's streams are restored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_output_comes_back_after_an_error(capfd, monkeypatch):
 
 
 def test_blocks_of_threads_may_overlap_in_any_order(capfd, monkeypatch):
-    """Each thread that restored what it met would restore the other one's redirection."""
+    """If each thread restored the streams that it found, one would restore the other's redirection."""
     monkeypatch.delenv(native_output.DEBUG, raising=False)
     with ExitStack() as first, ExitStack() as second:
         first.enter_context(native_output.hidden())
@@ -63,7 +63,7 @@ def test_output_comes_back_after_many_threads(capfd, monkeypatch):
 
 
 def test_what_was_printed_before_is_not_lost(capfd, monkeypatch):
-    """Python keeps what it prints to a pipe or a file, and writes it later."""
+    """Python buffers what it prints to a pipe or a file."""
     monkeypatch.delenv(native_output.DEBUG, raising=False)
     with open(1, "w", closefd=False) as stream:
         monkeypatch.setattr(sys, "stdout", stream)

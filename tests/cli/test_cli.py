@@ -1,4 +1,4 @@
-"""The command line as its users meet it: every command once, and one line for every mistake."""
+"""Test every command of the command line, and the one-line message of every user error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "expor
 
 
 class Outcome(NamedTuple):
-    """What a command leaves behind for its caller."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def command(monkeypatch, capsys, tiny_model, tmp_path) -> Callable[..., Outcome]:
-    """Return `command(*arguments)`: the command line in this process, in a folder of its own."""
+    """Return `command(*arguments)`, which runs the command line in this process, in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Outcome:
@@ -152,7 +152,7 @@ def test_export_writes_the_file_and_its_metadata_whole(tiny_tflite: Path) -> Non
 
 @pytest.fixture
 def here(tmp_path: Path, tiny_run: Path, write_config) -> Path:
-    """Return a folder of things that a user might name by mistake."""
+    """Return a folder with files that a user might pass by mistake."""
     config = yaml.safe_load(write_config(tmp_path).read_text())
     bad = {"annotations": "cats.json", "images": "bad"}
     (tmp_path / "cats.yaml").write_text(yaml.safe_dump(config | {"data": {"train": bad, "val": bad}}))
@@ -272,7 +272,7 @@ def test_a_traceback_is_there_for_those_who_ask(monkeypatch, tiny_model) -> None
     ],
 )
 def test_the_installed_command_prints_nothing_but_its_own_words(tmp_path: Path, arguments, code, out, err) -> None:
-    """TensorFlow would say a few lines more."""
+    """Without precautions, TensorFlow would print several more lines."""
     env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     program = Path(sys.executable).with_name("spinenet-tf")
     done = subprocess.run([program, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
@@ -313,7 +313,7 @@ def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
     ],
 )
 def test_a_tilde_is_the_home_folder(command, tmp_path: Path, monkeypatch, words: tuple[str, ...], expected) -> None:
-    """No shell expands one in quotes or after `--output=`, and that of Windows never does."""
+    """No shell expands it in quotes or after `--output=`, and Windows shells never do."""
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     code, _, err = command(*words)
@@ -330,7 +330,7 @@ def test_a_tilde_is_the_home_folder(command, tmp_path: Path, monkeypatch, words:
     ],
 )
 def test_only_a_tilde_that_begins_a_path_is_expanded(monkeypatch, tmp_path: Path, word: str, expected: str) -> None:
-    """Overrides are the config's own, which expands its paths by itself."""
+    """The config expands the paths in overrides itself."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert with_home(word) == expected.replace("HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""`spinenet-tf dataset`: every command once, its exit codes, and that a mistake leaves nothing behind."""
+"""Test every `spinenet-tf dataset` command, its exit codes, and that errors leave no files behind."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ COMMANDS = ("check", "convert", "show")
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `annotations.json` and `images`; read only."""
+    """Return a folder with `annotations.json` and `images`; do not modify it."""
     return write_digits(tmp_path_factory.mktemp("scenes"), 6)[0].parent
 
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
-    """Return `command(*arguments)`: run `spinenet-tf dataset` in a folder of its own; its exit code and output."""
+    """Return `command(*arguments)`: run `spinenet-tf dataset` in a temporary folder; return exit code and output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str, str]:

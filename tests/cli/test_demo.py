@@ -1,4 +1,4 @@
-"""The demo, with a net and data that take seconds: the whole road, and the file that tells what came of it."""
+"""Test all steps of the demo, and its summary file, with a small net and little data."""
 
 from __future__ import annotations
 

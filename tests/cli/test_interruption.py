@@ -1,4 +1,4 @@
-"""A second Ctrl-C ends a command wherever it is."""
+"""Test that a second Ctrl-C ends a command immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal: every number in its row, and a dash where there is none."""
+"""Test the tables of the command line: each number in its row, and a dash for missing ones."""
 
 from __future__ import annotations
 

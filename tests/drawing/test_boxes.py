@@ -1,4 +1,4 @@
-"""Pictures: what is drawn where, and that a file is whole or absent."""
+"""Test what is drawn where, and that files are written atomically."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_sheet_holds_every_image_unchanged() -> None:
 
 
 def test_a_sheet_of_large_images_is_bounded() -> None:
-    """Each is shrunk to at most `LONGEST` px, as a whole."""
+    """Each image is scaled down to at most `LONGEST` px."""
     large = np.full((3000, 1500, 3), 128, np.uint8)
     large[:1500] = 60
     sheet = contact_sheet((image for image in [large, GRAY, np.full((2, 5000, 3), 200, np.uint8)]), columns=2, gap=4)

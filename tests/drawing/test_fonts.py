@@ -1,4 +1,4 @@
-"""Names in pictures: their own glyphs, or the number of the class."""
+"""Test that class names are drawn with their glyphs, or as the number of the class."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ GRAY = np.full((400, 500, 3), 128, np.uint8)
 
 
 def drawn(name: str, number: int = 0) -> np.ndarray:
-    """Return the picture of a box of class `number`, which has a name."""
+    """Return the picture of a box of class `number` with a name."""
     names = [*map(str, range(number)), name]
     return draw_detections(GRAY, np.array([[100.0, 60.0, 300.0, 400.0]]), np.array([number]), class_names=names)
 
 
 def inked(text: str) -> np.ndarray:
-    """Return where the font puts ink, `[h, w]` bool, cut to it."""
+    """Return where the font puts ink as `[h, w]` bool, cropped to the ink."""
     picture = Image.new("L", (400, 40), 255)
     ImageDraw.Draw(picture).text((2, 2), text, fill=0, font=load_font(12))
     ink = np.asarray(picture) < 128
@@ -29,7 +29,7 @@ def inked(text: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["кошка", "Ёж и ещё ёлка", "γάτα", "größer Vogel", "cat"])
 def test_names_are_drawn_in_their_own_letters(name: str) -> None:
-    """On the red of class 0 stands in white what the font draws, found by its pixels."""
+    """The white pixels on the red of class 0 must equal those that the font draws."""
     picture, letters = drawn(name), inked(name)
     white = picture[..., 1] > 153
     assert not white[105:].any()
@@ -40,7 +40,7 @@ def test_names_are_drawn_in_their_own_letters(name: str) -> None:
 
 
 def test_names_of_one_length_differ() -> None:
-    """As they do not where a font draws each letter that it lacks as the same box."""
+    """They would look the same if the font drew a box for every missing letter."""
     pictures = [drawn(name) for name in ("кот", "пёс", "γατ", "cat")]
     assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
 

@@ -1,4 +1,4 @@
-"""Data sets and detections made at random, and pycocotools' word on them."""
+"""Generate random data sets and detections, and evaluate them with pycocotools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_dataset(rng: np.random.Generator, images: int = 12, classes: int = CLASSES - 1) -> DetectionDataset:
-    """Return ground truth with crowds in which the last class does not occur and one image is empty."""
+    """Return ground truth with crowds, a last class without objects, and an empty image."""
     examples = []
     for number in range(images):
         count = number % 7
@@ -35,7 +35,7 @@ def random_dataset(rng: np.random.Generator, images: int = 12, classes: int = CL
 
 
 def random_detections(rng: np.random.Generator, dataset: DetectionDataset) -> list[dict]:
-    """Return for each image jittered ground truth with mistakes, and noise."""
+    """Return detections for each image: jittered ground truth with mistakes, and noise."""
     items = []
     for example in dataset:
         repeats = rng.integers(0, 4, len(example.boxes))
@@ -54,9 +54,9 @@ def random_detections(rng: np.random.Generator, dataset: DetectionDataset) -> li
 def by_pycocotools(
     dataset: DetectionDataset, detections: list[dict], truths: dict | None = None, max_detections: int = 100
 ) -> COCOeval:
-    """Return pycocotools' evaluation against `truths`, the content of a COCO file, or against the data set's own.
+    """Evaluate with pycocotools against `truths`, the content of a COCO file, or against the data set.
 
-    Its summary knows no other `max_detections` than 100.
+    Its summary supports only 100 for `max_detections`.
     """
     rows = [
         {
@@ -82,9 +82,9 @@ def by_pycocotools(
 
 
 def write_coco(folder: Path, rng: np.random.Generator) -> Path:
-    """Write a file as others do: ids with gaps and in no order, crowds, and areas of masks on both sides of each limit.
+    """Write a COCO file with unordered ids with gaps, crowds, and mask areas on both sides of each size limit.
 
-    The categories stand in descending order of their ids, the second image has no objects.
+    Categories are in descending order of their ids, and the second image has no objects.
     """
     images = [{"id": int(i), "file_name": f"{i}.jpg", "height": 240, "width": 240} for i in (900, 7, 41, 123456, 3, 88)]
     annotations = []

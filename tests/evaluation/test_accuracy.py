@@ -1,4 +1,4 @@
-"""Top-1 and top-5 are counted as Keras counts them, and nothing unsure is counted as right."""
+"""Test that top-1 and top-5 equal Keras's, and that ties and NaN count as errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The twelve numbers are pycocotools' own, and the degenerate cases are defined."""
+"""Test that the 12 metrics equal pycocotools', and that degenerate cases are defined."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_twelve_numbers_are_those_of_pycocotools(seed: int, capsys: pytest.C
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_file_that_is_read_scores_as_pycocotools_scores_the_file_itself(tmp_path: Path, seed: int) -> None:
-    """Nothing of ours stands between pycocotools and the file; images have more than 100 detections."""
+    """pycocotools reads the file directly; images have more than 100 detections."""
     rng = np.random.default_rng(seed)
     path = write_coco(tmp_path, rng)
     dataset = read_coco(path, tmp_path)
@@ -126,7 +126,7 @@ def test_detections_that_cannot_be_are_refused(change: dict, message: str) -> No
 
 
 def crowded_dataset(objects: int = 300) -> DetectionDataset:
-    """Return an image full of objects, of class a for the most part, and one with a single object."""
+    """Return an image with many objects, mostly of class a, and one with a single object."""
     top, left = np.divmod(np.arange(objects), 20)
     boxes = np.stack([top, left, top + 0.9, left + 0.9], axis=1).astype(np.float32) * 12
     labels = (np.arange(objects) % 10 == 9).astype(np.int32)
@@ -184,7 +184,7 @@ def test_no_more_detections_than_those_of_ar10_are_refused() -> None:
     [(100, None, 1), (269, None, 1), (270, None, 0), (270, 299, 1), (270, 300, 0), (0, 0, 2)],
 )
 def test_images_are_counted_that_hold_more_objects_than_detections_count(of_a_class, of_an_image, count: int) -> None:
-    """COCO counts so many of each class in an image, and a model gives so many of an image."""
+    """COCO limits detections per class and image, and a model limits them per image."""
     assert crowded_images(crowded_dataset(), of_a_class, of_an_image) == count
 
 

@@ -1,4 +1,4 @@
-"""AP does not know how images, categories and annotations are numbered, as long as their order is the same."""
+"""Test that AP does not depend on the ids of images, categories and annotations, if their order is the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
 def tied(detections: list[dict]) -> list[dict]:
-    """Give the detections one of four scores each."""
+    """Replace the scores of detections by one of four values."""
     return [item | {"scores": np.ceil(item["scores"] * 4) / 4} for item in detections]
 
 
@@ -38,7 +38,7 @@ def renamed(
 
 
 def in_order(ids: set[int]) -> dict[int, int]:
-    """Give the images these ids, the lowest to the lowest."""
+    """Replace the image ids by these, in the same order."""
     return dict(zip(sorted(e.image_id for e in DATASET), sorted(ids), strict=True))
 
 
@@ -52,7 +52,7 @@ def test_ap_is_the_same_wherever_ids_begin(first: int) -> None:
 @settings(max_examples=20)
 @given(st.sets(INT64, min_size=IMAGES, max_size=IMAGES), st.sets(INT64, min_size=CLASSES, max_size=CLASSES))
 def test_ap_is_the_same_under_any_renaming_that_keeps_the_order(images: set[int], categories: set[int]) -> None:
-    """With tied scores too."""
+    """This also holds for tied scores."""
     detections = tied(DETECTIONS)
     found = evaluate(*renamed(detections, in_order(images), tuple(sorted(categories))))
     assert found.to_dict() == evaluate(DATASET, detections).to_dict()

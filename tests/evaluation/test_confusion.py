@@ -1,4 +1,4 @@
-"""Who is paired with whom, and that every object and detection is counted once."""
+"""Test the matching of objects and detections, and that each is counted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves that are drawn, and that drawing needs neither a display nor pyplot."""
+"""Test the drawn curves, and that drawing needs neither a display nor pyplot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_curves_are_those_of_iou_50_and_75_and_of_all() -> None:
 
 
 def strokes(svg: bytes) -> str:
-    """Return the styles of all paths that are clipped to the axes and are no grid lines: the curves."""
+    """Return the styles of the curves: all paths that are clipped to the axes, except grid lines."""
     root = ElementTree.fromstring(svg)
     return " ".join(path.get("style", "") for path in root.iter(f"{SVG}path") if path.get("clip-path"))
 

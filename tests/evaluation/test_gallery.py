@@ -1,4 +1,4 @@
-"""Which images are shown, and how."""
+"""Test which images the report shows, and how."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("cat", "dog")
 
 
 def judge(number: int, right: int, wrong: int, path: Path = Path("a.jpg"), size: tuple[int, int] = (64, 64)) -> Judged:
-    """Return an image of `right` cats that are found, and `wrong` dogs that are found as cats."""
+    """Return an image with `right` cats detected correctly, and `wrong` dogs detected as cats."""
     count = right + wrong
     top = np.arange(count) * 6.0
     boxes = np.stack([top, top, top + 5, top + 5], axis=1).astype(np.float32)

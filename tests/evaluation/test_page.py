@@ -1,4 +1,4 @@
-"""Pages: text stays text, and a page is whole or absent."""
+"""Test that pages escape text, and are written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spinenet_tf.evaluation.page import element, picture, table, write_page
 
 
 class Reader(HTMLParser):
-    """Collects tags, and the text between them."""
+    """Collect tags, and the text between them."""
 
     def __init__(self, page: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The report that `evaluate` writes: complete, self-contained, and what a browser shows of it."""
+"""Test that the report of `evaluate` is complete and self-contained, and that a browser shows it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MEASURE = """<script>addEventListener("load", () => {
 
 
 class Page(HTMLParser):
-    """Reads the text, the tags and the attributes of a page."""
+    """Parse the text, the tags and the attributes of a page."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
         self.words.append(data)
 
     def pictures(self) -> list[bytes]:
-        """Return the files of the pictures, all of which the page itself carries."""
+        """Return the image files embedded in the page."""
         sources = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
         assert all(source.startswith("data:image/") for source in sources)
         return [b64decode(source.split(";base64,")[1], validate=True) for source in sources]
@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, succeed, tiny_run) -> Path:
-    """Return the page about `tiny_run`, written once."""
+    """Return the report of `tiny_run`, written once."""
     folder = tmp_path_factory.mktemp("report") / "report"
     succeed("evaluate", tiny_run, "--report", folder, "--threshold", 0, "--json", folder.parent / "ap.json")
     return folder / "index.html"
@@ -104,7 +104,7 @@ def test_a_tflite_file_gets_a_report_on_data_that_are_given(tmp_path, succeed, t
 
 @pytest.fixture
 def cats(tmp_path: Path) -> Callable[..., tuple[DetectionDataset, list[dict]]]:
-    """Return `cats(names)`: two images `<b>&0.png`, `<b>&1.png` of one object each, of which the first is found."""
+    """Return `cats(names)`: two images `<b>&0.png` and `<b>&1.png` with one object each; only the first is detected."""
 
     def make(names: tuple[str, ...]) -> tuple[DetectionDataset, list[dict]]:
         boxes = np.array([[8, 8, 40, 40]], np.float32)
@@ -195,7 +195,7 @@ def test_a_report_that_fails_leaves_nothing(tmp_path: Path, cats) -> None:
 
 
 def browse(page: Path, folder: Path, *options: str) -> bytes:
-    """Open a page in headless Chromium with a new profile, and return what it prints."""
+    """Open a page in headless Chromium with a new profile, and return Chromium's output."""
     profile = f"--user-data-dir={folder / 'profile'}"
     always = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *OFFLINE.split(), profile]
     command = [str(CHROMIUM), *always, *options, page.as_uri()]
@@ -205,7 +205,7 @@ def browse(page: Path, folder: Path, *options: str) -> bytes:
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on PATH")
 @pytest.mark.parametrize("width", [1280, 700])
 def test_a_browser_shows_every_picture(report: Path, tmp_path: Path, width: int) -> None:
-    """A copy of the page measures itself; the screenshot is of the page as it is."""
+    """A script in a copy of the page measures it; the screenshot shows the original page."""
     copy = tmp_path / "copy.html"
     copy.write_text(report.read_text(encoding="utf-8").replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
     dom = browse(copy, tmp_path, f"--window-size={width},900", "--dump-dom").decode()

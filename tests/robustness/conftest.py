@@ -1,4 +1,4 @@
-"""What each test of a promise leaves for the table in docs/robustness.md: how many cases it tried."""
+"""Collect the number of cases of each robustness test for the table in docs/robustness.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def kept_promises() -> Iterator[list[dict[str, Any]]]:
-    """Collect the rows of the table, and write them at the end, when no test limits the size of files."""
+    """Collect the table rows, and write them at the end, when no test limits file sizes."""
     rows: list[dict[str, Any]] = []
     yield rows
     if path := os.environ.get("ROBUSTNESS_TABLE"):
@@ -23,7 +23,7 @@ def kept_promises() -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def promise(request: pytest.FixtureRequest, kept_promises: list[dict[str, Any]]) -> Callable[..., None]:
-    """Return `promise(text, cases=COUNT)`, for a test to call after its cases passed.
+    """Return `promise(text, cases=COUNT)`, which a test calls after all cases passed.
 
     It adds a row to the table if `ROBUSTNESS_TABLE` names a file.
     """

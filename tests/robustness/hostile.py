@@ -1,4 +1,4 @@
-"""Small data sets, and how to damage them."""
+"""Provide small data sets, and functions that damage them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_images(folder: Path) -> Path:
 
 
 def changed(tree: Any, rng: random.Random) -> list[Any]:
-    """Change a tree of lists and dictionaries in one place; return the way there."""
+    """Change one place in a tree of lists and dictionaries; return the path to it."""
     way: list[Any] = []
     while True:
         keys = list(tree) if isinstance(tree, dict) else range(len(tree))
@@ -94,7 +94,7 @@ def changed(tree: Any, rng: random.Random) -> list[Any]:
 
 
 def torn(data: bytes, rng: random.Random) -> bytes:
-    """Cut bytes off, or change some."""
+    """Remove or change some bytes."""
     if rng.random() < 0.5:
         return data[: rng.randrange(len(data))]
     damaged = bytearray(data)
@@ -104,7 +104,7 @@ def torn(data: bytes, rng: random.Random) -> bytes:
 
 
 def framed(*contents: bytes, lengths: tuple[int, ...] = ()) -> bytes:
-    """Return a TFRecord file; `lengths` are told in place of the true ones, under valid checksums."""
+    """Return a TFRecord file with `lengths` in place of the true ones, under valid checksums."""
     file = b""
     for content, length in zip(contents, lengths or map(len, contents), strict=True):
         header = length.to_bytes(8, "little")
@@ -114,7 +114,7 @@ def framed(*contents: bytes, lengths: tuple[int, ...] = ()) -> bytes:
 
 
 def hold_sound(dataset: DetectionDataset, root: Path) -> None:
-    """Check that nothing in a data set is out of range."""
+    """Check that all values in a data set are in range."""
     for example in dataset:
         assert -(2**63) <= example.image_id < 2**63
         assert np.isfinite(example.boxes).all()

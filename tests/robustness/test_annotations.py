@@ -1,4 +1,4 @@
-"""Annotations that are damaged or hostile: a data set or one DataError with the file, whatever the format."""
+"""Test that damaged or malicious annotations in any format give a data set, or a DataError that names the file."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def images(tmp_path: Path) -> Path:
 
 
 class Case:
-    """One damaged data set: how it is read, which file is at fault, and what a message must hold beside that."""
+    """One damaged data set: how to read it, which file is damaged, and what else the message must contain."""
 
     def __init__(self, read: Callable[[], Any], load: Callable[[Problems], Any], file: Path, position: str = ""):
         self.read, self.load, self.file, self.position = read, load, file, position
 
     def outcome(self) -> DetectionDataset | str:
-        """Read it and list its problems, which agree; return the data set, or the message."""
+        """Read a data set and check it, which must agree; return the data set or the message."""
         problems = Problems(keep_going=True)
         try:
             to_dataset(self.load(problems), problems)
@@ -53,7 +53,7 @@ class Case:
 
 
 def hold(case: Case, root: Path) -> bool:
-    """Check what came of a case; tell whether it was refused."""
+    """Check the outcome of a case; return whether it was rejected."""
     start = time.process_time()
     found = case.outcome()
     assert time.process_time() - start < SECONDS
@@ -69,7 +69,7 @@ def hold(case: Case, root: Path) -> bool:
 
 
 def try_all(cases: Iterator[Case], root: Path) -> tuple[int, int]:
-    """Check all cases; return how many there were, and how many were refused."""
+    """Check all cases; return the number of all and of rejected cases."""
     count = refused = 0
     for count, case in enumerate(cases, start=1):  # noqa: B007
         refused += hold(case, root)
@@ -181,7 +181,7 @@ def test_yolo(images: Path, promise) -> None:
 
 
 def changed_xml(node: list, rng: random.Random) -> None:
-    """Change one element of a tree somewhere below `node`."""
+    """Change one random element below `node`."""
     while True:
         children = node[1]
         child = rng.choice(children)
@@ -239,7 +239,7 @@ def test_voc(images: Path, promise) -> None:
 
 
 def blown_up(secret: Path) -> Iterator[str | bytes]:
-    """Yield XML that would grow, or bring in another file."""
+    """Yield XML whose entities would expand exponentially or include another file."""
     bomb = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
     body = "<annotation><filename>&{};</filename></annotation>"
     yield f'<!DOCTYPE x [<!ENTITY a0 "ha">{bomb}]>' + body.format("a9")

@@ -1,4 +1,4 @@
-"""Training goes on without image files that are bad, to the same weights however often it stops; up to a budget."""
+"""Test that training skips bad images up to a limit, and reaches the same weights when interrupted."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ SCENES = 12
 
 
 def truncate(path: Path) -> None:
-    """Damage a file behind its header: that is seen when it is decoded."""
+    """Damage a file after its header, which shows only when it is decoded."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def empty(path: Path) -> None:
-    """Damage a file's header: that is seen before training begins."""
+    """Damage a file's header, which shows before training begins."""
     path.write_bytes(b"")
 
 
 def resize(path: Path) -> None:
-    """Replace a file by an image of another size than the annotations say."""
+    """Replace a file by an image with another size than in the annotations."""
     Image.new("RGB", (33, 44)).save(path)
 
 
@@ -54,7 +54,7 @@ DAMAGES = (truncate, empty, resize, Path.unlink)
 
 @pytest.fixture
 def folder(tmp_path: Path, digits_once: Path) -> Path:
-    """Return a folder with `annotations.json` and `images`, ready to be damaged."""
+    """Return a folder with `annotations.json` and `images`, which tests may modify."""
     return Path(shutil.copytree(digits_once, tmp_path / "scenes"))
 
 
@@ -112,7 +112,7 @@ def test_the_next_image_comes_with_its_own_boxes(folder) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_past_the_budget_training_stops_with_the_list(folder, promise, damage) -> None:
-    """Of twelve images a quarter may be bad: three, not four."""
+    """A quarter of twelve images may be bad: three, but not four."""
 
     def count_bad() -> int:
         bad = BadImages(0.25)
@@ -145,7 +145,7 @@ def test_evaluation_leaves_out_nothing(folder, promise) -> None:
 
 
 def test_readers_that_open_images_leave_bad_ones_to_the_budget(tmp_path, folder, promise) -> None:
-    """YOLO's labels do not say how large an image is."""
+    """YOLO labels have no image sizes, so the reader opens the images."""
     shutil.move(folder / "images", tmp_path / "yolo" / "images")
     (tmp_path / "yolo" / "labels").mkdir()
     chosen = files(tmp_path / "yolo")

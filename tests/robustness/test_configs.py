@@ -1,4 +1,4 @@
-"""Configs that are wrong or hostile: every field, unknown keys, too much YAML; only ConfigError comes out."""
+"""Test that wrong or malicious configs raise only ConfigError: every field, unknown keys, too much YAML."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parts(annotation: Any) -> Iterator[Any]:
 
 
 def places(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield where every field of the schema is, in whichever part of a union it is."""
+    """Yield the path of every field of the schema, including all parts of unions."""
     for name, field in part.model_fields.items():
         yield (*path, name)
         for inner in parts(field.annotation):
@@ -62,7 +62,7 @@ def places(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def put(values: Any, path: tuple[str, ...], value: Any) -> Any:
-    """Return nested values with one of them replaced."""
+    """Return nested values with one value replaced."""
     if not path:
         return value
     inner = values.get(path[0], {}) if isinstance(values, dict) else {}
@@ -75,13 +75,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def fault(path: Path, values: Any) -> str | None:
-    """Read a config; return the message of what is wrong with it, if anything is."""
+    """Read a config; return the error message, or None if it is valid."""
     path.write_text(values if isinstance(values, str) else yaml.dump(values), encoding="utf-8")
     return message_of(lambda: read_config(path))
 
 
 def message_of(read: Callable[[], TrainConfig]) -> str | None:
-    """Return the message of a config that is refused, one line; one that is taken survives being written and read."""
+    """Return the one-line message of a rejected config; a valid one must survive writing and reading."""
     try:
         config = read()
     except ConfigError as error:
@@ -152,7 +152,7 @@ def test_an_unknown_key_anywhere_is_refused_with_the_nearest_name(path: Path, pr
 
 
 def at(values: Any, path: tuple[str, ...]) -> Any:
-    """Return what a config has at a place, or would have: a part that may be left out is empty."""
+    """Return the value of a config at a path; an optional part that is missing is empty."""
     for name in path:
         missing = {} if name in ("overrides", "optimizer") else None
         values = values.get(name, missing) if isinstance(values, dict) else None

@@ -1,4 +1,4 @@
-"""What a SavedModel's `serve_bytes` does with encoded images that are damaged or hostile."""
+"""Test a SavedModel's `serve_bytes` with damaged or malicious images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 10.0  # of CPU time, for one image
 
 @pytest.fixture(scope="module")
 def serve_bytes():
-    """Return the signature around a detector that finds one box in the middle of anything."""
+    """Return the signature of a detector that always detects one box in the center."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.float32)])
     def serve(images):
@@ -67,7 +67,7 @@ def test_what_claims_too_many_pixels_is_refused_before_it_is_decoded(serve_bytes
 
 @pytest.fixture(scope="module")
 def find():
-    """Return the signature around a detector that finds what is bright in the network's input, as its only box."""
+    """Return the signature of a detector whose only box is the bright area of the network's input."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.float32)])
     def serve(images):
@@ -81,7 +81,7 @@ def find():
 
 
 def turned(format: str, value: int, order: str) -> bytes:
-    """Return a picture that a phone took in an orientation: dark but for a bright part, 128 x 96 px as stored."""
+    """Return a phone picture with an EXIF orientation: dark except for a bright area, stored as 128 x 96 px."""
     pixels = np.full((96, 128, 3), 5, np.uint8)
     pixels[16:48, 32:112] = 250
     data = struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, value, 0, 0)
@@ -91,7 +91,7 @@ def turned(format: str, value: int, order: str) -> bytes:
 
 
 def test_phone_pictures_are_served_as_predict_sees_them(find, promise, tmp_path) -> None:
-    """In all orientations, both formats and byte orders, the box is where the upright image is bright."""
+    """In all orientations, formats and byte orders, the box is at the bright area of the upright image."""
     cases = [(format, value, order) for format in ("JPEG", "PNG") for value in range(1, 9) for order in "<>"]
     found = find(tf.constant([turned(*case) for case in cases]))["boxes"].numpy()
     boxes = set()

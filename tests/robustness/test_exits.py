@@ -1,4 +1,4 @@
-"""A script that leaves in the middle of its batches ends, however it leaves."""
+"""Test that a script that exits during its batches ends, by any kind of exit."""
 
 from __future__ import annotations
 

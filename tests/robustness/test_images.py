@@ -1,4 +1,4 @@
-"""Image files that are damaged or hostile: an image or one error with the path, in bounded time and memory."""
+"""Test that damaged or malicious image files give an image or an error with the path, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BYTES = 6 * CAP + 48 * 2**20
 
 
 def samples() -> Iterator[tuple[str, bytes]]:
-    """Yield an image of 40 x 56 in every format that is read, in the modes that it has."""
+    """Yield an image of 40 x 56 px in every supported format and color mode."""
     y, x = np.mgrid[0:40, 0:56]
     rgb = Image.fromarray(np.stack([y * 6, x * 4, (x * y) % 256], axis=-1).astype(np.uint8))
     exif = Image.Exif()
@@ -60,7 +60,7 @@ def samples() -> Iterator[tuple[str, bytes]]:
 
 
 def large_samples() -> Iterator[tuple[str, bytes]]:
-    """Yield images as large as the cap."""
+    """Yield images of the maximum size."""
     image = Image.linear_gradient("L").resize((1000, CAP // 1000)).convert("RGBA")
     for format, mode in (("JPEG", "CMYK"), ("PNG", "RGBA"), ("WEBP", "RGBA")):
         image.convert(mode).save(file := io.BytesIO(), format)
@@ -68,7 +68,7 @@ def large_samples() -> Iterator[tuple[str, bytes]]:
 
 
 def damaged(content: bytes, damage: str, rng: np.random.Generator) -> bytes:
-    """Return the file as a fault or an attacker could leave it."""
+    """Return a randomly damaged copy of the file."""
     data = bytearray(content)
     at = int(rng.integers(len(data)))
     if damage == "flip":
@@ -91,7 +91,7 @@ def damaged(content: bytes, damage: str, rng: np.random.Generator) -> bytes:
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of bad images, the same each time."""
+    """Yield the names and contents of bad images, which are the same each time."""
     for number, (format, content) in enumerate([*samples(), *large_samples()]):
         for damage in DAMAGES:
             rng = np.random.default_rng([number, DAMAGES.index(damage)])
@@ -146,7 +146,7 @@ print(json.dumps([seen, *outcomes]))
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """Return what became of the corpus, and of the bombs."""
+    """Return the outcomes of the corpus and of the decompression bombs."""
     folder = tmp_path_factory.mktemp("images")
     jobs = []
     for name, contents, cap in (("corpus", corpus(), CAP), ("bombs", bombs(), MAX_PIXELS)):
@@ -204,7 +204,7 @@ def saved(format: str, **options) -> bytearray:
 
 
 def scans(count: int) -> bytes:
-    """Return a JPEG of 4 million pixels with that many scans, which hold next to nothing."""
+    """Return a JPEG of 4 million pixels with that many almost empty scans."""
     Image.new("L", (2000, 2000)).save(file := io.BytesIO(), "JPEG", progressive=True)
     data = file.getvalue()
     last = data.rindex(b"\xff\xda")
@@ -213,7 +213,7 @@ def scans(count: int) -> bytes:
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:
-    """Yield small files that claim, or make, very much."""
+    """Yield small files that claim or decode to very large images."""
     yield "png.png", png(60_000, 60_000)
     yield "thin.png", png(1, 2**31 - 1)
     yield "text.png", png(8, 8, *(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**24))) for _ in range(20)))
@@ -259,7 +259,7 @@ def test_bombs_cost_nothing_and_are_refused(outcomes: list[dict], promise) -> No
 
 
 def refused(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield files that are no images, and what is said of them."""
+    """Yield files that are not images, and their error messages."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     contents = {"empty.jpg": b"", "text.png": b"hello", "html.jpg": b"<html></html>", "svg.png": b"<svg/>"}
     for format in ("TIFF", "PPM", "ICO", "PCX"):

@@ -1,4 +1,4 @@
-"""Long runs: memory and open files stay where they are, and kills at any moment change nothing."""
+"""Test that long runs do not leak memory or files, and that killing them at any moment does not change the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WITH_MEMORY = [
 
 
 class Gauges(keras.callbacks.Callback):
-    """Reads this process's resident memory in bytes and its open files after every fifth step."""
+    """Record this process's resident memory in bytes and open files after every fifth step."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class Gauges(keras.callbacks.Callback):
 
 @pytest.fixture
 def gauges(monkeypatch) -> Gauges:
-    """Return gauges that every training of this test carries."""
+    """Return gauges that are added to every training in this test."""
     fit, added = fitting._fit, Gauges()
     monkeypatch.setattr(fitting, "_fit", lambda *given: fit(*given[:-1], [*given[-1], added]))
     return added
@@ -70,7 +70,7 @@ def gauges(monkeypatch) -> Gauges:
 def test_memory_and_files_stay_flat(
     epochs, steps, warm, most, gauges, tmp_path, tiny_model, write_config, promise, capsys
 ) -> None:
-    """Train, and evaluate and save after each epoch; `most` is the growth in bytes a step that is still noise."""
+    """Train, evaluate and save after each epoch; `most` is the growth in bytes per step that counts as noise."""
     overrides = [*SHORT, f"epochs={epochs}", f"steps_per_epoch={steps}", f"checkpoint_every={steps}"]
     recipe.train(read_config(write_config(tmp_path), overrides), tmp_path / "run")
     step, memory, files = np.array([reading for reading in gauges.readings if reading[0] > warm]).T
@@ -109,9 +109,9 @@ recipe.train(config, folder, resume=(folder / "config.yaml").exists())
 
 
 def train_and_kill(word: str, moment: float, at_most: tuple[int, int], folder: Path, arguments: list[str]) -> None:
-    """Train in another process, or go on in `folder`, and kill it so many seconds after it said a word.
+    """Train or resume in another process, and kill it some seconds after it printed a word.
 
-    It is killed before, when a state of the epoch and batch `at_most` is there: however fast it is, it does not end.
+    It is killed earlier if a state of the epoch and batch `at_most` exists, so that it never finishes.
     """
     errors = folder.with_suffix(".errors")
     with errors.open("w") as file:
@@ -126,7 +126,7 @@ def train_and_kill(word: str, moment: float, at_most: tuple[int, int], folder: P
 
 
 def newest_state(folder: Path) -> tuple[int, int]:
-    """Return epoch and batch of the newest state that was saved."""
+    """Return epoch and batch of the newest saved state."""
     names = (path.name.split("-") for path in (folder / "states").glob("epoch-*.npz"))
     return max(((int(name[1]), int(name[3])) for name in names), default=(0, 0))
 
@@ -138,7 +138,7 @@ def newest_state(folder: Path) -> tuple[int, int]:
 def test_kills_at_random_moments_change_nothing(
     kills, epochs, steps, gauges, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
 ) -> None:
-    """Kill alternately while the net is built and restored, and while it is trained, evaluated and saved; resume."""
+    """Kill alternately during building and restoring, and during training, evaluation and saving; then resume."""
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)

@@ -1,4 +1,4 @@
-"""No file name and no link leads out of the folder of the images."""
+"""Test that no file name and no link leads out of the image folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ESCAPES = (
 
 @pytest.fixture
 def outside(images: Path, tmp_path: Path) -> Path:
-    """Return an image outside, to which links lead."""
+    """Return an image outside the folder, as the target of links."""
     Image.new("RGB", (12, 9)).save(outside := tmp_path / "outside.png")
     (images / "link.png").symlink_to(outside)
     (images / "far.png").symlink_to(images / "link.png")
@@ -78,7 +78,7 @@ def test_voc_paths_stay_inside(images: Path, outside: Path, promise) -> None:
 def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
     images: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, promise
 ) -> None:
-    """People's files have the paths of another machine; no path outside is even looked at."""
+    """XML files often have paths of another machine; no outside path is ever accessed."""
     file = images.parent / "Annotations" / "0.xml"
     file.parent.mkdir()
     looked_at = []
@@ -98,7 +98,7 @@ def test_a_voc_name_that_leads_out_stands_for_its_last_part_inside(
 
 
 def test_tfrecord_names_stay_inside_what_is_written(images: Path, outside: Path, tmp_path: Path, promise) -> None:
-    """Images lie in the records: their names matter where they are written as files."""
+    """Images are inside the records, so their names matter only when they are written as files."""
     source = images.parent / "source.json"
     source.write_text(json.dumps(COCO))
     (file,) = write_tfrecord(load_coco(source, images), images.parent / "records")
@@ -138,7 +138,7 @@ def test_yolo_and_class_folders_follow_no_link_outside(images: Path, outside: Pa
 
 
 def test_lists_of_yolo_name_nothing_outside(images: Path, outside: Path, promise) -> None:
-    """Neither of images, nor of what obj.data names."""
+    """This applies to images, and to files named in obj.data."""
     root = images.parent
     (root / "data.yaml").write_text("train: list.txt\nnames: [cat]\n")
     secret = root.parent / "outside.txt"
@@ -192,7 +192,7 @@ def test_labels_and_classes_follow_no_link_outside(images: Path, outside: Path, 
 
 
 def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Path, promise) -> None:
-    """Annotations, lists of images and of classes: nobody named these files, so a link to another one is a trap."""
+    """The user did not name these annotations and lists, so a link to an outside file is an attack."""
     root, secret = images.parent, tmp_path / "secret"
     secret.write_text(xml(VOC))
     (root / "Annotations").mkdir()
@@ -224,7 +224,7 @@ def test_what_is_found_in_a_folder_is_no_link_outside(images: Path, tmp_path: Pa
 
 
 def test_links_that_the_user_names_and_links_inside_are_followed(images: Path, tmp_path: Path) -> None:
-    """A link to a file or folder that the user names, to a folder of a data set, or within the data set."""
+    """Allowed are links to a file or folder that the user names, to a data set's folder, and within the data set."""
     root, elsewhere = images.parent, tmp_path / "elsewhere"
     for folder, name, text in (
         ("xml", "0.xml", xml(VOC)),

@@ -1,4 +1,4 @@
-"""TFRecord files that are damaged or hostile: every fault is told with file, record and offset, and none stalls."""
+"""Test that damaged or malicious TFRecord files give errors with file, record and offset, and never hang."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def changed_record(record: tf.train.Example, rng: random.Random) -> None:
-    """Change, remove or add to one feature."""
+    """Change, remove or extend one feature."""
     features = record.features.feature
     key = rng.choice(sorted(features))
     told = features[key]
@@ -63,7 +63,7 @@ def records(images: Path) -> tuple[Path, list[bytes]]:
 
 
 def test_tfrecord(images: Path, records: tuple[Path, list[bytes]], promise) -> None:
-    """TensorFlow takes long to open a file, so each holds many cases: a check goes on behind a bad record."""
+    """TensorFlow opens files slowly, so each file has many cases; a check continues after a bad record."""
     file, good = records
     refused = 0
     for seed in range(20):
@@ -108,7 +108,7 @@ def test_every_damaged_byte_of_a_tfrecord_is_noticed_with_its_place(records: tup
 
 
 def cut_or_lying(contents: list[bytes]) -> Iterator[tuple[bytes, int, int]]:
-    """Yield files that end early, or say of a record that it is longer than it is; with the record and its offset."""
+    """Yield truncated files and files with a wrong record length, with the record number and its offset."""
     whole, second = framed(*contents), len(framed(contents[0]))
     for end in (1, 11, 12, 40, second - 1, second + 1, second + 11, second + 12, len(whole) - 1):
         yield whole[:end], int(end > second), 0 if end < second else second

@@ -1,4 +1,4 @@
-"""Whatever is given to a loaded model, it answers with numbers or refuses with words, and goes on working."""
+"""Test that a loaded model answers any input with numbers or an error message, and keeps working."""
 
 from __future__ import annotations
 
@@ -127,13 +127,13 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def model(tiny_saved_model):
-    """The SavedModel, as plain TensorFlow loads it."""
+    """Return the SavedModel as loaded by plain TensorFlow."""
     return tf.saved_model.load(str(tiny_saved_model))
 
 
 @pytest.fixture(scope="module")
 def served(model) -> Callable[[str], Callable[[Any], Mapping[str, np.ndarray]]]:
-    """Return the runner of one of its signatures."""
+    """Return the runner of one of the model's signatures."""
 
     def runner(name: str) -> Callable[[Any], Mapping[str, np.ndarray]]:
         def run(images):
@@ -149,7 +149,7 @@ def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
 
 
 def assert_goes_on(run: Callable[[Any], Mapping], cases: Mapping[str, tuple[Any, bool]], good: Any, error: type) -> int:
-    """Give each of the cases, and a good one after it; return their number."""
+    """Pass each case to the model, followed by a good one; return the number of cases."""
     expected = run(good)
     for name, (given, answers) in cases.items():
         if answers:
@@ -201,7 +201,7 @@ def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_model, pro
 
 
 def test_a_bomb_costs_no_memory(tiny_saved_model, promise) -> None:
-    """In a process of its own, in plain TensorFlow: what a file claims is never allocated."""
+    """In a separate process with plain TensorFlow, memory for a claimed size is never allocated."""
     script = """
 import resource, sys
 import tensorflow as tf
@@ -235,7 +235,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 @pytest.mark.parametrize("kind", ["serve", "serve_image", "serve_bytes", "tflite", "run"])
 def test_sixteen_threads_get_the_answers_of_one(kind, served, tiny_run, tiny_tflite, tiny_model, promise) -> None:
-    """Also a predictor's first calls, which build what is built late, come all at once."""
+    """This includes concurrent first calls of a predictor, which trigger lazy initialization."""
     random, threads, calls = np.random.default_rng(2), 16, 20
     if kind in ("serve", "tflite", "run"):
         given = list(random.standard_normal((threads, 1, SIDE, SIDE, 3), "float32"))

@@ -1,4 +1,4 @@
-"""Training states and foreign checkpoints that are damaged or forged: refused, and nothing is changed."""
+"""Test that damaged or forged training states and third-party checkpoints are rejected without side effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAMAGED = 60  # files of each kind
 
 
 class Executed:
-    """Unpickled, it would make a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path):
         self.mark = mark
@@ -54,7 +54,7 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def forge(folder: Path, content: bytes) -> None:
-    """Put a state in place of those that are there, its hash in its name."""
+    """Replace the saved states by one with a matching hash in its name."""
     for path in folder.iterdir():
         path.unlink()
     (folder / f"epoch-00000-batch-00000004-{hashlib.sha256(content).hexdigest()}.npz").write_bytes(content)
@@ -96,7 +96,7 @@ def packed(**arrays: object) -> bytes:
 
 
 def declared_huge(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return a small file whose first array is said to have 2^50 numbers."""
+    """Return a small file whose first array claims 2^50 numbers."""
     file, content = io.BytesIO(), io.BytesIO(packed(**arrays))
     with zipfile.ZipFile(content) as source, zipfile.ZipFile(file, "w") as target:
         for name in source.namelist():

@@ -1,4 +1,4 @@
-"""Weights from hostile or damaged files: nothing outside is read or run, and the model stays as it was."""
+"""Test that malicious or damaged weights files cannot read or run anything, and leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = "Weights: links, external data, plug-ins, wrong types and shapes are r
 
 
 class SmallModel(SpineNetModel):
-    """Loads in no time, by the same road as a detector."""
+    """A model that loads fast, through the same code as a detector."""
 
     def architecture(self) -> dict[str, Any]:
         return {"model": "small", "graph": {"blocks": [{"level": 3}]}}
@@ -60,7 +60,7 @@ def values(model: keras.Model) -> list[bytes]:
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Flip some bytes, overwrite a stretch, cut the end off, or take a stretch out."""
+    """Flip some bytes, overwrite a range, truncate, or remove a range."""
     damaged, (start, end) = bytearray(content), sorted(rng.integers(0, len(content), 2))
     kind = rng.integers(4)
     if kind == 0:
@@ -74,7 +74,7 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcome(model: SmallModel, path: Path, before: list[bytes]) -> str | None:
-    """Load a file; return the error's message, after which all is as it was."""
+    """Load a file; return the error message, and check that the model is unchanged."""
     try:
         model.load_weights(path)
     except ValueError as error:
@@ -106,7 +106,7 @@ def replaced(make: Callable[[h5py.Group], None], place: str = "layers/dense/vars
 
 
 def state(make: Callable[[h5py.Group], None]) -> Callable[[h5py.File], None]:
-    """Replace the first array of the optimizer."""
+    """Replace the optimizer's first array."""
     return replaced(make, "optimizer/vars")
 
 
@@ -197,7 +197,7 @@ ARCHITECTURES = {
 
 
 def edited(content: bytes, path: Path, edit: Callable[[h5py.File], Any]) -> Path:
-    """Write a file that somebody has changed and sealed again."""
+    """Write a file that was modified and sealed again."""
     path.write_bytes(content[: -weights._SEAL_SIZE])
     with h5py.File(path, "a") as file:
         edit(file)

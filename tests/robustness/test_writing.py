@@ -1,4 +1,4 @@
-"""Every artifact appears whole or not at all: on a full disk, a read-only one, after kills and faults of the system."""
+"""Test that all artifacts are written atomically: on full and read-only disks, after kills and system errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mount(*arguments: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a file system of `ROOM` bytes."""
+    """Return a folder on a file system with `ROOM` bytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount("-o", f"size={ROOM}", "tmpfs", str(folder))
@@ -57,7 +57,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def limited(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder, while this process may write no file of more than a few KiB."""
+    """Return a folder, and limit the size of files that this process writes to a few KiB."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     folder = tmp_path / "limited"
     folder.mkdir()
@@ -68,7 +68,7 @@ def limited(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
-    """Return the COCO file of scenes that fill more than the small disk."""
+    """Return the COCO file of scenes that do not fit on the small disk."""
     return write_digits(tmp_path_factory.mktemp("scenes"), scenes=12, size=(480, 640))[1]
 
 
@@ -99,7 +99,7 @@ def nothing(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 class Writers:
-    """One function for each kind of artifact; it writes more than the small disk holds."""
+    """One function per kind of artifact, each of which writes more than fits on the small disk."""
 
     def __init__(self, model, scenes: Path, photos: list[Path]):
         self.model, self.scenes, self.photos = model, scenes, photos
@@ -171,7 +171,7 @@ def writers(scenes, photos) -> Writers:
 
 
 def put_former(folder: Path) -> None:
-    """Put small artifacts of an earlier time where the writers write."""
+    """Write small earlier artifacts to the writers' targets."""
     for name in ("best.weights.h5", "log.jsonl", "sheet.png", "model.tflite", "model.metadata.json", "numbers.json"):
         (folder / name).write_text("former" if name != "log.jsonl" else "")
     for name in ("report/index.html", "found/detections.json", "found/classes.json", "run/config.yaml"):

@@ -1,4 +1,4 @@
-"""Writing when the system fails at any step, or the process is killed: the former artifact, or the new one, whole."""
+"""Test that a system error at any step, or a kill, leaves either the old artifact or the complete new one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def error_of(writer, folder: Path) -> OSError | None:
 
 
 class Fault:
-    """Stands for a function of `os`, whose call of this number fails."""
+    """A replacement of an `os` function that fails at the given call."""
 
     def __init__(self, step: str, code: int, number: int):
         self.real, self.code, self.number, self.calls = getattr(os, step), code, number, 0
@@ -161,7 +161,7 @@ def test_an_error_in_the_block_takes_all_back_and_is_told_as_it_is(tmp_path: Pat
 
 
 def test_nothing_else_in_the_package_renames_or_makes_temporary_files() -> None:
-    """Whole-or-not-at-all is written once."""
+    """Only one module implements atomic writing."""
     root = Path(spinenet_tf.__file__).parent
     own = re.compile(r"os\.(replace|rename|link|fsync)\b|mkstemp|mkdtemp|NamedTemporaryFile|shutil\.move")
     sources = [*root.rglob("*.py"), *(root.parent / "export").rglob("*.py")]

@@ -1,4 +1,4 @@
-"""A task refuses what only the other one has, and measures a model of other classes by their names."""
+"""Test that a task rejects options of the other task, and matches a model's classes by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_annotations_and_images_of_a_detector_go_together(given: dict[str, Path]
 
 
 def shown(*labels: int) -> tuple[Predictor, DetectionDataset]:
-    """Return an image with a cat and a dog, and a predictor that finds the boxes of both and calls them `labels`."""
+    """Return an image with a cat and a dog, and a predictor that detects both boxes with the classes `labels`."""
     boxes = np.array([[0, 0, 32, 32], [32, 32, 64, 64]], np.float32)
     rows = (boxes, np.array([0, 1], np.int32), np.zeros(2, bool), np.full(2, 1024.0))
     dataset = DetectionDataset("pets", ("cat", "dog"), (1, 2), (Example(1, Picture(), 64, 64, *rows),))
@@ -48,7 +48,7 @@ def shown(*labels: int) -> tuple[Predictor, DetectionDataset]:
 
 
 class Picture:
-    """An image file that is nowhere."""
+    """An image file that does not exist."""
 
     name = "pets.png"
 
