@@ -10,7 +10,7 @@ from spinenet_tf import export
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.litert.appended import append_outputs
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
-from spinenet_tf.export.litert.tflite_file import _with_outputs, _write
+from spinenet_tf.export.litert.tflite_file import _write_outputs
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
@@ -27,7 +27,7 @@ def files_by_kind(detector, exported, images, tmp_path_factory):
     metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]
     specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
     for kind in KINDS:
-        _write(folder / f"{kind}.tflite", *_with_outputs(kind, model, metadata, specs))
+        _write_outputs(folder / f"{kind}.tflite", kind, model, metadata, specs)
     return {kind: folder / f"{kind}.tflite" for kind in KINDS}
 
 
