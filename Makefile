@@ -1,4 +1,5 @@
-# Each target creates .venv and installs what it needs. Requirements: Python 3.11 to 3.13 and make. Another interpreter: make PYTHON=python3.12
+# Each target creates .venv and installs what it needs. Requirements: make and Python 3.11 to 3.13.
+# Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
@@ -78,7 +79,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:
-	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("spinenet_tf needs Python 3.11 to 3.13 (make PYTHON=...). Received: Python " + v)'
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("spinenet_tf needs Python 3.11 to 3.13: make PYTHON=python3.12. Received: Python " + v)'
 	$(PYTHON) -m venv .venv
 	touch $@
 

@@ -1,4 +1,4 @@
-"""Write docs/settings.md, what can be set of a model, from the fields of the dataclasses and the comments beside them.
+"""Write docs/settings.md, the options of a model, from the fields of the dataclasses and their comments.
 
 python docs/write_settings.py docs/settings.md
 """
@@ -17,20 +17,20 @@ from spinenet_tf.heads.table import HEADS
 from spinenet_tf.nets.options import Options, valid_values
 from spinenet_tf.nets.style import Style
 
-PAGE = """# What can be set of a model
+PAGE = """# Options of a model
 
-In Python these are arguments: `spinenet_tf.detector("spinenet_49", 3, activation="swish", head_depth=3)`.
-In a config, those of the backbone are `model.overrides`, and those of the head `model.head`:
+In Python these options are arguments: `spinenet_tf.detector("spinenet_49", 3, activation="swish", head_depth=3)`.
+In a config, options of the backbone are set in `model.overrides`, and options of the head in `model.head`:
 
     model: {name: spinenet_49, image_size: [640, 640], head: {kind: retinanet, head_depth: 3}, overrides: {l2: 0.0001}}
 
-A model of the family has its published values where they are not these defaults.
+For a model with a name, the published values replace these defaults.
 Written by `python docs/write_settings.py docs/settings.md`.
 """
 TABLE = """
 ## {title}
 
-| name | default | can be | what it is |
+| name | default | valid values | meaning |
 |---|---|---|---|
 """
 _FIELD = re.compile(r"    (\w+): .* = option\(.*\)(?:  # (.*))?")
@@ -51,7 +51,7 @@ def table(part: type[Options]) -> str:
 
 
 def comments(part: type) -> Iterator[tuple[str, str]]:
-    """Yield the options of a class itself, and the comments above and behind each."""
+    """Yield the options that a class itself defines, each with the comments above and after it."""
     above: list[str] = []
     for line in inspect.getsource(part).splitlines() if issubclass(part, Options) else ():
         if found := _FIELD.fullmatch(line):
@@ -60,7 +60,7 @@ def comments(part: type) -> Iterator[tuple[str, str]]:
 
 
 def _plain(default: object) -> str:
-    """Return a default as YAML has it."""
+    """Return a default value as written in YAML."""
     return "-" if default is None else json.dumps(default).strip('"')
 
 
