@@ -1,4 +1,4 @@
-"""Make tests quiet and repeatable on whichever Keras backend `KERAS_BACKEND` names; share what is slow to build."""
+"""Make tests quiet and repeatable on the backend in `KERAS_BACKEND`, and share models and files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import hypothesis
 import numpy as np
 import pytest
 
-# Read once, when TensorFlow and matplotlib are first imported, so set before any test module is.
+# Set before any test module imports TensorFlow or matplotlib, which read them only once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# The first call of a tf.function traces it, which no deadline foresees.
+# No deadline, because the first call of a tf.function traces it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
 def _seed(request: pytest.FixtureRequest) -> None:
-    """Seed Python, NumPy and the backend, so that a test alone and the same test in the suite see one stream."""
+    """Seed Python, NumPy and the backend, so that a test draws the same numbers alone and in the suite."""
     import keras
 
     if not request.node.get_closest_marker("unseeded"):
@@ -45,9 +45,9 @@ def images() -> Callable:
 
 @pytest.fixture(scope="session")
 def randomize() -> Callable:
-    """Return `randomize(model)`: weights as training could leave them.
+    """Return `randomize(model)`, which sets weights like those after training.
 
-    Fresh ones would hide faults: every BN is the identity, every predictor is nearly zero, and unlucky ReLUs are dead.
+    Initial weights would hide faults: every BN is the identity, predictors are nearly zero, and some ReLUs are dead.
     """
     ranges = {"gamma": (0.5, 1.5), "moving_variance": (0.5, 1.5)}
 
@@ -71,9 +71,9 @@ def randomize() -> Callable:
 
 @pytest.fixture(scope="session")
 def tiny_spec():
-    """Return a graph of one's own, small enough to build in half a second: stem 0, 1; blocks 2 to 7; outputs P3 to P5.
+    """Return a custom graph that builds in half a second: stem 0, 1; blocks 2 to 7; outputs P3 to P5.
 
-    Node 2 is read by nobody, so the dangling rule adds it to node 5.
+    No node reads node 2, so the rule for unused blocks adds it to node 5.
     """
     from spinenet_tf import ArchitectureSpec, BlockSpec
 
@@ -90,10 +90,10 @@ def tiny_spec():
 
 @pytest.fixture(scope="session")
 def settle(randomize) -> Callable:
-    """Return `settle(model)`: random weights, and in each BN the mean and variance that its input has.
+    """Return `settle(model)`, which sets random weights, and each BN's statistics to those of its input.
 
-    That is what training converges to, here on other crops of `checkpoints.photograph`. Models of 256 px have its
-    padding, too. Gates differ between images, as those of trained nets do.
+    Training converges to such statistics; here they are of other crops of `checkpoints.photograph`. Models of 256 px
+    also have its padding. Gates differ between images, as in trained networks.
     """
     from spinenet_tf._fast.normalization import BatchNorm
     from spinenet_tf.checkpoints.photograph import crops
@@ -118,7 +118,7 @@ def settle(randomize) -> Callable:
 
 @pytest.fixture(scope="session")
 def as_garden() -> Callable[[str], str]:
-    """Return a function that writes `conv2d:3` as `conv2d_103`, and the norms as synchronized ones."""
+    """Return a function that renames variables as Model Garden does: `conv2d:3` to `conv2d_103`, BN to synchronized."""
 
     def rename(canonical: str) -> str:
         numbered = re.sub(r"(\w+):(\d+)", lambda found: f"{found[1]}_{100 + int(found[2])}", canonical)
@@ -129,7 +129,7 @@ def as_garden() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def tiny_mobile_spec(tiny_spec):
-    """Return the graph of `tiny_spec` as a mobile net: depthwise convs and MBConv blocks."""
+    """Return the graph of `tiny_spec` as a mobile network: depthwise convs and MBConv blocks."""
     blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
     parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
     return replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4), **parts)
@@ -137,7 +137,7 @@ def tiny_mobile_spec(tiny_spec):
 
 @pytest.fixture(scope="session")
 def tiny_backbone(tiny_spec, randomize):
-    """Return the backbone of `tiny_spec` at 64 px with random weights. Read only: do not train it or load into it."""
+    """Return the backbone of `tiny_spec` at 64 px with random weights. It is shared: do not change it."""
     from spinenet_tf import backbone
 
     return randomize(backbone(tiny_spec, (64, 64, 3), max_level=5, endpoint=8))
@@ -145,7 +145,7 @@ def tiny_backbone(tiny_spec, randomize):
 
 @pytest.fixture(scope="session")
 def summary_rows():
-    """Return the rows of `summarize()` by name: the whole family, built and counted once."""
+    """Return the rows of `summarize()` by model name, computed once for all models."""
     from spinenet_tf.cli.family_costs import summarize
 
     return {row["name"]: row for row in summarize()}
@@ -153,7 +153,7 @@ def summary_rows():
 
 @pytest.fixture(scope="session")
 def tiny_row(tiny_spec):
-    """Return a row of the family's table for `tiny_spec`."""
+    """Return a row of the model table for `tiny_spec`."""
     from spinenet_tf.nets.family import Variant
 
     heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
@@ -162,7 +162,7 @@ def tiny_row(tiny_spec):
 
 @pytest.fixture
 def tiny_model(monkeypatch, tiny_row) -> str:
-    """Put `tiny_row` into the family for one test, so that configs and runs can name it; return the name."""
+    """Add `tiny_row` to the model table for one test, and return its name, which configs and runs can use."""
     from spinenet_tf.nets.family import VARIANTS
 
     monkeypatch.setitem(VARIANTS, "tiny", tiny_row)
@@ -171,14 +171,14 @@ def tiny_model(monkeypatch, tiny_row) -> str:
 
 @pytest.fixture(scope="session")
 def write_config() -> Callable:
-    """Return `write_config(folder)`: YAML that trains "tiny" on digits in `folder` for two epochs of two steps."""
+    """Return `write_config(folder)`, which writes a config that trains "tiny" on digits for two epochs of two steps."""
 
     def write(folder: Path) -> Path:
         import yaml
 
         digits = str(folder / "data")
         config = {
-            # Fresh weights score 0.01, and a test wants to see detections.
+            # Initial weights score 0.01, and tests need detections.
             "model": {
                 "name": "tiny",
                 "image_size": [64, 64],
@@ -188,7 +188,7 @@ def write_config() -> Callable:
                 "train": {"digits": digits, "scenes": 8, "classes": 1},
                 "val": {"digits": digits, "scenes": 4, "classes": 1},
             },
-            # So slow that AP stays 0 in both epochs, and the best weights are not the last.
+            # A rate so low that AP stays 0 in both epochs, and the best weights are not the last.
             "optimizer": {
                 "name": "adam",
                 "learning_rate": 0.0064,
@@ -208,7 +208,7 @@ def write_config() -> Callable:
 
 @pytest.fixture(scope="session")
 def succeed(tiny_row) -> Callable:
-    """Return `succeed(*arguments)`: run the command line in this process with "tiny" in the family; it exits with 0."""
+    """Return `succeed(*arguments)`, which runs the command line with the model "tiny" and expects exit code 0."""
 
     def run(*arguments: object) -> None:
         from spinenet_tf import cli
@@ -226,7 +226,7 @@ def succeed(tiny_row) -> Callable:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, succeed, write_config) -> Path:
-    """Return the folder of a run, trained once. Load it in tests that have `tiny_model`; read only."""
+    """Return the folder of a run, trained once. It is read-only; tests that load it need `tiny_model`."""
     folder = tmp_path_factory.mktemp("tiny")
     succeed("train", write_config(folder), "--run", folder / "run")
     return folder / "run"
@@ -234,7 +234,7 @@ def tiny_run(tmp_path_factory, succeed, write_config) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_tflite(tmp_path_factory, succeed, tiny_run) -> Path:
-    """Return the int8 file of `tiny_run`, exported once; read only."""
+    """Return the int8 file of `tiny_run`, exported once; it is read-only."""
     path = tmp_path_factory.mktemp("tflite") / "tiny.tflite"
     succeed("export", tiny_run, "--format", "tflite", "--quantization", "int8", "--output", path)
     return path
@@ -242,7 +242,7 @@ def tiny_tflite(tmp_path_factory, succeed, tiny_run) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
-    """Return the SavedModel of `tiny_run`, exported once; read only."""
+    """Return the SavedModel of `tiny_run`, exported once; it is read-only."""
     path = tmp_path_factory.mktemp("saved") / "tiny"
     succeed("export", tiny_run, "--format", "saved_model", "--output", path)
     return path
@@ -250,7 +250,7 @@ def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
 
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory) -> dict[str, Path]:
-    """A TFLite file and a SavedModel that do not come from here: bytes in, their mean color out."""
+    """Return a TFLite file and a SavedModel of other origin, which return the mean color of an image."""
     import tensorflow as tf
 
     from spinenet_tf.inference.engines import SAVED_MODEL, TFLITE
@@ -270,7 +270,7 @@ def foreign(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def python_ctrl_c() -> Iterator[None]:
-    """Handle Ctrl-C as Python does, also where the tests run in the background of a shell, which has it ignored."""
+    """Handle Ctrl-C as Python does, because a shell ignores it for tests in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -278,7 +278,7 @@ def python_ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable:
-    """Return `contents(folder)`: the bytes of every file under it by its path, to see that nothing changed."""
+    """Return `contents(folder)`, which returns the bytes of every file by its path, to check that nothing changed."""
 
     def read(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""The pages' links lead somewhere, and their commands work, on a shortened training run."""
+"""Links, names and commands of the pages are valid, and the tutorial's commands run, with a shortened training."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_and_make_targets_that_are_named_exist(page: Path) -> None:
+def test_named_files_and_make_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"^([\w-]+)(?: [\w-]+)*:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for name in re.findall(r"(?:^ {4}|`)make ([a-z][\w-]*)", text, re.MULTILINE)} <= set(targets)
@@ -78,7 +78,7 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     assert (tmp_path / "found-int8" / "detections.json").is_file()
 
 
-def test_the_page_of_settings_is_what_the_options_say(tmp_path):
+def test_the_settings_page_is_up_to_date(tmp_path):
     path = PAGE.parent / "write_settings.py"
     spec = importlib.util.spec_from_file_location("write_settings", path)
     script = importlib.util.module_from_spec(spec)
@@ -90,14 +90,14 @@ def test_the_page_of_settings_is_what_the_options_say(tmp_path):
     assert all(len(row) == 4 and len(row[3]) > 4 for row in rows), "each option has a comment"
 
 
-def test_the_sources_on_the_page_of_data_sets_are_those_of_configs():
+def test_data_sources_on_the_data_sets_page_are_valid():
     text = (PAGE.parent / "data-sets.md").read_text(encoding="utf-8")
     sources = [TypeAdapter(Source).validate_python(yaml.safe_load(found)) for found in re.findall(r"`(\{.*?\})`", text)]
     kinds = [type(source).__name__ for source in sources]
     assert kinds == ["CocoSource", "TfrecordSource", "YoloSource", "VocSource", "TfdsSource"]
 
 
-def test_the_commands_on_the_page_of_data_sets_work_in_their_order(tmp_path, monkeypatch, succeed):
+def test_the_commands_on_the_data_sets_page_run_in_order(tmp_path, monkeypatch, succeed):
     text = (PAGE.parent / "data-sets.md").read_text(encoding="utf-8")
     images, annotations = write_digits(tmp_path / "digits", 10)
     (tmp_path / "annotations").mkdir()

@@ -1,4 +1,4 @@
-"""`fit` takes what Keras's takes, in Keras's order, and shuffles what Keras shuffles."""
+"""`fit` accepts Keras's positional arguments, and shuffles the same kinds of data as Keras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUMBERS = np.arange(COUNT, dtype="float32")[:, None]
 
 
 class Recording(SpineNetModel):
-    """Keeps the order in which its examples came."""
+    """A model that records the order of its examples."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         self.came.extend(keras.tree.flatten(keras.tree.map_structure(lambda value: float(value[0, 0]), x)))
@@ -49,7 +49,7 @@ def test_arguments_may_be_positional_as_in_keras(model) -> None:
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor", "dictionary", "list"])
-def test_arrays_are_shuffled_however_they_are_held(kind: str) -> None:
+def test_arrays_are_shuffled_in_all_containers(kind: str) -> None:
     import tensorflow as tf
 
     held = {"array": NUMBERS, "tensor": tf.constant(NUMBERS), "dictionary": {"x": NUMBERS}, "list": [NUMBERS]}[kind]
@@ -75,7 +75,7 @@ class Batches(keras.utils.PyDataset):
         return NUMBERS[index % COUNT][None], NUMBERS[index % COUNT][None]
 
 
-def test_what_keras_can_shuffle_is_shuffled(model) -> None:
+def test_data_that_keras_can_shuffle_are_shuffled(model) -> None:
     model.fit(Batches(COUNT), verbose=0)
     assert model.came != in_order()
     assert sorted(model.came) == in_order()
@@ -87,7 +87,7 @@ def generator() -> Iterator:
 
 
 @pytest.mark.parametrize("kind", ["tf.data", "generator", "endless"])
-def test_what_shuffles_itself_is_read_as_it_comes_without_a_warning(model, kind: str) -> None:
+def test_streams_keep_their_order_without_a_warning(model, kind: str) -> None:
     import tensorflow as tf
 
     made = {

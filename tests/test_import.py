@@ -1,4 +1,4 @@
-"""`import spinenet_tf` imports Keras and NumPy, nothing else, and registers the classes that Keras loads from files."""
+"""`import spinenet_tf` imports only Keras and NumPy, and registers the classes that Keras loads from files."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ print(json.dumps(told | {"registered by all modules": registered()}))
 
 @pytest.fixture(scope="module")
 def told() -> dict[str, list[str]]:
-    """Return what another process tells of its imports."""
+    """Return the modules and classes that another process reports after the import."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def test_the_package_imports_keras_and_numpy_and_no_other_dependency(told) -> None:
-    """What Keras itself imports is its own affair."""
+    """Modules that Keras itself imports do not count."""
     added = {name.partition(".")[0] for name in told["added"]}
     assert "spinenet_tf" in added
     assert added - {"spinenet_tf", "keras", "numpy"} <= sys.stdlib_module_names
 
 
 def test_the_package_registers_all_classes_that_keras_loads_from_files(told) -> None:
-    """No other module of ours registers one: a `.keras` file loads after `import spinenet_tf`."""
+    """No other module registers a class, so every `.keras` file loads after `import spinenet_tf`."""
     assert {"spinenet_tf>RetinaNet", "spinenet_tf>SGD", "spinenet_tf>Warmup"} <= set(told["registered"])
     assert told["registered by all modules"] == told["registered"]
 
@@ -69,7 +69,7 @@ print(json.dumps([error(config) for config in json.load(sys.stdin)]))
 
 
 def errors(program: str) -> list[str | None]:
-    """Return what objects of ours raise when Keras makes them in a process of this name that imports the package."""
+    """Return the error for each of our objects that Keras deserializes in a process of this program name, or None."""
     model = spinenet_tf.classifier("spinenet_49", 2, (32, 32, 3), width=0.25, endpoint=8)
     objects = (model, NearestUpsample(3), L2(0.1), SGD(0.1), Warmup(0.0, 1, CosineDecay(0.1, 2)))
     configs = json.dumps([keras.saving.serialize_keras_object(x) for x in objects])
@@ -78,10 +78,10 @@ def errors(program: str) -> list[str | None]:
     return json.loads(done.stdout)
 
 
-def test_keras_makes_all_kinds_of_our_objects_after_the_import() -> None:
+def test_keras_deserializes_all_our_objects_after_the_import() -> None:
     assert errors("python") == [None] * 5
 
 
-def test_keras_makes_none_of_our_objects_without_their_registration() -> None:
-    """So says Keras 3.15. Where a later one imports them by itself, `__init__` need not ask for the program's name."""
+def test_keras_deserializes_none_of_our_objects_without_registration() -> None:
+    """This is Keras 3.15. If a later version imports them itself, `__init__` need not check the program's name."""
     assert all(error and "Could not locate class" in error for error in errors("spinenet-tf"))

@@ -1,4 +1,4 @@
-"""The same weights compute the same on JAX: a JAX process answers, and TensorFlow compares."""
+"""The same weights give the same results on JAX, in another process, as on TensorFlow."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ else:
 
 @pytest.fixture
 def on_jax(tmp_path):
-    """Return `on_jax(model, **data)`: the arrays that a JAX process answers for the model's config and weights."""
+    """Return `on_jax(model, **data)`, which returns the results of a JAX process for the model's config and weights."""
 
     def run(model, **data) -> dict[str, np.ndarray]:
         (tmp_path / "config.json").write_text(json.dumps(model.get_config()))
         model.save_weights(tmp_path / "net.weights.h5")
         np.savez(tmp_path / "data.npz", **data)
         kind = type(model).__name__.lower()
-        # JAX compiles an initializer for each shape of weights: optimizing them would take most of the time.
+        # JAX compiles an initializer for each shape of weights; optimizing these would take most of the time.
         jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
         command = [sys.executable, "-W", "error::UserWarning", "-c", CHILD, str(tmp_path), kind]
         result = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)
@@ -87,7 +87,7 @@ def targets() -> dict[str, np.ndarray]:
 
 
 def step(model, images, **given) -> dict[str, list[float]]:
-    """Train one step, and return its losses."""
+    """Train one step and return its losses."""
     model.compile(keras.optimizers.SGD(0.01))
     return model.fit(images, targets(), verbose=0, **given).history
 
@@ -109,8 +109,8 @@ def test_a_detector_takes_the_same_step(tiny_spec, on_jax, images, randomize, tm
         np.testing.assert_allclose(theirs, ours, atol=1e-3 * max(np.abs(ours).max(), 1.0), err_msg=weight.path)
 
 
-def test_a_fine_tuning_for_integers_goes_the_same_way(tiny_spec, on_jax, images, randomize, tmp_path):
-    """Not exactly: where a sum that was added up in another order is rounded to the next step, what follows differs."""
+def test_quantization_aware_fine_tuning_takes_similar_steps(tiny_spec, on_jax, images, randomize, tmp_path):
+    """The results differ slightly: a sum in another order may round to the next quantization step."""
     model = randomize(detector(tiny_spec, 3, (64, 64, 3), max_level=5, endpoint=8, head_depth=1, head_width=8))
     begun = flat(model)
     aware = QuantizationAware(model)
@@ -154,7 +154,7 @@ for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True)
 """
 
 
-def test_a_backup_is_gone_on_from(tmp_path):
+def test_training_continues_from_a_backup(tmp_path):
     jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error::UserWarning", "-c", RESUME, str(tmp_path / "backup")]
     result = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)

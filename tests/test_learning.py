@@ -1,4 +1,4 @@
-"""The nets learn: a detector four scenes by heart, a classifier the digits."""
+"""The networks learn: a detector overfits four scenes, and a classifier learns the digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What make removes is what make wrote."""
+"""`make lint` removes only its own files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-def test_lint_removes_its_own_folder_alone() -> None:
-    """Tables, logs and results of other targets lie in build too."""
+def test_lint_removes_only_its_own_folder() -> None:
+    """The folder `build` also has tables, logs and results of other targets."""
     plan = subprocess.run(
         ["make", "--dry-run", "--assume-old=.venv/installed-lint", "lint"], cwd=ROOT, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The factory: names, overrides and errors, and the contracts of classifiers and detectors."""
+"""The factory's names, overrides and errors, and the contracts of classifiers and detectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tiny_detector(tiny_spec, randomize):
 
 @pytest.fixture(scope="module")
 def compiled_detector(tiny_spec):
-    """Return a detector that each test trains further."""
+    """Return a new compiled detector, which a test may train."""
     net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, l2=0.01)
     net.compile(keras.optimizers.SGD(0.03))
     return net
@@ -42,8 +42,8 @@ def targets():
 
 
 @pytest.mark.parametrize("name", spinenet_tf.__all__)
-def test_a_public_name_is_no_modules(name):
-    """Importing the submodule `spinenet_tf.x` replaces the attribute `spinenet_tf.x`, whatever it was."""
+def test_no_public_name_is_a_module(name):
+    """Importing a submodule `spinenet_tf.x` replaces the attribute `spinenet_tf.x`."""
     assert importlib.util.find_spec(f"spinenet_tf.{name}") is None
     assert callable(getattr(spinenet_tf, name))
 
@@ -58,13 +58,13 @@ def test_models_are_listed_by_kind():
 
 @pytest.fixture
 def family(monkeypatch):
-    """Forget after the test what it registers."""
+    """Remove the models that a test registers."""
     monkeypatch.setattr(spinenet_tf.nets.family, "VARIANTS", dict(spinenet_tf.nets.family.VARIANTS))
     monkeypatch.setattr(spinenet_tf.nets.family, "_REGISTERED", set())
 
 
 @pytest.mark.usefixtures("family")
-def test_a_registered_graph_is_a_model_like_any_other(tiny_spec, tiny_mobile_spec, tmp_path):
+def test_a_registered_graph_works_like_any_model(tiny_spec, tiny_mobile_spec, tmp_path):
     from spinenet_tf.training.config_file import make_config
 
     register("mine", tiny_spec)
@@ -104,7 +104,7 @@ np.savez(sys.argv[3], **{f"{name} {key}": value for name, one in found.items() f
 
 
 @pytest.mark.usefixtures("family")
-def test_a_run_of_a_registered_graph_loads_where_it_is_not_registered(tiny_spec, randomize, tmp_path):
+def test_a_run_loads_where_its_graph_is_not_registered(tiny_spec, randomize, tmp_path):
     from spinenet_tf.inference.loading import load
     from spinenet_tf.training.config_file import make_config
     from spinenet_tf.training.run import Run, build_detector
@@ -128,7 +128,7 @@ def test_a_run_of_a_registered_graph_loads_where_it_is_not_registered(tiny_spec,
 
 
 @pytest.mark.usefixtures("family")
-def test_a_name_is_registered_once_and_for_a_graph(tiny_spec):
+def test_register_refuses_a_taken_name_and_other_types(tiny_spec):
     register("mine", tiny_spec)
     for name in ("mine", "spinenet_49"):
         with pytest.raises(ValueError, match=f"There is a model of this name; choose another. Received: name='{name}'"):
@@ -141,7 +141,7 @@ def test_a_name_is_registered_once_and_for_a_graph(tiny_spec):
     assert list_models()[-1] == "mine"
 
 
-def test_a_lite_net_is_the_same_graph_in_functions_that_quantize():
+def test_a_lite_model_has_the_same_graph_with_relu6_and_no_se():
     lite, full = (backbone(f"spinenet_mobile_49xs{suffix}", (64, 64, 3)) for suffix in ("_lite", ""))
     assert lite.spec == full.spec
     assert (lite.style.activation, lite.style.se_ratio) == ("relu6", 0.0)
@@ -152,7 +152,7 @@ def test_a_lite_net_is_the_same_graph_in_functions_that_quantize():
 
 
 @pytest.mark.parametrize("build", [backbone, lambda name: classifier(name, 2), lambda name: detector(name, 2)])
-def test_an_unknown_name_is_answered_by_the_valid_ones(build):
+def test_an_unknown_name_lists_the_valid_ones(build):
     with pytest.raises(ValueError, match="Unknown model 'spinenet49'") as error:
         build("spinenet49")
     assert all(name in str(error.value) for name in list_models())
@@ -160,20 +160,20 @@ def test_an_unknown_name_is_answered_by_the_valid_ones(build):
 
 
 @pytest.mark.parametrize("name", [None, 49, ["spinenet_49"], b"spinenet_49"])
-def test_a_name_that_is_no_text_is_answered_alike(name):
+def test_a_name_that_is_not_text_lists_the_valid_ones(name):
     with pytest.raises(ValueError, match=r"Unknown model .*Valid are: spinenet_49s, .*Received: name="):
         detector(name, 2)
 
 
 @pytest.mark.parametrize("build", [backbone, lambda spec, **given: detector(spec, 91, **given)])
-def test_a_graph_of_ones_own_has_no_published_weights(tiny_spec, build):
+def test_a_custom_graph_has_no_published_weights(tiny_spec, build):
     with pytest.raises(ValueError, match=r"COCO weights are published for spinenet_49, .*Received: a spec, 'tiny'"):
         build(tiny_spec, weights="coco")
     with pytest.raises(ValueError, match=r"COCO weights are published for .*Received: name='spinenet_190'"):
         build("spinenet_190", weights="coco")
 
 
-def test_an_unknown_override_is_answered_by_the_valid_ones():
+def test_an_unknown_override_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"Unknown override 'widht'. Did you mean 'width'\?") as error:
         backbone("spinenet_49", widht=0.5)
     assert all(name in str(error.value) for name in Style.names())
@@ -190,7 +190,7 @@ def test_there_is_at_least_one_class(build, tiny_spec):
         build(tiny_spec, 0, (64, 64, 3), **SMALL)
 
 
-def test_an_unknown_head_is_answered_by_the_valid_ones():
+def test_an_unknown_head_lists_the_valid_ones():
     with pytest.raises(
         ValueError, match=r"Unknown head 'retinanett'. Did you mean 'retinanet'\? .*Received: head='retinanett'"
     ):
@@ -206,7 +206,7 @@ def test_a_detector_follows_the_family_table():
     assert net.backbone.style.activation == "swish"
 
 
-def test_a_net_brings_the_head_that_it_was_published_with():
+def test_a_model_has_its_published_head_by_default():
     net = detector("resnet_18", 2, (64, 64, 3), width=0.125)
     assert (net.head, net.options.stride, net.options.head_width) == ("centernet", 4, 64)
     assert list(net.output["heatmap"]) == ["P2"]
@@ -230,13 +230,13 @@ def test_a_net_brings_the_head_that_it_was_published_with():
         (lambda: backbone("resnet_18", min_level=3), r"resnet_18 outputs the levels \(2,\). Received: min_level=3"),
     ],
 )
-def test_what_does_not_fit_a_net_of_p2_alone_is_refused_in_one_line(build, told):
+def test_a_model_with_only_p2_refuses_unfit_options_in_one_line(build, told):
     with pytest.raises(ValueError, match=told) as caught:
         build()
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_detector_overrides_reach_their_place(tiny_spec):
+def test_overrides_reach_backbone_and_head(tiny_spec):
     overrides = {"num_scales": 1, "aspect_ratios": (1.0,), "anchor_size": 2.0, "focal_gamma": 2.0, "box_weight": 10.0}
     net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, **overrides, max_detections=7, activation="gelu")
     assert net.get_layer("class_predictor").filters == 3, "one anchor of three classes"
@@ -247,7 +247,7 @@ def test_detector_overrides_reach_their_place(tiny_spec):
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (100, 75, 3), (None, None, 3)])
-def test_a_classifier_gives_logits_at_any_size(tiny_spec, images, shape):
+def test_a_classifier_outputs_logits_at_any_size(tiny_spec, images, shape):
     net = classifier(tiny_spec, 5, shape, **SMALL)
     logits = net(images(shape[0] or 96, shape[1] or 160))
     assert (tuple(logits.shape), keras.backend.standardize_dtype(logits.dtype)) == ((2, 5), "float32")
@@ -260,7 +260,7 @@ def test_a_classifier_learns_its_own_images(tiny_spec, images):
     assert history[-1] < 0.5 * history[0]
 
 
-def test_raw_outputs_have_the_contracts_names_and_shapes(tiny_detector, images):
+def test_raw_outputs_have_the_promised_names_and_shapes(tiny_detector, images):
     raw = tiny_detector(images(64, 64))
     assert set(raw) == {"class_logits", "box_deltas"}
     for output, values in (("class_logits", 3), ("box_deltas", 4)):
@@ -271,7 +271,7 @@ def test_raw_outputs_have_the_contracts_names_and_shapes(tiny_detector, images):
     assert (tuple(logits.shape), tuple(deltas.shape)) == ((2, 9 * 84, 3), (2, 9 * 84, 4))
 
 
-def test_predictions_are_boxes_in_the_image_by_falling_score(tiny_detector, images):
+def test_predictions_are_boxes_in_the_image_sorted_by_score(tiny_detector, images):
     found = tiny_detector.predict(images(64, 64), verbose=0)
     assert {name: array.shape for name, array in found.items()} == {
         "boxes": (2, 100, 4),
@@ -292,12 +292,12 @@ def test_predictions_follow_new_weights(tiny_spec, images, randomize):
     assert not np.allclose(before, net.predict(images(64, 64), verbose=0)["boxes"])
 
 
-def test_a_detector_learns_by_compile_optimizer_alone(compiled_detector, images, targets):
+def test_a_detector_needs_only_an_optimizer_to_learn(compiled_detector, images, targets):
     history = compiled_detector.fit(images(64, 64), targets, epochs=40, verbose=0).history
     assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 
-def test_a_detectors_loss_is_that_of_classes_and_boxes_and_l2(compiled_detector, images, targets):
+def test_a_detectors_loss_is_the_sum_of_class_box_and_l2_losses(compiled_detector, images, targets):
     result = compiled_detector.evaluate(images(64, 64), targets, verbose=0, return_dict=True)
     penalty = float(sum(compiled_detector.losses))
     assert penalty > 0.01
@@ -311,14 +311,14 @@ def test_a_batch_without_objects_trains_to_finite_weights(compiled_detector, ima
     assert all(np.isfinite(weight).all() for weight in compiled_detector.get_weights())
 
 
-def test_a_detector_of_any_size_trains_on_images_of_one(tiny_spec, images, targets):
+def test_a_detector_with_dynamic_size_trains(tiny_spec, images, targets):
     net = detector(tiny_spec, 3, (None, None, 3), **SMALL, **HEAD)
     net.compile("sgd")
     assert np.isfinite(net.fit(images(100, 75), targets, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("kind", ["classifier", "detector"])
-def test_models_survive_their_config_and_a_keras_file(tiny_spec, tiny_detector, images, randomize, tmp_path, kind):
+def test_models_are_restored_from_config_and_keras_file(tiny_spec, tiny_detector, images, randomize, tmp_path, kind):
     net = tiny_detector if kind == "detector" else randomize(classifier(tiny_spec, 5, (64, 64, 3), **SMALL))
     copy = type(net).from_config(json.loads(json.dumps(net.get_config())))
     assert copy.get_config() == net.get_config()
@@ -330,8 +330,8 @@ def test_models_survive_their_config_and_a_keras_file(tiny_spec, tiny_detector, 
         np.testing.assert_array_equal(mine, other)
 
 
-def test_weights_of_a_detector_that_has_predicted_are_those_of_its_net(tiny_spec, tiny_detector, images, tmp_path):
-    """What predicts holds the detector in turn: Keras must not walk from the one to the other."""
+def test_predicting_does_not_change_the_saved_weights(tiny_spec, tiny_detector, images, tmp_path):
+    """The prediction model refers to the detector, and Keras must not store its weights a second time."""
     expected = tiny_detector.predict(images(64, 64), verbose=0)
     path = tmp_path / "net.weights.h5"
     tiny_detector.save_weights(path)

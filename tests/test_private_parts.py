@@ -1,4 +1,4 @@
-"""Private parts of Keras, TensorFlow and LiteRT: one module uses each, and the installed version has it."""
+"""Each private part of Keras, TensorFlow and LiteRT is used by one module and exists in the installed version."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ai_edge_litert.interpreter import Interpreter
 ROOT = Path(__file__).parents[1]
 PLACES = ("spinenet_tf", "export", "configs")
 PRIVATE = ("tensorflow.python", "tensorflow.lite", "keras.src")
-DOCUMENTED = {"_replace", "_asdict", "_exit"}  # of named tuples and of `os`
+DOCUMENTED = {"_replace", "_asdict", "_exit"}  # public methods of named tuples and of `os`
 BASES = (keras.Model, keras.layers.Layer, keras.optimizers.Adam, keras.optimizers.SGD, keras.callbacks.Callback)
 
 
 class Part(NamedTuple):
-    """A private part: the module that uses it, the version that had it, and how to look whether another one has it."""
+    """A private part: the module that uses it, a version that has it, and how to find it in another version."""
 
     module: str
     name: str
     project: str
     version: str
-    look: Callable[[], Any] | None = None  # None: by its name
+    look: Callable[[], Any] | None = None  # returns the object that has it; None: import it by name
 
     def found(self) -> bool:
-        """Tell whether the installed version has it."""
+        """Return whether the installed version has it."""
         if self.look:
             return hasattr(self.look(), self.name)
         module, name = self.name.rsplit(".", 1)
@@ -79,7 +79,7 @@ def built(optimizer: keras.Optimizer) -> keras.Optimizer:
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_the_installed_version_has_the_part(part: Part) -> None:
     installed = f"{part.project} {version(part.project)}"
-    assert part.found(), f"{part.module} uses {part.name}, which {part.version} had and {installed} has not"
+    assert part.found(), f"{part.module} uses {part.name}, which {part.version} had and {installed} lacks"
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -88,7 +88,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 
 
 def test_no_other_module_uses_a_private_part() -> None:
-    """An attribute `_name` is another project's if no module of ours defines it, or if a class of Keras has it too."""
+    """An attribute `_name` is another project's if no module of ours defines it, or a class of Keras does."""
     trees = dict(sources())
     ours = {name for tree in trees.values() for node in ast.walk(tree) for name in defined(node)}
     theirs = {name for base in BASES for name in dir(base) if is_private(name)}
@@ -97,7 +97,7 @@ def test_no_other_module_uses_a_private_part() -> None:
 
 
 def defined(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a node defines: of a function, a class's variable, or an attribute of `self`."""
+    """Yield the names that a node defines: a function, a variable, or an attribute of `self`."""
     if isinstance(node, ast.FunctionDef):
         yield node.name
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -107,7 +107,7 @@ def defined(node: ast.AST) -> Iterator[str]:
 
 
 def used(tree: ast.Module, known: set[str]) -> Iterator[str]:
-    """Yield what a module uses of private modules, and its private attributes and methods but those that are known."""
+    """Yield the names that a module imports from private modules, and its private attributes that are not `known`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PRIVATE):
             yield from (f"{node.module}.{name.name}" for name in node.names)

@@ -1,4 +1,4 @@
-"""The rooms of the package: which there are, and what import-linter, which holds their order, cannot see."""
+"""Check the package's folders for what import-linter, which checks their order, cannot see."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ ROOT = Path(__file__).parents[1]
 ORDER, TERMINAL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 ROOMS = ORDER["layers"]
 PLACES = ("spinenet_tf", "export", "configs")
-# Public names that are imported when they are first used, by the package that offers them.
+# Packages that import their public names at first use.
 LAZY = {"spinenet_tf/__init__.py", "export/__init__.py"}
 
 
-def test_the_package_holds_rooms_and_the_factory_alone() -> None:
+def test_the_package_has_only_the_listed_folders_and_the_factory() -> None:
     found = {path.name for path in (ROOT / "spinenet_tf").iterdir() if path.name != "__pycache__"}
     assert found == {"__init__.py", "py.typed", "models.py", *ROOMS} - {"models", "configs", "export"}
 
 
-def test_every_room_but_the_command_line_is_kept_free_of_the_terminal() -> None:
+def test_only_the_command_line_may_import_terminal_libraries() -> None:
     assert TERMINAL["source_modules"] == [f"spinenet_tf.{room}" for room in ROOMS if room != "cli"]
     assert TERMINAL["forbidden_modules"] == ["rich", "typer"]
 
@@ -31,8 +31,8 @@ def test_every_package_is_installed() -> None:
     assert sorted(listed) == sorted(packages)
 
 
-def test_no_import_of_ours_is_a_string() -> None:
-    """A linter reads statements: what is imported by its name as text would pass any wall."""
+def test_no_own_module_is_imported_by_a_string() -> None:
+    """import-linter reads only import statements, so it misses modules that are imported by a string."""
     found = set()
     for path in (path for room in PLACES for path in (ROOT / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""A training that is stopped and resumed by Keras's own means goes on as if it had never stopped."""
+"""Training that Keras's own means stop and resume gives the same result as without interruption."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = {"max_level": 3, "endpoint": 8}
 
 
 def compiled(kind: str) -> keras.Model:
-    """Return a small model, fresh but for its optimizer, whose rate and momenta depend on the step."""
+    """Return a new small model with an optimizer whose learning rate and momenta depend on the step."""
     keras.utils.set_random_seed(1)
     rate = Warmup(1e-4, 2, keras.optimizers.schedules.CosineDecay(1e-2, 5))
     if kind == "classifier":
@@ -47,21 +47,21 @@ def data(kind: str) -> tuple:
 
 
 def train(model: keras.Model, kind: str, first: int, last: int, *callbacks) -> list[float]:
-    """Train from one epoch to another; return the loss of each."""
+    """Train from one epoch to another and return the loss of each."""
     options = {"batch_size": 4, "shuffle": False, "verbose": 0, "callbacks": list(callbacks)}
     return model.fit(*data(kind), initial_epoch=first, epochs=last, **options).history["loss"]
 
 
 @cache
-def never_stopped(kind: str) -> tuple[list[float], list[np.ndarray]]:
-    """Return the losses of four epochs, and all weights after them."""
+def uninterrupted(kind: str) -> tuple[list[float], list[np.ndarray]]:
+    """Return the losses of four uninterrupted epochs, and all weights after them."""
     model = compiled(kind)
     return train(model, kind, 0, 4), model.get_weights()
 
 
 def check(model: keras.Model, kind: str, losses: list[float]) -> None:
-    """Compare the losses until the fourth epoch and the weights after it with those of a training in one go."""
-    expected, weights = never_stopped(kind)
+    """Compare the losses until the fourth epoch, and the weights after it, with those of uninterrupted training."""
+    expected, weights = uninterrupted(kind)
     np.testing.assert_allclose(losses, expected[-len(losses) :], rtol=1e-6)
     assert int(model.optimizer.iterations) == 4
     for ours, theirs in zip(model.get_weights(), weights, strict=True):
@@ -70,7 +70,7 @@ def check(model: keras.Model, kind: str, losses: list[float]) -> None:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Callable:
-    """Return `stopped(kind)`: a model after two epochs, and the folder that holds all that Keras can save of it."""
+    """Return `stopped(kind)`, which returns a model after two epochs, and a folder with everything that Keras saves."""
 
     @cache
     def run(kind: str) -> tuple[keras.Model, Path]:
@@ -88,7 +88,7 @@ def backup(folder: Path) -> keras.callbacks.Callback:
 
 
 @pytest.mark.parametrize("kind", ["detector", "classifier", "quantization-aware"])
-def test_a_keras_file_evaluates_alike_and_goes_on(stopped, kind: str) -> None:
+def test_a_keras_file_evaluates_equally_and_continues(stopped, kind: str) -> None:
     model, folder = stopped(kind)
     loaded = keras.saving.load_model(folder / "stopped.keras")
     assert type(loaded) is type(model)
@@ -98,7 +98,7 @@ def test_a_keras_file_evaluates_alike_and_goes_on(stopped, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["detector", "quantization-aware"])
-def test_a_backup_is_gone_on_from(stopped, tmp_path: Path, kind: str) -> None:
+def test_training_continues_from_a_backup(stopped, tmp_path: Path, kind: str) -> None:
     shutil.copytree(stopped(kind)[1], tmp_path, dirs_exist_ok=True)
     model = compiled(kind)
     losses = train(model, kind, 0, 4, backup(tmp_path))
@@ -107,13 +107,13 @@ def test_a_backup_is_gone_on_from(stopped, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classifier", "quantization-aware"])
-def test_a_checkpoint_that_was_loaded_is_gone_on_from(stopped, kind: str) -> None:
+def test_training_continues_from_a_loaded_checkpoint(stopped, kind: str) -> None:
     model = compiled(kind)
     model.load_weights(stopped(kind)[1] / "2.weights.h5")
     check(model, kind, train(model, kind, 2, 4))
 
 
-def test_keras_falls_back_to_the_backup_before_a_damaged_one(stopped, tmp_path: Path) -> None:
+def test_keras_falls_back_to_the_previous_backup_if_the_last_is_damaged(stopped, tmp_path: Path) -> None:
     shutil.copytree(stopped("detector")[1], tmp_path, dirs_exist_ok=True)
     latest = tmp_path / "backup" / "latest.weights.h5"
     latest.write_bytes(latest.read_bytes()[:-1000])
@@ -130,7 +130,7 @@ print(backbone.count_params(), aware.optimizer.get_config(), sep="\\n")
 """
 
 
-def test_a_fresh_process_loads_them_after_import_spinenet_tf(tiny_backbone, tmp_path) -> None:
+def test_a_new_process_loads_keras_files_after_import_spinenet_tf(tiny_backbone, tmp_path) -> None:
     model, paths = compiled("quantization-aware"), [tmp_path / "backbone.keras", tmp_path / "aware.keras"]
     for saved, path in zip((tiny_backbone, model), paths, strict=True):
         saved.save(path)
@@ -140,7 +140,7 @@ def test_a_fresh_process_loads_them_after_import_spinenet_tf(tiny_backbone, tmp_
 
 
 def test_xla_is_off_on_a_cpu_unless_asked_for() -> None:
-    """By Keras itself: where nothing but a CPU is there, XLA makes convs slower."""
+    """Keras does not use XLA without a GPU, and XLA would make convs on a CPU slower."""
     import tensorflow as tf
 
     model = classifier(SPEC, 3, (32, 32, 3), **SMALL)

@@ -1,7 +1,7 @@
-"""Files that an earlier commit wrote load, and compute what they did then.
+"""Files that an earlier commit wrote load and give the same results.
 
-`written_before/files.zip` is of fbc9a72: models, weights, a run and a .tflite of one small graph, with coarse weights
-that pack well. `expected.json` is what they gave there.
+`written_before/files.zip` was written by fbc9a72: models, weights, a run and a .tflite of one small graph, with coarse
+weights that compress well. `expected.json` has their results.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def noise() -> tuple[np.ndarray, np.ndarray]:
-    """Return the normalized image `[1, 32, 32, 3]` and the photograph `[40, 48, 3]` that the numbers belong to."""
+    """Return the input of the results: a normalized image `[1, 32, 32, 3]` and a photograph `[40, 48, 3]`."""
     random = np.random.default_rng(2)
     return random.normal(size=(1, 32, 32, 3)).astype("float32"), random.integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
@@ -54,7 +54,7 @@ def check_outputs(model: keras.Model) -> None:
 
 
 def next_loss(model: keras.Model) -> float:
-    """Train one step further on what the model had been trained on."""
+    """Train one more step on the model's training data, and return its loss."""
     images = np.random.default_rng(1).normal(size=(4, 32, 32, 3)).astype("float32")
     boxes = np.array([[[2, 2, 20, 20]], [[8, 4, 30, 24]], [[0, 0, 16, 8]], [[-1, -1, -1, -1]]], "float32")
     truth = {"boxes": boxes, "classes": np.array([[0], [2], [1], [-1]], "int32")}
@@ -72,7 +72,7 @@ def test_a_keras_file_with_our_optimizer_and_schedule(folder, kind) -> None:
     np.testing.assert_allclose(next_loss(model), EXPECTED["next_loss"][kind], rtol=1e-3)
 
 
-def test_keras_files_load_after_the_one_import_that_users_write(folder) -> None:
+def test_keras_files_load_after_import_spinenet_tf(folder) -> None:
     subprocess.run([sys.executable, "-c", LOAD, folder / "detector.keras", folder / "classifier.keras"], check=True)
 
 

@@ -1,4 +1,4 @@
-"""Comparisons take turns, end in time, and each side has a process of its own."""
+"""Comparisons alternate, stop in time, and run each side in a separate process."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_turns_alternate_and_the_warm_up_does_not_count():
 
 
 @pytest.mark.parametrize(("effort", "rounds"), [(Effort(0, 1, 9), 1), (Effort(60, 1, 9), 9), (Effort(0, 4, 3), 3)])
-def test_rounds_are_bounded_by_time_and_number(effort, rounds):
+def test_rounds_are_limited_by_time_and_number(effort, rounds):
     assert len(alternate({"a": lambda: 1.0}, effort)["a"]) == rounds
 
 
-def test_median_and_spread_do_not_move_with_one_disturbed_turn():
+def test_median_and_spread_ignore_a_single_slow_turn():
     quiet = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert median([*quiet[1:], 50.0]) == 1.0
     assert spread([*quiet[1:], 50.0]) == spread(quiet) == 0.0
@@ -36,7 +36,7 @@ def test_median_and_spread_do_not_move_with_one_disturbed_turn():
 
 
 def turns(sizes):
-    """Return what a contender of the tests can do."""
+    """Return the turns of a contender for these tests."""
     return {
         "sum": lambda: sum(sizes),
         "fresh": Fresh(lambda: list(sizes), lambda made: made.pop()),
@@ -49,7 +49,7 @@ def exits(code):
     raise SystemExit(code)
 
 
-def test_a_contender_answers_from_a_process_of_its_own():
+def test_a_contender_runs_in_a_separate_process():
     with contest(one=partial(Contender, turns, (1, 2, 3)), two=partial(Contender, turns, (5,))) as pair:
         assert [pair[name].value("sum") for name in pair] == [6, 5]
         assert pair["one"].value("fresh") == pair["one"].value("fresh") == 3
@@ -62,6 +62,6 @@ def test_a_contender_answers_from_a_process_of_its_own():
         assert pair["one"].value("sum") == 6
 
 
-def test_a_contender_that_cannot_be_prepared_names_its_side():
+def test_a_failed_preparation_names_its_side():
     with pytest.raises(ContenderError, match="theirs: SystemExit"), contest(theirs=partial(Contender, exits, 3)):
         pass

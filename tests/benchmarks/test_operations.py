@@ -1,4 +1,4 @@
-"""The profile of a file by kind of operation."""
+"""Profile a file by kind of operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks import operations
 
 @pytest.fixture
 def file(tmp_path):
-    """A .tflite of two convs, a depthwise one and an addition, on a map of 16 x 16."""
+    """Return a .tflite file with two convs, a depthwise conv and an addition, on a 16 x 16 feature map."""
     random = np.random.default_rng(0)
     first, middle, last = (
         random.normal(size=shape).astype("float32") for shape in ((3, 3, 3, 8), (3, 3, 8, 1), (1, 1, 8, 8))
@@ -32,14 +32,16 @@ def file(tmp_path):
     return path
 
 
-def test_multiply_adds_are_those_of_the_convs(file) -> None:
+def test_multiply_adds_are_counted_for_convs(file) -> None:
     pixels = 16 * 16
     expected = {"other conv": pixels * 9 * 3 * 8, "depthwise conv": pixels * 9 * 8, "1x1 conv": pixels * 8 * 8}
     assert operations.multiply_adds(file) == expected
 
 
-@pytest.mark.skipif(not version("ai-edge-litert").startswith(operations.LITERT), reason="the layout is of that version")
-def test_every_operation_has_its_time(file) -> None:
+@pytest.mark.skipif(
+    not version("ai-edge-litert").startswith(operations.LITERT), reason="the layout is known for that version only"
+)
+def test_every_operation_has_a_time(file) -> None:
     times = operations.measure(file, threads=1, rounds=2)
     assert {kind: len(x) for kind, x in times.items()} == {
         "other conv": 1,

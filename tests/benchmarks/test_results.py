@@ -1,4 +1,4 @@
-"""Rows are merged into earlier ones, and no failure costs what was measured before."""
+"""New rows are merged with earlier ones, and a failure keeps the earlier rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def row():
     return compare("inference/SavedModel", "net @64", [0.3, 0.2, 0.4], [0.1, 0.2, 0.3], goal=1.15)
 
 
-def test_a_ratio_is_that_of_the_medians(row):
+def test_the_ratio_is_that_of_the_medians(row):
     assert (row.theirs, row.ours, row.unit, row.ratio, row.rounds) == (300.0, 200.0, "ms", 1.5, 3)
     assert row.met
     assert not replace(row, goal=1.6).met
@@ -27,7 +27,7 @@ def test_a_ratio_is_that_of_the_medians(row):
     assert compare("training/peak memory", "net", [2e9], [1e9], unit="MB").theirs == 2000
 
 
-def test_a_later_row_takes_the_place_of_the_same_comparison_only(tmp_path, row):
+def test_a_new_row_replaces_only_the_same_comparison(tmp_path, row):
     path = tmp_path / "results.json"
     Results(path).add(row)
     Results(path).add(replace(row, model="another"))
@@ -43,7 +43,7 @@ def test_a_later_row_takes_the_place_of_the_same_comparison_only(tmp_path, row):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["results.json", "results.md"]
 
 
-def test_a_part_that_fails_keeps_its_rows_and_is_named(tmp_path, row, capsys):
+def test_a_failed_part_keeps_its_rows_and_is_listed(tmp_path, row, capsys):
     results = Results(tmp_path / "results.json")
 
     def fails(settings):
@@ -61,7 +61,7 @@ def test_a_part_that_fails_keeps_its_rows_and_is_named(tmp_path, row, capsys):
     assert "1.50" in capsys.readouterr().out
 
 
-def test_the_page_has_a_table_for_each_work_and_names_missed_goals(tmp_path, row):
+def test_the_page_has_a_table_for_each_group_and_lists_missed_goals(tmp_path, row):
     results = Results(tmp_path / "results.json")
     results.rows = [row, replace(row, work="training/step", goal=9.0)]
     page = markdown(results)
@@ -72,14 +72,14 @@ def test_the_page_has_a_table_for_each_work_and_names_missed_goals(tmp_path, row
     assert len({line.count("|") for line in tables}) == 1
 
 
-def test_shares_of_the_measured_rate():
+def test_limits_are_fractions_of_the_measured_rate():
     settings = Settings(peaks=[Peak("float32", 1, rate=1e9, engine="x")])
     found = settings.limit("float32", 5e8, {"theirs": [1.0], "ours": [0.625]}, threads=1)
     assert found == {"peak": "float32 x1", "theirs": 0.5, "ours": 0.8}
     assert settings.limit("int8", 5e8, {"theirs": [1.0], "ours": [1.0]}, threads=1) == {}
 
 
-def test_points_of_a_series_become_a_picture(tmp_path, row):
+def test_a_series_is_plotted(tmp_path, row):
     rows = [replace(row, work=f"scaling/batch, {what}", x=float(x)) for x in (1, 2) for what in ("time", "peak memory")]
     assert [path.name for path in plots.draw([row, *rows], tmp_path)] == ["scaling-batch.png"]
     assert 2000 < (tmp_path / "scaling-batch.png").stat().st_size < 200_000
