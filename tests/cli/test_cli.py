@@ -183,7 +183,7 @@ MISTAKES = {
     "trian": "No such command 'trian'",
     "train": "Missing argument 'config'",
     "train tiny.yaml --speed": "No such option: --speed",
-    "list phone": "Valid kinds are ('backbone', 'mobile', 'ladder'). Received: kind='phone'",
+    "list phone": "Valid kinds are ('backbone', 'mobile', 'ladder', 'rival'). Received: kind='phone'",
     "summary spinenet": "Unknown model 'spinenet'. Did you mean",
     "train nowhere.yaml": "There is no config nowhere.yaml. Shipped are:",
     "train nowhere": "There is no config nowhere. Shipped are:",

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from spinenet_tf import cli
-from spinenet_tf.cli import dataset
+from spinenet_tf.cli.program import dataset_app
 from spinenet_tf.data.formats.digits import write_digits
 
 COMMANDS = ("check", "convert", "show")
@@ -48,7 +48,7 @@ def test_every_command_has_help_with_an_example(command, name: str) -> None:
 
 
 def test_no_command_is_left_out_here() -> None:
-    names = [info.name or info.callback.__name__ for info in dataset.app.registered_commands]
+    names = [info.name or info.callback.__name__ for info in dataset_app.registered_commands]
     assert sorted(COMMANDS) == sorted(names)
 
 
