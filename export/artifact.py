@@ -32,7 +32,7 @@ def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
 
 
 def _is_export(folder: Path) -> bool:
-    """Tell whether an export wrote the folder.
+    """Return whether an export wrote the folder.
 
     Raises:
         FileExistsError: it did, but something else was put into it since.

@@ -161,7 +161,7 @@ def test_an_unknown_name_lists_the_valid_ones(build):
 
 @pytest.mark.parametrize("name", [None, 49, ["spinenet_49"], b"spinenet_49"])
 def test_a_name_that_is_not_text_lists_the_valid_ones(name):
-    with pytest.raises(ValueError, match=r"Unknown model .*Valid are: spinenet_49s, .*Received: name="):
+    with pytest.raises(ValueError, match=r"Unknown model .*Valid: spinenet_49s, .*Received: name="):
         detector(name, 2)
 
 

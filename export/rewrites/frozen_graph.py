@@ -53,18 +53,18 @@ class FrozenGraph:
         return self.array(name).ravel()
 
     def is_read_once(self, *nodes: Any) -> bool:
-        """Tell whether nothing but one other node reads each of the nodes."""
+        """Return whether nothing but one other node reads each of the nodes."""
         return all(self._readers[node.name] == 1 for node in nodes)
 
     def ends_conv(self, node: Any) -> bool:
-        """Tell whether a node is the bias of a conv that nothing else reads, itself read once."""
+        """Return whether a node is the bias of a conv that nothing else reads, itself read once."""
         if node.op != "BiasAdd":
             return False
         conv = self.node(node.input[0])
         return conv.op == "Conv2D" and self.is_read_once(node, conv)
 
     def shares_kernel(self, conv: Any) -> bool:
-        """Tell whether another conv has the same kernel."""
+        """Return whether another conv has the same kernel."""
         return self._kernels[self.source(conv.input[1]).name] > 1
 
     def add(self, name: str, op: str, inputs: Iterable[str] = (), **types: Any) -> Any:

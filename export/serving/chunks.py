@@ -37,7 +37,7 @@ def number(digits: Any, low_first: Any = False) -> Any:
 
 
 def is_png(encoded: Any) -> Any:
-    """Tell whether a file begins as a PNG."""
+    """Return whether a file begins as a PNG."""
     return _equal(bytes_at(encoded, 0, len(SIGNATURE)), SIGNATURE)
 
 

@@ -12,7 +12,7 @@ _COLOR = (2, 6)  # color types with three channels, and alpha
 
 
 def is_deep(encoded: Any) -> Any:
-    """Tell whether a file is a PNG of 16 bits a channel."""
+    """Return whether a file is a PNG of 16 bits a channel."""
     import tensorflow as tf
 
     head = bytes_at(encoded, 0, HEADER)

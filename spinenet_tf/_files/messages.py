@@ -20,4 +20,4 @@ def unknown(what: str, names: list[str], valid: Iterable[str]) -> str:
     """Return a message with the unknown names, the valid names, and the closest match."""
     near = difflib.get_close_matches(names[0], valid, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid are: {', '.join(valid)}."
+    return f"Unknown {what} {', '.join(map(repr, names))}.{hint} Valid: {', '.join(valid)}."

@@ -78,7 +78,7 @@ def engine_of(path: Path) -> str | None:
 
 
 def has_onnx_runtime() -> bool:
-    """Tell whether the package `onnxruntime` is installed."""
+    """Return whether the package `onnxruntime` is installed."""
     return find_spec("onnxruntime") is not None
 
 

@@ -123,7 +123,7 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def is_metadata(content: str | bytes) -> bool:
-    """Tell whether a text is what this package writes as an artifact's metadata, in whichever version."""
+    """Return whether a text is what this package writes as an artifact's metadata, in whichever version."""
     return bool(_as_object(content).keys() >= {"task", "model", "quantization", "input", "outputs"})
 
 

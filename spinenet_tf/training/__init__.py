@@ -1,1 +1,1 @@
-"""Training by configs: the schema, the recipe that carries it out, and the folder that a run leaves behind."""
+"""Train models from configs: the config schema, the training recipe and the run's folder."""

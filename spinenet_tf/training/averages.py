@@ -1,4 +1,4 @@
-"""Exponential moving averages of a model's weights: what is evaluated and kept, while others are trained."""
+"""Exponential moving averages of the weights: training updates the weights, evaluation uses the averages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from spinenet_tf.training.clock import Clock
 
 
 class WeightAverages(keras.callbacks.Callback):
-    """Average all weights over the updates, the statistics of BN included, which Keras's `use_ema` leaves out.
+    """Average all weights over the updates, including the BN statistics, which Keras's `use_ema` leaves out.
 
-    An average begins as the weight before training. With accumulated gradients there is an update every `accumulate`
-    batches.
+    An average starts at the weight's value before training. With accumulated gradients, there is one update every
+    `accumulate` batches.
     """
 
     def __init__(self, model: keras.Model, momentum: float, clock: Clock, accumulate: int = 1):
@@ -34,13 +34,13 @@ class WeightAverages(keras.callbacks.Callback):
             self._update = tf.function(self._average)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        assert self.model is not None  # on JAX, asking for it brings the trained values into the weights
+        assert self.model is not None  # on JAX, reading `self.model` copies the trained values into the weights
         if self.clock.step % self.accumulate == 0:
             self._update()
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
-        """Have the averages as the model's weights for a while."""
+        """Use the averages as the model's weights within the context."""
         trained = [ops.convert_to_numpy(weight).copy() for weight in self.weights]
         self.put_into_model()
         try:
@@ -50,9 +50,9 @@ class WeightAverages(keras.callbacks.Callback):
                 weight.assign(value)
 
     def put_into_model(self) -> None:
-        """Replace the model's weights by their averages."""
+        """Replace the model's weights with their averages."""
         for weight, average in zip(self.weights, self.variables, strict=True):
-            # Not the array itself: on JAX, prediction donates those of the model, which deletes them.
+            # Assign a copy: on JAX, `predict` donates the model's arrays, which deletes them.
             weight.assign(ops.copy(average))
 
     def _average(self) -> None:

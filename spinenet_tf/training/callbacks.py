@@ -1,4 +1,4 @@
-"""What happens beside the steps: evaluation, the JSON log, saving, stopping."""
+"""Callbacks of a training: evaluation, the JSON log, saving and early stopping."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from spinenet_tf.training.state import TrainingState
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Log a task's numbers on a data set, such as `val_AP`, after every so many epochs and after the last.
+    """Log a task's metrics on a data set, such as `val_AP`, after every `every` epochs and after the last epoch.
 
-    `options` are those of the task's `evaluation_batches`.
+    `options` are passed to the task's `evaluation_batches`.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Evaluation(keras.callbacks.Callback):
             return
         known = {"class_names": self.dataset.class_names, **self.options}
         numbers = self.task.measure(self.model.predict_on_batch, self.dataset, **known).to_log()
-        # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python sees late.
+        # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python collects late.
         gc.collect()
         if logs is not None:
             logs.update({f"val_{name}": number for name, number in numbers.items()})
 
 
 class Pictures(keras.callbacks.Callback):
-    """Show TensorBoard what a task draws of some images, wherever they were evaluated: truth left, found right."""
+    """Show some images in TensorBoard after each evaluation: ground truth on the left, predictions on the right."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Pictures(keras.callbacks.Callback):
         super().__init__()
         self.task, self.dataset, self.image_size = task, dataset, image_size
         self.events, self.count = events, count
-        self.writer: Any = None  # made with the first picture
+        self.writer: Any = None  # created with the first picture
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if f"val_{self.task.monitor}" not in (logs or {}):
@@ -87,7 +87,7 @@ class Pictures(keras.callbacks.Callback):
 
 
 class CountBadImages(keras.callbacks.Callback):
-    """Add `bad_images` to the logs, where there are any: how many were left out until now."""
+    """Log the number of bad images skipped so far as `bad_images`, if there are any."""
 
     def __init__(self, bad: BadImages):
         super().__init__()
@@ -99,7 +99,7 @@ class CountBadImages(keras.callbacks.Callback):
 
 
 class JsonLog(keras.callbacks.Callback):
-    """Add one JSON line per epoch: the epoch from 1, the step, seconds since this process began, all of the logs."""
+    """Write one JSON line per epoch: the epoch (from 1), the step, the seconds since the process started, the logs."""
 
     def __init__(self, path: Path, clock: Clock):
         super().__init__()
@@ -110,11 +110,11 @@ class JsonLog(keras.callbacks.Callback):
         row |= {"seconds": round(time.monotonic() - self.start, 1)}
         row |= {name: float(value) for name, value in (logs or {}).items()}
         rows = self.path.read_text() if self.path.exists() else ""
-        write_whole(self.path, rows + json.dumps(row) + "\n")  # whole, so that a full disk leaves no half line
+        write_whole(self.path, rows + json.dumps(row) + "\n")  # all rows at once: a full disk leaves no partial line
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Save the weights whenever `monitor` is the highest so far, also of the log's `rows` where a run is resumed."""
+    """Save the weights whenever `monitor` reaches a new best; `rows` of the log count too when a run is resumed."""
 
     def __init__(self, path: Path, rows: Iterable[Mapping[str, Any]] = (), monitor: str = "val_AP"):
         super().__init__()
@@ -140,7 +140,7 @@ class SaveLast(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Stop after `patience` evaluations in a row without a new best `monitor`, those of the log's `rows` included."""
+    """Stop after `patience` evaluations in a row without a new best `monitor`; `rows` of the log count too."""
 
     def __init__(self, monitor: str, patience: int | None, rows: Iterable[Mapping[str, Any]] = ()):
         super().__init__()
@@ -148,7 +148,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self.values = [row[monitor] for row in rows if monitor in row]
 
     def is_due(self) -> bool:
-        """Tell whether the best evaluation lies far enough back."""
+        """Return whether the best evaluation was at least `patience` evaluations ago."""
         if self.patience is None or not self.values:
             return False
         return len(self.values) - 1 - self.values.index(max(self.values)) >= self.patience
@@ -161,9 +161,9 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 class AtEpochEnd(keras.callbacks.Callback):
-    """Call callbacks at the end of each epoch only, inside of contexts; `epochs` is the number in the whole training.
+    """Call callbacks at the end of each epoch only, inside `contexts`.
 
-    `fit` may be asked for a part of a training, and then takes the last epoch of the part for the last of all.
+    `epochs` is the total of the training: when `fit` runs only part of it, Keras reports the last epoch of that part.
     """
 
     def __init__(
@@ -194,9 +194,9 @@ class AtEpochEnd(keras.callbacks.Callback):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Save the state every so many steps and at the end of each epoch, when all else is done: last of the callbacks.
+    """Save the state every `every` steps and at the end of each epoch. It must be the last callback.
 
-    An epoch that was restored in its middle goes on with its metrics.
+    An epoch that is resumed in the middle continues with its metrics.
     """
 
     def __init__(self, state: TrainingState, every: int, preemption: Preemption):
@@ -222,5 +222,5 @@ class SaveState(keras.callbacks.Callback):
         self.preemption.check()
 
     def _save(self) -> None:
-        assert self.model is not None  # on JAX, asking for it brings the trained values into the variables
+        assert self.model is not None  # on JAX, reading `self.model` copies the trained values into the variables
         self.state.save()

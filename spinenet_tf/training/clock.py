@@ -1,4 +1,4 @@
-"""Where a training is: the epoch, and the batches of it that were trained on."""
+"""The position of a training: the epoch, and the number of its batches that are done."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import keras
 
 
 class Clock(keras.callbacks.Callback):
-    """Count epochs and batches across resumptions, and stop where the loss is not finite; first in a list of callbacks.
+    """Count epochs and batches across resumptions, and stop if the loss is not finite. It must be the first callback.
 
-    An epoch whose batches are all done (`batch == steps`) still is to be evaluated and logged; the next one begins with
-    batch 0.
+    `batch == steps` means that all batches of the epoch are done, but not its evaluation and log. The next epoch
+    starts at batch 0.
     """
 
     def __init__(self, steps: int):
@@ -22,11 +22,11 @@ class Clock(keras.callbacks.Callback):
 
     @property
     def step(self) -> int:
-        """The batches trained on since the first epoch began."""
+        """The number of batches since the start of the first epoch."""
         return self.epoch * self.steps + self.batch
 
     def set(self, epoch: int, batch: int) -> None:
-        """Let the next epoch that begins be `epoch`, from 0, with `batch` batches done."""
+        """Set the position to `epoch` (from 0) with `batch` batches done."""
         self.epoch, self.batch = epoch, batch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -38,4 +38,4 @@ class Clock(keras.callbacks.Callback):
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             place = f"step {self.step} (epoch {self.epoch + 1})"
-            raise RuntimeError(f"NaN or Inf loss at {place}. What the run saved before is kept.")
+            raise RuntimeError(f"NaN or Inf loss at {place}. The run keeps what it saved before.")

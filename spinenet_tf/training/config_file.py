@@ -1,4 +1,4 @@
-"""Configs as files: found by name, joined with their bases, and changed by `key=value`; what is wrong is one line."""
+"""Config files: find one by name, merge it with its bases, apply `key=value` overrides; errors are one line."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from pydantic import ValidationError
 from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.training.config import ConfigError, TrainConfig
 
-_SHOWN = 20  # faults that an error lists
-_LONGEST_CHAIN = 8  # configs, each the base of the one before
+_SHOWN = 20  # errors that a message lists
+_LONGEST_CHAIN = 8  # configs, each the base of the previous one
 
 
 def find_config(name: str) -> Path:
-    """Return the path of a config: a YAML file, or the name of one that is shipped with the package.
+    """Return the path of a config, given as a path or as the name of a config of the package.
 
     Raises:
-        ConfigError: it is neither; the message lists what is shipped.
+        ConfigError: `name` is neither; the message lists the configs of the package.
     """
     shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("spinenet_tf.configs").iterdir()}
     if name in shipped and not _is_file(Path(name)):
         return Path(str(shipped[name]))
     if not _is_file(Path(name)):
         names = sorted(name for name, entry in shipped.items() if entry.name.endswith(".yaml"))
-        raise ConfigError(f"There is no config {name}. Shipped are: {', '.join(names)}.")
+        raise ConfigError(f"There is no config {name}. The package has: {', '.join(names)}.")
     return Path(name)
 
 
 def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
-    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML, or text where text is meant.
+    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML, or plain text for text fields.
 
-    A config may name another one of its folder by `base: OTHER.yaml` and list only where it differs: mappings are
-    joined key by key, any other value takes the place of the base's.
+    A config may name another config by `base: OTHER.yaml`, relative to its folder, and list only the differences:
+    mappings are merged key by key, any other value replaces that of the base.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown or missing key, a value out of range, an override without `=`.
+        ConfigError: there is no such file, it is not YAML, a key is unknown or missing, a value is out of range, or an
+            override has no `=`.
     """
     path = Path(path)
     values = _read_values(path)
@@ -47,11 +48,11 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainCo
 
 
 def make_config(values: dict[str, Any], source: object) -> TrainConfig:
-    """Return the config of these values.
+    """Return the config with these values; `source` names their origin in errors.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong type or out of range: all of them, and where
-            they come from.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range. The message lists
+            all errors.
     """
     try:
         return TrainConfig.model_validate(values)
@@ -62,9 +63,11 @@ def make_config(values: dict[str, Any], source: object) -> TrainConfig:
 
 
 def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return a file's values over those of its base; `readers` are the files that led here."""
+    """Return a file's values merged over those of its base; `readers` are the files that have it as a base."""
     if len(readers) == _LONGEST_CHAIN or any(_is_same(path, reader) for reader in readers):
-        raise ConfigError(f"{path} is its own base, by way of {', '.join(map(str, readers))}.")
+        raise ConfigError(
+            f"{path} is its own base, or too many bases follow each other: {', '.join(map(str, readers))}."
+        )
     if not _is_file(path):
         raise ConfigError(f"There is no config {path}." + (f" It is the base of {readers[-1]}." if readers else ""))
     try:
@@ -72,7 +75,7 @@ def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     except DocumentError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} is not a config: it holds no keys.")
+        raise ConfigError(f"{path} is not a config: it has no keys.")
     base = values.pop("base", None)
     if plain(base) is None:
         return values
@@ -83,7 +86,7 @@ def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
@@ -98,7 +101,7 @@ def _joined(base: Any, values: Any) -> Any:
 
 
 def _fault(fault: Any) -> str:
-    """Return where a value is wrong, and why, in the config's own terms."""
+    """Return the key of an invalid value and the reason."""
     place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("("))
     message = " ".join(fault["msg"].removeprefix("Value error, ").split())[:1000]  # it may repeat the value
     return f"{place}: {message}" if place else message
@@ -108,7 +111,7 @@ def apply_override(values: Any, override: str) -> None:
     """Set one `key.subkey=value` in nested `values`; the value is YAML.
 
     Raises:
-        ConfigError: there is no `=`, the key leads nowhere, or the value is not YAML.
+        ConfigError: there is no `=`, a parent of the key is not a mapping, or the value is not YAML.
     """
     key, equals, text = override.partition("=")
     if not equals:
@@ -119,7 +122,7 @@ def apply_override(values: Any, override: str) -> None:
     for parent in parents:
         values = values.setdefault(parent, {}) if isinstance(values, dict) else None
     if not isinstance(values, dict):
-        raise ConfigError(f"{key} does not lead to a value. Received: {override!r}")
+        raise ConfigError(f"{key} cannot be set: a parent of it is not a mapping. Received: {override!r}")
     try:
         values[last] = _as_typed(parse_yaml(text), text.strip())
     except DocumentError as error:
@@ -127,7 +130,7 @@ def apply_override(values: Any, override: str) -> None:
 
 
 def _as_typed(value: Any, text: str) -> Any:
-    """Keep the text of a value that is neither a mapping, a list nor quoted: a name may hold ` #`."""
+    """Keep the text of a value that is not a mapping, a list or quoted: a file name may contain ` #`."""
     if isinstance(value, (dict, list)) or text[:1] in ("'", '"', "!", "&", "|", ">"):
         return value
     return Scalar(plain(value), text)

@@ -1,4 +1,4 @@
-"""What a config says of the data: where images come from, and how they are varied in training."""
+"""The config of the data: the sources of the images and their augmentation."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from spinenet_tf.training.sources import ImageSource, Source
 
 
 class _Variation(Strict):
-    """How images are varied in training, whatever the task."""
+    """The augmentation and image limits that all tasks share."""
 
     flip: bool = True
     color_jitter: Fraction = 0.0  # of brightness, contrast, saturation and hue
-    rand_augment: Natural = 0  # operations of RandAugment per image, those that change colors
+    rand_augment: Natural = 0  # RandAugment operations per image, color operations only
     magnitude: Fraction = 0.5  # of these operations
     cache: bool = False  # keep the decoded images in memory
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # of an image: larger ones are bad
-    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # fraction that training leaves out before it stops
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # larger images count as bad
+    max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # largest fraction that training skips
 
     def colors(self) -> Colors:
-        """Return how colors vary."""
+        """Return the color augmentation."""
         return Colors(self.color_jitter, self.rand_augment, self.magnitude)
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of `training_batches` that are set here."""
+        """Return the arguments for `training_batches`."""
         return {"flip": self.flip, "cache": self.cache, "colors": self.colors()}
 
     def evaluation_options(self) -> dict[str, Any]:
-        """Return the arguments of `evaluation_batches` that are set here."""
+        """Return the arguments for `evaluation_batches`."""
         return {}
 
     def loss_options(self) -> dict[str, Any]:
-        """Return what is set here of the loss."""
+        """Return the arguments for the loss."""
         return {}
 
 
 class DataConfig(_Variation):
-    """Where the images of a detector come from, and how they are varied in training."""
+    """The data of a detector: sources and augmentation."""
 
     train: Source
     val: Source
-    scale: tuple[Positive, Positive] = (0.8, 1.2)  # jitter, relative to the fitted size
-    mosaic: Fraction = 0.0  # fraction of inputs that are made of four images
+    scale: tuple[Positive, Positive] = (0.8, 1.2)  # scale jitter, relative to the size that fits the input
+    mosaic: Fraction = 0.0  # fraction of inputs that are mosaics of four images
     max_boxes: Count = 100
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> DetectionDataset:
-        """Read the data set of a split, without its bad images if there is a place to note them."""
+        """Read the data set of a split; with `bad`, leave out bad images and record them there."""
         return getattr(self, split).read(split, Problems(max_pixels=self.max_pixels, bad_images=bad))
 
     def options(self) -> dict[str, Any]:
@@ -61,25 +61,25 @@ class DataConfig(_Variation):
 
 
 class ImageDataConfig(_Variation):
-    """Where the images of a classifier come from, and how they and their labels are varied in training."""
+    """The data of a classifier: sources, augmentation and label smoothing."""
 
     train: ImageSource
     val: ImageSource
     area: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)  # of the random crop, as a fraction of the image
-    center: PositiveFraction = 0.875  # side of the central crop in evaluation, as a fraction of the largest that fits
+    center: PositiveFraction = 0.875  # side of the central crop in evaluation, as a fraction of the largest square
     label_smoothing: Below1 = 0.0
 
     @model_validator(mode="before")
     @classmethod
     def _rename(cls, values: Any) -> Any:
-        """Read a run of an earlier version, which spells `center` in British English."""
+        """Accept the British spelling of `center` from runs of earlier versions."""
         if not isinstance(values, dict) or "center" in values:
             return values
         renamed = {"centre": "center"}  # codespell:ignore
         return {renamed.get(key, key): value for key, value in values.items()}
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> ClassificationDataset:
-        """Read the data set of a split; whether an image is bad is seen later, since nothing describes it."""
+        """Read the data set of a split; bad images are found later, when they are decoded."""
         return replace(getattr(self, split).read(split), max_pixels=self.max_pixels)
 
     def options(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class ImageDataConfig(_Variation):
 
 
 def _task_of(data: Any) -> str:
-    """Return the task that data are for: their sources have other keys."""
+    """Return the tag of the task that the data is for, judged by the keys of its sources."""
     if not isinstance(data, dict):
         return "(classification)" if isinstance(data, ImageDataConfig) else "(detection)"
     keys = {key for source in (data.get("train"), data.get("val")) if isinstance(source, dict) for key in source}

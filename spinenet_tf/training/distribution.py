@@ -1,4 +1,4 @@
-"""Training on many devices: what a config's `distribution` stands for."""
+"""Multi-device training in one process: the config's `distribution: mirrored`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from spinenet_tf.training.config import ConfigError, TrainConfig
 
 
 def scope(config: TrainConfig) -> AbstractContextManager[object]:
-    """Return the context in which a model is to be built and compiled, so that it trains on the config's devices.
+    """Return the context in which to build and compile a model, so that it trains on the config's devices.
 
-    "mirrored" is `tf.distribute.MirroredStrategy`: each device of this machine holds the model, and computes on its
-    part of the batch. "data_parallel" needs no context of its own within `processes.joined`.
+    "mirrored" is `tf.distribute.MirroredStrategy`: each device of this machine holds a copy of the model and computes
+    on its share of the batch. "data_parallel" needs no context: `processes.joined` sets it up.
 
     Raises:
-        ConfigError: the backend, the batch or an option does not go with it.
+        ConfigError: the distribution does not support the backend, the batch size or an option.
     """
     if config.distribution != "mirrored":
         return nullcontext()
@@ -23,20 +23,21 @@ def scope(config: TrainConfig) -> AbstractContextManager[object]:
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("distribution: mirrored needs the TensorFlow backend: set KERAS_BACKEND=tensorflow.")
     if config.optimizer.accumulate > 1:
-        raise ConfigError("distribution: mirrored does not go with optimizer.accumulate, which Keras does not support.")
+        raise ConfigError("distribution: mirrored does not support optimizer.accumulate, which Keras lacks there.")
     import tensorflow as tf
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
     if config.batch_size % strategy.num_replicas_in_sync:
         raise ConfigError(
-            f"batch_size is divided among {strategy.num_replicas_in_sync} devices. Received: {config.batch_size}"
+            f"batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices. "
+            f"Received: batch_size={config.batch_size}"
         )
     return strategy.scope()
 
 
 def with_global_statistics(config: TrainConfig) -> TrainConfig:
-    """Let BN normalize by the statistics of the whole batch, as it does on JAX, unless the config says otherwise."""
+    """Return the config with synchronized BN statistics, as on JAX, unless the config sets `sync_bn`."""
     if config.distribution != "mirrored":
         return config
     overrides = {"sync_bn": True} | config.model.overrides

@@ -1,4 +1,4 @@
-"""Training that does not begin afresh: weights of another training, also of other classes, and layers that stay."""
+"""Fine-tuning: start from the weights of another training, also with other classes, and freeze layers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Names = Sequence[str] | None
 
 
 def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
-    """Stop layers from being trained: those whose name, or variables whose path, fits a pattern such as `stem_*`.
+    """Freeze layers whose name, or variables whose path, matches a pattern such as `stem_*`.
 
-    "backbone" is all of it. The statistics of a frozen BN do not move. Call this before `compile`.
+    "backbone" freezes the whole backbone. A frozen BN does not update its statistics. Call this before `compile`.
 
     Raises:
-        ConfigError: a pattern fits nothing, or nothing is left to train.
+        ConfigError: a pattern matches nothing, or nothing is left to train.
     """
     named: list[tuple[str, Any]] = [("backbone", model.backbone)] if hasattr(model, "backbone") else []
     named += [(layer.name, layer) for layer in _layers(model)]
@@ -39,7 +39,7 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
         found = [one for name, one in named if fnmatchcase(name, pattern)]
         if not found:
             near = difflib.get_close_matches(pattern, [name for name, _ in named], n=3)
-            raise ConfigError(f"freeze: no layer or variable has a name like {pattern!r}. Near are: {near}")
+            raise ConfigError(f"freeze: no layer or variable matches {pattern!r}. Similar names: {near}")
         for one in found:
             one.trainable = False
     if patterns and not model.trainable_variables:
@@ -47,29 +47,33 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
 
 
 def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> list[str]:
-    """Give a model the weights of a run's folder or of a weights file where name and shape agree; return the others.
+    """Load weights from a run or a weights file where name and shape match; return the paths of the other weights.
 
-    The file may hold a detector, a classifier or a backbone of the same graph. Of the layer that predicts classes those
-    are taken whose names agree; all, if the file has no run's config beside it and as many classes.
+    The file may hold a detector, a classifier or a backbone of the same graph. The class prediction layer takes the
+    classes whose names match. Without a run's config next to the file, it takes all classes if their number matches.
 
     Raises:
-        FileNotFoundError: there are no such weights.
-        ConfigError: the weights are of another graph.
+        FileNotFoundError: the weights do not exist.
+        ConfigError: the weights belong to another graph.
     """
     path = weights / "best.weights.h5" if weights.is_dir() else weights
     theirs = modern_architecture(read_architecture(path))
     try:
         donor = build(theirs, (None, None, 3))
-    except Exception as error:  # whatever comes of an architecture that is none
-        raise ConfigError(f"weights: {path} describes no model that can be built: {error}") from error
+    except Exception as error:  # an invalid architecture can raise anything
+        raise ConfigError(f"weights: the model in {path} cannot be built: {error}") from error
     ours = model.architecture()
     if _graph(donor.architecture()) != _graph(ours):
-        raise ConfigError(f"weights: {path} is of another graph, {theirs.get('backbone', theirs)['model']}.")
+        raise ConfigError(f"weights: {path} has another graph, {theirs.get('backbone', theirs)['model']}.")
     donor.load_weights(path)
     fresh = copy_what_fits(donor, model, _names_beside(path), class_names)
     taken = len(model.weights) - len(fresh)
     logger.warning(
-        "%d of %d weights come from %s. Fresh are: %s", taken, len(model.weights), path, some_of(fresh) or "none"
+        "Loaded %d of %d weights from %s. Newly initialized: %s",
+        taken,
+        len(model.weights),
+        path,
+        some_of(fresh) or "none",
     )
     if differing := differences(theirs, ours):
         logger.warning("The architectures differ: %s", some_of(differing, "; "))
@@ -77,7 +81,7 @@ def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> l
 
 
 def copy_what_fits(donor: keras.Model, model: keras.Model, donor_names: Names, class_names: Names) -> list[str]:
-    """Copy weights by their path where the shapes agree, and classes by their names; return the paths of the others."""
+    """Copy weights by path where the shapes match, and classes by name; return the paths of the other weights."""
     values = {weight.path: keras.ops.convert_to_numpy(weight) for weight in donor.weights}
     fresh = []
     for weight in model.weights:
@@ -92,9 +96,9 @@ def copy_what_fits(donor: keras.Model, model: keras.Model, donor_names: Names, c
 
 
 def _by_class(value: np.ndarray, fresh: np.ndarray, donor_names: Names, names: Names) -> np.ndarray | None:
-    """Return `fresh [..., A * C]` with the columns of the donor's `value [..., A * D]` for each class that both know.
+    """Return `fresh [..., A * C]` with the columns of the donor's `value [..., A * D]` for the classes in both.
 
-    Weights whose last axis does not count classes, such as a depthwise kernel, are returned as they are.
+    If the last axis does not divide by the number of classes, `value` is returned unchanged.
     """
     if donor_names is None or names is None or value.shape[-1] % len(donor_names) or fresh.shape[-1] % len(names):
         return value

@@ -1,4 +1,4 @@
-"""Carries a training through to its end, whatever is trained: resuming, saving, logging, stopping."""
+"""The training loop around Keras's `fit`, for any task: resuming, saving, logging and early stopping."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from spinenet_tf.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Course:
-    """A compiled model and what it is trained on and measured by."""
+    """A compiled model, its training batches and its metrics."""
 
     model: SpineNetModel
-    batches: Callable[[int], Any]  # step -> the endless stream of batches from there on, a function of the step alone
+    batches: Callable[[int], Any]  # step -> endless stream of batches from that step on, the same in every process
     steps: int  # in an epoch
-    measures: Sequence[keras.callbacks.Callback]  # add to the logs at the end of an epoch; they see averaged weights
-    monitor: str  # what they log, and the higher the better: decides on the best weights and on early stopping
+    measures: Sequence[keras.callbacks.Callback]  # add metrics to the logs after each epoch, of the averaged weights
+    monitor: str  # the metric, higher is better, that decides on the best weights and on early stopping
 
 
 def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Train a model to the end of the config's epochs, or go on with it, and leave its averaged weights in it.
+    """Train a model for the config's epochs, or resume its training; the model ends up with the averaged weights.
 
-    The run gets the config, the log, TensorBoard events, the best and the last weights, and states to resume from.
+    The run's folder gets the config, the log, TensorBoard events, the best and last weights, and states to resume from.
 
     Raises:
         RunError: see `Run.create` and `Run.check_config`.
         StateError: see `TrainingState.restore`.
-        Preempted: SIGTERM came; the state was saved.
-        KeyboardInterrupt: Ctrl-C came; the state was saved, unless it came twice.
-        RuntimeError: the loss or a weight is not finite; the run keeps the states before.
+        Preempted: SIGTERM arrived; the state was saved.
+        KeyboardInterrupt: Ctrl-C was pressed; the state was saved, unless it was pressed twice.
+        RuntimeError: the loss or a weight is not finite; the run keeps the earlier states.
     """
     model, clock, preemption = course.model, Clock(course.steps), Preemption()
     momentum, accumulate = config.optimizer.ema, config.optimizer.accumulate
@@ -50,7 +50,7 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
     if resume:
         run.check_config(config)
         state.restore()
-    first = course.batches(clock.step)  # before anything is written: the data may be at fault
+    first = course.batches(clock.step)  # before anything is written: this checks the data
     if resume:
         run.keep_config(config)
         run.rewind(clock.epoch)
@@ -70,14 +70,14 @@ def fit(course: Course, run: Run, config: TrainConfig, *, resume: bool = False, 
                 _fit(course, first, clock, config.epochs, callbacks)
     except Stop as stop:
         saved = state.save()
-        place = f"after step {clock.step}. Go on with --resume."
+        place = f"after step {clock.step}. Continue with --resume."
         raise stop.after(place if share()[0] else f"{place} The state is {saved}") from None
     if averages:
         averages.put_into_model()
 
 
 def _fit(course: Course, first: Any, clock: Clock, epochs: int, callbacks: list[keras.callbacks.Callback]) -> None:
-    """Finish the epoch that the clock is in the middle of, then train all others."""
+    """Finish a partly done epoch, then train the remaining epochs."""
     model, epoch, batches = course.model, clock.epoch, first
     model.stop_training = False
     if clock.batch:
@@ -93,7 +93,7 @@ def _fit(course: Course, first: Any, clock: Clock, epochs: int, callbacks: list[
 
 
 def _end_epoch(model: keras.Model, epoch: int, callbacks: list[keras.callbacks.Callback]) -> None:
-    """Do what `fit` does between the last step of an epoch and the first of the next."""
+    """Call the callbacks as `fit` does after the last step of an epoch."""
     together = keras.callbacks.CallbackList(callbacks, model=model, epochs=epoch + 1)
     together.on_train_begin()
     together.on_epoch_begin(epoch)

@@ -1,4 +1,4 @@
-"""Between checkpoints of TF Model Garden and what this package evaluates, predicts and exports."""
+"""Convert checkpoints of TF Model Garden and the TF1 zoo to runs and weights files, and runs to checkpoints."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def convert_detector(
     ignore: Iterable[str] = (),
     overwrite: bool = False,
 ) -> DetectionModel:
-    """Make a run folder of a detector's checkpoint of the model `name`, and return its detector.
+    """Convert a detector's checkpoint of the model `name` to a run's folder, and return the detector.
 
-    Classes keep Model Garden's numbers: 0 is the background and never detected, COCO's are their category ids.
-    `class_names` are needed for other data than COCO. `image_size` (height, width) defaults to the published one;
-    `averaged` and `ignore` are those of `load_checkpoint`. The activation and the gate that `overrides` do not give are
-    found by the checkpoint's BN statistics, see `activation.find_functions`.
+    Classes keep Model Garden's numbers: 0 is the background and never detected, COCO classes keep their category ids.
+    `class_names` is required for data other than COCO. `image_size` (height, width) defaults to the published one;
+    `averaged` and `ignore` are arguments of `load_checkpoint`. Without `overrides`, the activation and the gate are
+    inferred from the checkpoint's BN statistics: see `activation.find_functions`.
 
     Raises:
-        CheckpointError: as `load_checkpoint` and `find_functions` do, or the names do not fit the checkpoint's classes.
+        CheckpointError: as `load_checkpoint` and `find_functions` do, or the number of class names is wrong.
         RunError: the folder exists and `overwrite` is False.
     """
     run, row = Run(folder), variant(name)
@@ -51,7 +51,7 @@ def convert_detector(
     count = source.num_classes()
     names = tuple(class_names or default_class_names(count))
     if len(names) != count:
-        raise CheckpointError(f"{checkpoint} has {count} classes, the background first. Received: {len(names)} names")
+        raise CheckpointError(f"{checkpoint} has {count} classes, background included. Received: {len(names)} names")
     model = {
         "name": name,
         "head": {"kind": source.head},
@@ -78,17 +78,17 @@ def convert_weights(
 ) -> Backbone | HeadModel:
     """Write a checkpoint's backbone to a `.weights.h5` file, for `backbone(name, weights=path)`; return the model.
 
-    With `as_classifier`, write all of an image classifier of the TF1 zoo, whose class 0 is the background:
-    `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads ImageNet's. Activation and gate are
-    found as `convert_detector` does.
+    With `as_classifier`, write a whole image classifier of the TF1 zoo, whose class 0 is the background:
+    `classifier(name, 1001, weights=path, **tf1_zoo.CLASSIFIER_OVERRIDES)` loads the ImageNet classifier. Activation
+    and gate are inferred as in `convert_detector`.
 
     Raises:
-        CheckpointError: as `load_checkpoint` and `find_functions` do, or it is no classifier.
+        CheckpointError: as `load_checkpoint` and `find_functions` do, or the checkpoint is not a classifier.
         FileExistsError: the file exists and `overwrite` is False.
     """
     source, ignore = read_checkpoint(checkpoint, averaged=averaged), tuple(ignore)
     if as_classifier and not source.is_classifier:
-        raise CheckpointError(f"{checkpoint} is no image classifier of the TF1 zoo.")
+        raise CheckpointError(f"{checkpoint} is not an image classifier of the TF1 zoo.")
     trained_with = _overrides(source, name, overrides, ignore)
     options = {key: trained_with[key] for key in trained_with if key in Style.names()} | (overrides or {})
     model = classifier(name, source.num_classes(), **options) if as_classifier else backbone(name, **options)
@@ -98,13 +98,13 @@ def convert_weights(
 
 
 def _overrides(source: Checkpoint, name: str, given: dict[str, Any] | None, ignore: tuple[str, ...]) -> dict[str, Any]:
-    """Return the overrides of a model: what is given, what its code base has, and what the statistics tell."""
+    """Return the overrides of a model: the given ones, those of its code base, those inferred from BN."""
     overrides = source.overrides(has_mbconv=variant(name).graph.has_mbconv) | (given or {})
     return overrides | find_functions(source, name, backbone_builder(name, overrides), overrides, ignore)
 
 
 def convert_run(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> None:
-    """Write a run's best weights as a checkpoint that Model Garden restores: see `garden_model.write_checkpoint`.
+    """Write a run's best weights as a Model Garden checkpoint: see `garden_model.write_checkpoint`.
 
     Raises:
         RunError: `folder` is not a run with weights.
@@ -120,7 +120,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     """Read `key=value` pairs, whose values are YAML.
 
     Raises:
-        ConfigError: a pair without `=`, or a value that is not YAML.
+        ConfigError: a pair has no `=`, or a value is not YAML.
     """
     values: dict[str, Any] = {}
     for pair in pairs:
@@ -129,6 +129,6 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def default_class_names(count: int) -> tuple[str, ...]:
-    """Name the classes of a detector with a background class: COCO's if it has 91, numbers otherwise."""
+    """Return class names for a detector with a background class: COCO names for 91 classes, numbers otherwise."""
     named = COCO_CLASSES if count == COCO_COUNT else {}
     return ("background", *(named.get(index, f"class {index}") for index in range(1, count)))

@@ -1,4 +1,4 @@
-"""What a config says of the model: its net, its graph, its head, and the settings of its backbone."""
+"""The config of the model: its net, graph, head, and backbone settings."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from spinenet_tf.nets.style import Style
 from spinenet_tf.training.schema import Side, Strict
 
 OPTIONS = tuple(dict.fromkeys(name for row in HEADS.values() for name in row.options.names()))
-OVERRIDES = Style.names() + OPTIONS  # the options of a head may stand among them, as arguments of the factory do
+OVERRIDES = Style.names() + OPTIONS  # may include head options, as the factory's arguments do
 
 
 class ModelConfig(Strict):
-    """A model by the factory's names: a detector or a classifier, as the task is."""
+    """A model by its name in the factory: a detector or a classifier, depending on the task."""
 
     name: str
     image_size: tuple[Side, Side]  # height, width in px
-    graph: dict[str, Any] | None = None  # in place of the net's own: a YAML file, which is read here, or what it holds
-    head: dict[str, Any] = Field(default_factory=dict)  # its name as `kind`, by default the published one; its options
-    overrides: dict[str, Any] = Field(default_factory=dict)  # settings of the backbone: see `nets.style.Style`
+    graph: dict[str, Any] | None = None  # replaces the net's graph: a YAML file or its content
+    head: dict[str, Any] = Field(default_factory=dict)  # `kind` (default: the published head) and the head's options
+    overrides: dict[str, Any] = Field(default_factory=dict)  # backbone settings: see `nets.style.Style`
 
     @field_validator("name")
     @classmethod
@@ -51,46 +51,46 @@ class ModelConfig(Strict):
         return resolved_head(info.data["name"], head) if "name" in info.data else head
 
     def net(self) -> str | Variant:
-        """Return the net as the factory takes it: its name, or its row with the graph that is given."""
+        """Return the net for the factory: its name, or its variant with the custom graph."""
         if self.graph is None:
             return self.name
         return replace(variant(self.name), graph=ArchitectureSpec.from_config(self.graph), published=Published())
 
     def options(self) -> dict[str, Any]:
-        """Return the options of the head."""
+        """Return the head's options."""
         return {name: value for name, value in self.head.items() if name != "kind"}
 
 
 def checked_overrides(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what is given of the settings of a backbone, as plain JSON types.
+    """Return the given backbone settings as plain JSON types.
 
     Raises:
-        ValueError: a setting is unknown, or has no such value, or is an option of the head.
+        ValueError: a setting is unknown, has an invalid value, or is an option of the head.
     """
     strangers = [str(key)[:40] for key in given if key not in OVERRIDES]
     if strangers:
         raise ValueError(unknown("override", strangers[:5], OVERRIDES))
     if others := [key for key in given if key in OPTIONS]:
-        raise ValueError(f"What is an option of this model's head is set once, in head. Received: {', '.join(others)}")
+        raise ValueError(f"Head options are set in `head`, not in `overrides`. Received: {', '.join(others)}")
     return {name: value for name, value in Style.of(given).plain().items() if name in given}
 
 
 def read_graph(given: Any) -> dict[str, Any]:
-    """Return the graph in a YAML file, or the one that is given itself, as plain JSON types.
+    """Return a graph, given as a YAML file or a dictionary, as plain JSON types.
 
     Raises:
-        ValueError: there is no such file, or it holds no graph that can be built.
+        ValueError: there is no such file, or the graph cannot be built.
     """
     if isinstance(given, dict):
         return ArchitectureSpec.from_config(given).get_config()
     try:
         return ArchitectureSpec.load(Path(given).expanduser()).get_config()
-    except (OSError, RuntimeError, TypeError) as error:  # not there, of nobody's home, or no name at all
+    except (OSError, RuntimeError, TypeError) as error:  # no such file, `~name` of an unknown user, or not a path
         raise ValueError(f"{error}. Received: graph={given!r:.100}") from None
 
 
 def resolved_model(model: dict[str, Any], task: str) -> dict[str, Any]:
-    """Return a config's part `model` as other processes can read it: what is at fault is left for its field to tell."""
+    """Return the config's `model` without names that only this process knows; leave invalid values to validation."""
     name = model.get("name")
     spec = own_graph(name.text if isinstance(name, Scalar) else name)
     if spec is not None:
@@ -100,9 +100,9 @@ def resolved_model(model: dict[str, Any], task: str) -> dict[str, Any]:
 
 
 def _with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
-    """Return the part `model` with its head named, by default the published one, and all its options there.
+    """Return the config's `model` with the head's kind (by default the published head) and options in `head`.
 
-    Earlier versions had the options among the overrides.
+    Earlier versions had the head's options in `overrides`.
     """
     head, overrides = (model.get(key, {}) for key in ("head", "overrides"))
     if not isinstance(head, dict) or not isinstance(overrides, dict):
@@ -118,10 +118,10 @@ def _with_head(model: dict[str, Any], task: str) -> dict[str, Any]:
 
 
 def resolved_head(name: str, head: dict[str, Any]) -> dict[str, Any]:
-    """Return the part `head` with all options of the head `kind` on the net `name`.
+    """Return the config's `head` with all options filled in for its `kind` on the net `name`.
 
     Raises:
-        ValueError: the head or an option is unknown, or has no such value.
+        ValueError: the head or an option is unknown, or an option has an invalid value.
     """
     given = {key: value for key, value in head.items() if key != "kind"}
     row = find_head(head.get("kind", ""))

@@ -1,6 +1,6 @@
-"""The optimizer of a config and its schedule.
+"""Create the optimizer of a config and its learning-rate schedule.
 
-What a config leaves out of the schedule is a fraction of the run, so that it fits a run of any length.
+Defaults of the schedule are fractions of the run, so that they fit a run of any length.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from spinenet_tf.training.schedule import PerUpdate, Warmup, step_decay
 
 logger = logging.getLogger(__name__)
 
-PUBLISHED_BATCH = 256  # learning rates are given for it
-DECAY = (1 / 10, 1 / 30)  # of the updates, at the end: about the 30 and 10 of 350 epochs that were published
-WARMUP, LONGEST_WARMUP = 1 / 20, 2000  # of the updates, and how many at most
+PUBLISHED_BATCH = 256  # the batch size that a config's learning rate refers to
+DECAY = (1 / 10, 1 / 30)  # fraction of the updates after a drop; published: 30 and 10 of 350 epochs
+WARMUP, LONGEST_WARMUP = 1 / 20, 2000  # fraction of the updates, and the largest number of updates
 WARMUP_FROM = 0.0067 / 0.28  # of the learning rate
 
 
 def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> keras.Optimizer:
-    """Make the optimizer of a run of so many epochs of so many steps.
+    """Create the optimizer of a run of `epochs` epochs of `steps` steps each.
 
     Raises:
-        ConfigError: the run is too short for a single update, or for the steps of the schedule and its warm-up.
+        ConfigError: the run is too short for one update, or for the schedule's drops and warm-up.
     """
     schedule = _make_schedule(config, batch_size, steps, epochs)
     shared: dict[str, Any] = {"global_clipnorm": config.clip_global_norm}
@@ -39,15 +39,15 @@ def make_optimizer(config: OptimizerConfig, batch_size: int, steps: int, epochs:
 
 
 def _make_schedule(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> LearningRateSchedule:
-    """Make the schedule; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017).
+    """Create the schedule; learning rates are for a batch of 256 and scale linearly with the batch (Goyal 2017).
 
-    Where gradients are accumulated, the batch is all that makes one update, and the schedule counts updates.
+    With accumulated gradients, the batch is that of a whole update, and the schedule counts updates.
     """
     scale, total = config.accumulate * batch_size / PUBLISHED_BATCH, _count_updates(config, steps * epochs)
     rate = config.learning_rate
     start = rate * WARMUP_FROM if config.warmup_from is None else config.warmup_from
     after: LearningRateSchedule = CosineDecay(rate * scale, total)
-    fits = total // 2  # updates that a warm-up may take
+    fits = total // 2  # longest warm-up, in updates
     if config.schedule == "step":
         last = _last_updates(config, steps, epochs)
         after, fits = step_decay(rate * scale, total, last), total - max(last, default=0)
@@ -58,34 +58,34 @@ def _make_schedule(config: OptimizerConfig, batch_size: int, steps: int, epochs:
 def _count_updates(config: OptimizerConfig, batches: int) -> int:
     if batches < config.accumulate:
         raise ConfigError(
-            f"optimizer.accumulate needs {config.accumulate} batches for an update, the run has {batches}. "
+            f"optimizer.accumulate needs {config.accumulate} batches for one update, but the run has {batches}. "
             f"Received: accumulate={config.accumulate}"
         )
     return batches // config.accumulate
 
 
 def _last_updates(config: OptimizerConfig, steps: int, epochs: int) -> tuple[int, ...]:
-    """Return how many updates before the end the rate falls."""
+    """Return the numbers of updates before the end at which the learning rate drops."""
     if config.decay_epochs is None:
         return tuple(round(_count_updates(config, steps * epochs) * fraction) for fraction in DECAY)
     if max(config.decay_epochs, default=0) >= epochs:
         raise ConfigError(
-            "optimizer.decay_epochs are fewer than the run's: leave them out (null) for its last tenth and thirtieth. "
+            "optimizer.decay_epochs must be less than epochs; null means the last 1/10 and 1/30 of the run. "
             f"Received: decay_epochs={config.decay_epochs}, epochs={epochs}"
         )
     return tuple(steps * last // config.accumulate for last in config.decay_epochs)
 
 
 def _warmup(config: OptimizerConfig, total: int, fits: int) -> int:
-    """Return the updates of the warm-up, of which so many fit."""
+    """Return the number of warm-up updates, at most `fits`."""
     if config.warmup_steps is None:
         return min(round(total * WARMUP), LONGEST_WARMUP, fits)
     if config.warmup_steps <= fits:
         return config.warmup_steps
     if config.schedule == "step":
         raise ConfigError(
-            f"optimizer.warmup_steps end before the rate first falls, after {fits} updates: leave them out (null) for "
-            f"a twentieth of the run. Received: warmup_steps={config.warmup_steps}"
+            f"optimizer.warmup_steps must be at most {fits}, where the learning rate first drops; "
+            f"null means 1/20 of the run. Received: warmup_steps={config.warmup_steps}"
         )
-    logger.warning("optimizer.warmup_steps: %d are more than half of the run, so %d.", config.warmup_steps, fits)
+    logger.warning("optimizer.warmup_steps=%d is more than half of the run: using %d.", config.warmup_steps, fits)
     return fits

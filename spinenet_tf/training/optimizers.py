@@ -1,9 +1,9 @@
-"""Keras's optimizers with TensorFlow's fused update kernels: one op for each variable in place of about fifteen.
+"""Keras's optimizers with TensorFlow's fused update kernels: one op per variable instead of about fifteen.
 
-The numbers are the same, but a detector has some five hundred variables, and tracing their updates op by op takes a
-fifth more time to the first training step, and 7 to 12 % more memory. Other backends take Keras's own path.
+The numbers are the same. A detector has about five hundred variables; tracing their updates op by op takes a fifth
+more time before the first training step, and 7 to 12 % more memory. Other backends use Keras's own update.
 
-Keras 3.15 clips gradients, numbers variables, and keeps Adam's moments under private names only.
+Keras 3.15 has only private methods to clip gradients, to number variables, and to access Adam's moments.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def _fuses() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-class _ClipsTogether(keras.optimizers.Optimizer):
-    """Clip the gradient of the whole batch, where Keras clips the part of each replica before it sums them."""
+class _ClipsWholeBatch(keras.optimizers.Optimizer):
+    """Clip the gradient of the whole batch; Keras clips each replica's gradient before it sums them."""
 
     def _clip_gradients(self, gradients):
         replicas = replica_count()
@@ -27,8 +27,8 @@ class _ClipsTogether(keras.optimizers.Optimizer):
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class Adam(_ClipsTogether, keras.optimizers.Adam):
-    """Adam (Kingma 2015) as Keras has it; AMSGrad takes Keras's own path."""
+class Adam(_ClipsWholeBatch, keras.optimizers.Adam):
+    """Keras's Adam (Kingma 2015); AMSGrad uses Keras's own update."""
 
     def update_step(self, gradient, variable, learning_rate):
         if not _fuses() or self.amsgrad:
@@ -54,8 +54,8 @@ class Adam(_ClipsTogether, keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class SGD(_ClipsTogether, keras.optimizers.SGD):
-    """Stochastic gradient descent with momentum as Keras has it."""
+class SGD(_ClipsWholeBatch, keras.optimizers.SGD):
+    """Keras's stochastic gradient descent with momentum."""
 
     def update_step(self, gradient, variable, learning_rate):
         if not _fuses() or not self.momentum:

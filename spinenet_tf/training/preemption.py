@@ -1,4 +1,4 @@
-"""Signals that end a training: SIGTERM, by which a machine is taken away, and Ctrl-C. It saves its state before."""
+"""Save the training state on SIGTERM, which precedes the loss of a preempted machine, and on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 
 class Preempted(Exception):
-    """Training was stopped by SIGTERM; the message says where it goes on."""
+    """Training was stopped by SIGTERM; the message says at which step and how to continue."""
 
 
 class Stop(Exception):
-    """Training is to stop here and to save its state; `number` is the signal that asked for it."""
+    """A request to save the state and stop; `number` is the signal."""
 
     def __init__(self, number: int):
         super().__init__(number)
         self.number = signal.Signals(number)
 
     def after(self, place: str) -> BaseException:
-        """Return what a training is to raise when its state is saved: Preempted, or Python's KeyboardInterrupt."""
+        """Return the exception to raise once the state is saved: Preempted or KeyboardInterrupt."""
         kind = KeyboardInterrupt if self.number == signal.SIGINT else Preempted
         return kind(f"Stopped by {NAMES[self.number]} {place}")
 
 
 class Preemption:
-    """Notes the signals, and says so where training can stop."""
+    """Record signals, and raise Stop where training can stop."""
 
     def __init__(self) -> None:
         self.requested = 0  # the number of the signal
@@ -39,7 +39,7 @@ class Preemption:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Take over the signals for a while; only the main thread can."""
+        """Handle the signals within the context; in other threads than the main thread, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -53,9 +53,9 @@ class Preemption:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Let a signal interrupt what runs inside at once: nothing of the training's state may change there.
+        """Let a signal interrupt the context's code at once; that code must not change the training state.
 
-        One of many processes goes on to the end of it, for the others wait for it there.
+        With several processes, each one continues to the end of the context, because the others wait for it there.
         """
         self.check()
         from spinenet_tf.training.processes import share  # not above: the command line names Preempted before Keras
@@ -67,7 +67,7 @@ class Preemption:
             self._may_interrupt = False
 
     def check(self) -> None:
-        """Raise Stop if a signal came, to whichever process."""
+        """Raise Stop if any process received a signal."""
         from spinenet_tf.training.processes import largest
 
         number = largest(self.requested)
@@ -76,12 +76,12 @@ class Preemption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = self.requested or number
-        if number == signal.SIGINT:  # the second one leaves at once, as it would have before
+        if number == signal.SIGINT:  # a second Ctrl-C interrupts at once, as without this handler
             signal.signal(number, self._before[number])
         if self._may_interrupt:
             raise Stop(number)
 
 
 def _is_ignored(number: int) -> bool:
-    """Tell whether a signal is meant for others: a shell starts what is in the background so."""
+    """Return whether the process ignores a signal: a shell starts background jobs with SIGINT ignored."""
     return signal.getsignal(number) == signal.SIG_IGN

@@ -1,8 +1,8 @@
-"""Training by many processes, on one host or several: what `distribution: data_parallel` stands for.
+"""Multi-process training on one or several hosts: the config's `distribution: data_parallel`.
 
-All processes run the same program on arrays that span them, so whatever computes on such arrays, or assigns to them, is
-done by all, in the same order: a process that does it alone waits for ever. Hence all of them evaluate, average, and
-write a run; but only that of the first is kept.
+All processes run the same program on arrays that span them. Each computation on these arrays, and each assignment to
+them, must run in all processes in the same order: a process that runs it alone waits forever. So all processes
+evaluate, average and write a run, and only the run of the first process is kept.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ COORDINATES = tuple(f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "
 
 @contextmanager
 def joined(config: TrainConfig) -> Iterator[None]:
-    """Join the other processes of a `data_parallel` training, and divide batches among all of their devices.
+    """Join the other processes of a `data_parallel` training, and divide batches among all their devices.
 
-    Where they are is told by Keras's environment variables, or by `keras.distribution.initialize()` before; without
-    either, this process is the only one. Another `distribution` changes nothing.
+    Keras's environment variables give the addresses, or a call of `keras.distribution.initialize()` does; without
+    either, this process is the only one. With another `distribution`, the context does nothing.
 
     Raises:
-        ConfigError: the backend is not JAX, or the batch does not divide.
+        ConfigError: the backend is not JAX, or the batch size is not a multiple of the number of devices.
     """
     if config.distribution != "data_parallel":
         yield
@@ -40,13 +40,15 @@ def joined(config: TrainConfig) -> Iterator[None]:
     import jax
 
     if any(name in os.environ for name in COORDINATES) and not jax.distributed.is_initialized():
-        keras.utils.set_random_seed(config.seed)  # else Keras agrees on another one
+        keras.utils.set_random_seed(config.seed)  # otherwise Keras chooses a seed for all processes
         keras.distribution.initialize()
     devices = keras.distribution.list_devices()
     if config.batch_size % len(devices):
-        raise ConfigError(f"batch_size is divided among {len(devices)} devices. Received: {config.batch_size}")
+        raise ConfigError(
+            f"batch_size must be a multiple of the {len(devices)} devices. Received: batch_size={config.batch_size}"
+        )
     before = keras.distribution.distribution()
-    # The batches are divided by `share`: Keras's own way would decode all images in each process.
+    # The input pipeline divides batches by `share`: Keras's sharding would decode all images in each process.
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
     try:
         yield
@@ -55,7 +57,7 @@ def joined(config: TrainConfig) -> Iterator[None]:
 
 
 def share() -> tuple[int, int]:
-    """Return the number of this process, from 0, and how many there are: (0, 1) but within `joined`."""
+    """Return the index of this process and the number of processes; (0, 1) outside `joined`."""
     if keras.backend.backend() != "jax" or keras.distribution.distribution() is None:
         return 0, 1
     import jax
@@ -65,7 +67,7 @@ def share() -> tuple[int, int]:
 
 @contextmanager
 def first_ahead() -> Iterator[None]:
-    """Let the first process do something before the others do: it may write what they read."""
+    """Run the context in the first process before the others: it may write files that they read."""
     number, count = share()
     if number > 0:
         _meet()
@@ -78,9 +80,9 @@ def first_ahead() -> Iterator[None]:
 
 @contextmanager
 def own_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
-    """Give the first process the run's folder, and each other one a temporary folder in its place.
+    """Yield the run's folder in the first process, and a temporary folder in each other process.
 
-    With `resume` they begin as copies of the run, which all processes must see.
+    With `resume`, the temporary folders start as copies of the run, which all processes must be able to read.
     """
     number, count = share()
     if count == 1:
@@ -90,12 +92,12 @@ def own_folder(folder: Path, *, resume: bool) -> Iterator[Path]:
         own = folder if number == 0 else Path(scratch) / "run"
         if number > 0 and resume:
             shutil.copytree(folder, own, ignore=shutil.ignore_patterns("events", "*.h5"))
-        _meet()  # before the first one changes its folder
+        _meet()  # before the first process changes the folder
         yield own
 
 
 def largest(number: int) -> int:
-    """Return the largest of the numbers of all processes, each of which must ask."""
+    """Return the largest `number` over all processes; all processes must call this."""
     if share()[1] == 1:
         return number
     from jax.experimental import multihost_utils
@@ -104,10 +106,10 @@ def largest(number: int) -> int:
 
 
 def in_any(flag: bool) -> bool:
-    """Tell whether the flag is set in any of the processes, all of which must ask."""
+    """Return whether the flag is set in any process; all processes must call this."""
     return bool(largest(int(flag)))
 
 
 def _meet() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes call this."""
     in_any(False)

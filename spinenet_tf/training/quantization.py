@@ -1,4 +1,4 @@
-"""Quantization-aware training: a detector that computes as its int8 export will, over the same weights (Jacob 2018)."""
+"""Quantization-aware training: a detector that computes like its int8 export, with shared weights (Jacob 2018)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from spinenet_tf.nets.calls import maker_of
 from spinenet_tf.nets.deconv import CropToLevel
 from spinenet_tf.nets.resample import NearestUpsample
 
-# The smallest range of an activation. A squeeze-and-excitation of one or two channels often is 0 on all images: its
-# range of 1e-38 would give a scale that XNNPACK refuses (2^8 and more after a conv) and LiteRT 2.3 dies of. After BN
-# an activation that lives ranges over some units.
+# The smallest range of an activation. A squeeze-and-excitation of one or two channels is often 0 on all images. Its
+# range of 1e-38 would give a scale that XNNPACK rejects (2^8 and more after a conv) and that crashes LiteRT 2.3. After
+# BN, the range of an active channel is a few units.
 MIN_RANGE = 0.05
-RANGE_MOMENTUM = 0.99  # of the moving averages that ranges are
+RANGE_MOMENTUM = 0.99  # of the moving averages of the ranges
 
 _CONVS = (
     keras.layers.Conv2D,
@@ -27,19 +27,19 @@ _CONVS = (
     keras.layers.DepthwiseConv2D,
     keras.layers.SeparableConv2D,
 )
-_FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite computes them within the operation before
-# What only picks or repeats values: its output has the scale of its input.
+_FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite fuses them into the previous operation
+# These layers only select or repeat values: the output has the scale of the input.
 _SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample, CropToLevel)
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class QuantizationAware(DetectionModel):
-    """A detector as its int8 file computes: kernels and activations rounded to 8 bits, BN as the affine map it ends as.
+    """A detector that computes like its int8 file: kernels and activations are rounded to 8 bits, and BN is affine.
 
-    It shares the layers of the `detector` that it is made of: training one trains the other. Gradients pass through the
-    rounding, inside its range. Its weights files are the detector's, and hold the ranges with the optimizer's state. BN
-    keeps the statistics that it has, so start from trained weights. The ranges of activations are moving averages over
-    the batches of `fit`: nothing can be predicted before.
+    It shares the layers of `detector`: training one trains the other. Gradients pass through the rounding inside its
+    range. Weights files are those of the detector; the ranges are saved with the optimizer's state. BN statistics do
+    not change, so start from trained weights. The activation ranges are moving averages over the batches of `fit`:
+    call `fit` before `predict`.
     """
 
     def __init__(self, detector: DetectionModel):
@@ -51,7 +51,7 @@ class QuantizationAware(DetectionModel):
         super(DetectionModel, self).__init__(inputs=network.input, outputs=raw, name=f"{detector.name}_int8")
         self.head, self.loss_names, self.decoding = detector.head, detector.loss_names, detector.decoding
         self._equip(detector.backbone, detector.num_classes, detector.options)
-        self.detector = detector  # as it computes in float
+        self.detector = detector  # computes in float
 
     def losses_of(self, raw, truth, image_size, weights):
         return self.detector.losses_of(raw, truth, image_size, weights)
@@ -76,7 +76,7 @@ class QuantizationAware(DetectionModel):
 
 
 class Rounded(keras.layers.Layer):
-    """Round `x` to the 256 steps of its range, as an int8 tensor with one scale holds it."""
+    """Round `x` to 256 steps of its range, like an int8 tensor with one scale."""
 
     def build(self, input_shape) -> None:
         ends = {"shape": (), "initializer": "zeros", "trainable": False, "dtype": "float32", "aggregation": "mean"}
@@ -89,8 +89,8 @@ class Rounded(keras.layers.Layer):
         return keras.quantizers.fake_quant_with_min_max_vars(x, self.low, self.high)
 
     def _follow(self, x) -> None:
-        """Move the range, which always holds 0, toward that of `x`; the first one is taken as it is."""
-        x = ops.stop_gradient(x)  # on JAX what is read after an assignment still depends on what was assigned
+        """Update the moving average of the range, which always includes 0; the first range is that of `x`."""
+        x = ops.stop_gradient(x)  # on JAX, gradients flow through an assigned variable
         low = ops.minimum(ops.min(x), 0.0)
         high = ops.maximum(ops.maximum(ops.max(x), 0.0), low + MIN_RANGE)
         momentum = ops.where(self.high > self.low, RANGE_MOMENTUM, 0.0)
@@ -99,10 +99,10 @@ class Rounded(keras.layers.Layer):
 
 
 class RoundedConv(keras.layers.Layer):
-    """A conv with its kernels rounded to 8 bits, a scale per output channel.
+    """A conv whose kernels are rounded to 8 bits, with one scale per output channel.
 
-    BN behind it needs no folding first: it multiplies a channel, and so the channel's scale; the integers stay the
-    same. A separable conv is two operations, with a rounded tensor between them.
+    A following BN need not be folded first: it only changes the scale of each channel, not the integers. A separable
+    conv is two operations with a rounded tensor between them.
     """
 
     def __init__(self, conv: keras.layers.Layer, **kwargs):
@@ -125,7 +125,7 @@ class RoundedConv(keras.layers.Layer):
 
 
 class FrozenNorm(keras.layers.Layer):
-    """BN with the statistics that it has, also in training: the affine map that an export folds into the conv."""
+    """BN with fixed statistics, also in training: the affine map that an export folds into the conv."""
 
     def __init__(self, norm: BatchNorm, **kwargs):
         super().__init__(**kwargs)
@@ -136,7 +136,7 @@ class FrozenNorm(keras.layers.Layer):
 
 
 def round_kernel(kernel, axis: int):
-    """Round a kernel to the 255 steps of each channel on `axis`, symmetric about 0, as TFLite's int8 convs have it."""
+    """Round a kernel to 255 steps per channel of `axis`, symmetric around 0, like TFLite's int8 convs."""
     kernel = ops.convert_to_tensor(kernel)
     others = [other for other in range(len(kernel.shape)) if other != axis]
     limit = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=others), keras.config.epsilon()))
@@ -144,14 +144,14 @@ def round_kernel(kernel, axis: int):
 
 
 class _Rounding:
-    """Calls the layers of a graph anew, each tensor rounded that an integer operation reads."""
+    """Call the layers of a graph again, with each input of an integer operation rounded."""
 
     def __init__(self) -> None:
-        self._rounded: dict[int, tuple] = {}  # id of a tensor -> itself, which keeps the id taken, and what it became
+        self._rounded: dict[int, tuple] = {}  # id of a tensor -> the tensor (a reference keeps its id unique), rounded
         self._names: Counter[str] = Counter()
 
     def call(self, layer, *args, **kwargs):
-        """Call a layer as int8 computes it."""
+        """Call a layer with int8 rounding."""
         if _reads_floats(layer):
             return layer(*args, **kwargs)
         if isinstance(layer, BatchNorm):
@@ -164,19 +164,19 @@ class _Rounding:
         return outputs
 
     def round(self, x):
-        """Return a tensor as int8 holds it; all that read it share its range."""
+        """Return a tensor rounded to int8; all its readers share its range."""
         if id(x) not in self._rounded:
             self._rounded[id(x)] = (x, Rounded(name=self._name(maker_of(x), "int8"))(x))
         return self._rounded[id(x)][1]
 
     def _name(self, layer, suffix: str) -> str:
-        """Return a name that the graph does not have yet: a head's conv is called once per level."""
+        """Return a name that is new in the graph: a head's conv is called once per level."""
         name = f"{layer.name}_{suffix}"
         self._names[name] += 1
         return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
 
 
 def _reads_floats(layer) -> bool:
-    """Tell whether a layer works on what is not rounded yet, within an operation; or is a net of layers."""
+    """Return whether a layer reads unrounded values: it is fused into another operation, or is a nested model."""
     fused = isinstance(layer, keras.layers.Activation) and layer.activation in _FUSED
     return fused or isinstance(layer, (keras.Model, keras.layers.Dropout))

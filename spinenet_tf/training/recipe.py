@@ -1,4 +1,4 @@
-"""Carries out a config: data, optimizer, `fit`, and everything that is written on the way."""
+"""Train a model from a config: read the data, build the model and the optimizer, and run `fit`."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ AnyDataset = DetectionDataset | ClassificationDataset
 def train(config: TrainConfig, folder: str | Path, *, resume: bool = False, overwrite: bool = False) -> Any:
     """Train a model and write its run to `folder`: resolved config, log, TensorBoard events, weights, states.
 
-    With `resume`, training goes on after the last state that was saved, as if it had not stopped: the final weights are
-    the same. Those of the model that is returned are the averages, where they are kept.
+    With `resume`, training continues from the last saved state and reaches the same final weights as without a stop.
+    The returned model has the averaged weights if the config averages them.
 
     Raises:
-        ConfigError: the model or the class names are not valid, or the task is not trained on many devices.
-        DataError: an annotation file or an image to evaluate on is at fault, more of the images to train on than
-            `data.max_bad_images` are, or there is nothing to train or to evaluate on.
+        ConfigError: the model or the class names are invalid, or the task does not support several devices.
+        DataError: an annotation file or a validation image is invalid, the fraction of bad training images exceeds
+            `data.max_bad_images`, or there are no images to train or to evaluate on.
         RunError, StateError, Preempted, RuntimeError: see `fitting.fit`.
     """
     if config.distribution is not None and not TASKS[config.task].has_replicas:
-        raise ConfigError(f"A classifier is trained on one device. Received: distribution={config.distribution}")
+        raise ConfigError(f"A classifier trains on one device only. Received: distribution={config.distribution}")
     Run(folder).check(resume=resume, overwrite=overwrite)
     with joined(config), own_folder(Path(folder), resume=resume) as own:
         return _train(config, Run(own), resume=resume, overwrite=overwrite)
 
 
 def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> Any:
-    """Do as `train`, in one of the processes."""
+    """Train as one process of possibly several."""
     from spinenet_tf.data.input.pipeline import data_errors
 
     task, data = TASKS[config.task], config.task_data()
@@ -69,13 +69,13 @@ def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> A
 
 
 def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: int) -> Model:
-    """Build and compile the model of a config as its training begins.
+    """Build and compile the model of a config for the start of training.
 
-    Seed, devices, precision, weights, frozen layers and quantization are as the config says.
+    This applies the config's seed, devices, precision, weights, frozen layers and quantization.
 
     Raises:
         ConfigError: as `make_optimizer`, `build`, `scope`, `freeze` and `load_what_fits` do.
-        FileNotFoundError: there are no weights to start from.
+        FileNotFoundError: the initial weights do not exist.
     """
     keras.utils.set_random_seed(config.seed)
     if config.deterministic and keras.backend.backend() == "tensorflow":
@@ -101,7 +101,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
 
 
 def make_measures(run: Run, config: TrainConfig, validation: AnyDataset) -> list[keras.callbacks.Callback]:
-    """List what measures a model at the end of an epoch, and draws what it finds."""
+    """Return the callbacks that evaluate a model after an epoch and draw its predictions."""
     known = (TASKS[config.task], validation, config.model.image_size)
     options = config.task_data().evaluation_options()
     evaluation = Evaluation(*known, config.evaluation_batch_size, config.evaluate_every, **options)
@@ -109,24 +109,23 @@ def make_measures(run: Run, config: TrainConfig, validation: AnyDataset) -> list
 
 
 def _read_data(config: TrainConfig, bad: BadImages) -> tuple[Any, Any]:
-    """Return training and validation data that fit each other, the config and their image files.
+    """Return training and validation data, checked against each other, the config and the image files.
 
-    Of the training data, bad images are noted, of the others they are errors.
+    Bad training images are recorded in `bad`; bad validation images are errors.
     """
-    data: Any = config.task_data()  # both data sets are of one kind, which the types do not say
+    data: Any = config.task_data()  # both data sets have the same type, which annotations cannot express
     training, validation = match_classes(config, data.read("train", bad), data.read("val"))
     TASKS[config.task].check_data(training, validation, bad, config.model.head.get("max_detections"))
     return training, validation
 
 
 def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -> tuple[Dataset, Dataset]:
-    """Number the classes of both as `class_names` do, by default as in the training data; names tell which is which.
+    """Renumber the classes of both data sets in the order of `class_names`, by default that of the training data.
 
-    The validation data may lack some.
+    Classes match by name. The validation data may lack some classes.
 
     Raises:
-        ConfigError: the training data lack one of `class_names`, a name occurs twice, or there are objects of other
-            classes.
+        ConfigError: the training data lacks one of `class_names`, a name occurs twice, or an object has another class.
     """
     names, known = config.class_names, training.class_names
     if names is None:
@@ -135,7 +134,7 @@ def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -
         raise ConfigError(f"class_names: a name occurs twice. Received: {some_of(names, show=repr)}")
     if lacking := [name for name in names if name not in set(known)]:
         raise ConfigError(
-            f"class_names: the training data lack some of them, and have {some_of(known, show=repr)}. "
+            f"class_names: the training data lacks some of them; it has {some_of(known, show=repr)}. "
             f"Received: {some_of(lacking, show=repr)}"
         )
     parts = []

@@ -1,4 +1,4 @@
-"""The folder of a run: what training writes there, and how a trained detector comes back from it."""
+"""The folder of a run: the files that training writes, and loading a trained model from it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import read_config
 
-# What changes neither the weights that come out of training nor what they are trained on.
+# These keys change neither the trained weights nor the training data.
 MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")
 
 
 class RunError(ValueError):
-    """A run folder that is in the way, or that does not hold what is asked of it."""
+    """A run's folder that must not be overwritten, or that lacks something."""
 
 
 class Run:
@@ -39,27 +39,27 @@ class Run:
         self.events_folder = self.folder / "events"
 
     def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Tell, before any work is done and without touching anything, whether a training may write here.
+        """Check that a training may write here, before it starts; change nothing.
 
         Raises:
-            RunError: the folder exists and neither `resume` nor `overwrite` is given, both are, there is no run to
-                resume, or the folder to overwrite is not a run's.
+            RunError: the folder exists and neither `resume` nor `overwrite` is set, both are set, there is no run to
+                resume, or the folder to overwrite is not the folder of a run.
         """
         if resume and overwrite:
-            raise RunError("--resume and --overwrite exclude each other.")
+            raise RunError("--resume and --overwrite cannot be combined.")
         if resume:
             self.config()
         elif self.folder.exists() and not overwrite:
-            raise RunError(f"{self.folder} exists. Pass --resume to go on, or --overwrite to start anew.")
+            raise RunError(f"{self.folder} exists. Pass --resume to continue, or --overwrite to start over.")
         elif self.folder.exists() and not self._is_ours():
-            raise RunError(f"{self.folder} is not a run folder, it is not overwritten.")
+            raise RunError(f"{self.folder} is not a run folder, so it is not overwritten.")
 
     def create(self, config: TrainConfig, *, overwrite: bool = False, model: SpineNetModel | None = None) -> None:
-        """Make the folder, in place of an earlier run with `overwrite`, with the resolved config and `model`'s weights.
+        """Create the folder with the resolved config and `model`'s weights; with `overwrite`, replace an earlier run.
 
         Raises:
             RunError: as `check` does.
-            WriteError: the disk is full or read only, or the user may not write here; an earlier run still stands.
+            WriteError: the disk is full or read only, or the user may not write here; an earlier run is unchanged.
         """
         self.check(overwrite=overwrite)
         stage = staged(self.folder, overwrite=overwrite, replaces=lambda _: self._is_ours())
@@ -70,37 +70,34 @@ class Run:
                 model.save_weights(folder / self.weights_path.name, include_optimizer=False)
 
     def check_config(self, config: TrainConfig) -> None:
-        """Tell whether a training with `config` may go on here: only what is in `MAY_CHANGE` may differ.
+        """Check that a training with `config` may resume this run: only keys in `MAY_CHANGE` may differ.
 
         Raises:
-            RunError: this is not a run folder, or the run was started with another config.
+            RunError: this is not a run folder, or the run was started with a different config.
         """
         there, here = (_flat(one.model_dump(mode="json")) for one in (self.config(), config))
         keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in MAY_CHANGE]
         if keys:
-            shown = some_of(f"{key}={_short(here.get(key))} (there {_short(there.get(key))})" for key in keys)
+            shown = some_of(f"{key}={_short(here.get(key))} (was {_short(there.get(key))})" for key in keys)
             raise RunError(
-                f"{self.folder} was started with another config: see {self.config_path.name} there. Only "
+                f"{self.folder} was started with another config: see its {self.config_path.name}. Only "
                 f"{', '.join(MAY_CHANGE)} may change. Received: {shown}"
             )
 
     def keep_config(self, config: TrainConfig) -> None:
-        """Note with which config a training goes on."""
+        """Store the config of a resumed training if it differs."""
         if self.config() != config:
             write_whole(self.config_path, config.to_yaml())
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return the rows of the log, one per epoch; none if nothing was logged yet."""
+        """Return the rows of the log, one per epoch; an empty list if there is no log yet."""
         if not self.log_path.exists():
             return []
         lines = self.log_path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may have been cut off
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last line may be incomplete
 
     def rewind(self, epochs: int) -> None:
-        """Keep the log of the first `epochs` epochs: training was cut off before the state after others was saved.
-
-        What it was writing when it was cut off is removed.
-        """
+        """Cut the log to the first `epochs` epochs, those whose state was saved, and remove partly written files."""
         rows = [row for row in self.read_log() if row["epoch"] <= epochs]
         write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
         for folder in (self.folder, self.states_folder):
@@ -117,7 +114,7 @@ class Run:
         return read_config(self.config_path)
 
     def load(self, weights: Path | None = None) -> tuple[DetectionModel, TrainConfig]:
-        """Build the run's detector with its best weights, or those of another file.
+        """Build the run's detector with its best weights, or with the weights file `weights`.
 
         Raises:
             RunError: this is not a run folder, or it has no weights yet.
@@ -133,19 +130,19 @@ class Run:
         return self._load(build_classifier, self.weights_path)
 
     def load_trained(self) -> tuple[Any, TrainConfig]:
-        """Build the run's model, whatever its task, with its best weights; raises as `load` does."""
+        """Build the run's model with its best weights, for any task; raises as `load` does."""
         return self._load(build_model, self.weights_path)
 
     def _load(self, build: Callable[[TrainConfig], Any], weights: Path) -> tuple[Any, TrainConfig]:
         config = self.config()
         if not weights.is_file():
-            raise RunError(f"{self.folder} has no weights yet: there is no {weights.name}.")
+            raise RunError(f"{self.folder} has no weights yet: {weights.name} is missing.")
         model = build(config)
         model.load_weights(weights)
         return model, config
 
     def _is_ours(self) -> bool:
-        """Tell whether the folder may be removed: it is empty, or a training wrote it."""
+        """Return whether the folder may be removed: it is empty or a training wrote it."""
         try:
             found = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else None
             return found is not None and (not found or (self._has_traces(found) and bool(self.config())))
@@ -153,7 +150,10 @@ class Run:
             return False
 
     def _has_traces(self, names: set[str]) -> bool:
-        """Tell whether there is more of a run than its config, which may be a copy among somebody's own files."""
+        """Return whether the files look like a run: a config alone, or with other files of a run.
+
+        A config among the user's own files may be a copy.
+        """
         written = (self.weights_path, self.last_weights_path, self.states_folder, self.log_path, self.events_folder)
         return names == {self.config_path.name} or not names.isdisjoint(path.name for path in written)
 
@@ -162,8 +162,8 @@ def build_detector(config: TrainConfig) -> DetectionModel:
     """Build the detector that a config describes, with fresh weights.
 
     Raises:
-        ConfigError: the model's name, an override or the image size is not valid, or the config has no class names, or
-            is of another task.
+        ConfigError: the model's name, an override or the image size is invalid, or the config has no class names or
+            another task.
     """
     return _build(models.detector, config, "detection")
 
@@ -174,15 +174,15 @@ def build_classifier(config: TrainConfig) -> HeadModel:
 
 
 def build_model(config: TrainConfig) -> Any:
-    """Build the model that a config describes, whatever its task; raises as `build_detector` does."""
+    """Build the model that a config describes, for any task; raises as `build_detector` does."""
     return _build(TASKS[config.task].build, config, config.task)
 
 
 def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
     if config.task != task:
-        raise ConfigError(f"This takes a config or a run of task {task}. Received: task={config.task}")
+        raise ConfigError(f"The config or run must be of task {task}. Received: task={config.task}")
     if not config.class_names:
-        raise ConfigError("The config has no class_names: train fills them in from the data.")
+        raise ConfigError("The config has no class_names: training fills them in from the data.")
     try:
         model, shape = config.model, (*config.model.image_size, 3)
         options = {"head": model.head["kind"]} | model.options() | model.overrides
@@ -192,7 +192,7 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
 
 
 def _flat(values: dict[str, Any], parent: str = "") -> dict[str, Any]:
-    """Return nested values by their keys as overrides name them."""
+    """Return nested values by dotted keys, as overrides use them."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= _flat(value, f"{parent}{key}.") if isinstance(value, dict) else {f"{parent}{key}": value}

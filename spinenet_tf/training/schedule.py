@@ -1,6 +1,6 @@
-"""Learning rates as Keras stores them: linear warm-up, then the paper's steps or a cosine.
+"""Learning-rate schedules that Keras can serialize: linear warm-up, then the paper's steps or a cosine.
 
-It is imported with the package, so that Keras finds the classes, and so imports nothing but Keras.
+The package imports this module, so that Keras finds the classes; so it imports nothing but Keras.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule, PiecewiseConstantDe
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class Warmup(LearningRateSchedule):
-    """Rise linearly from `start` over `steps` steps to where `after` then is, and follow it (Goyal 2017)."""
+    """Warm up linearly from `start` to the schedule `after` over `steps` steps, then follow `after` (Goyal 2017)."""
 
     def __init__(self, start: float, steps: int, after: LearningRateSchedule):
         super().__init__()
@@ -36,7 +36,7 @@ class Warmup(LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class PerUpdate(LearningRateSchedule):
-    """Follow `after` by updates, each of which takes `batches` steps: Keras counts batches where it accumulates."""
+    """Follow `after` per update of `batches` steps: with accumulated gradients, Keras counts batches."""
 
     def __init__(self, batches: int, after: LearningRateSchedule):
         super().__init__()
@@ -54,6 +54,6 @@ class PerUpdate(LearningRateSchedule):
 
 
 def step_decay(rate: float, total_steps: int, last_steps: tuple[int, ...]) -> LearningRateSchedule:
-    """Divide `rate` by ten at each of the points that lie so many steps before the end."""
-    boundaries = sorted(total_steps - last for last in last_steps) or [total_steps]  # Keras takes no empty list
+    """Return a schedule that divides `rate` by ten `last` steps before the end, for each `last` of `last_steps`."""
+    boundaries = sorted(total_steps - last for last in last_steps) or [total_steps]  # Keras rejects an empty list
     return PiecewiseConstantDecay(boundaries, [rate * 0.1**index for index in range(len(boundaries) + 1)])

@@ -1,4 +1,4 @@
-"""What all parts of a config's schema have in common."""
+"""Types and the base class that all parts of the config schema share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from spinenet_tf._files.document import Scalar, plain
 
-_SHOWN = 5  # unknown keys
+_SHOWN = 5  # unknown keys that a message lists
 
 
 def _check_number(value: Any) -> Any:
-    if isinstance(value, bool):  # which Python takes for 1 or 0
+    if isinstance(value, bool):  # a bool is an int in Python
         raise ValueError(f"Input should be a number. Received: {value}")
     return value
 
@@ -28,52 +28,52 @@ PositiveFraction = Annotated[float, Field(gt=0, le=1), NUMBER]
 Below1 = Annotated[float, Field(ge=0, lt=1), NUMBER]
 Count = Annotated[int, Field(ge=1), NUMBER]
 Natural = Annotated[int, Field(ge=0), NUMBER]
-Seed = Annotated[int, Field(ge=0, lt=1 << 32), NUMBER]  # as NumPy's generators take them
+Seed = Annotated[int, Field(ge=0, lt=1 << 32), NUMBER]  # the range that NumPy's generators accept
 
 
-def _at_home(path: Path) -> Path:
+def _expand_user(path: Path) -> Path:
     try:
         return path.expanduser()
-    except RuntimeError:  # nobody has this name, so it is a file's
+    except RuntimeError:  # `~name` of an unknown user, so a file name
         return path
 
 
-UserPath = Annotated[Path, AfterValidator(_at_home)]  # `~` is the home folder
+UserPath = Annotated[Path, AfterValidator(_expand_user)]  # `~` is the home folder
 
 
 class Strict(BaseModel):
-    """A part that refuses keys that it does not know, and names the nearest that it does.
+    """A part of the config that rejects unknown keys and suggests similar ones.
 
-    Where it takes text, `yes`, `007` or a date are what was typed, not what YAML makes of them.
+    A text field keeps `yes`, `007` or a date as typed, not as YAML parses them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     @model_validator(mode="before")
     @classmethod
-    def _name_the_nearest(cls, values: Any) -> Any:
-        """Refuse unknown keys before pydantic does, which would not say what was meant."""
-        strangers = [key for key in values if key not in cls.model_fields] if isinstance(values, dict) else []
-        if strangers:
-            hints = " ".join(_hint(str(key)[:40], cls) for key in strangers[:_SHOWN])
-            raise ValueError(f"{hints} Valid are: {', '.join(cls.model_fields)}")
+    def _reject_unknown_keys(cls, values: Any) -> Any:
+        """Reject unknown keys before pydantic does, whose message suggests no key."""
+        unknown = [key for key in values if key not in cls.model_fields] if isinstance(values, dict) else []
+        if unknown:
+            hints = " ".join(_hint(str(key)[:40], cls) for key in unknown[:_SHOWN])
+            raise ValueError(f"{hints} Valid: {', '.join(cls.model_fields)}")
         if not isinstance(values, dict):
             return plain(values)
-        return {key: _meant(value, _kinds(cls.model_fields[key].annotation)) for key, value in values.items()}
+        return {key: _parsed(value, _kinds(cls.model_fields[key].annotation)) for key, value in values.items()}
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Return the types that a field's annotation is made of."""
+    """Return the types in a field's annotation."""
     if get_origin(annotation) is Literal:
         return {type(valid) for valid in get_args(annotation)}
     parts = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
     return set().union(*map(_kinds, parts)) if parts else {annotation}
 
 
-def _meant(value: Any, kinds: set[Any]) -> Any:
-    """Return what was typed where a field takes text, else what YAML reads; parts of their own tell it themselves."""
+def _parsed(value: Any, kinds: set[Any]) -> Any:
+    """Return the typed text for a text field, otherwise the value that YAML parses; leave nested parts alone."""
     if isinstance(value, list):
-        return [_meant(part, kinds - {type(None)}) for part in value]
+        return [_parsed(part, kinds - {type(None)}) for part in value]
     if isinstance(value, dict):
         return value if any(isinstance(kind, type) and issubclass(kind, Strict) for kind in kinds) else plain(value)
     if not isinstance(value, Scalar) or not kinds & {str, Path}:

@@ -1,4 +1,4 @@
-"""Shrink any config to something that runs in seconds: two steps of a narrow net on a few made-up images."""
+"""Shrink any config so that it trains in seconds: two steps of a narrow net on a few synthetic images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE = (64, 64)  # px
 STEPS = 2
 BATCH = 2
 
-# All that a row of the family's table sets: blocks and connections stay, and cost as little as they can.
+# The settings of a variant in the family's table: the graph stays, with the smallest cost.
 NET = {"width": 0.125, "alpha": 0.5, "repeats": 1, "endpoint": 8}
 
 
@@ -23,7 +23,7 @@ def _scenes(config: TrainConfig, folder: Path) -> DataConfig:
 
 
 def _digit_images(config: TrainConfig, folder: Path) -> ImageDataConfig:
-    images = DigitImagesSource(digit_images=folder, scenes=8)  # of which each class has an image
+    images = DigitImagesSource(digit_images=folder, scenes=8)  # enough for an image of each class
     return config.own_images().model_copy(update={"train": images, "val": images})
 
 
@@ -31,9 +31,9 @@ SMALL_DATA = {"detection": _scenes, "classification": _digit_images}  # by task
 
 
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
-    """Return the config at a size that runs in seconds, its images digits that are written to `folder`.
+    """Return the config at a size that trains in seconds, with digit images that are written to `folder`.
 
-    The graph, its activation and regularization, the optimizer and what varies the images stay; the schedule shrinks.
+    The graph, activation, regularization, optimizer and augmentation stay; the schedule shrinks.
 
     Raises:
         ConfigError: the config has no data.
@@ -45,8 +45,8 @@ def smoke(config: TrainConfig, folder: Path) -> TrainConfig:
         update={
             "model": model.model_copy(update={"image_size": SIZE} | small),
             "data": SMALL_DATA[config.task](config, folder),
-            "weights": None,  # they are of a wider net
-            "quantization": None,  # it begins with trained weights
+            "weights": None,  # they belong to a wider net
+            "quantization": None,  # it needs trained weights
             "optimizer": optimizer.model_copy(update=shrunk),
             "batch_size": BATCH,
             "evaluation_batch_size": BATCH * STEPS,

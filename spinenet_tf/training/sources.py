@@ -1,6 +1,6 @@
-"""Where a config's images come from: one key tells the format, and `read` gives the data set.
+"""The image sources of a config: a key identifies the format, and `read` returns the data set.
 
-`problems` decide what a fault does; without them it is a DataError.
+`problems` decides how errors in the data are handled; by default they raise a DataError.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ class CocoSource(Strict):
     images: UserPath
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
-        """Read the data set; `split` is told by the files themselves."""
+        """Read the data set; `split` is ignored, since the files are of one split."""
         from spinenet_tf.data.formats.coco import read_coco
 
         return read_coco(self.annotations, self.images, problems)
 
 
 class DigitsSource(Strict):
-    """The embedded data set: handwritten digits on photographs, written to `folder` where it is not there yet."""
+    """The built-in data set of handwritten digits on photographs, written to the folder `digits` if missing."""
 
     digits: UserPath
     scenes: Count
     classes: Literal[1, 10] = 10
     seed: Seed = 0
-    size: tuple[Count, Count] = (128, 160)  # of a scene in px, about
+    size: tuple[Count, Count] = (128, 160)  # approximate height and width of a scene in px
 
     def read(self, split: Literal["train", "val"], problems: Problems | None = None) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
@@ -44,23 +44,23 @@ class DigitsSource(Strict):
 
 
 class TfrecordSource(Strict):
-    """TFRecord files of TF Model Garden's schema: a file, a folder, a pattern, or what precedes `-00000-of-00010`."""
+    """TFRecord files in TF Model Garden's schema: a file, folder, pattern, or the prefix of `-00000-of-00010`."""
 
     tfrecords: UserPath
     categories: UserPath | None = None  # JSON with a list "categories", or a label map; default: see `read_tfrecord`
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
-        """Read the data set; `split` is told by the files themselves."""
+        """Read the data set; `split` is ignored, since the files are of one split."""
         from spinenet_tf.data.formats.tfrecord import read_tfrecord
 
         return read_tfrecord(self.tfrecords, self.categories, problems)
 
 
 class YoloSource(Strict):
-    """YOLO labels: a data.yaml or obj.data, of which a split is read, or a folder: all of it if it has no splits."""
+    """YOLO labels: one split of a data.yaml, an obj.data or a folder, or a whole folder without splits."""
 
     yolo: UserPath
-    split: str | None = None  # default: "train" or "val", as the config uses it
+    split: str | None = None  # default: "train" or "val", the key in the config
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
         """Read the data set."""
@@ -77,21 +77,21 @@ class VocSource(Strict):
     split: str | None = None  # a list in ImageSets/Main; default: all images
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
-        """Read the data set; `split` is told by the field of that name."""
+        """Read the split of the field `split`; the argument is ignored."""
         from spinenet_tf.data.formats.voc import read_voc
 
         return read_voc(self.voc, self.split, problems)
 
 
 class TfdsSource(Strict):
-    """A data set of TensorFlow Datasets that is prepared already."""
+    """A prepared data set of TensorFlow Datasets."""
 
     tfds: str
     split: str  # such as "train" or "train[:10%]"
     data_dir: UserPath | None = None
 
     def read(self, split: str, problems: Problems | None = None) -> DetectionDataset:
-        """Read the data set; `split` is told by the field of that name."""
+        """Read the split of the field `split`; the argument is ignored."""
         from spinenet_tf.data.formats.tfds import read_tfds
 
         return read_tfds(self.tfds, self.split, self.data_dir, problems)
@@ -102,7 +102,7 @@ def _kind_of_source(source: Any) -> str:
     return next((f"({key})" for key in ("digits", "tfrecords", "yolo", "voc", "tfds") if key in keys), "(coco)")
 
 
-# Told apart by a key, since trying all would tell the faults of all.
+# A key selects the format: if pydantic tried all formats, it would report the errors of all.
 Source = Annotated[
     Annotated[CocoSource, Tag("(coco)")]
     | Annotated[DigitsSource, Tag("(digits)")]
@@ -115,22 +115,22 @@ Source = Annotated[
 
 
 class FolderSource(Strict):
-    """A folder with a folder of images for each class."""
+    """A folder with one subfolder of images per class."""
 
     folder: UserPath
 
     def read(self, split: str) -> ClassificationDataset:
-        """Read the data set; `split` is told by the folder itself."""
+        """Read the data set; `split` is ignored, since the folder is of one split."""
         from spinenet_tf.data.formats.image_folder import read_image_folder
 
         return read_image_folder(self.folder)
 
 
 class DigitImagesSource(Strict):
-    """The digits of the embedded data set, each an image of its own, written to `digit_images` if need be."""
+    """The digits of the built-in data set, one image per digit, written to the folder `digit_images` if missing."""
 
     digit_images: UserPath
-    scenes: Count  # that the digits are cut out of: three or four of each
+    scenes: Count  # the digits are cut out of these scenes, three or four per scene
     seed: Seed = 0
 
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:

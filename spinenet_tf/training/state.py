@@ -1,4 +1,4 @@
-"""The state of a training on disk: all that the next step depends on, so that a resumed run ends bit for bit alike."""
+"""Save and restore the whole training state, so that a resumed run ends with bit-identical weights."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from spinenet_tf.training.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2  # states: a newest one that is damaged leaves the one before
+KEPT = 2  # states: if the newest is damaged, the previous one remains
 _Header = tuple[tuple[int, ...], str]  # shape and dtype
 _NAME = re.compile(r"epoch-(\d+)-batch-(\d+)-([0-9a-f]{64})\.npz")
 
 
 class StateError(ValueError):
-    """States that cannot be resumed from."""
+    """A training state that cannot be restored."""
 
 
 class TrainingState:
-    """The variables of a compiled model, its optimizer and its metrics, the averages of its weights, and the clock.
+    """The variables of a compiled model, its optimizer and metrics, the averages of its weights, and the clock.
 
-    The variables of the model include the seeds of its random layers. A state is one file, named after epoch, batch
-    and the SHA-256 of its content, that appears whole or not at all.
+    The model's variables include the seeds of its random layers. A state is one file, named after the epoch, the batch
+    and the SHA-256 of its content, and written atomically.
     """
 
     def __init__(self, folder: Path, model: keras.Model, clock: Clock, averages: list[keras.Variable]):
@@ -38,7 +38,7 @@ class TrainingState:
         self.variables = [*model.variables, *model.optimizer.variables, *averages, *self.metrics]
 
     def save(self) -> Path:
-        """Write the state, remove all but the last `KEPT`, and return the new file.
+        """Write the state, remove all but the last `KEPT` states, and return the new file.
 
         Raises:
             RuntimeError: a value is not finite; nothing is written.
@@ -55,19 +55,19 @@ class TrainingState:
         return path
 
     def restore(self) -> bool:
-        """Load the newest whole state, and set the clock to it; tell whether there was one.
+        """Load the newest undamaged state, set the clock to it, and return whether there was a state.
 
         Raises:
-            StateError: there are states, but all are damaged, or of another model.
+            StateError: all states are damaged, or the state belongs to another model.
         """
         states = _states(self.folder)
         for path in states:
             if path.stem.endswith(_digest(path)):
                 self._load(path)
                 return True
-            logger.warning("%s is damaged: falling back to the state before it.", path)
+            logger.warning("%s is damaged: falling back to the previous state.", path)
         if states:
-            raise StateError(f"All states in {self.folder} are damaged. Start anew with --overwrite.")
+            raise StateError(f"All states in {self.folder} are damaged. Start over with --overwrite.")
         return False
 
     def _load(self, path: Path) -> None:
@@ -80,25 +80,25 @@ class TrainingState:
             found = _headers(path)
             position = found.pop("position")
             if found != expected or position[0] != (3,):
-                raise ValueError("its arrays are of another model or optimizer")
+                raise ValueError("its arrays belong to another model or optimizer")
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             epoch, batch, steps = (int(number) for number in arrays.pop("position"))
-        except Exception as error:  # of zipfile and NumPy: the hash in its name is right, yet it is no state of ours
+        except Exception as error:  # from zipfile or NumPy: the hash matches, but the file is not a state
             raise StateError(f"{path} is not a state of this training: {error}") from error
         if steps != self.clock.steps:
-            raise StateError(f"{path} had {steps} steps in an epoch, now there are {self.clock.steps}: other data?")
+            raise StateError(f"{path} has {steps} steps per epoch, but the data now gives {self.clock.steps}.")
         for key, variable in variables.items():
             variable.assign(arrays[key])
         self.clock.set(epoch, batch)
 
     def _numbered(self) -> dict[str, keras.Variable]:
-        """Return the variables by their number: Keras counts up paths and names anew in each process."""
+        """Return the variables by index: Keras numbers paths and names differently in each process."""
         return {f"{index:05}": variable for index, variable in enumerate(self.variables)}
 
 
 def _headers(path: Path) -> dict[str, _Header]:
-    """Return what the arrays of a file are said to be, reading none: a small file may declare a huge one."""
+    """Return the shapes and dtypes in a file's headers, reading no array: a small file can declare huge arrays."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
@@ -111,7 +111,7 @@ def _headers(path: Path) -> dict[str, _Header]:
 
 
 def _states(folder: Path) -> list[Path]:
-    """Return the files, the newest first."""
+    """Return the state files, newest first."""
     found = ((_NAME.fullmatch(path.name), path) for path in folder.glob("*.npz"))
     return [path for _, path in sorted(((int(name[1]), int(name[2])), path) for name, path in found if name)[::-1]]
 

@@ -185,8 +185,8 @@ MISTAKES = {
     "train tiny.yaml --speed": "No such option: --speed",
     "list phone": "Valid kinds are ('backbone', 'mobile', 'ladder', 'rival'). Received: kind='phone'",
     "summary spinenet": "Unknown model 'spinenet'. Did you mean",
-    "train nowhere.yaml": "There is no config nowhere.yaml. Shipped are:",
-    "train nowhere": "There is no config nowhere. Shipped are:",
+    "train nowhere.yaml": "There is no config nowhere.yaml. The package has:",
+    "train nowhere": "There is no config nowhere. The package has:",
     "evaluate nowhere": "There is no model nowhere.",
     "evaluate empty": "empty is not a run folder: it has no config.yaml.",
     "evaluate tiny.yaml": "A model is the folder of a run or a .tflite file. Received: tiny.yaml",
@@ -215,7 +215,7 @@ MISTAKES = {
     "evaluate {run} --classes digit,": "--classes must be comma-separated names. Received: --classes 'digit,'",
     "evaluate {run} --classes digit,digit": "A class occurs twice. Received: 'digit', 'digit'",
     "evaluate {run} --classes digit --annotations cats.json --images images": "cats has none of these classes.",
-    "train cats.yaml --classes cat,dog": "class_names: the training data lack some of them, and have 'cat'.",
+    "train cats.yaml --classes cat,dog": "class_names: the training data lacks some of them; it has 'cat'.",
     "evaluate {run} --annotations cats.json": "Pass --annotations and --images together.",
     "evaluate {tflite}": "A .tflite file has no data of its own",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
@@ -229,10 +229,10 @@ MISTAKES = {
     "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
     "predict images --model {run} --threshold 2": "Invalid value for '--threshold'",
     # What is in the way, or missing.
-    "train tiny.yaml --run two": "two exists. Pass --resume to go on, or --overwrite to start anew.",
-    "train tiny.yaml --run two --resume --overwrite": "--resume and --overwrite exclude each other.",
+    "train tiny.yaml --run two": "two exists. Pass --resume to continue, or --overwrite to start over.",
+    "train tiny.yaml --run two --resume --overwrite": "--resume and --overwrite cannot be combined.",
     "train tiny.yaml --run empty --resume": "empty is not a run folder",
-    "train tiny.yaml --run thesis --overwrite": "thesis is not a run folder, it is not overwritten.",
+    "train tiny.yaml --run thesis --overwrite": "thesis is not a run folder, so it is not overwritten.",
     "demo --run two": "two exists.",
     "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
     "export {run} --output nowhere/a.tflite": "The output folder nowhere does not exist.",
@@ -282,12 +282,12 @@ def test_the_installed_command_prints_nothing_but_its_own_words(tmp_path: Path, 
 
 def test_a_training_that_sigterm_stopped_exits_with_0(command, monkeypatch, write_config, tmp_path) -> None:
     def stop(*args, **options):
-        raise Preempted("Stopped by SIGTERM after step 7. Go on with --resume.")
+        raise Preempted("Stopped by SIGTERM after step 7. Continue with --resume.")
 
     monkeypatch.setattr(recipe, "train", stop)
     outcome = command("train", write_config(tmp_path), "--run", "run")
     assert outcome.code == 0
-    assert outcome.out == "Stopped by SIGTERM after step 7. Go on with --resume.\n"
+    assert outcome.out == "Stopped by SIGTERM after step 7. Continue with --resume.\n"
 
 
 def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_only_a_tilde_that_begins_a_path_is_expanded(monkeypatch, tmp_path: Path
     ("message", "out"),
     [
         (
-            "Stopped by Ctrl-C after step 7. Go on with --resume.",
-            "Stopped by Ctrl-C after step 7. Go on with --resume.\n",
+            "Stopped by Ctrl-C after step 7. Continue with --resume.",
+            "Stopped by Ctrl-C after step 7. Continue with --resume.\n",
         ),
         ("", "Interrupted. The run's saved files are kept.\n"),
     ],

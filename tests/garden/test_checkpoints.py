@@ -164,7 +164,7 @@ def test_another_architecture_is_a_readable_difference(trainer_checkpoint, tmp_p
         load_checkpoint(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3), head_depth=3), path)
     with pytest.raises(CheckpointError, match="missing there: "):
         load_checkpoint(spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3), head_depth=5), path)
-    with pytest.raises(CheckpointError, match="5 classes, the background first"):
+    with pytest.raises(CheckpointError, match="5 classes, background included"):
         convert_detector(path, tmp_path / "run", SMALL, class_names=("a", "b"))
     assert not (tmp_path / "run").exists()
 

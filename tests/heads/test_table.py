@@ -75,5 +75,5 @@ def test_the_first_published_head_of_a_task_is_the_default() -> None:
         assert head_of(replace(row, heads=heads), "detection") is first["detection"]
     assert head_of(replace(row, heads={"centernet": {}, "retinanet": {}}), "detection") is HEADS["centernet"]
     assert head_of("spinenet_49", "classification") is first["classification"]
-    with pytest.raises(ValueError, match=r"Unknown head 'classifier'. .*Valid are: retinanet"):
+    with pytest.raises(ValueError, match=r"Unknown head 'classifier'. .*Valid: retinanet"):
         find_head("classifier", "detection")

@@ -182,7 +182,7 @@ def test_an_input_that_is_no_image_is_refused(shape, message):
         ({"repeats": 0}, "repeats is a whole number at least 1"),
         ({"endpoint": 0}, "endpoint is a whole number at least 1"),
         ({"stochastic_depth": 1.0}, "at least 0 and below 1. Received: stochastic_depth=1.0"),
-        ({"activation": "tanh"}, "Unknown activation 'tanh'. Valid are: relu, "),
+        ({"activation": "tanh"}, "Unknown activation 'tanh'. Valid: relu, "),
     ],
 )
 def test_an_override_out_of_range_is_refused(tiny_spec, override, message):

@@ -71,7 +71,7 @@ def test_a_short_file_has_the_defaults_of_a_spec(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("stem_conv", "stem_cnv", r"mine.yaml: A graph: Unknown key 'stem_cnv'. Did you mean 'stem_conv'\? Valid are:"),
+        ("stem_conv", "stem_cnv", r"mine.yaml: A graph: Unknown key 'stem_cnv'. Did you mean 'stem_conv'\? Valid:"),
         ("parents: [1, 2]", "parent: [1, 2]", r"mine.yaml: Block 3: Unknown key 'parent'. Did you mean 'parents'\?"),
         ("level: 3, ", "", "mine.yaml: Block 3 lacks level. Received: kind, parents"),
         ("parents: [1, 2]", "parents: [1, 7]", "mine.yaml: Block 3 reads block 7, which is built later"),

@@ -61,7 +61,7 @@ def test_anything_else_is_refused_in_one_line(given):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("activation", "tanh", "Unknown activation 'tanh'. Valid are: .*relu6.* Received: activation='tanh'"),
+        ("activation", "tanh", "Unknown activation 'tanh'. Valid: .*relu6.* Received: activation='tanh'"),
         ("se_gate", "sigmoide", r"Unknown se_gate 'sigmoide'. Did you mean 'sigmoid'\?"),
         ("norm_momentum", 1.5, "norm_momentum is a number at least 0 and at most 1"),
         ("norm_epsilon", -1e-3, "norm_epsilon is a number at least 0"),

@@ -106,10 +106,10 @@ def test_commands_for_detectors_refuse_it_in_one_line(run: Path, tiny_model) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task=detection", r"The data are not for this task. Received: task=detection. A classification reads"),
+        ("task=detection", r"The data does not fit the task. Received: task=detection. Classification reads"),
         (
             "data.train={annotations: a, images: b}",
-            r"data.train: Unknown key '.*'. Valid are: folder",
+            r"data.train: Unknown key '.*'. Valid: folder",
         ),
         ("data.area=[0.5, 0.1]", r"data.area is \(smallest, largest\)"),
         ("data.area=[0.0, 1.0]", r"data.area.0: .*greater than 0"),

@@ -79,7 +79,7 @@ def read(tmp_path: Path, tiny_model, write_config):
 
 
 def test_what_keras_does_not_support_is_refused(read) -> None:
-    with pytest.raises(ConfigError, match=r"mirrored does not go with optimizer\.accumulate"):
+    with pytest.raises(ConfigError, match=r"mirrored does not support optimizer\.accumulate"):
         scope(read(["distribution=mirrored", "optimizer.accumulate=2"]))
     with pytest.raises(ConfigError, match="'mirrored'"):
         read(["distribution=tpu"])

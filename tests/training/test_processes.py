@@ -121,7 +121,9 @@ def test_two_processes_stopped_and_resumed_end_as_one_does(tmp_path: Path, start
 @pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused_before_anything_is_written(tmp_path: Path, start) -> None:
     process = start("--run", tmp_path / "run", XLA_FLAGS="--xla_force_host_platform_device_count=3")
-    assert "spinenet-tf: batch_size is divided among 3 devices. Received: 4" in ended(process, code=2)
+    assert "spinenet-tf: batch_size must be a multiple of the 3 devices. Received: batch_size=4" in ended(
+        process, code=2
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 

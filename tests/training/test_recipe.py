@@ -86,7 +86,7 @@ def test_an_existing_folder_is_refused_before_data_are_written(tmp_path: Path, r
 
 def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
     refuse(read("data.val.classes=10"), tmp_path / "run", ConfigError, r"data\.val: .* not in 'digit'\. Received: '0'")
-    lacking = r"class_names: the training data lack some of them, and have 'digit'\. Received: 'cat'$"
+    lacking = r"class_names: the training data lacks some of them; it has 'digit'\. Received: 'cat'$"
     refuse(read("class_names=[digit, cat]"), tmp_path / "run", ConfigError, lacking)
     refuse(read("class_names=[]"), tmp_path / "run", ConfigError, r"data\.train: .* not in .*Received: 'digit'$")
     refuse(read("class_names=[digit, digit]"), tmp_path / "run", ConfigError, "class_names: a name occurs twice")
@@ -218,9 +218,7 @@ def test_ctrl_c_saves_the_state_says_where_and_training_goes_on(
     config, run = read("log_images=0", "evaluate_every=2", "model.image_size=[32, 32]"), Run(tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "on_train_batch_end", on_batch)
-        said = (
-            r"Stopped by Ctrl-C after step 3\. Go on with --resume\. The state is .*/states/epoch-00001-batch-00000001"
-        )
+        said = r"Stopped by Ctrl-C after step 3\. Continue with --resume\. The state is .*/epoch-00001-batch-00000001"
         with pytest.raises(KeyboardInterrupt, match=said):
             recipe.train(config, run.folder)
     assert [row["epoch"] for row in run.read_log()] == [1]

@@ -117,7 +117,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
 
     with monkeypatch.context() as patch:
         patch.setattr(Evaluation, "on_epoch_end", terminate_in_evaluation)
-        with pytest.raises(Preempted, match=f"Stopped by SIGTERM after step {STEPS}. Go on with --resume."):
+        with pytest.raises(Preempted, match=f"Stopped by SIGTERM after step {STEPS}. Continue with --resume."):
             recipe.train(config, run.folder, resume=True)
     assert positions(run) == [(0, 2), (0, STEPS)]
     assert rows(run) == []
@@ -133,7 +133,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
     newest = max(run.states_folder.iterdir())
     newest.write_bytes(newest.read_bytes()[:-100])
     resumed = recipe.train(config, run.folder, resume=True).get_weights()
-    assert f"{newest} is damaged: falling back to the state before it." in caplog.text
+    assert f"{newest} is damaged: falling back to the previous state." in caplog.text
     for mine, other in zip(resumed, expected, strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=f"killed in step {step}")
     assert rows(run) == rows(whole), "metrics and AP as if there had been no interruption"

@@ -37,8 +37,8 @@ def test_a_run_is_its_resolved_config_at_first(run: Run, config: TrainConfig, co
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "a exists. Pass --resume to go on, or --overwrite to start anew."),
-        ({"resume": True, "overwrite": True}, "exclude each other"),
+        ({}, "a exists. Pass --resume to continue, or --overwrite to start over."),
+        ({"resume": True, "overwrite": True}, "cannot be combined"),
     ],
 )
 def test_an_existing_run_is_not_written_to(run: Run, options: dict, message: str) -> None:
@@ -61,7 +61,7 @@ def test_a_foreign_folder_is_never_deleted(tmp_path: Path, config: TrainConfig, 
     folder.mkdir()
     (folder / name).write_text("precious: true")
     for write in (Run(folder).check, lambda overwrite: Run(folder).create(config, overwrite=overwrite)):
-        with pytest.raises(RunError, match="thesis is not a run folder, it is not overwritten"):
+        with pytest.raises(RunError, match="thesis is not a run folder, so it is not overwritten"):
             write(overwrite=True)
     assert list(contents(folder)) == [name]
 
@@ -72,7 +72,7 @@ def test_a_project_with_a_copy_of_a_config_is_never_deleted(tmp_path: Path, run:
     project.mkdir()
     (project / "config.yaml").write_bytes(run.config_path.read_bytes())
     (project / "thesis.tex").write_text("precious")
-    with pytest.raises(RunError, match="project is not a run folder, it is not overwritten"):
+    with pytest.raises(RunError, match="project is not a run folder, so it is not overwritten"):
         Run(project).create(config, overwrite=True)
     assert (project / "thesis.tex").read_text() == "precious"
 
@@ -107,7 +107,7 @@ def test_what_is_not_a_run_is_not_resumed(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_its_own_config_only(run: Run, config: TrainConfig) -> None:
     run.check_config(config)
-    with pytest.raises(RunError, match=r"a was started with another config: see config.yaml there"):
+    with pytest.raises(RunError, match=r"a was started with another config: see its config.yaml"):
         run.check_config(config.model_copy(update={"batch_size": 2}))
 
 
@@ -117,9 +117,9 @@ def test_what_differs_is_named_with_both_values_and_with_what_may(run: Run, conf
     with pytest.raises(RunError) as error:
         run.check_config(other)
     assert str(error.value) == (
-        f"{run.folder} was started with another config: see config.yaml there. Only evaluate_every, "
+        f"{run.folder} was started with another config: see its config.yaml. Only evaluate_every, "
         "evaluation_batch_size, early_stopping, checkpoint_every, log_images may change. "
-        "Received: data.scale=[0.5, 2.0] (there [0.8, 1.2]), epochs=9 (there 2), weights=runs/a (there None)"
+        "Received: data.scale=[0.5, 2.0] (was [0.8, 1.2]), epochs=9 (was 2), weights=runs/a (was None)"
     )
 
 
@@ -139,7 +139,7 @@ def test_many_and_long_differences_are_cut(run: Run, config: TrainConfig) -> Non
 
 
 def test_a_run_without_weights_does_not_load(run: Run) -> None:
-    with pytest.raises(RunError, match=r"a has no weights yet: there is no best.weights.h5"):
+    with pytest.raises(RunError, match=r"a has no weights yet: best.weights.h5 is missing"):
         run.load()
 
 

@@ -99,7 +99,7 @@ def test_the_rate_that_an_accumulating_optimizer_tells_is_that_of_its_update() -
 
 def test_a_run_without_a_single_update_is_refused() -> None:
     config = OptimizerConfig(accumulate=8)
-    with pytest.raises(ConfigError, match=r"needs 8 batches for an update, the run has 6. Received: accumulate=8"):
+    with pytest.raises(ConfigError, match=r"needs 8 batches for one update, but the run has 6. Received: accumulate=8"):
         make_optimizer(config, 4, steps=3, epochs=2)
 
 
@@ -128,10 +128,10 @@ def test_the_default_warmup_begins_at_the_published_share_of_any_rate() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decay_epochs": (30, 10)}, r"are fewer than the run's: .* Received: decay_epochs=\(30, 10\), epochs=12"),
-        ({"decay_epochs": (12,)}, r"are fewer than the run's: .* Received: decay_epochs=\(12,\), epochs=12"),
-        ({"decay_epochs": (4, 1), "warmup_steps": 81}, r"rate first falls, after 80 .* Received: warmup_steps=81"),
-        ({"warmup_steps": 2000}, r"rate first falls, after 108 .* Received: warmup_steps=2000"),
+        ({"decay_epochs": (30, 10)}, r"must be less than epochs; .* Received: decay_epochs=\(30, 10\), epochs=12"),
+        ({"decay_epochs": (12,)}, r"must be less than epochs; .* Received: decay_epochs=\(12,\), epochs=12"),
+        ({"decay_epochs": (4, 1), "warmup_steps": 81}, r"must be at most 80, .* Received: warmup_steps=81"),
+        ({"warmup_steps": 2000}, r"must be at most 108, .* Received: warmup_steps=2000"),
     ],
 )
 def test_steps_that_do_not_fit_the_run_are_refused_when_it_starts(options: dict, message: str) -> None:

@@ -80,7 +80,10 @@ def test_a_damaged_newest_state_falls_back_with_a_warning(tmp_path: Path, caplog
 
 @pytest.mark.parametrize(
     ("model", "steps", "message"),
-    [(make_model(3), 10, "of another model or optimizer"), (make_model(), 9, "had 10 steps in an epoch, now .* 9")],
+    [
+        (make_model(3), 10, "belong to another model or optimizer"),
+        (make_model(), 9, "has 10 steps per epoch, but .* 9"),
+    ],
 )
 def test_the_state_of_another_training_changes_nothing(tmp_path: Path, model, steps: int, message: str) -> None:
     save_at(make_state(tmp_path), (0, 1))
