@@ -1,1 +1,1 @@
-"""Read trained models of any format, run them, and say what they found."""
+"""Load trained models of any format, run them, and return their predictions."""

@@ -1,4 +1,4 @@
-"""What a loaded model refuses before it computes: images of another shape or type, or that give no number."""
+"""Check input images before a model runs: shape, type, and finite values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# Normalized pixels lie between -3 and 3. Much larger ones overflow float32 inside the net, which then gives NaN.
+# Normalized pixels are between -3 and 3. Much larger values overflow float32 inside the net and produce NaN.
 LARGEST = 1e6
 
 
@@ -14,19 +14,20 @@ def check_images(images: Any, image_size: tuple[int, int]) -> np.ndarray:
     """Return normalized images `[B, H, W, 3]` as a contiguous float32 array.
 
     Raises:
-        ValueError: they have no real floating type, another shape, no image, or values that are not finite or beyond
-            `LARGEST`.
+        ValueError: they have another dtype or shape, the batch is empty, or a value is not finite or beyond `LARGEST`.
     """
     try:
         images = np.asarray(images)
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"Images are one array [batch, height, width, 3]. Received: {error}") from None
+        raise ValueError(f"Images must be one array [batch, height, width, 3]. Received: {error}") from None
     if not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"Images are normalized, and so of a floating type. Received: dtype={images.dtype}")
+        raise ValueError(f"Images must be normalized, in a floating-point dtype. Received: dtype={images.dtype}")
     if images.ndim != 4 or images.shape[1:] != (*image_size, 3) or not len(images):
         shape = ("batch", *image_size, 3)
-        raise ValueError(f"Images have the shape {shape}. Received: shape={images.shape}")
-    if not (np.abs(images) <= LARGEST).all():  # of NaN, this is False
+        raise ValueError(f"Images must have the shape {shape}. Received: shape={images.shape}")
+    if not (np.abs(images) <= LARGEST).all():  # False for NaN
         least, most = images.min(), images.max()
-        raise ValueError(f"Images are finite, and at most {LARGEST:g} in size. Received: from {least:g} to {most:g}")
+        raise ValueError(
+            f"Pixels must be finite, with a magnitude of at most {LARGEST:g}. Received: from {least:g} to {most:g}"
+        )
     return np.ascontiguousarray(images, np.float32)

@@ -1,4 +1,4 @@
-"""A trained classifier from its run's folder or a .tflite file, and what it says about files."""
+"""Load a trained classifier from a run's folder or a .tflite file, and classify image files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import made, write_whole
 from spinenet_tf.evaluation.accuracy import Classify
 
-TOP = 5  # classes that are told of each file
+TOP = 5  # classes that are reported per file
 
 
 @dataclass(frozen=True)
 class ClassPredictor:
-    """What classifying needs to know beside the network."""
+    """A classifier and what it takes to classify images."""
 
     classify: Classify  # normalized images [B, H, W, 3] to logits [B, C]
     image_size: tuple[int, int]
@@ -38,23 +38,22 @@ class ClassPredictor:
     def predict_files(
         self, files: Sequence[Path], output: Path, threshold: float, track: Track = untracked
     ) -> list[str]:
-        """Classify files as `classify_files` does, and return the lines that tell what was found and written.
+        """Classify files as `classify_files` does, and return lines that report the results.
 
-        There is nothing to draw, and so nothing above a `threshold`.
+        `threshold` has no effect: it only selects detections to draw.
         """
         found = classify_files(self, files, output)
         best = [(name, classes[0]) for name, classes in found.items()]
         lines = [f"{name}: {row['class']} ({row['score']:.3f})" for name, row in best]
-        return [*lines, f"{len(found)} images are classified in {output / 'classes.json'}."]
+        return [*lines, f"Wrote the classes of {len(found)} images to {output / 'classes.json'}."]
 
 
 def load_classifier(path: Path, max_detections: int | None = None) -> ClassPredictor:
-    """Load a classification run's best weights, or a classifier's .tflite file.
+    """Load a classification run's best weights or a classifier's .tflite file.
 
     Raises:
         RunError: as `Run.load_classifier` does.
-        FileNotFoundError, ValueError: as `TFLiteModel` does, the file is not a classifier's, or `max_detections` are
-            asked for.
+        FileNotFoundError, ValueError: as `TFLiteModel` does, the file is not a classifier, or `max_detections` is set.
     """
     if max_detections is not None:
         raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
@@ -73,15 +72,15 @@ def _load_file(path: Path) -> ClassPredictor:
 
     model = TFLiteModel(path)
     if model.metadata.task != "classification":
-        raise ValueError(f"{path} is not a classifier's. Received: task={model.metadata.task!r}")
+        raise ValueError(f"{path} is not a classifier. Received: task={model.metadata.task!r}")
     return ClassPredictor(model.predict, model.image_size, model.metadata.center, tuple(model.class_names))
 
 
 def classify_files(predictor: ClassPredictor, files: Sequence[Path], output: Path) -> dict[str, list[dict[str, Any]]]:
-    """Classify each image, write `classes.json` into `output` and return it: the likeliest classes by the file's name.
+    """Classify each image, write `classes.json` to the folder `output` and return it: file name -> most likely classes.
 
     Raises:
-        DataError: an image does not decode; nothing is written then.
+        DataError: an image does not decode; then nothing is written.
     """
     from spinenet_tf.data.images import read_image
 

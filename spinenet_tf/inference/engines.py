@@ -1,4 +1,4 @@
-"""Every engine behind one call: Keras, SavedModel, LiteRT and ONNX Runtime."""
+"""One interface to all engines: Keras, SavedModel, LiteRT and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int
 
 @dataclass(frozen=True)
 class Setup:
-    """One way to run a model: an engine, a file, threads; plain values, so that another process can load it too."""
+    """A way to run a model: engine, file and threads, as plain values that another process can use."""
 
     engine: str  # one of the names above
-    path: Path  # the artifact, or for Keras the folder of the run
-    threads: int | None  # None: TensorFlow chooses, once for all models of a process
-    title: str  # what people call the model
+    path: Path  # the artifact; for Keras, the run's folder
+    threads: int | None  # None: TensorFlow chooses, once per process
+    title: str  # display name of the model
 
     @property
     def file_bytes(self) -> int:
-        """What lies on disk: the artifact, or a run's weights."""
+        """The size on disk of the artifact or of the run's weights."""
         return size_of(Run(self.path).weights_path if self.engine in (KERAS, FUNCTION) else self.path)
 
 
@@ -55,10 +55,10 @@ class Runner:
     call: Callable[[np.ndarray], Any]
     shape: tuple[int, ...]  # [1, H, W, 3] for a model of this package
     dtype: str
-    detects: bool  # whether it gives detections, not raw outputs
+    detects: bool  # whether it returns detections, not raw outputs
 
     def example(self) -> np.ndarray:
-        """Return noise: normalized where it is float, as pixels where it is not."""
+        """Return noise as input: normalized for float dtypes, pixels for integer dtypes."""
         random, kind = np.random.default_rng(0), np.dtype(self.dtype)
         if kind.kind == "f":
             return random.standard_normal(self.shape, "float32").astype(kind)
@@ -66,12 +66,12 @@ class Runner:
         return random.integers(limits.min, limits.max, self.shape, kind, endpoint=True)
 
     def on_example(self) -> Callable[[], Any]:
-        """Return the call with its example, to be made again and again."""
+        """Return a function without arguments that runs the model on the example."""
         return partial(self.call, self.example())
 
 
 def engine_of(path: Path) -> str | None:
-    """Tell what runs the file or folder; None for all but artifacts."""
+    """Return the engine that runs a file or folder; None if it is not an artifact."""
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL
     return {SUFFIX: TFLITE, ".onnx": ONNX}.get(path.suffix) if path.is_file() else None
@@ -83,14 +83,15 @@ def has_onnx_runtime() -> bool:
 
 
 def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None) -> Runner:
-    """Load a model to detect, or with `raw` for the network's outputs alone, without decoding.
+    """Load a model that returns detections, or with `raw`, the network's outputs without decoding.
 
-    What carries no metadata of this package does what it does in both cases. `detector` spares reading the run again.
+    `raw` has no effect on an artifact without metadata of this package. `detector` is the run's detector if it is
+    loaded already.
 
     Raises:
         RunError: the folder is not a run with weights.
-        ValueError: the artifact does not load, or takes something else than one image of one size; Keras runs on
-            another backend than TensorFlow; or a package is missing.
+        ValueError: the artifact does not load, or its input is not one image of fixed size; Keras does not run on
+            TensorFlow; or a package is missing.
     """
     if setup.engine in (KERAS, FUNCTION):
         return _load_keras(setup, raw, Run(setup.path).load()[0] if detector is None else detector)
@@ -98,8 +99,8 @@ def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None
     with native_output.hidden():
         runner = loader(setup, raw)
         try:
-            runner.on_example()()  # LiteRT tells of its delegate only when it runs
-        except Exception as error:  # ONNX Runtime's and TensorFlow's have no base of their own
+            runner.on_example()()  # LiteRT prints messages about its delegate when it first runs
+        except Exception as error:  # errors of ONNX Runtime and TensorFlow have no common base class
             raise ValueError(f"{setup.path} fails on an image of its own size: {error}") from error
     return runner
 
@@ -125,7 +126,7 @@ def _load_saved_model(setup: Setup, raw: bool) -> Runner:
     try:
         model = tf.saved_model.load(str(setup.path))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{setup.path} is not a SavedModel that TensorFlow loads: {error}") from error
+        raise ValueError(f"TensorFlow cannot load {setup.path} as a SavedModel: {error}") from error
     name = RAW if raw and RAW in model.signatures else DEFAULT
     if name not in model.signatures:
         raise ValueError(f"{setup.path} has no signature {name!r}. Received: {sorted(model.signatures)}")
@@ -136,7 +137,7 @@ def _load_saved_model(setup: Setup, raw: bool) -> Runner:
     shape = _image_shape(setup.path, sides, metadata_of(setup.path))
 
     def call(images):
-        # By way of the model: it owns the weights, and a signature does not keep it alive.
+        # Look up the signature in the model, to keep it alive: it owns the weights, and a signature does not.
         return _to_numpy(model.signatures[name](**{key: tf.constant(images)}))
 
     detects = "num_detections" in signature.structured_outputs
@@ -168,13 +169,13 @@ def _load_any_tflite(setup: Setup) -> Runner:
 def _load_onnx(setup: Setup, raw: bool) -> Runner:
     if not has_onnx_runtime():
         raise ValueError(f"An ONNX file needs onnxruntime (pip install onnxruntime). Received: {setup.path}")
-    onnxruntime = import_module("onnxruntime")  # an extra, which type checkers need not find
+    onnxruntime = import_module("onnxruntime")  # an extra, which may be missing when types are checked
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = setup.threads or 0
     try:
         session = onnxruntime.InferenceSession(str(setup.path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
-        raise ValueError(f"{setup.path} is not an ONNX file that ONNX Runtime runs: {error}") from error
+    except Exception as error:  # its errors have no base class of their own
+        raise ValueError(f"ONNX Runtime cannot load {setup.path}: {error}") from error
     source = _only(setup.path, session.get_inputs())
     shape = _image_shape(setup.path, [side if isinstance(side, int) else None for side in source.shape])
     dtype = _image_type(setup.path, _ONNX_TYPES.get(source.type, source.type))
@@ -182,7 +183,7 @@ def _load_onnx(setup: Setup, raw: bool) -> Runner:
 
 
 def metadata_of(path: Path) -> Metadata | None:
-    """Return the metadata of an artifact, or None of one that comes from elsewhere."""
+    """Return the metadata of an artifact, or None if it has none of this package."""
     try:
         return read_metadata(path)
     except ValueError:
@@ -191,28 +192,28 @@ def metadata_of(path: Path) -> Metadata | None:
 
 def _only(path: Path, inputs: Sequence) -> Any:
     if len(inputs) != 1:
-        raise ValueError(f"A benchmark feeds one image. Received: {path} with {len(inputs)} inputs")
+        raise ValueError(f"A model must have one input. Received: {path} with {len(inputs)} inputs")
     return inputs[0]
 
 
 def _image_shape(path: Path, sides: Sequence[int | None], metadata: Metadata | None = None) -> tuple[int, ...]:
-    """Return the shape of one image; a batch of any size is 1, and the image's size may be in the metadata."""
+    """Return the shape of the input, with batch size 1 if dynamic, and the metadata's image size if dynamic."""
     known = (1, *metadata.image_size, 3) if metadata else (1, None, None, None)
     if len(sides) == 4:
         shape = [given if given and given > 0 else other for given, other in zip(sides, known, strict=True)]
         if None not in shape:
             return tuple(side for side in shape if side)
-    raise ValueError(f"{path} does not take images of one size. Received: shape={list(sides)}")
+    raise ValueError(f"The input of {path} is not an image of fixed size. Received: shape={list(sides)}")
 
 
 def _image_type(path: Path, dtype: str) -> str:
     if dtype not in ("float32", "float16", "uint8", "int8"):
-        raise ValueError(f"{path} does not take images of floats or bytes. Received: dtype={dtype}")
+        raise ValueError(f"The input of {path} must be float32, float16, uint8 or int8. Received: dtype={dtype}")
     return dtype
 
 
 def _to_numpy(outputs: Any) -> Any:
-    """Wait for the outputs, as their reader would have to."""
+    """Return the outputs as NumPy arrays, which waits until they are computed."""
     import tensorflow as tf
 
     return tf.nest.map_structure(lambda x: x.numpy(), outputs)

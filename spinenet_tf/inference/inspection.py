@@ -1,4 +1,4 @@
-"""What a .tflite asks of the engine that runs it: operations, ranks, delegate partitions, memory."""
+"""Inspect a .tflite file: operations, ranks, delegate partitions, and memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DELEGATE = "DELEGATE"
 
 @dataclass(frozen=True)
 class Inspection:
-    """The graph of a .tflite file; one operation that a phone's delegate does not take can refuse the whole file."""
+    """A summary of a .tflite file's graph; a phone's delegate may reject a file for one unsupported operation."""
 
-    ops: dict[str, int]  # how many there are of each, the most frequent first
-    float_ops: dict[str, int]  # those that give floats, but for DEQUANTIZE; all of them in a file without integers
-    max_rank: int  # of all tensors; phones' GPUs take 4
-    xnnpack_partitions: int  # parts that XNNPACK runs whole on this machine; 1 is best
-    xnnpack_leaves: dict[str, int]  # the operations outside of them
-    arena_bytes: int  # activations alive at once, at most: what no plan of the memory gets below
+    ops: dict[str, int]  # the number of each operation, the most frequent first
+    float_ops: dict[str, int]  # operations with float outputs, except DEQUANTIZE; all operations in a float file
+    max_rank: int  # of all tensors; phone GPUs support up to 4
+    xnnpack_partitions: int  # partitions that XNNPACK runs on this machine; 1 is best
+    xnnpack_leaves: dict[str, int]  # the operations outside of the partitions
+    arena_bytes: int  # peak size of live activations: the lower bound of any memory plan
     file_bytes: int
     inputs: dict[str, dict[str, Any]]  # name -> "shape", "dtype"
     outputs: dict[str, dict[str, Any]]
@@ -36,11 +36,11 @@ class Inspection:
 
 
 def inspect(path: str | os.PathLike) -> Inspection:
-    """Read the graph of a .tflite file of any origin, and plan it once for this machine's CPU.
+    """Return a summary of any .tflite file, with XNNPACK's partitions on this machine's CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a TFLite file, or has operations that LiteRT does not know.
+        ValueError: it is not a TFLite file, or LiteRT does not support one of its operations.
     """
     from ai_edge_litert.interpreter import OpResolverType
 
@@ -75,7 +75,7 @@ def _computes_in_float(operation: Mapping[str, Any], tensors: Mapping[int, Any])
 
 
 def _inside(part: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Return the operations that lie between the inputs and the outputs of a delegate's part."""
+    """Return the indices of the operations between the inputs and the outputs of a delegate's partition."""
     maker = {int(tensor): operation for operation in operations for tensor in operation["outputs"]}
     border, found = set(part["inputs"].tolist()), set()
     wanted = part["outputs"].tolist()
@@ -88,7 +88,7 @@ def _inside(part: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) ->
 
 
 def _peak(operations: Sequence[Mapping[str, Any]], tensors: Mapping[int, Any], inputs: list, outputs: list) -> int:
-    """Return the bytes of the activations that are alive at once, at most; the weights are not among them."""
+    """Return the peak size of live activations in bytes, without weights."""
     last = {int(tensor): step for step, operation in enumerate(operations) for tensor in operation["inputs"]}
     last |= dict.fromkeys(outputs, len(operations))
     alive = {tensor: _bytes(tensors[tensor]) for tensor in inputs}
@@ -105,9 +105,9 @@ def _bytes(tensor: Mapping[str, Any]) -> int:
 
 
 def _names(interpreter: Any) -> list[dict[int, str]]:
-    """Return the names of inputs and of outputs in the first signature: they are stable, those of the graph are not."""
+    """Return the input and output names of the first signature: unlike those of the graph, they are stable."""
     keys = list(interpreter.get_signature_list())
-    if not keys or not keys[0]:  # LiteRT gives no signature whose key is empty
+    if not keys or not keys[0]:  # LiteRT cannot return a signature with an empty key
         return [{}, {}]
     signature = interpreter.get_signature_runner(keys[0])
     ends = signature.get_input_details(), signature.get_output_details()

@@ -1,4 +1,4 @@
-"""LiteRT's interpreter of a .tflite file of any origin. LiteRT 2.3 lists a file's operations under no public name."""
+"""Open any .tflite file with LiteRT's interpreter, and list its operations by a private method of LiteRT 2.3."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spinenet_tf._files import native_output
 
 
 def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
-    """Return LiteRT's interpreter of a file, with its tensors allocated; it takes the `options`.
+    """Return LiteRT's interpreter of a file, created with `options` and with its tensors allocated.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a TFLite file, or has operations that LiteRT does not know.
+        ValueError: it is not a TFLite file, or LiteRT does not support one of its operations.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -25,13 +25,13 @@ def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
             interpreter = Interpreter(model_path=str(path), **options)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is not a TFLite file that LiteRT runs: {error}") from error
+            raise ValueError(f"LiteRT cannot load {path}: {error}") from error
     return interpreter
 
 
 def operations_of(interpreter: Any) -> list[dict[str, Any]]:
-    """Return each operation's "index", "op_name", and the numbers of its "inputs" and "outputs".
+    """Return "index", "op_name", and the tensor indices "inputs" and "outputs" of each operation.
 
-    Behind those of the file come the parts that a delegate runs.
+    The operations of the file come first, then the partitions that a delegate runs.
     """
     return interpreter._get_ops_details()

@@ -1,4 +1,4 @@
-"""What artifacts and engines ask of a Keras model: its task, its backbone and its one image size."""
+"""The properties of a Keras model that exports and engines need: head, task, backbone and static image size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from spinenet_tf.nets.backbone import Backbone
 
 
 def head_of(model: keras.Model) -> Head | None:
-    """Return the row of a model's head; None for a backbone.
+    """Return the head of a model from the table of heads; None for a backbone.
 
     Raises:
-        ValueError: the model is none of this package's.
+        ValueError: the model is not from this package.
     """
     if isinstance(model, Backbone):
         return None
@@ -38,20 +38,20 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
     """Return `(H, W, 3)` of a model that can be exported.
 
     Raises:
-        ValueError: a side is unknown, the net computes in half precision, or Keras runs on another backend than
+        ValueError: height or width is dynamic, the net computes in half precision, or the Keras backend is not
             TensorFlow; the message says what to do.
     """
     height, width, channels = shape = backbone_of(model).image_shape
     static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
     if height is None or width is None:
-        raise ValueError(f"An exported model has one image size: build the model with {static}")
+        raise ValueError(f"An exported model needs a static image size: build the model with {static}")
     halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
     if halves:
-        raise ValueError(f"An exported model computes in float32: build it with {static}, dtypes={halves}")
+        raise ValueError(f"An exported model must compute in float32: build it with {static}, dtypes={halves}")
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ValueError(
-            "Exporting needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow, the weights files are the same. "
+            "Export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow; weights files work with any backend. "
             f"Received: backend={backend!r}"
         )
     return height, width, channels

@@ -1,4 +1,4 @@
-"""A .tflite file, run on the CPU by LiteRT."""
+"""Run a .tflite file of this package on the CPU with LiteRT."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SUFFIX = ".tflite"
 
 
 class TFLiteModel:
-    """A .tflite of this package, run on the CPU by LiteRT.
+    """A .tflite file of this package, run on the CPU with LiteRT.
 
-    Threads may share it. An interpreter runs one image at a time, so a lock lets them take turns; each image has
-    `num_threads` cores. Where it is better to run several images at once, each thread loads the file for itself.
+    Threads may share it. The interpreter runs one image at a time on `num_threads` cores, guarded by a lock. To run
+    several images at once, load the file once per thread.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file was not written by `tflite`, or does its NMS itself, for another number of detections.
+        ValueError: the file was not written by `tflite`, or it contains NMS for another number of detections.
     """
 
     def __init__(self, path: str | os.PathLike, num_threads: int | None = None, max_detections: int | None = None):
-        """Load the file; `num_threads` is the number of cores unless given, `max_detections` that of the model."""
+        """Load the file; `num_threads` defaults to the number of cores, `max_detections` to that of the model."""
         from ai_edge_litert.interpreter import Interpreter
 
         metadata = read_metadata(Path(path))
         self.metadata = metadata if max_detections is None else with_slots(metadata, max_detections)
-        with native_output.hidden():  # it tells of its delegate
+        with native_output.hidden():  # LiteRT prints messages about its delegate
             interpreter = Interpreter(model_path=str(path), num_threads=num_threads or os.cpu_count())
             self._signature = interpreter.get_signature_runner(DEFAULT)
         self._turn = Lock()
@@ -50,14 +50,14 @@ class TFLiteModel:
 
     @property
     def class_names(self) -> list[str]:
-        """The names of the classes, in their order."""
+        """The class names by index."""
         return self.metadata.class_names
 
     def raw(self, images: np.ndarray) -> Any:
-        """Return what calling the Keras model on normalized `images` `[B, H, W, 3]` gives, as NumPy arrays.
+        """Return the outputs of calling the Keras model on normalized `images` `[B, H, W, 3]`, as NumPy arrays.
 
         Raises:
-            ValueError: see `checks.check_images`; or the file's outputs are not raw.
+            ValueError: see `checks.check_images`; or the file has no raw outputs.
         """
         if self.metadata.output_kind != "raw":
             raise ValueError(f"The file has no raw outputs. Received: output_kind={self.metadata.output_kind!r}")
@@ -65,10 +65,10 @@ class TFLiteModel:
         return nest({name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]})
 
     def predict(self, images: np.ndarray) -> Any:
-        """Return what the Keras model's `predict` gives on normalized `images` `[B, H, W, 3]`, whatever the outputs.
+        """Return the same as the Keras model's `predict` on normalized `images` `[B, H, W, 3]`, for any output kind.
 
-        Of a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
-        padding) and "num_detections" `[B]`. Files that take pixels see the images rounded to these.
+        For a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
+        padding) and "num_detections" `[B]`. For a file with uint8 input, images are rounded to pixels.
 
         Raises:
             ValueError: see `checks.check_images`.
@@ -79,7 +79,7 @@ class TFLiteModel:
         return {name: np.concatenate([keras.ops.convert_to_numpy(x[name]) for x in found]) for name in found[0]}
 
     def _single(self, images: np.ndarray) -> list[np.ndarray]:
-        """Cut a batch into batches of one, which is what the file takes."""
+        """Split a batch into the file's inputs, batches of one image."""
         images = check_images(images, self.image_size)
         if self.metadata.input["dtype"] == "uint8":
             from spinenet_tf.data.images import to_pixels

@@ -1,4 +1,4 @@
-"""Trained models of any task from disk: which task it is, the model, and the data that it was validated on."""
+"""Load trained models of any task from disk, and the validation data of their runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LOADERS = {"detection": load_predictor, "classification": load_classifier}
 
 
 def read_task(path: Path) -> str:
-    """Return the task of the model at `path`: what a run's config or a file says; of anything else detection.
+    """Return the task of the model at `path` from the run's config or the file's metadata; by default detection.
 
     Raises:
-        ValueError: it is a .tflite file of another origin, or of a model without a task.
+        ValueError: it is a .tflite file without metadata of this package, or a backbone.
     """
     run = Run(path)
     if run.config_path.is_file():
@@ -28,16 +28,16 @@ def read_task(path: Path) -> str:
     if path.suffix == ".tflite" and path.is_file():
         task = read_metadata(path).task
         if task not in TASKS:
-            raise ValueError(f"{path} neither detects nor classifies. Received: task={task!r}")
+            raise ValueError(f"{path} is not a detector or a classifier. Received: task={task!r}")
         return task
-    return "detection"  # whose loader tells what is wrong
+    return "detection"  # its loader reports errors in `path`
 
 
 def load(path: Path, max_detections: int | None = None) -> Predictor | ClassPredictor:
-    """Load a run's best weights, or a file; a detector may give up to `max_detections` of an image.
+    """Load a run's best weights or a .tflite file; `max_detections` limits the detections per image.
 
     Raises:
-        FileNotFoundError, ValueError: there is no model at `path`, or it gives no such number.
+        FileNotFoundError, ValueError: there is no model at `path`, or it does not support `max_detections`.
     """
     return LOADERS[read_task(path)](path, max_detections)
 
@@ -46,9 +46,9 @@ def read_validation(path: Path) -> DetectionDataset | ClassificationDataset:
     """Read the validation data of the run at `path`.
 
     Raises:
-        ValueError: it is a file, has no data, or these are at fault.
+        ValueError: `path` is a file, the run has no data, or the data is invalid.
     """
     if not path.is_dir():
         given_by = TASKS[read_task(path)].given_by
-        raise ValueError(f"A .tflite file has no data of its own: give {given_by}.")
+        raise ValueError(f"A .tflite file has no validation data: pass {given_by}.")
     return Run(path).config().task_data().read("val")

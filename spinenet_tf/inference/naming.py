@@ -1,4 +1,4 @@
-"""What an artifact calls its input and its outputs: one flat name per tensor."""
+"""Names of an artifact's input and outputs: one flat name per tensor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 INPUT = "images"
 LOGITS = "logits"
-DEFAULT = "serving_default"  # the signature that TensorFlow's own tools take
+DEFAULT = "serving_default"  # the signature that TensorFlow's own tools use
 
 
 def flatten(outputs: Any) -> dict[str, Any]:
-    """Name every tensor of a model's output: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
+    """Return a model's outputs by flat names: `class_logits_P3`, `box_deltas_P3`, ..., `logits`, or `P3`, ..."""
     if not isinstance(outputs, Mapping):
         return {LOGITS: outputs}
     flat: dict[str, Any] = {}
@@ -21,7 +21,7 @@ def flatten(outputs: Any) -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> Any:
-    """Undo `flatten`: return what calling the Keras model returns, the levels in ascending order."""
+    """Undo `flatten`: return the outputs as the Keras model does, levels in ascending order."""
     if LOGITS in flat:
         return flat[LOGITS]
     nested: dict[str, Any] = {}

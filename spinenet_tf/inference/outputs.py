@@ -1,4 +1,4 @@
-"""What a file's outputs become, whatever it leaves to its reader: the detections that Keras predicts."""
+"""Convert a file's outputs of any kind to the detections that the Keras model predicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spinenet_tf.inference.naming import nest
 
 
 def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return a function from the outputs of a detector's file by name to what the Keras model's `predict` returns."""
+    """Return a function that converts a detector file's outputs by name to the results of Keras's `predict`."""
     head, options = metadata.known_head()
     if metadata.output_kind == "detections" or head.decoding is None:
         return dict
@@ -26,7 +26,7 @@ def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[s
 
 
 def _as_graph(function: Callable) -> Callable:
-    """Let TensorFlow run as one graph what it would run op by op."""
+    """Compile the function into one TensorFlow graph; return it unchanged on other backends."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf

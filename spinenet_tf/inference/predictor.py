@@ -1,4 +1,4 @@
-"""A trained detector from disk, whatever its format: a run's folder or a .tflite file."""
+"""Load a trained detector from a run's folder or a .tflite file, and detect in image files."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from spinenet_tf.evaluation.detections import Predict, detect_in_image
 
 @dataclass(frozen=True)
 class Predictor:
-    """What `predict` needs to know beside the network."""
+    """A detector and what it takes to detect in images."""
 
     predict: Predict  # normalized images [B, H, W, 3] to detections, or ValueError: see `checks.check_images`
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
-    max_detections: int | None = None  # that `predict` gives of an image at most, where that is known
+    max_detections: int | None = None  # limit per image of `predict`, if known
 
     def detect(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Detect in one RGB image `[h, w, 3]` uint8 of any size: boxes `[M, 4]` yxyx in its pixels, scores, classes.
+        """Detect in an RGB image `[h, w, 3]` uint8 of any size; return boxes `[M, 4]` yxyx in pixels, scores, classes.
 
         Raises:
-            ValueError: it is anything else, or has no pixels.
+            ValueError: the image has another shape or dtype, or has no pixels.
         """
         return detect_in_image(self.predict, image, self.image_size)
 
     def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
-        """Return the image `[h, w, 3]` with what `detect` found in it, but for scores under `threshold`."""
+        """Return a copy of the image `[h, w, 3]` with the detections whose score is at least `threshold` drawn on it."""
         from spinenet_tf.drawing.boxes import draw_detections
 
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)
@@ -45,20 +45,19 @@ class Predictor:
     def predict_files(
         self, files: Sequence[Path], output: Path, threshold: float, track: Track = untracked
     ) -> list[str]:
-        """Detect in files as `detect_in_files` does, and return the lines that tell what was written."""
+        """Detect in files as `detect_in_files` does, and return lines that report what was written."""
         count = sum(1 for _ in track(detect_in_files(self, files, output, threshold), len(files), "Detecting"))
-        return [f"{count} pictures and detections.json are in {output}."]
+        return [f"Wrote {count} pictures and detections.json to {output}."]
 
 
 def load_predictor(path: str | Path, max_detections: int | None = None) -> Predictor:
-    """Load a run's folder (its best weights) or a .tflite file; threads may share what is returned, and take turns.
+    """Load a run's best weights or a .tflite file; threads may share the predictor, which runs one call at a time.
 
-    It gives up to `max_detections` of an image, by default as many as the model was made for.
+    `max_detections` limits the detections per image; the default is the model's limit.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
-        ValueError: it is neither a run nor a .tflite file of this package, or a file that gives another number of
-            detections, whatever is asked.
+        FileNotFoundError: `path` does not exist.
+        ValueError: it is neither a run nor a .tflite file of this package, or the file has another fixed limit.
     """
     path = Path(path)
     if not path.exists():
@@ -66,7 +65,7 @@ def load_predictor(path: str | Path, max_detections: int | None = None) -> Predi
     if path.is_dir():
         return _run_predictor(path, max_detections)
     if path.suffix != ".tflite":
-        raise ValueError(f"A model is the folder of a run or a .tflite file. Received: {path}")
+        raise ValueError(f"A model must be a run's folder or a .tflite file. Received: {path}")
     from spinenet_tf.inference.litert import TFLiteModel
 
     model = TFLiteModel(path, max_detections=max_detections)
@@ -85,18 +84,18 @@ def _run_predictor(path: Path, max_detections: int | None) -> Predictor:
 
     def predict(images: np.ndarray) -> Mapping[str, Any]:
         images = check_images(images, size)
-        with turn:  # of several first calls at once, Keras would build a graph each
+        with turn:  # without a lock, concurrent first calls would each build a graph in Keras
             return detector.predict_on_batch(images)
 
     return Predictor(predict, size, config.class_names or (), slots)
 
 
 def image_files(source: Path) -> list[Path]:
-    """Return the image at `source`, or all images of the folder in order of their names.
+    """Return the image at `source`, or all images of the folder sorted by name.
 
     Raises:
-        FileNotFoundError: there is nothing at `source`.
-        DataError: the folder holds no images; the message names what it does hold.
+        FileNotFoundError: `source` does not exist.
+        DataError: the folder has no images; the message lists its files.
     """
     from spinenet_tf.data.dataset import DataError
 
@@ -107,13 +106,13 @@ def image_files(source: Path) -> list[Path]:
     found = sorted(path for path in source.iterdir() if _is_image(path))
     if not found:
         others = some_of(passed_over(source))
-        told = f"but {others}" if others else "nor anything else"
-        raise DataError(f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)}), {told}.")
+        content = f"It has {others}" if others else "It has no other files"
+        raise DataError(f"{source} has no images ({', '.join(IMAGE_SUFFIXES)}). {content}.")
     return found
 
 
 def passed_over(source: Path) -> list[str]:
-    """Return the names of the files and folders at `source` that `image_files` leaves out, but for hidden ones."""
+    """Return the names of the files and folders at `source` that `image_files` skips, except hidden ones."""
     entries = sorted(source.iterdir()) if source.is_dir() else []
     others = (path for path in entries if not _is_image(path) and not path.name.startswith("."))
     return [f"{path.name}/" if path.is_dir() else path.name for path in others]
@@ -124,11 +123,11 @@ def _is_image(path: Path) -> bool:
 
 
 def detect_in_files(predictor: Predictor, files: Sequence[Path], output: Path, threshold: float) -> Iterator[Path]:
-    """Detect in each image, write its picture to `output` and yield its path; write `detections.json` at the end.
+    """Detect in each image, draw the detections into `output` and yield the image's path; write `detections.json`.
 
-    All of it appears together, at the end, or nothing. All images are decoded once before the first detection, so that
-    one that does not decode is told at once. The JSON maps a file's name to its size and all its detections, boxes yxyx
-    in pixels, also those under the `threshold` of what is drawn.
+    All files appear together at the end, or none. All images are decoded once before the first detection, so that
+    errors are reported at once. The JSON maps each file name to the image size and all detections, boxes yxyx in
+    pixels; `threshold` only selects the detections to draw.
 
     Raises:
         DataError: an image does not decode.

@@ -129,7 +129,7 @@ def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: 
     code, out, _ = command("predict", images, "--model", model, "--output", "found", "--threshold", 0)
     names = sorted(path.name for path in images.iterdir())
     assert code == 0
-    assert "4 pictures and detections.json are in found." in out
+    assert "Wrote 4 pictures and detections.json to found." in out
     written = sorted(path.name for path in (tmp_path / "found").iterdir())
     assert written == sorted([*(f"{name}.png" for name in names), "detections.json"])
     found = json.loads((tmp_path / "found" / "detections.json").read_text())
@@ -189,11 +189,11 @@ MISTAKES = {
     "train nowhere": "There is no config nowhere. The package has:",
     "evaluate nowhere": "There is no model nowhere.",
     "evaluate empty": "empty is not a run folder: it has no config.yaml.",
-    "evaluate tiny.yaml": "A model is the folder of a run or a .tflite file. Received: tiny.yaml",
-    "evaluate fake.tflite": "fake.tflite carries no metadata",
+    "evaluate tiny.yaml": "A model must be a run's folder or a .tflite file. Received: tiny.yaml",
+    "evaluate fake.tflite": "fake.tflite has no metadata",
     "export empty": "empty is not a run folder",
     "predict nowhere.jpg --model {run}": "There is no image or folder nowhere.jpg.",
-    "predict empty --model {run}": "empty holds no images",
+    "predict empty --model {run}": "empty has no images",
     "predict images": "Missing option '--model'",
     # Configs.
     "train tiny.yaml epoch=3": "Unknown key 'epoch'. Did you mean 'epochs'?",
@@ -217,7 +217,7 @@ MISTAKES = {
     "evaluate {run} --classes digit --annotations cats.json --images images": "cats has none of these classes.",
     "train cats.yaml --classes cat,dog": "class_names: the training data lacks some of them; it has 'cat'.",
     "evaluate {run} --annotations cats.json": "Pass --annotations and --images together.",
-    "evaluate {tflite}": "A .tflite file has no data of its own",
+    "evaluate {tflite}": "A .tflite file has no validation data",
     "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
     "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms', 'variables')",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",

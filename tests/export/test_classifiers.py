@@ -134,5 +134,5 @@ def test_data_of_another_task_are_refused(run: Path, tiny_model, detector, valid
 def test_a_detectors_file_does_not_classify(exported, tmp_path) -> None:
     path = exported("none").path
     assert read_task(path) == "detection"
-    with pytest.raises(ValueError, match=r"is not a classifier's. Received: task='detection'"):
+    with pytest.raises(ValueError, match=r"is not a classifier. Received: task='detection'"):
         load_classifier(path)

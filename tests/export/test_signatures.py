@@ -94,7 +94,7 @@ def test_a_model_in_half_precision_is_refused() -> None:
         model = spinenet_tf.backbone("spinenet_49", (64, 64, 3), **SMALL)
     finally:
         keras.config.set_dtype_policy("float32")
-    with pytest.raises(ValueError, match=r"computes in float32.*dtypes=\['bfloat16'\]"):
+    with pytest.raises(ValueError, match=r"must compute in float32.*dtypes=\['bfloat16'\]"):
         raw_function(model, 1)
 
 

@@ -49,7 +49,7 @@ def test_artifacts_of_other_origin_run_as_they_are(foreign, engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sides", "problem"), [(["N", 3, 8, 16], ""), ([1, 3, "H", 16], "not take images of one size")]
+    ("sides", "problem"), [(["N", 3, 8, 16], ""), ([1, 3, "H", 16], "is not an image of fixed size")]
 )
 def test_onnx_files_run_in_onnx_runtime(tmp_path, sides, problem) -> None:
     pytest.importorskip("onnxruntime")

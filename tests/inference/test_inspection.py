@@ -50,5 +50,5 @@ def test_what_is_no_tflite_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file"):
         inspect(tmp_path / "nothing.tflite")
     (tmp_path / "broken.tflite").write_bytes(b"not a flatbuffer at all")
-    with pytest.raises(ValueError, match="not a TFLite file"):
+    with pytest.raises(ValueError, match="LiteRT cannot load"):
         inspect(tmp_path / "broken.tflite")

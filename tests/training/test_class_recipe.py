@@ -78,7 +78,7 @@ def test_predict_names_the_likeliest_classes_of_each_file(run: Path, succeed, tm
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == 5
         assert 0 < sum(scores) <= 1.001
-    assert f"{len(found)} images are classified" in capsys.readouterr().out
+    assert f"Wrote the classes of {len(found)} images to" in capsys.readouterr().out
 
 
 def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Path, tiny_model) -> None:
