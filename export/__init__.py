@@ -1,4 +1,4 @@
-"""Deployment formats: a trained model written as an artifact that runs without this package."""
+"""Export trained models to deployment formats that run without this package."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: who reads an artifact does not import what writes one."""
+    """Import a public name on first use, so that reading an artifact does not import the exporters."""
     if name not in _HOMES:
         raise AttributeError(f"module 'spinenet_tf.export' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The metadata of what is written: its input, its outputs and their layouts, in words for those who read them."""
+"""Create the metadata of an artifact: its input, its outputs and their layouts, in words."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def describe(
     float_layers: Sequence[str] = (),
     center: float | None = None,
 ) -> Metadata:
-    """Return the metadata of a model whose signature has these raw `outputs`, anything with a shape and a dtype.
+    """Return the metadata of a model whose signature has the raw `outputs`, objects with a shape and a dtype.
 
-    `inputs` are normalized images in "float32", or pixels in "uint8". Classes without names get numbers.
-    `float_layers` are those that a quantized file keeps in float, `center` is the side of a classifier's central crop
-    where it is not the usual one.
+    `inputs` is "float32" for normalized images or "uint8" for pixels. Classes without names are named by number.
+    `float_layers` are the layers that a quantized file keeps in float; `center` is the side of a classifier's central
+    crop, if it is not the default.
 
     Raises:
-        ValueError: there are more or fewer names than classes, or a name has a line break.
+        ValueError: the number of names is not the number of classes, or a name has a line break.
     """
     task, head = task_of(model), head_of(model)
     return Metadata(
@@ -68,7 +68,7 @@ def describe(
 
 
 def with_outputs(metadata: Metadata, kind: str, outputs: Mapping[str, Any]) -> Metadata:
-    """Return the metadata of the same model with decoded `outputs`, as `litert.appended` appends them."""
+    """Return the metadata of the same model with the decoded `outputs` that `litert.appended` adds."""
     return replace(metadata, output_kind=kind, outputs=_outputs(_LAYOUTS[kind], outputs))
 
 
@@ -85,15 +85,15 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
         "color": "RGB",
         "mean": list(MEAN),
         "std": list(STD),
-        "normalization": "none, the file does it" if pixels else "(pixel / 255 - mean) / std",
-        "fit": f"scaled as a whole, top left, the bottom and right filled with {padding}",
+        "normalization": "none, the file normalizes" if pixels else "(pixel / 255 - mean) / std",
+        "fit": f"resized to fit with its aspect ratio, at the top left; the bottom and right are padded with {padding}",
     }
 
 
 def _crop(center: float | None) -> dict[str, Any]:
     from spinenet_tf.data.input.class_pipeline import CENTER
 
-    fit = "the middle, in the shape of the input and `center` of the largest such part, resized bilinearly"
+    fit = "central crop with the input's aspect ratio and `center` times the largest such size, resized bilinearly"
     return {"fit": fit, "center": CENTER if center is None else center}
 
 
@@ -115,5 +115,5 @@ def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
         raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")
     broken = [name for name in names if len(name.splitlines()) != 1]
     if broken:
-        raise ValueError(f"A class name is one line of text. Received: {broken[0]!r}")
+        raise ValueError(f"A class name must be one line of text. Received: {broken[0]!r}")
     return list(names)

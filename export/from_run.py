@@ -1,4 +1,4 @@
-"""Exports a run: its best weights, its class names, its data to calibrate on and to be verified by."""
+"""Export a run with its best weights and class names, calibrated and verified on its data."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ def export_run(
     data: Data | None = None,
     **options: Any,
 ) -> Artifact:
-    """Write a run's best detector or classifier as one of the `FORMATS`, by default into its folder, and verify it.
+    """Write a run's best detector or classifier in one of the `FORMATS`, by default to its folder, and verify it.
 
-    Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data, or
-    on `data`. `options` are those of the format's writer that `OPTIONS` lists; None is its default.
+    Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data;
+    `data` replaces both. `options` are arguments of the format's export function, listed in `OPTIONS`; None means
+    the default.
 
     Raises:
-        ConfigError: the file is to be calibrated, and there is neither `data` nor data of the run.
+        ConfigError: calibration needs data, and there is neither `data` nor data of the run.
         RunError: `folder` is not a run with weights.
-        ValueError: the format has no such quantization or option, or as its writer does.
+        ValueError: the format does not support the quantization or an option, or its export function raises it.
         FileExistsError: the artifact exists and `overwrite` is False.
         ExportError: the artifact failed its check; nothing was written.
     """
@@ -71,7 +72,7 @@ def export_model(
     data: Data | None = None,
     **options: Any,
 ) -> Artifact:
-    """Do what `export_run` does with a model that is loaded already, and the config of its run."""
+    """Export a loaded model and the config of its run, as `export_run` does."""
     _check_format(format, quantization, options)
     names = config.class_names or ()
     given = {name: value for name, value in options.items() if value is not None}
@@ -101,9 +102,9 @@ def debug_run(
     target: str | None = None,
     track: Track = untracked,
 ) -> Sensitivity:
-    """Tell where int8 costs a run's best model accuracy: see `sensitivity.find_sensitive`.
+    """Measure which layers of a run's best model lose accuracy in int8: see `sensitivity.find_sensitive`.
 
-    It is calibrated as `export_run` does, and measured on images of the run's validation data, or of `data`.
+    The model is calibrated as in `export_run`, and measured on images of the run's validation data or of `data`.
 
     Raises:
         ConfigError, RunError: as `export_run` does.
@@ -122,7 +123,7 @@ def _load(folder: str | Path) -> tuple[HeadModel, TrainConfig]:
 
 
 def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:
-    """Read a run's data, of the training images without those that training left out too."""
+    """Read a run's data, without the bad training images that training skips, too."""
     data = config.task_data()
     return data.read(split, BadImages(data.max_bad_images) if split == "train" else None)
 
@@ -132,26 +133,26 @@ def _center(config: TrainConfig) -> float | None:
 
 
 def default_path(folder: str | Path, format: str, quantization: str = "none", target: str | None = None) -> Path:
-    """Return where in a run's folder an artifact goes."""
+    """Return the default path of an artifact in a run's folder."""
     suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
     return Path(folder, FORMATS[format].format(suffix=suffix))
 
 
 def _check_format(format: str, quantization: str, options: Mapping[str, Any]) -> None:
     if format not in FORMATS:
-        raise ValueError(f"Valid formats are {tuple(FORMATS)}. Received: format={format!r}")
+        raise ValueError(f"format must be one of {tuple(FORMATS)}. Received: format={format!r}")
     if format in ("saved_model", "onnx") and quantization != "none":
         name = "A SavedModel" if format == "saved_model" else "An ONNX file"
-        raise ValueError(f"{name} is not quantized: use the format tflite. Received: quantization={quantization!r}")
-    strange = [name for name, value in options.items() if value is not None and name not in OPTIONS[format]]
-    if strange:
-        raise ValueError(f"The format {format} has the options {OPTIONS[format]}. Received: {strange}")
+        raise ValueError(f"{name} cannot be quantized: use the format tflite. Received: quantization={quantization!r}")
+    unknown = [name for name, value in options.items() if value is not None and name not in OPTIONS[format]]
+    if unknown:
+        raise ValueError(f"The format {format} has the options {OPTIONS[format]}. Received: {unknown}")
 
 
 def calibration_batches(
     dataset: Data, config: TrainConfig, count: int = CALIBRATION_IMAGES, seed: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield `count` images drawn from the data set by a seed, preprocessed as for evaluation: `[B, H, W, 3]`."""
+    """Yield batches `[B, H, W, 3]` of `count` random images of the data set, preprocessed as for evaluation."""
     random = np.random.default_rng(config.seed if seed is None else seed)
     sample = dataset.take(random.permutation(len(dataset))[:count])
     options = config.data.evaluation_options() if config.data else {}

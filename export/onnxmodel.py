@@ -1,4 +1,4 @@
-"""ONNX: the format for ONNX Runtime and what else reads it (extra `onnx`)."""
+"""Export to ONNX, for ONNX Runtime and other tools (extra `onnx`)."""
 
 from __future__ import annotations
 
@@ -36,33 +36,32 @@ def onnx(
     overwrite: bool = False,
     center: float | None = None,
 ) -> Artifact:
-    """Write an .onnx for normalized `images` `[batch_size, H, W, 3]` float32 (None: any batch), with raw outputs.
+    """Write an .onnx file with input `images` `[batch_size, H, W, 3]`, normalized float32, and raw outputs.
 
-    Input and outputs have the names, shapes and layouts of the SavedModel's signature `raw`, BN is folded into the
-    convs. The metadata is in the file, as its property `metadata.json`, and beside it, with the labels. The file is
-    compared with the model in ONNX Runtime before it appears. `center` is that of
-    `tflite`.
+    A `batch_size` of None means any. Input and outputs have the names, shapes and layouts of a SavedModel's signature
+    `raw`; BN is folded into the convs. The metadata is in the file, as its property `metadata.json`, and next to it,
+    with the labels. The file is compared with the model in ONNX Runtime before it appears. `center` is as in `tflite`.
 
     Raises:
-        ValueError: the model cannot be exported (see `keras_model.image_shape`), class names that do not fit, or a name
-            without the suffix .onnx.
+        ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the
+            name does not end in .onnx.
         ImportError: tf2onnx or onnxruntime is not installed.
-        FileExistsError: a file is in the way and `overwrite` is False.
+        FileExistsError: the file exists and `overwrite` is False.
         ExportError: tf2onnx or ONNX Runtime fails, or the file differs from the model by more than 1e-4; nothing was
             written.
     """
     if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of an ONNX file ends in {SUFFIX}. Received: path={str(path)!r}")
+        raise ValueError(f"The name of an ONNX file must end in {SUFFIX}. Received: path={str(path)!r}")
     _check_installed()
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
-        with _failing_as("tf2onnx does not convert this net"):
+        with _export_errors("tf2onnx cannot convert this net"):
             proto = _converted(raw)
         proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)
-        with _failing_as("ONNX Runtime does not run the file"):
+        with _export_errors("ONNX Runtime cannot run the file"):
             difference, _ = check(model, _Runner(file, batch_size))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
@@ -72,34 +71,34 @@ def _check_installed() -> None:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError:
-        raise ImportError("ONNX needs tf2onnx and onnxruntime: pip install spinenet_tf[onnx]") from None
+        raise ImportError("ONNX export needs tf2onnx and onnxruntime: pip install spinenet_tf[onnx]") from None
 
 
 @contextmanager
-def _failing_as(what: str) -> Iterator[None]:
-    """Raise an `ExportError` of one line for whatever the block raises, unless it is one already."""
+def _export_errors(message: str) -> Iterator[None]:
+    """Turn any exception of the block into a one-line `ExportError`."""
     try:
         yield
     except ExportError:
         raise
-    except Exception as error:  # those of tf2onnx and ONNX Runtime have no base of their own
-        raise ExportError(f"{what}. Received: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # errors of tf2onnx and ONNX Runtime have no common base class
+        raise ExportError(f"{message}. Received: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _converted(raw: Any) -> Any:
-    """Return a function of TensorFlow as an ONNX `ModelProto`."""
+    """Convert a `tf.function` to an ONNX `ModelProto`."""
     import tf2onnx
 
     with native_output.hidden():
         proto, _ = tf2onnx.convert.from_function(
-            raw, raw.input_signature, opset=OPSET, custom_rewriter=[_give_scalars_an_axis]
+            raw, raw.input_signature, opset=OPSET, custom_rewriter=[_reshape_scalars]
         )
-    _resize_by_todays_rule(proto)
+    _update_resize_mode(proto)
     return proto
 
 
-def _give_scalars_an_axis(graph: Any, operations: list[Any]) -> list[Any]:
-    """Reshape scalars that are added to `[1]`: tf2onnx 1.17 fails at others when it takes transpositions out."""
+def _reshape_scalars(graph: Any, operations: list[Any]) -> list[Any]:
+    """Reshape scalar summands to `[1]`: tf2onnx 1.17 fails on scalars when it removes transpositions."""
     for operation in operations:
         for source in operation.inputs if operation.type in ("Add", "AddV2") else ():
             if source.is_const() and not source.get_tensor_value(as_list=False).shape:
@@ -107,8 +106,8 @@ def _give_scalars_an_axis(graph: Any, operations: list[Any]) -> list[Any]:
     return operations
 
 
-def _resize_by_todays_rule(proto: Any) -> None:
-    """Name the source pixel i // n of an n-fold enlargement as ONNX does now; tf2onnx does as it did before 2020."""
+def _update_resize_mode(proto: Any) -> None:
+    """Set the current attributes of nearest upsampling (source pixel i // n); tf2onnx writes those of before 2020."""
     rule = {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
     resizes = (node for node in proto.graph.node if node.op_type == "Resize")
     for attribute in (attribute for node in resizes for attribute in node.attribute):
@@ -117,13 +116,13 @@ def _resize_by_todays_rule(proto: Any) -> None:
 
 
 class _Runner:
-    """Runs an .onnx file on the CPU."""
+    """Run an .onnx file on the CPU."""
 
     def __init__(self, path: Path, batch_size: int | None):
         import onnxruntime
 
         self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self._batch_size = batch_size or 2  # of any batch one that is not 1
+        self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
 
     def raw(self, image: np.ndarray) -> Any:
         """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""

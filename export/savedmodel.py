@@ -1,4 +1,4 @@
-"""SavedModel: the format that TensorFlow loads and serves with no other package."""
+"""Export to SavedModel, which TensorFlow loads and serves without other packages."""
 
 from __future__ import annotations
 
@@ -37,43 +37,44 @@ def saved_model(
     center: float | None = None,
     variables: bool = False,
 ) -> Artifact:
-    """Write a SavedModel with named signatures, each of one input `images`, that plain TensorFlow loads and runs.
+    """Write a SavedModel whose named signatures have one input `images`; plain TensorFlow loads and runs it.
 
-    A detector has, without `nms` only the last two:
+    The signatures of a detector, of which only the last two are written without `nms`:
     - `serve`: from `[B, H, W, 3]` float32, normalized, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
       classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also `serving_default`
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
-    - `serve_bytes`: from `[B]` strings, each a JPEG or PNG, to the same, boxes in pixels of each image, which is
-      turned upright as its EXIF data ask
-    - `raw`: from what `serve` takes to the maps `[B, row, column, channel]` of the head, each under its name and its
-      level; the metadata tell what is in them
-    - `decoded`, only without `nms`, and then `serving_default`: to boxes `[B, N, 4]`, clipped to the input, and
-      scores `[B, N, num_classes]` of each place where the head may find an object
-    Another model has `serve`, which is also `raw` and `serving_default`, to `logits` or to `P3`, ... `B` is
+    - `serve_bytes`: from `[B]` strings, each an encoded JPEG or PNG, to the same, boxes in pixels of each image after
+      its EXIF orientation is applied
+    - `raw`: from the input of `serve` to the head's maps `[B, row, column, channel]`, one per output and level; the
+      metadata describes their channels
+    - `decoded`, only without `nms`, and then also `serving_default`: from the input of `serve` to boxes `[B, N, 4]`,
+      clipped to the input, and scores `[B, N, num_classes]` of all candidates
+
+    Other models have `serve`, which is also `raw` and `serving_default`, with outputs `logits` or `P3`, ... `B` is
     `batch_size`; None: any.
 
-    A signature fails, and does no harm to the process, where its input has another shape, no image, values that are
-    not finite or beyond `checks.LARGEST`, or is a file that does not decode or claims too many pixels. Threads may
-    share one model that was loaded.
+    A signature raises an error, without harm to the process, if its input has another shape, is empty, has values that
+    are not finite or beyond `checks.LARGEST`, or is a file that does not decode or declares too many pixels. Threads
+    may share a loaded model.
 
-    BN is folded into the convs, so the artifact can be served, not trained, and is faster than a `tf.function` of the
-    trained model: 1.8 times for SpineNet-Mobile-49XS at 128 px on two x86 cores, less the larger the convs are. The
-    weights are constants of the graph, of which TensorFlow keeps some 15 copies. With `variables`, the large ones are
-    in the folder `variables` and in memory once: SpineNet-49's backbone at 640 px loads and runs in 0.27 GB in place of
-    1.65, and loads in a third of the time, but takes 5 % longer for an image, since oneDNN prepares constants only
-    once. TensorFlow's own variable TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 has it do so with variables too.
+    BN is folded into the convs, so the artifact can only be served, not trained. It is faster than a `tf.function` of
+    the trained model: 1.8 times for SpineNet-Mobile-49XS at 128 px on two x86 cores, less for larger convs. The weights
+    are constants of the graph, of which TensorFlow keeps about 15 copies. With `variables`, large weights are in the
+    folder `variables` and in memory once: SpineNet-49's backbone at 640 px loads and runs in 0.27 GB instead of 1.65,
+    and loads in a third of the time, but takes 5 % longer per image, since oneDNN prepares only constants once. The
+    environment variable TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 makes TensorFlow prepare variables once, too.
 
     The folder `assets` has `metadata.json`, `labels.txt` (class names) and `config.json` (the model's Keras config).
-    The artifact is compared with the model before it appears. `center` is that of `tflite`.
+    The artifact is compared with the model before it appears. `center` is as in `tflite`.
 
     Raises:
-        ValueError: the model cannot be exported (see `keras_model.image_shape`), has no NMS to leave out, or class
-            names that do not fit.
-        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but no SavedModel.
+        ValueError: the model cannot be exported (see `keras_model.image_shape`) or has no NMS to omit, or the class
+            names do not fit it.
+        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but not a SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """
     if not nms and task_of(model) != "detection":
-        raise ValueError(f"Only a detector has NMS to leave out. Received: nms=False, model={type(model).__name__}")
+        raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
     with staged(path, overwrite) as folder:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
@@ -88,16 +89,16 @@ def saved_model(
 
 
 def output_specs(raw: Any) -> Mapping[str, Any]:
-    """Return the outputs of `raw_function`'s function by name, each with its shape."""
+    """Return the specs of the outputs of `raw_function`'s function by name."""
     return raw.get_concrete_function().structured_outputs
 
 
 def write_signatures(
     folder: Path, signatures: Mapping[str, Callable], assets: Sequence[Path] = (), weights: Sequence[Any] = ()
 ) -> None:
-    """Write functions of TensorFlow as the signatures of a SavedModel, with the variables that they read.
+    """Write `tf.function`s as the signatures of a SavedModel, with the variables `weights` that they read.
 
-    Copies of the files `assets` are in its folder of that name.
+    The files `assets` are copied to its folder `assets`.
     """
     import tensorflow as tf
 
@@ -119,7 +120,7 @@ def _signatures(model: keras.Model, raw: Any, nms: bool) -> dict[str, Callable]:
 
 
 class _Runner:
-    """Runs the signature `raw` of a SavedModel."""
+    """Run the signature `raw` of a SavedModel."""
 
     def __init__(self, folder: Path, batch_size: int | None):
         import tensorflow as tf

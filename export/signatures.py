@@ -1,4 +1,4 @@
-"""A model as a `tf.function`: one input `images`, one named output per map, all sizes known."""
+"""Convert a model to a `tf.function` with one input `images`, one named output per map, and static sizes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def raw_function(
 ) -> Any:
     """Return a `tf.function` from `images` `[batch_size, H, W, 3]`, normalized, to the flat outputs in float32.
 
-    The weights are constants of its graph: the TFLite converter would keep variables as operations. With `variables`,
-    the large ones are variables, of which the function has its own (see `unfreezing`). Sizes are static, and so is
-    the batch unless `batch_size` is None. `upsampling` is that of `NearestUpsample`. The graph is rewritten by
-    `rewrites`, in this order; TFLite's converter folds BN by itself.
+    The weights are constants of its graph, since the TFLite converter would keep variables as operations. With
+    `variables`, large weights are new variables of the function (see `unfreezing`). Sizes are static, including the
+    batch unless `batch_size` is None. `upsampling` is that of `NearestUpsample`. `rewrites` rewrite the graph in
+    order; TFLite's converter folds BN itself.
 
     Raises:
         ValueError: as `image_shape` does, or `batch_size` is not positive.
@@ -41,7 +41,7 @@ def raw_function(
     import tensorflow as tf
 
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"A batch is at least 1, or None for any. Received: batch_size={batch_size}")
+        raise ValueError(f"batch_size must be at least 1, or None for any. Received: batch_size={batch_size}")
     spec = tf.TensorSpec((batch_size, *image_shape(model)), tf.float32, name=INPUT)
     written = _with_upsampling(model, upsampling)
 
@@ -64,7 +64,7 @@ def raw_function(
 
 
 def _with_upsampling(model: keras.Model, upsampling: str) -> keras.Model:
-    """Return the model if it upsamples like that, as all models do by "resize"; or else a copy that does."""
+    """Return the model for "resize", which is how all models upsample; otherwise a copy with the given upsampling."""
     if upsampling == "resize":
         return model
     state = random.getstate()
@@ -86,9 +86,9 @@ def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any
 
 
 def pixel_function(raw: Any, dtype: str) -> Any:
-    """Return a `tf.function` from RGB `images` of the same shape in 0..255 to the outputs of `raw`.
+    """Return a `tf.function` from RGB `images` in 0..255, of the same shape, to the outputs of `raw`.
 
-    One depthwise conv normalizes them: in integers it has a scale per channel.
+    One depthwise conv normalizes the images: when quantized, it has one scale per channel.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""A static web page that detects in the browser: the .tflite, LiteRT.js to run it, and a page around them."""
+"""Export to a static web page that detects in the browser: a .tflite file, LiteRT.js and a page."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from spinenet_tf.inference.keras_model import task_of
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
 
-LITERT = "@litertjs/core@2.5.3"  # what the page was tested with
+LITERT = "@litertjs/core@2.5.3"  # the version that the page was tested with
 MODEL = "model.tflite"
 
-# What the page loads of the packages, under `vendor`: the engine is there for CPUs with and without relaxed SIMD.
+# The files of the npm packages that the page loads; the engine has variants with and without relaxed SIMD.
 _VENDORED = {
     "core": ["package.json", "dist/index.js", *(f"wasm/litert_wasm{kind}_internal.*" for kind in ("", "_compat"))],
     "wasm-utils": ["package.json", "dist/index.js"],
@@ -43,20 +43,20 @@ def web(
     overwrite: bool = False,
     keep_float: Sequence[str] = (),
 ) -> Artifact:
-    """Write a folder with a page that detects in a picked image or in the camera's, all on the user's device.
+    """Write a folder with a page that detects in a chosen image or the camera's image, on the user's device.
 
-    The arguments are those of `tflite`. What is measured is the .tflite file inside, which has normalized float32
-    input and detections as outputs. LiteRT.js is fetched by npm, once, here; the page asks nothing of any other host.
-    Serve the folder: `python -m http.server --directory PATH`. A camera needs https or localhost.
+    The arguments are those of `tflite`. The .tflite file, with normalized float32 input and detections as outputs, is
+    verified. npm fetches LiteRT.js once, during the export; the page contacts no other host. Serve the folder with
+    `python -m http.server --directory PATH`. The camera needs https or localhost.
 
     Raises:
-        ValueError: the model is no detector, or as `tflite` does.
-        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but no such page.
+        ValueError: the model is not a detector, or as `tflite` does.
+        FileExistsError: `path` exists and `overwrite` is False, or it is a folder but not a page of this package.
         ExportError: as `tflite` does; nothing was written.
         RuntimeError: npm is not installed, or cannot fetch LiteRT.js; nothing was written.
     """
     if task_of(model) != "detection":
-        raise ValueError(f"The page detects: it needs a detector. Received: model={type(model).__name__}")
+        raise ValueError(f"The web page needs a detector. Received: model={type(model).__name__}")
     with staged(path, overwrite) as folder:
         shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
         _vendor(folder / "vendor")
@@ -66,7 +66,7 @@ def web(
 
 
 def _vendor(folder: Path) -> None:
-    """Fetch LiteRT.js and copy what the page loads of it."""
+    """Fetch LiteRT.js and copy the files that the page loads."""
     with tempfile.TemporaryDirectory() as temporary:
         _npm_install(temporary)
         for package, patterns in _VENDORED.items():

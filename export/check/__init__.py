@@ -1,1 +1,1 @@
-"""Checks of what was written: does it do what the Keras model does, how fast and in how much memory."""
+"""Check exported artifacts: equality with the Keras model, speed, and memory."""

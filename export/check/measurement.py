@@ -1,4 +1,4 @@
-"""Measures detectors in all formats and engines, side by side: latency, memory, file size and AP."""
+"""Benchmark detectors in all formats and engines: latency, memory, file size and AP."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from spinenet_tf.inference.engines import Runner, Setup
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import DetectionDataset
 
-WARM_UPS = 3  # the first call traces, the next ones may still allocate
+WARM_UPS = 3  # the first call traces, the next calls may still allocate
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime")
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one call of a model in one setup takes."""
+    """The cost of a model call in one setup."""
 
     model: str  # the run or the artifact
     engine: str
     threads: int | None  # None: TensorFlow's own choice
     input_shape: tuple[int, ...]
-    detects: bool  # whether the call gave detections, not raw outputs
+    detects: bool  # whether the call returned detections, not raw outputs
     median_ms: float
     p90_ms: float
     memory_bytes: int | None  # see `resident_memory.peak_memory`
     file_bytes: int
-    ap: float | None  # of the detector, also where the call was without decoding
+    ap: float | None  # of the detector, even if the timed call did not decode
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measurements that were made together, and where."""
+    """Measurements that were made together, and the machine."""
 
     measurements: list[Measurement]
     repeats: int
@@ -69,21 +69,20 @@ def benchmark(
     quantizations: Sequence[str] = (),
     track: Track = untracked,
 ) -> Benchmark:
-    """Measure models in all formats and engines, from one normalized image (noise) in NumPy to detections in NumPy.
+    """Measure models in all formats and engines, from a normalized image (noise) in NumPy to detections in NumPy.
 
-    A model is the folder of a run, which stands for Keras and the exports in it, or an artifact: a SavedModel, a
-    .tflite or a .onnx file of any origin. A run without exports, or any run if `quantizations` are named, is exported
-    into a temporary folder. TFLite and ONNX Runtime are measured at 1, 2, 4, ... `threads`; default: all cores.
-
-    `raw` leaves out decoding and NMS. ONNX files, and artifacts without our metadata, give what they give in any case.
-    `ap` adds COCO AP on `dataset`, or of a run on its own validation data, once for each file.
+    A model is a run's folder (Keras and the exports in it), or an artifact: any SavedModel, .tflite or .onnx file. A
+    run without exports, or any run if `quantizations` is set, is exported to a temporary folder. TFLite and ONNX
+    Runtime are measured at 1, 2, 4, ... `threads`; default: all cores. `raw` omits decoding and NMS; it has no effect
+    on ONNX files and on artifacts without metadata of this package. `ap` adds COCO AP, once per file, on `dataset` or
+    on a run's own validation data.
 
     Raises:
-        FileNotFoundError: there is nothing at a path.
+        FileNotFoundError: a path does not exist.
         RunError: a folder is not a run with weights.
-        ConfigError: AP or calibration needs data, and the run has none of its own.
-        ValueError: something else is no model, or does not load (see `engines.load`); no data to measure AP on.
-        ExportError: a fresh export failed its check.
+        ConfigError: AP or calibration needs data, and the run has none.
+        ValueError: a path is not a model, or does not load (see `engines.load`); or there is no data to measure AP on.
+        ExportError: a new export failed its check.
     """
     unknown = [name for name in quantizations if name not in QUANTIZATIONS]
     if unknown:
@@ -115,10 +114,10 @@ def thread_counts(most: int) -> list[int]:
 
 
 def time_calls(calls: Mapping[Key, Callable[[], Any]], repeats: int, track: Track = untracked) -> dict[Key, np.ndarray]:
-    """Return the milliseconds of each call, `[repeats]`, after some that are not counted.
+    """Return the milliseconds of each call, `[repeats]`, after warm-up calls.
 
-    The calls take turns, in an order that is drawn anew for each round: what else the machine does meets all alike, and
-    so do the threads and the caches that one call leaves behind for the next.
+    The calls alternate in a new random order in each round, so that other load on the machine, and the threads and
+    caches that a call leaves behind, affect all calls equally.
     """
     times: dict[Key, list[float]] = {key: [] for key in calls}
     draw = random.Random(0)
@@ -134,14 +133,14 @@ def _datasets(subjects: Sequence[Subject], dataset: DetectionDataset | None) -> 
     found = {subject: dataset or subject.data() for subject in subjects}
     known = {subject: data for subject, data in found.items() if data is not None}
     if not known:
-        raise ValueError("AP is measured on a run's own data, or on --annotations and --images. Received: neither")
+        raise ValueError("AP needs a run with data, or --annotations and --images. Received: neither")
     return known
 
 
 def _precisions(
     setups: Mapping[Setup, Subject], datasets: Mapping[Subject, DetectionDataset], track: Track
 ) -> dict[Path, float | None]:
-    """Return the AP of each file, which does not depend on the engine's threads: run with the most, it is fastest."""
+    """Return the AP of each file, measured with the most threads; AP does not depend on their number."""
     files = {setup.path: (setup, subject) for setup, subject in setups.items() if subject in datasets}
     return {
         path: subject.average_precision(setup, datasets[subject])
@@ -167,7 +166,7 @@ def _measurement(
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what the numbers depend on: cores, devices of TensorFlow, versions."""
+    """Return the machine's properties that affect measurements: cores, TensorFlow devices, versions."""
     import tensorflow as tf
 
     return {

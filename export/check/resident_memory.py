@@ -1,4 +1,4 @@
-"""The memory that a model takes in one setup: resident bytes of a process of its own."""
+"""Measure a model's memory in one setup: the resident bytes of a separate process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pathlib import Path
 from spinenet_tf._files import native_output
 from spinenet_tf.inference.engines import ONNX, Setup, load
 
-RUNS = 3  # the first ones allocate
+RUNS = 3  # the first runs allocate
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_memory(setup: Setup, raw: bool = False) -> int | None:
-    """Return by how many bytes the peak resident memory grows while a fresh process loads the model and runs it.
+    """Return the growth of peak resident memory in bytes while a new process loads and runs the model.
 
-    What the engine's libraries take before they have a model is not in it. None where the system does not tell: other
-    systems than Linux.
+    This excludes the engine's libraries. It is None on other systems than Linux.
 
     Raises:
         ValueError: as `engines.load` does.
     """
-    # In this process, the memory that earlier models left behind would be used again and not be seen.
+    # In this process, memory that earlier models freed would be reused and not be counted.
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=native_output.import_tensorflow) as pool:
         return pool.submit(_growth, setup, raw).result()
 

@@ -1,4 +1,4 @@
-"""What is benchmarked: a run with its exports, or an artifact alone."""
+"""The subject of a benchmark: a run with its exports, or a single artifact."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from spinenet_tf.training.run import Run
 
 
 class Subject:
-    """The folder of a run, which stands for Keras and the exports in it; or a SavedModel, a .tflite or a .onnx file.
+    """A run's folder (Keras and the exports in it), or a SavedModel, a .tflite or a .onnx file.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`.
+        FileNotFoundError: `path` does not exist.
         RunError: it is a folder, but not a run with weights.
         ValueError: it is another file.
     """
@@ -42,16 +42,16 @@ class Subject:
         if engine_of(path) is None:
             if not path.is_dir():
                 kinds = "a run, a SavedModel, a .tflite or a .onnx file"
-                raise ValueError(f"What can be measured is {kinds}. Received: {path}")
+                raise ValueError(f"A model to measure must be {kinds}. Received: {path}")
             self._run = Run(path).load()
 
     def setups(
         self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track
     ) -> list[Setup]:
-        """Return all setups: TensorFlow's once, with its own threads, the others at each of `threads`.
+        """Return all setups: TensorFlow once, with its own choice of threads, the other engines for each of `threads`.
 
-        Keras's `predict` decodes always, so it is in none of the `raw` setups. A run without exports, or if there are
-        `quantizations`, is exported into the new `folder`.
+        Keras's `predict` always decodes, so the `raw` setups do not include it. A run without exports, or any run with
+        `quantizations`, is exported to the new `folder`.
         """
         titles = self._artifacts(quantizations, folder, track)
         engines = [FUNCTION] if raw else [KERAS, FUNCTION]
@@ -63,21 +63,21 @@ class Subject:
         return setups
 
     def load(self, setup: Setup, raw: bool = False) -> Runner:
-        """Load the model of a setup, see `engines.load`; those of Keras hold one detector."""
+        """Load the model of a setup: see `engines.load`; all Keras setups share one detector."""
         return load(setup, raw, self._run[0] if self._run else None)
 
     def data(self) -> DetectionDataset | None:
         """Return a run's own validation data; None for an artifact.
 
         Raises:
-            ConfigError: the run has none.
+            ConfigError: the run has no data.
         """
         return self._run[1].own_data().read("val") if self._run else None
 
     def average_precision(self, setup: Setup, dataset: DetectionDataset) -> float | None:
-        """Return COCO AP in a setup; None of what does not detect in one image at a time, or does not name its classes.
+        """Return COCO AP in a setup; None if the model does not detect in one image, or has no class names.
 
-        Of data without objects it is None as well.
+        It is None for data without objects, too.
 
         Raises:
             ValueError: the data set has a class that the model does not know.
@@ -97,7 +97,7 @@ class Subject:
         return metadata.class_names if metadata else ()
 
     def _artifacts(self, quantizations: Sequence[str], folder: Path, track: Track) -> dict[Path, str]:
-        """Return where artifacts are, and what to call them."""
+        """Return the paths of the artifacts and their titles."""
         if self._run is None:
             return {self.path: str(self.path)}
         there = [path for path in sorted(self.path.iterdir()) if engine_of(path)]

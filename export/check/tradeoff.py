@@ -1,4 +1,4 @@
-"""The picture of a benchmark: AP against latency, drawn without pyplot's state."""
+"""Plot a benchmark as AP over latency, without the global state of pyplot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spinenet_tf.export.check.measurement import Measurement
 
 
 def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
-    """Draw AP over the median latency, a line for each model and engine through its numbers of threads; return a PNG.
+    """Return a PNG of AP over median latency, with one line per model and engine and one point per number of threads.
 
     Raises:
         ValueError: no AP was measured.
@@ -21,7 +21,7 @@ def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
         if row.ap is not None:
             lines.setdefault(f"{row.model}, {row.engine}", []).append((row.median_ms, row.ap, row.threads))
     if not lines:
-        raise ValueError("A plot of AP against latency needs AP, and none of these models has one.")
+        raise ValueError("A plot of AP over latency needs AP, but no AP was measured.")
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
     axes = figure.add_subplot(xlabel="ms per call, median", ylabel="AP", xscale="log")
     for name, points in lines.items():

@@ -1,4 +1,4 @@
-"""The check behind every export: does the artifact do what the Keras model does?"""
+"""The check after every export: compare the artifact's outputs with those of the Keras model."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ if TYPE_CHECKING:
 # The field of `Artifact` with the measure of a task.
 MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
 
-# The largest difference that a file may have, relative to the largest output. fp16 rounds each weight to 11 bits, which
-# adds up over some 60 convs in a row; integer files have no bound of this kind: they are judged by AP.
+# The largest allowed difference, relative to the largest output. fp16 rounds each weight to 11 bits, and the errors add
+# up over about 60 convs in a row. Integer files have no tolerance: they are verified by AP.
 TOLERANCES = {"none": 1e-4, "fp16": 2e-2}
 
 
 class ExportError(RuntimeError):
-    """An artifact that does not do what the model does; it has been deleted."""
+    """An artifact whose outputs differ from the model's; it was deleted."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What was written, and how it compares with Keras."""
+    """A written artifact, and its comparison with Keras."""
 
     path: Path
     size: int  # bytes
     difference: dict[str, float]  # "max" and "mean", see `float_difference`
-    ap: dict[str, float] | None = None  # of a detector, see `ap_difference`
-    top1: dict[str, float] | None = None  # of a classifier, see `top1_difference`
+    ap: dict[str, float] | None = None  # of a detector: see `ap_difference`
+    top1: dict[str, float] | None = None  # of a classifier: see `top1_difference`
 
 
 def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
-    """Return the largest and mean difference of raw outputs on normalized `images`, relative to Keras's largest output.
+    """Return the maximum and mean difference of raw outputs on normalized `images`, relative to Keras's largest output.
 
-    `runner` maps images to what calling the model gives. Not a number on either side makes both figures NaN.
+    `runner` maps images to the same outputs as calling the model. A NaN on either side makes both results NaN.
     """
     expected, actual = flatten(model(images, training=False)), flatten(runner(images))
     expected = {name: keras.ops.convert_to_numpy(x) for name, x in expected.items()}
     errors = np.concatenate([np.abs(expected[name] - np.asarray(actual[name])).ravel() for name in expected])
-    largest = max(np.abs(x).max() for x in expected.values()) or 1.0  # all outputs 0: compare as they are
+    largest = max(np.abs(x).max() for x in expected.values()) or 1.0  # absolute difference if all outputs are 0
     return {"max": float(errors.max() / largest), "mean": float(errors.mean() / largest)}
 
 
 def ap_difference(
     model: keras.Model, runner: Any, dataset: DetectionDataset, class_names: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Return COCO AP of the detector ("keras"), of the artifact's runner ("exported"), and what was lost ("loss").
+    """Return COCO AP of the detector ("keras") and of the artifact's runner ("exported"), and the difference ("loss").
 
-    `class_names` are the model's, where they are not just those of the data set.
+    `class_names` are the model's class names, by default those of the data set.
     """
     names = class_names or dataset.class_names
     image_size = image_shape(model)[:2]
@@ -76,9 +76,9 @@ def top1_difference(
     class_names: Sequence[str] | None = None,
     center: float | None = None,
 ) -> dict[str, float]:
-    """Return top-1 of the classifier, of the artifact's runner, and what was lost, as `ap_difference` does with AP.
+    """Return top-1 of the classifier and of the artifact's runner, and the loss, as `ap_difference` does for AP.
 
-    `center` is the side of the central crop, see `data.input.class_pipeline.central_crop`.
+    `center` is the side of the central crop: see `data.input.class_pipeline.central_crop`.
     """
     options: dict[str, Any] = {} if center is None else {"center": center}
     known = (dataset, image_shape(model)[:2], class_names or dataset.class_names)
@@ -94,7 +94,7 @@ def average_precision(
     class_names: Sequence[str],
     batch_size: int = 8,
 ) -> float:
-    """Return COCO AP of what `predict` finds in the data set; `class_names` are the model's.
+    """Return COCO AP of `predict` on the data set; `class_names` are the model's class names.
 
     Raises:
         ValueError: the data set has a class that the model does not know.
@@ -103,7 +103,7 @@ def average_precision(
 
 
 def _score(task: str, *subject: Any, **options: Any) -> float:
-    """Return the number by which a task ranks models, of a subject that its `measure` takes."""
+    """Return the task's monitored metric for the arguments of its `measure`."""
     return getattr(TASKS[task].measure(*subject, **options), TASKS[task].monitor)
 
 
@@ -116,24 +116,25 @@ def check(
     class_names: Sequence[str] | None = None,
     center: float | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Compare an artifact's runner with the model: return `float_difference` on noise, and what accuracy it loses.
+    """Compare an artifact's runner with the model: return `float_difference` on noise and the loss of accuracy.
 
-    That is `ap_difference` or `top1_difference`, by the task. `runner` has `raw` and, for `verify_on`, `predict`, as
-    `TFLiteModel` has them.
+    The loss is `ap_difference` or `top1_difference`, depending on the task. `runner` has the methods `raw` and, for
+    `verify_on`, `predict` of `TFLiteModel`.
 
     Raises:
-        ExportError: an output is not finite, differs by more than `TOLERANCES`, or accuracy fell by more than
+        ExportError: an output is not finite or differs by more than `TOLERANCES`, or accuracy drops by more than
             `max_loss`.
     """
     from spinenet_tf.data.images import normalize
 
-    # Of whole pixels, so that files which take these see the same.
+    # Noise of whole pixels, so that files with uint8 input see the same values.
     noise = np.asarray(normalize(np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))))
     difference = float_difference(model, runner.raw, noise)
-    tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # of integer files: any number
+    tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # integer files: any finite difference
     if not difference["max"] <= tolerance:
         raise ExportError(
-            f"The {quantization} artifact differs from Keras by more than {tolerance:g} of the largest output. "
+            f"The artifact with {quantization=} differs from Keras by more than {tolerance:g} of the largest "
+            f"output. "
             f"Received: {difference}"
         )
     if verify_on is None:
@@ -144,7 +145,9 @@ def check(
         accuracy = top1_difference(model, runner, verify_on, class_names, center)
     if not accuracy["loss"] <= max_loss:
         measure = MEASURES[task_of(model)]
-        raise ExportError(f"The {quantization} artifact loses more {measure} than {max_loss=}. Received: {accuracy}")
+        raise ExportError(
+            f"The artifact with {quantization=} loses more {measure} than {max_loss=}. Received: {accuracy}"
+        )
     return difference, accuracy
 
 
@@ -153,17 +156,18 @@ def check_verifiable(
     verify_on: DetectionDataset | ClassificationDataset | None,
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Refuse a data set that the model cannot be evaluated on, before the work of exporting.
+    """Check that the model can be evaluated on a data set, before the export starts.
 
     Raises:
-        ValueError: the model is a backbone, the data are for another task, or it does not know their classes.
+        ValueError: the model is a backbone, or the data has another task or classes that the model does not know.
     """
     if verify_on is None:
         return
     task = "classification" if isinstance(verify_on, ClassificationDataset) else "detection"
     if task_of(model) != task:
         raise ValueError(
-            f"AP is measured on detectors, top-1 on classifiers. Received: verify_on={verify_on.name!r} for {task}"
+            f"The data set and the model must have the same task. Received: verify_on={verify_on.name!r} for {task}, "
+            f"a model for {task_of(model)}"
         )
     names = class_names or verify_on.class_names
     if model.num_classes != len(names) or unknown_classes(verify_on, names):

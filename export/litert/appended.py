@@ -1,4 +1,4 @@
-"""What a file has behind a detector's raw outputs, always in float: decoding, NMS, or the custom operation."""
+"""Decoding, NMS or the custom operation that follow a detector's raw outputs in a file, always in float."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spinenet_tf.inference.naming import nest
 from spinenet_tf.ops.boxes import MAX_LOG_SCALE
 from spinenet_tf.ops.decoding import Candidates
 
-# The order that readers without names count on.
+# The output order, for readers that do not use names.
 OUTPUT_NAMES = {
     "decoded": ("boxes", "scores"),
     "detections": ("boxes", "classes", "scores", "num_detections"),
@@ -22,9 +22,9 @@ OUTPUT_NAMES = {
 
 
 def append_outputs(kind: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
-    """Return a function of TensorFlow from the raw outputs by name to those of "decoded", "detections", "postprocess".
+    """Return a TensorFlow function from the raw outputs by name to those of "decoded", "detections" or "postprocess".
 
-    It raises ValueError where the custom operation cannot do what the detector's decoding does.
+    It raises ValueError if the custom operation cannot reproduce the detector's decoding.
     """
     build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[kind]
     head, options = metadata.known_head()
@@ -37,7 +37,7 @@ def _decode(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
 
 
 def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
-    """Detect by TFLite's own NMS, which knows no classes: each class is moved to a place of its own."""
+    """Detect with TFLite's NMS, which ignores classes: an offset per class keeps the boxes of classes apart."""
     import tensorflow as tf
 
     beyond = max(metadata.image_size) + 1.0
@@ -59,9 +59,9 @@ def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
 
 
 def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
-    """Detect by the custom operation: boxes relative to the input's sides, each anchor's best class, one NMS for all.
+    """Detect with the custom operation: boxes relative to the input's sides, one class per anchor, class-agnostic NMS.
 
-    So an object suppresses what overlaps it, whatever its class; boxes are not clipped before.
+    An object suppresses overlapping objects of all classes; boxes are not clipped first.
     """
     import tensorflow as tf
 
@@ -70,7 +70,7 @@ def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> 
     boxes = decoding.anchors(raw, options, metadata.image_size)
 
     @tf.function(experimental_implements=_custom_operation(options, len(metadata.class_names)))
-    def post_process(deltas, scores, anchors):  # the converter replaces the body: only shapes and types matter
+    def post_process(deltas, scores, anchors):  # the converter replaces the body: only shapes and dtypes matter
         return tf.zeros((1, slots, 4)), tf.zeros((1, slots)), tf.zeros((1, slots)), tf.zeros((1,))
 
     corners = boxes / np.tile(metadata.image_size, 2)
@@ -85,7 +85,7 @@ def _custom_operation(options: Any, num_classes: int) -> str:
     attributes = {
         "max_detections": f"i: {options.max_detections}",
         "max_classes_per_detection": "i: 1",
-        # The regular one, class by class, forgets class number n on n threads (TensorFlow's issue 56058, LiteRT 2.3).
+        # Regular (per-class) NMS on n threads loses class n (TensorFlow's issue 56058, LiteRT 2.3).
         "use_regular_nms": "b: false",
         "nms_score_threshold": f"f: {options.score_threshold:f}",
         "nms_iou_threshold": f"f: {options.iou_threshold:f}",

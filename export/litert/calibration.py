@@ -1,4 +1,4 @@
-"""Integer quantization: ranges from real images, then scales that every engine accepts."""
+"""Integer quantization: calibrate ranges on real images, with scales that every engine accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
-MIN_SCALE = 1e-12  # of 16-bit activations: less is a range of nothing
+MIN_SCALE = 1e-12  # of 16-bit activations; a smaller scale means an empty range
 
 
 def quantize(
@@ -26,13 +26,13 @@ def quantize(
     pixels: bool = False,
     xnnpack: bool = False,
 ) -> bytes:
-    """Convert to integers, with a scale per channel of each conv, and with float32 inputs and outputs.
+    """Convert to integers with one scale per channel of each conv, and float32 inputs and outputs.
 
-    `batches` are finitely many normalized `[B, *shape]` images. With `pixels`, for "int8" only, the graph takes them in
-    0..255, and the file as uint8. With `xnnpack` the stem of "int8" is rewritten for it (`rewrites.stem`).
+    `batches` are a finite number of normalized `[B, *shape]` images. With `pixels`, for "int8" only, the graph's input
+    is pixels in 0..255, and the file's is uint8. With `xnnpack`, the stem of "int8" is rewritten (`rewrites.stem`).
 
     Raises:
-        ValueError: the images have another shape, or there are none.
+        ValueError: the images have another shape, or there are no images.
     """
     if quantization == "int8":
         return to_integers(calibrate(converter, batches, shape, pixels, xnnpack), pixels=pixels)
@@ -46,16 +46,16 @@ def calibrate(
     pixels: bool = False,
     xnnpack: bool = False,
 ) -> Any:
-    """Return the float model, as `flat_graph.parse` gives it, with the range of every activation on the images.
+    """Return the float model, parsed by `flat_graph.parse`, with the range of every activation on the images.
 
-    The arguments are those of `quantize`, and so is what is raised. This and `to_integers` do in two steps what the
-    converter does in one, to reach the ranges and the operations between them.
+    Arguments and errors are those of `quantize`. This and `to_integers` split the converter's single step into two, to
+    change ranges and operations in between.
     """
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _images(batches, shape, pixels)
-    # The only permitted set: a part that cannot compute in integers fails here instead of running in float.
+    # The only allowed set: an operation without integer version fails here instead of running in float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     calibrated = parse(quantizer.calibrate(converter))
     for graph in calibrated.subgraphs:
@@ -63,17 +63,17 @@ def calibrate(
             _widen(tensor.quantization)
     if pixels:
         ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
-        ranges.min, ranges.max = [0.0], [255.0]  # a step is a gray level, whatever the images had
+        ranges.min, ranges.max = [0.0], [255.0]  # one quantization step is one gray level, regardless of the images
     if xnnpack:
         pack_stem(calibrated)
     return calibrated
 
 
 def to_integers(calibrated: Any, keep: Sequence[str] = (), pixels: bool = False, debug: bool = False) -> bytes:
-    """Return the int8 .tflite of what `calibrate` gave; the operations that put out the tensors `keep` stay in float.
+    """Return the int8 .tflite of a model from `calibrate`; the operations that output the tensors `keep` stay in float.
 
-    With `debug`, an operation NumericVerify behind each gives by how much it differs from float, its inputs being those
-    of the integer graph.
+    With `debug`, each operation is followed by NumericVerify, which outputs the difference to the float operation on
+    the same integer inputs.
     """
     return quantizer.to_8_bits(serialize(calibrated), keep, pixels, debug)
 
@@ -82,27 +82,27 @@ def _with_16_bits(content: bytes, batches: Iterable[np.ndarray], shape: tuple[in
     model = parse(content)
     _unshare_biases(model)
     quantized = quantizer.to_16_bits(serialize(model), lambda: _images(batches, shape, pixels=False))
-    _refuse_dead(parse(quantized))
+    _reject_empty_ranges(parse(quantized))
     return quantized
 
 
-def _refuse_dead(model: Any) -> None:
-    """Raise ValueError if an activation's scale is no number to compute with: this quantizer's ranges are its own."""
+def _reject_empty_ranges(model: Any) -> None:
+    """Raise ValueError if an activation's scale is too small: this quantizer does not let us widen its ranges."""
     scales = {
         x.name.decode(): x.quantization.scale for graph in model.subgraphs for x in graph.tensors if x.quantization
     }
     dead = [name for name, scale in scales.items() if scale is not None and len(scale) == 1 and scale[0] < MIN_SCALE]
     if dead:
         raise ValueError(
-            "int16x8 cannot hold activations that are 0 on all calibration images, as squeeze-and-excitation often is: "
-            f"take int8. Received: {dead[0].split(';')[0]}"
+            "int16x8 does not support activations that are 0 on all calibration images, as in squeeze-and-excitation: "
+            f"use int8. Received: {dead[0].split(';')[0]}"
         )
 
 
 def _unshare_biases(model: Any) -> None:
-    """Give each conv a bias of its own: the older quantizer would write that of a conv shared by levels once.
+    """Copy shared biases, so that each conv has its own: the older quantizer quantizes a shared bias only once.
 
-    A bias is in units of the input's scale, which differs by level: the scores of all levels but one would shift.
+    A bias is in units of the input's scale, which differs by level, so the scores of all levels but one would shift.
     """
     for graph in model.subgraphs:
         seen = set()
@@ -118,7 +118,7 @@ def _unshare_biases(model: Any) -> None:
 
 
 def _widen(parameters: Any) -> None:
-    """Raise the upper end of a calibrated range that is narrower than `MIN_RANGE`."""
+    """Widen a calibrated range to at least `MIN_RANGE` by raising its upper end."""
     if parameters is not None and parameters.max is not None:
         parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
 
@@ -130,9 +130,9 @@ def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool)
     for batch in batches:
         batch = np.asarray(batch, np.float32)
         if batch.ndim != 4 or batch.shape[1:] != shape:
-            raise ValueError(f"Calibration images have the shape {('batch', *shape)}. Received: shape={batch.shape}")
+            raise ValueError(f"Calibration images must have the shape {('batch', *shape)}. Received: {batch.shape=}")
         for image in batch:
             count += 1
             yield {INPUT: to_pixels(image[None]) if pixels else image[None]}
     if not count:
-        raise ValueError("Calibration needs images. Received: calibration without any")
+        raise ValueError("Calibration needs images. Received: an empty calibration")

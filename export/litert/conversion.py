@@ -1,4 +1,4 @@
-"""From a function of TensorFlow to the bytes of a .tflite, by TensorFlow's converter."""
+"""Convert a TensorFlow function to the bytes of a .tflite file with TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def convert(
     inputs: str = "float32",
     xnnpack: bool = False,
 ) -> bytes:
-    """Convert `signatures.raw_function`'s function as `litert.tflite` says, all of it in one type.
+    """Convert the function of `signatures.raw_function` with one quantization for all layers: see `litert.tflite`.
 
-    With `xnnpack` the stem of "int8" is rewritten for it (`rewrites.stem`).
+    With `xnnpack`, the stem of "int8" is rewritten (`rewrites.stem`).
     """
     import tensorflow as tf
 
     integer, pixels = quantization in CALIBRATED, inputs == "uint8"
-    # The quantizer makes uint8 of a float input by itself.
+    # The quantizer itself converts a float input to uint8.
     function = pixel_function(raw, "float32" if integer else "uint8") if pixels else raw
     with converter(function) as conversion:
         if calibration is not None and integer:
@@ -52,16 +52,16 @@ def convert_partly(
     inputs: str = "float32",
     xnnpack: bool = False,
 ) -> bytes:
-    """Convert to "int8", but for these layers, which stay in float.
+    """Convert to "int8", except the given layers, which stay in float.
 
     Raises:
-        ValueError: no operation is left of the layers: they have gone into others.
+        ValueError: the layers have no operations, because they are folded into others.
     """
     pixels = inputs == "uint8"
     calibrated = calibrate_named(raw, provenance, calibration, pixels, xnnpack)
     kept = provenance.tensors_of(calibrated, layers)
     if not kept:
-        raise ValueError(f"These layers have no operations, they are folded into others. Received: keep_float={layers}")
+        raise ValueError(f"The layers have no operations: others absorb them. Received: keep_float={layers}")
     with native_output.hidden():
         return to_integers(calibrated, kept, pixels)
 
@@ -69,7 +69,7 @@ def convert_partly(
 def calibrate_named(
     raw: Any, provenance: Provenance, calibration: Iterable[np.ndarray], pixels: bool = False, xnnpack: bool = False
 ) -> Any:
-    """Return what `calibration.calibrate` gives, with every tensor named after layers."""
+    """Return the model from `calibration.calibrate`, with every tensor named after its layers."""
     function = pixel_function(raw, "float32") if pixels else raw
     with converter(function) as conversion:
         calibrated = calibrate(conversion, calibration, _shape(raw), pixels, xnnpack)
@@ -79,9 +79,9 @@ def calibrate_named(
 
 @contextmanager
 def converter(function: Any) -> Iterator[Any]:
-    """Yield TensorFlow's converter of a function, quiet while the block runs.
+    """Yield TensorFlow's converter for a function, with native output hidden within the block.
 
-    It goes by way of a SavedModel: from a function alone the converter loses the outputs' names.
+    The function is saved as a SavedModel first: without it, the converter loses the output names.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Two .tflite files as one: the second reads by name what the first gives."""
+"""Join two .tflite files: the outputs of the first are the inputs of the second, by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spinenet_tf.export.rewrites.flat_graph import parse, serialize
 def join(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
     """Return a .tflite with the inputs of `first` and the outputs of `second`, in the order of `outputs`.
 
-    Both have one graph and one signature; every input of `second` is an output of `first` of the same name and type.
+    Both have one graph and one signature; every input of `second` is an output of `first` with the same name and type.
     """
     model, tail = parse(first), parse(second)
     made = {x.name: x.tensorIndex for x in model.signatureDefs[0].outputs}
@@ -26,7 +26,7 @@ def join(first: bytes, second: bytes, outputs: Sequence[str]) -> bytes:
 
 
 def _append(model: Any, tail: Any, index: dict[int, int]) -> None:
-    """Append the graph of `tail` to that of `model`; `index`, from its tensors to the model's, is filled in."""
+    """Append the graph of `tail` to that of `model`; fill in `index`, from tensors of `tail` to those of `model`."""
     graph, buffers, codes = model.subgraphs[0], len(model.buffers), len(model.operatorCodes)
     for number, tensor in enumerate(tail.subgraphs[0].tensors):
         if number not in index:
@@ -38,7 +38,9 @@ def _append(model: Any, tail: Any, index: dict[int, int]) -> None:
         for end in ("inputs", "outputs", "intermediates"):
             numbers = getattr(operator, end)
             if numbers is not None:
-                setattr(operator, end, [index.get(number, number) for number in numbers])  # -1: left out
+                setattr(
+                    operator, end, [index.get(number, number) for number in numbers]
+                )  # -1: an omitted optional tensor
         graph.operators.append(operator)
     model.buffers += tail.buffers
     model.operatorCodes += tail.operatorCodes

@@ -1,6 +1,6 @@
-"""The steps of TensorFlow's quantizers. TensorFlow 2.21 has no public names for them, and LiteRT 2.3 has no such steps.
+"""The separate steps of TensorFlow's quantizers, which are private in TensorFlow 2.21 and missing in LiteRT 2.3.
 
-The converter does all steps of one at once. Apart, the ranges can be reached, and the operations between the steps.
+The converter runs all steps at once. Separate steps give access to the ranges and to the operations in between.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Images = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 def calibrate(converter: Any) -> bytes:
-    """Return the float .tflite with the range of each activation on the images that a converter was given."""
+    """Return the converter's float .tflite with the range of each activation on its representative data set."""
     converter._experimental_calibrate_only = True
     with _without_warning():
         return converter.convert()
 
 
 def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool) -> bytes:
-    """Return what `calibrate` gave in integers; the arguments are those of `calibration.to_integers`."""
+    """Quantize a .tflite from `calibrate` to int8; the arguments are those of `calibration.to_integers`."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
 
@@ -33,12 +33,12 @@ def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool)
         enable_numeric_verify=debug,
         denylisted_nodes=list(keep),
     )
-    # A conv shared by the levels has the same integers in each, once its BN has gone into the scales.
+    # A conv that levels share has the same integers at each level, since its BN only changes the scales.
     return bytes(deduplicate_readonly_buffers(quantized))
 
 
 def to_16_bits(content: bytes, images: Images) -> bytes:
-    """Quantize a float .tflite by TensorFlow's older quantizer, the only one with 16-bit activations."""
+    """Quantize a float .tflite with TensorFlow's older quantizer, the only one with 16-bit activations."""
     import tensorflow as tf
     from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
 
@@ -50,7 +50,7 @@ def to_16_bits(content: bytes, images: Images) -> bytes:
 
 @contextmanager
 def _without_warning() -> Iterator[None]:
-    """Hide that TensorFlow, which calibrates on an interpreter of its own, warns of that one."""
+    """Hide the deprecation warning of TensorFlow's own interpreter, which its quantizer uses."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated", UserWarning)
         yield

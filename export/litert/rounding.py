@@ -1,4 +1,4 @@
-"""What 8-bit integers do to each layer on its own, its inputs being as they are in the integer graph."""
+"""Measure the rounding error of each layer in int8, on the inputs that it has in the integer graph."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ CHECK = "NumericVerify"  # the operation that compares an integer tensor with a 
 
 @dataclass(frozen=True)
 class LayerError:
-    """The error of a layer's own operations, the largest where it has several."""
+    """The largest error of a layer's own operations."""
 
     layer: str
     operations: list[str]  # such as "CONV_2D"
-    range: tuple[float, float]  # what its outputs can be
-    steps: float  # root mean square of the error in steps of the output's scale: rounding alone gives 0.29
-    noise: float  # the same relative to the root mean square of each channel, 1 at most; the mean of the channels
+    range: tuple[float, float]  # of its outputs in int8
+    steps: float  # root mean square error in steps of the output's scale; rounding alone causes 0.29
+    noise: float  # root mean square error relative to that of the signal per channel, at most 1; mean over channels
 
 
 class _Check(NamedTuple):
-    """The tensors of a check: in integers, in float, and their difference."""
+    """The tensors of a check: integer, float, and their difference."""
 
     integer: int
     signal: int
@@ -35,7 +35,7 @@ class _Check(NamedTuple):
 
 
 def layer_errors(model: bytes, provenance: Provenance, images: np.ndarray) -> list[LayerError]:
-    """Run a .tflite that `calibration.to_integers` made with `debug` on normalized `images`, and sum up by layer."""
+    """Run a debug .tflite of `calibration.to_integers` on normalized `images`; return the error of each layer."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -60,7 +60,7 @@ def _check(operation: Any) -> _Check:
 
 
 def _mean_squares(interpreter: Any, checks: Sequence[_Check], images: np.ndarray) -> list[np.ndarray]:
-    """Return for each check the mean squares `[2, channels]` of signal and error over all images and places."""
+    """Return for each check the mean squares `[2, channels]` of signal and error over all images and positions."""
     (source,) = interpreter.get_input_details()
     sums: list[Any] = [0.0] * len(checks)
     for image in images:
@@ -81,6 +81,6 @@ def _layer_error(layer: str, rows: Sequence[tuple[str, float, int, np.ndarray, n
 
 
 def _noise(signal: np.ndarray, error: np.ndarray) -> float:
-    """Return the mean over channels of error to signal; a channel that is lost in the others' range counts as 1."""
+    """Return the mean over channels of the ratio of error to signal, clipped to 1 per channel."""
     ratios = np.sqrt(error / np.where(signal > 0, signal, 1.0))
     return float(np.where(signal > 0, np.minimum(ratios, 1.0), error > 0).mean())

@@ -1,8 +1,8 @@
-"""Where 8-bit integers cost accuracy: the error of each layer, and what keeping a part in float gains at the outputs.
+"""Find the layers that lose accuracy in int8: the error of each layer, and the gain at the outputs of float parts.
 
-A layer's own error does not tell what it does to the outputs, since BN, sums and ReLUs follow; and where one layer is
-kept in float between integer ones, what goes in and out is rounded all the same. So both are measured: the first of
-every layer in one pass, to see where a range is bad, the second by converting anew for each part, to see what pays.
+A layer's own error does not predict its effect on the outputs, since BN, sums and ReLUs follow. And the inputs and
+outputs of a single float layer between integer layers are still rounded. So both are measured: the error of every layer
+in one pass, to find bad ranges, and the gain of each part in float, with one conversion per part.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
-STRONGEST = 100  # places of an image at which a detector's outputs are compared: those that can become detections
+STRONGEST = 100  # best-scored anchors per image at which a detector's outputs are compared: the likely detections
 
 
 @dataclass(frozen=True)
 class PartGain:
-    """What the outputs are like when some layers stay in float."""
+    """The errors and the latency when some layers stay in float."""
 
-    pattern: str  # as `keep_float` takes it
-    operations: int  # that stay in float
-    errors: dict[str, float]  # of each output, see `Sensitivity`
-    gain: float  # fraction of the errors that is gone, the mean over the outputs
-    milliseconds: float  # least for an image on one thread, whatever else the machine does
+    pattern: str  # for `keep_float`
+    operations: int  # number of operations in float
+    errors: dict[str, float]  # of each output: see `Sensitivity`
+    gain: float  # relative reduction of the errors, mean over the outputs
+    milliseconds: float  # minimum per image on one thread
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The layers from the noisiest on, and the parts of the net from the most gainful on.
+    """The layers sorted by noise, and the parts of the net sorted by gain, largest first.
 
-    Errors are root mean squares of the difference to Keras. Of a detector they are "scores", in 0..1, and what its head
-    gives beside them, in the units of the raw output ("box_deltas": 0.01 of `ty` and `tx` is a hundredth of an anchor's
-    side), all at the `STRONGEST` places of each image. Of another model they are relative to the root mean square of
-    the output.
+    Errors are root mean squares of the difference to Keras. For a detector, they are those of "scores", in 0..1, and of
+    the head's other outputs in units of the raw output ("box_deltas": 0.01 of `ty` and `tx` is a hundredth of an
+    anchor's side), at the `STRONGEST` anchors of each image. For other models, they are relative to the root mean
+    square of the output.
     """
 
-    errors: dict[str, float]  # of each output with all in integers, but for what stays in float already
+    errors: dict[str, float]  # of each output, with only the layers `kept` in float
     milliseconds: float
-    kept: list[str]  # the layers that stay in float already
+    kept: list[str]  # the layers of `keep_float`
     layers: list[LayerError]
     parts: list[PartGain]
 
@@ -69,10 +69,10 @@ def find_sensitive(
     target: str = "cpu",
     track: Track = untracked,
 ) -> Sensitivity:
-    """Quantize a model to int8 as `litert.tflite` does, and measure what that costs on `images` `[B, H, W, 3]`.
+    """Quantize a model to int8 as `litert.tflite` does, and measure the errors on `images` `[B, H, W, 3]`.
 
-    `calibration`, `keep_float` and `target` are those of `tflite`. The images
-    are normalized, and best others than those of `calibration`.
+    `calibration`, `keep_float` and `target` are those of `tflite`. The images are normalized; use other images than in
+    `calibration`.
 
     Raises:
         ValueError: as `tflite` does.
@@ -91,7 +91,7 @@ def find_sensitive(
 
 
 class _Quantizable:
-    """A model calibrated once, to be converted again and again."""
+    """A model that is calibrated once and converted many times."""
 
     def __init__(self, model: keras.Model, calibration: Iterable[np.ndarray], images: np.ndarray, target: str):
         self.provenance, self._model, self._images = Provenance(model), model, images
@@ -105,13 +105,13 @@ class _Quantizable:
             return to_integers(self._calibrated, self.provenance.tensors_of(self._calibrated, kept), debug=debug)
 
     def measure(self, kept: Sequence[str]) -> tuple[int, dict[str, float], float]:
-        """Return how many operations are in float with these layers, the outputs' errors, and the milliseconds."""
+        """Return the number of float operations with these layers in float, the output errors, and the milliseconds."""
         found, milliseconds = _run(self.convert(kept), self._images)
         count = len(self.provenance.tensors_of(self._calibrated, kept))
         return count, _output_errors(self._model, self._expected, found), milliseconds
 
     def patterns(self, kept: Sequence[str]) -> list[str]:
-        """Return what cuts the net up by the names of its layers, and the layers that make the outputs alone."""
+        """Return patterns that divide the net by prefixes of layer names, and each output layer separately."""
         stay = set(self.provenance.tensors_of(self._calibrated, kept))
         made = self.provenance.tensors_of(self._calibrated, self.provenance.layers)
         layers = dict.fromkeys(self.provenance.layers_of(name)[-1] for name in made if name not in stay)
@@ -120,12 +120,12 @@ class _Quantizable:
 
 
 def _run(model: bytes, images: np.ndarray) -> tuple[Any, float]:
-    """Return the nested outputs for the images one at a time, and the least milliseconds for one."""
+    """Run the images one at a time; return the nested outputs and the minimum of milliseconds per image."""
     from ai_edge_litert.interpreter import Interpreter
 
     with native_output.hidden():
         run = Interpreter(model_content=model, num_threads=1).get_signature_runner(DEFAULT)
-        run(**{INPUT: images[:1]})  # the first call allocates, and tells of the delegate
+        run(**{INPUT: images[:1]})  # the first call allocates, and prints messages about the delegate
     outputs, seconds = [], []
     for image in images:
         started = time.perf_counter()
@@ -148,7 +148,7 @@ def _output_errors(model: keras.Model, expected: Any, found: Any) -> dict[str, f
 
 
 def _flat(model: keras.Model, raw: Any) -> dict[str, np.ndarray]:
-    """Return a detector's raw outputs as `Decoding.flatten` joins them, the class logits first."""
+    """Return a detector's raw outputs, joined by `Decoding.flatten`, class logits first."""
     return {name: keras.ops.convert_to_numpy(x) for name, x in model.decoding.flatten(raw, model.options).items()}
 
 

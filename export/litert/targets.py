@@ -1,4 +1,4 @@
-"""What a .tflite is written for: the choices that each kind of hardware needs, and what it refuses."""
+"""The hardware targets of a .tflite: their graph options, and the operations that they support."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from spinenet_tf.inference.inspection import inspect
 
 INPUTS = ("float32", "uint8")
 OUTPUTS = ("raw", "decoded", "detections", "postprocess")
-MAX_RANK = 4  # of raw outputs' graphs, which every target takes
+MAX_RANK = 4  # of graphs with raw outputs; every target supports it
 CUSTOM = "TFLite_Detection_PostProcess"
 
-# What GPUs and NPUs of phones run of a SpineNet; one operation more, and they refuse the file.
+# The operations of a SpineNet that GPUs and NPUs of phones support; they may reject a file with any other operation.
 ACCELERATED = frozenset(
     {
         *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"),
@@ -23,36 +23,36 @@ ACCELERATED = frozenset(
         *("QUANTIZE", "DEQUANTIZE"),
     }
 )
-# What LiteRT's CPU kernels run, but no delegate: written by mistake, these cut a graph into pieces.
+# LiteRT's CPU kernels support these operations, but no delegate does: they would split the graph into partitions.
 UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED_SLICE", "VAR_HANDLE", "READ_VARIABLE"})
 
 
 @dataclass(frozen=True)
 class Target:
-    """The choices for one kind of hardware."""
+    """The options for one kind of hardware."""
 
-    upsampling: str  # as `nets.resample.NearestUpsample` is to write it
-    inputs: tuple[str, ...]  # those of `INPUTS` that it takes, the default first
-    outputs: tuple[str, ...]  # those of `OUTPUTS` that it runs, the default first
-    ops: frozenset[str] | None = None  # all that it runs; None: whatever LiteRT's CPU kernels do
+    upsampling: str  # of `nets.resample.NearestUpsample`
+    inputs: tuple[str, ...]  # the supported `INPUTS`, default first
+    outputs: tuple[str, ...]  # the supported `OUTPUTS`, default first
+    ops: frozenset[str] | None = None  # the supported operations; None: those of LiteRT's CPU kernels
 
     @property
     def xnnpack(self) -> bool:
-        """Whether XNNPACK runs it, for which int8 stems are rewritten: see `rewrites.stem`."""
+        """Whether XNNPACK runs the file; then int8 stems are rewritten (`rewrites.stem`)."""
         return self.upsampling == "concat"
 
     def takes(self, outputs: str, ops: set[str]) -> list[str]:
-        """Return the operations among `ops` that it does not take in a file with these outputs."""
+        """Return the operations in `ops` that the target does not support in a file with these outputs."""
         if self.ops is not None:
             return sorted(ops - self.ops)
-        # Decoding is for the CPU anyway, and small.
+        # Decoding always runs on the CPU and is cheap, so other operations are allowed there.
         refused = UNWANTED & ops if outputs == "raw" else set()
         return sorted(refused | {name for name in ops if name.startswith("Flex")})
 
 
-# cpu: XNNPACK has no resize, and runs concatenation and depth-to-space: where the sides are multiples of 128, all is
-# one partition. gpu, npu: one resize, and nothing behind the raw outputs. mediapipe: pixels in, and the custom
-# operation behind that its tools read, which is the CPU's.
+# cpu: XNNPACK has no resize but supports concatenation and depth-to-space: if the sides are multiples of 128, the graph
+# is one partition. gpu, npu: resize, raw outputs only. mediapipe: pixel input, and the custom operation that its tools
+# expect, which runs on the CPU.
 TARGETS = {
     "cpu": Target("concat", INPUTS, OUTPUTS),
     "gpu": Target("resize", ("float32",), ("raw",), ACCELERATED),
@@ -62,10 +62,10 @@ TARGETS = {
 
 
 def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Target, str, str]:
-    """Return a target, and the inputs and outputs of a file for it; None is its default.
+    """Return a target by name, and the inputs and outputs of a file for it; None means the target's default.
 
     Raises:
-        ValueError: an unknown name, or inputs or outputs that the target does not take.
+        ValueError: the name is unknown, or the target does not support the inputs or outputs.
     """
     if name not in TARGETS:
         raise ValueError(f"Valid targets are {tuple(TARGETS)}. Received: target={name!r}")
@@ -79,14 +79,14 @@ def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Tar
 
 
 def check_graph(file: Path, target: Target, outputs: str) -> None:
-    """Hold a .tflite against what its target runs.
+    """Check that the target supports every operation and the rank of all tensors of a .tflite file.
 
     Raises:
-        ExportError: it has an operation or a rank that the target refuses.
+        ExportError: the target does not support an operation or a rank.
     """
     found = inspect(file)
     refused = target.takes(outputs, set(found.ops))
     if refused:
-        raise ExportError(f"The target does not run the operations {refused} of this model. Received: {found.ops}")
+        raise ExportError(f"The target does not support the operations {refused}. Received: {found.ops}")
     if outputs == "raw" and found.max_rank > MAX_RANK:
-        raise ExportError(f"The target takes tensors of rank {MAX_RANK} at most. Received: rank={found.max_rank}")
+        raise ExportError(f"The target supports tensors up to rank {MAX_RANK}. Received: rank={found.max_rank}")

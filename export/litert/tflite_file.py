@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite): the format for phones, boards and browsers."""
+"""Export to LiteRT (TensorFlow Lite), for phones, boards and browsers."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from spinenet_tf.inference.metadata import Metadata
 if TYPE_CHECKING:
     from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 
-# "fp16" halves the weights' size. "dynamic" has 8-bit weights: good for full convs, bad for depthwise ones. "int8"
-# computes in 8 bits, with a scale per channel of a conv and per output. "int16x8" has 16-bit activations, which XNNPACK
-# does not run, so it is slow.
+# "fp16" halves the size of the weights. "dynamic" has 8-bit weights: good for full convs, bad for depthwise convs.
+# "int8" computes in 8 bits, with one scale per conv channel and per output. "int16x8" has 16-bit activations, which
+# XNNPACK does not support, so it is slow.
 QUANTIZATIONS = ("none", "fp16", "dynamic", *CALIBRATED)
 
 
@@ -52,32 +52,32 @@ def tflite(
     keep_float: Sequence[str] = (),
     center: float | None = None,
 ) -> Artifact:
-    """Write a .tflite for one image `images` `[1, H, W, 3]`, for one kind of hardware: see `targets.TARGETS`.
+    """Write a .tflite file with input `images` `[1, H, W, 3]` for one kind of hardware: see `targets.TARGETS`.
 
-    The `target` decides how upsampling is written, and the `inputs` and `outputs` that are not given. Inputs are
-    "float32", normalized, or "uint8", RGB in 0..255. Outputs are float32, by the names and in the order of
-    `appended.OUTPUT_NAMES`: "raw", by level; of a detector also "decoded", `boxes` `[1, N, 4]` yxyx in pixels of the
-    input and `scores` `[1, N, C]`; "detections", what `predict` gives; "postprocess", those of the custom operation
-    `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best class, one NMS for all classes.
+    The `target` determines the upsampling operation and the default `inputs` and `outputs`. Inputs are "float32",
+    normalized, or "uint8", RGB in 0..255. Outputs are float32, with the names and in the order of
+    `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[1, N, 4]` yxyx in pixels of the
+    input and `scores` `[1, N, C]`; "detections", as returned by `predict`; "postprocess", as returned by the custom
+    operation `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best class, class-agnostic NMS.
 
-    `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: finitely many batches
-    `[B, H, W, 3]` of real images, preprocessed as for evaluation. Of "int8", the layers whose Keras names match one of
-    the patterns `keep_float` ("box_predictor", "block2_*") compute in float; what lies between them and the others is
-    still rounded to 8 bits. `sensitivity.find_sensitive` tells which ones may pay. Operations are TFLite's own, but for
-    the custom one, none of them TensorFlow's (Flex).
+    `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: a finite number of batches
+    `[B, H, W, 3]` of real images, preprocessed as for evaluation. With "int8", layers whose Keras names match one of
+    the patterns `keep_float` ("box_predictor", "block2_*") compute in float; tensors between them and other layers are
+    still rounded to 8 bits. `sensitivity.find_sensitive` reports which layers may help. All operations are TFLite's
+    built-in ones, except the custom operation; none are TensorFlow's (Flex).
 
-    The metadata and labels are in the file, as an appended zip, and beside it. Before the file appears, its operations
-    and ranks are held against what the target runs, and its outputs against the model's: "none" and "fp16" by
-    `verify.TOLERANCES`, and all files on the held-out images `verify_on`, if given, by COCO AP or a classifier's top-1,
-    for which `center` is the side of the central crop (see `data.input.class_pipeline`), which the metadata tell.
+    Metadata and labels are in the file, as an appended zip, and next to it. Before the file appears, its operations and
+    ranks are checked against the target, and its outputs against the model: "none" and "fp16" by `verify.TOLERANCES`,
+    and all files by COCO AP or top-1 on the held-out images `verify_on`, if given. `center` is the side of a
+    classifier's central crop (see `data.input.class_pipeline`); the metadata contains it.
 
     Raises:
-        ValueError: an unknown quantization, target or outputs, calibration missing or of another shape, a model that
-            cannot be exported (see `keras_model.image_shape`), or class names, `verify_on` or `keep_float` that do not
-            fit it.
-        FileExistsError: a file is in the way and `overwrite` is False.
-        ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not what the target
-            runs; nothing was written.
+        ValueError: the quantization, target or outputs are unknown, the calibration is missing or has another shape,
+            the model cannot be exported (see `keras_model.image_shape`), or class names, `verify_on` or `keep_float` do
+            not fit it.
+        FileExistsError: the file exists and `overwrite` is False.
+        ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not supported by
+            the target; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
     chosen, inputs, outputs = find_target(target, inputs, outputs)
@@ -85,7 +85,7 @@ def tflite(
     kept = _kept(model, quantization, keep_float)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
-        # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK, which likes it, does not run these.
+        # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.
         raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else chosen.upsampling)
         metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:
@@ -102,7 +102,7 @@ def tflite(
 
 def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:
     if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of a TFLite file ends in {SUFFIX}. Received: path={str(path)!r}")
+        raise ValueError(f"The name of a TFLite file must end in {SUFFIX}. Received: path={str(path)!r}")
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"Valid quantizations are {QUANTIZATIONS}. Received: quantization={quantization!r}")
     if quantization in CALIBRATED and calibration is None:
@@ -116,7 +116,7 @@ def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> lis
     if not patterns:
         return []
     if quantization != "int8":
-        raise ValueError(f"keep_float is for int8, what else has no such choice. Received: {quantization=}")
+        raise ValueError(f"keep_float needs quantization='int8'. Received: {quantization=}")
     return Provenance(model).find(patterns)
 
 
@@ -126,15 +126,15 @@ def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: 
         valid = f"the head {head.name} are {head.outputs}" if head else "a backbone are ('raw',)"
         raise ValueError(f"Valid outputs of {valid}. Received: outputs={outputs!r}")
     if inputs == "uint8" and quantization == "int16x8":
-        raise ValueError(f"int16x8 has no uint8 inputs, only float32 ones. Received: inputs={inputs!r}")
+        raise ValueError(f"int16x8 supports only float32 inputs. Received: inputs={inputs!r}")
 
 
 def _write_outputs(file: Path, kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> Any:
-    """Write a converted file with these outputs, the metadata beside it, and return what runs it, raw and whole."""
+    """Write a converted file with these outputs and its metadata; return a runner with `raw` and `predict`."""
     runner: Any = _written(file, raw, metadata)
     if kind != "raw":
         content, metadata = _with_outputs(kind, raw, metadata, specs)
-        file.unlink()  # the runner maps its file: what is written now is another one
+        file.unlink()  # the runner maps this file into memory, so the next one must be a new file
         runner = SimpleNamespace(raw=runner.raw, predict=_written(file, content, metadata).predict)
     metadata.write(file.parent, file.stem)
     return runner
@@ -147,7 +147,7 @@ def _written(file: Path, content: bytes, metadata: Metadata) -> TFLiteModel:
 
 
 def _with_outputs(kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> tuple[bytes, Metadata]:
-    """Append decoding to a converted file and describe it."""
+    """Return a converted file with decoding appended, and its metadata."""
     import tensorflow as tf
 
     function = tf.function(append_outputs(kind, metadata), autograph=False).get_concrete_function(

@@ -1,1 +1,1 @@
-"""Rewrites of graphs that compute the same in less time."""
+"""Rewrite graphs to compute the same results faster, or with constants that other tools accept."""

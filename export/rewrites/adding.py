@@ -1,4 +1,4 @@
-"""Sums that Keras writes as biases, written as sums again: an exact rewrite of a frozen graph."""
+"""Restore sums that Keras writes as biases: an exact rewrite of a frozen graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 
 
 def restore_sums(graph: FrozenGraph) -> None:
-    """Turn each bias that is computed from the image into the sum of two maps that the model has there.
+    """Turn each bias that is not constant back into the sum of two maps.
 
-    For one image, `keras.ops.add` takes a map of one pixel `[1, 1, 1, C]` for a bias, and squeezes it to `[C]`. Tools
-    expect a bias to be a constant: tf2onnx gave one conv two of them.
+    For a batch of one image, `keras.ops.add` turns a summand `[1, 1, 1, C]` into a bias and squeezes it to `[C]`. Tools
+    expect constant biases: tf2onnx wrote a conv with two biases.
     """
     for node in graph:
         if node.op == "BiasAdd" and graph.source(node.input[1]).op != "Const":

@@ -1,4 +1,4 @@
-"""The graph of a .tflite to be rewritten: its operators, and new tensors and operators."""
+"""Edit the graph of a .tflite file: its operators, and new tensors and operators."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 
 def parse(content: bytes) -> Any:
-    """Return a .tflite as an object, which can be changed, of the schema's class `ModelT`."""
+    """Return a .tflite as a mutable object of the schema's class `ModelT`."""
     return flatbuffer_utils.convert_bytearray_to_object(content)
 
 
 def serialize(model: Any) -> bytes:
-    """Return the .tflite of what `parse` gave."""
+    """Return the bytes of a model from `parse`."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 class FlatGraph:
-    """The one graph of a .tflite as `parse` gives it."""
+    """The single graph of a model from `parse`."""
 
     def __init__(self, model: Any):
         self._model, self._tensors = model, model.subgraphs[0].tensors
         self.operators = model.subgraphs[0].operators
 
     def is_a(self, operator: Any, name: str) -> bool:
-        """Whether an operator is of TFLite's kind `name`."""
+        """Return whether an operator has the TFLite type `name`."""
         return self._model.operatorCodes[operator.opcodeIndex].builtinCode == _code(name)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ class FlatGraph:
         return data.view(np.float32).reshape(self.shape(tensor))
 
     def like(self, tensor: int, shape: tuple[int, ...], owner: int | None = None) -> int:
-        """Add a tensor with the type and the range of another one, named after that one, or after its `owner`."""
+        """Add a tensor with the type and range of `tensor`, named after the tensor `owner` (default: `tensor`)."""
         new = copy(self._tensors[tensor])
         new.name, new.buffer = self._tensors[tensor if owner is None else owner].name + b"/rewritten", 0
         new.shape, new.shapeSignature = np.array(shape, np.int32), None
@@ -50,7 +50,7 @@ class FlatGraph:
         return len(self._tensors) - 1
 
     def constant(self, values: np.ndarray, tensor: int) -> int:
-        """Add a constant in place of another one."""
+        """Add a constant with the type of the constant `tensor`, to replace it."""
         number = self.like(tensor, values.shape)
         buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -59,7 +59,7 @@ class FlatGraph:
         return number
 
     def reshape(self, source: int, target: int) -> Any:
-        """Return an operator from a tensor to another one of the same size; its place in the graph is the caller's."""
+        """Return a RESHAPE operator from one tensor to another; the caller inserts it into the graph."""
         options = schema.ReshapeOptionsT()
         options.newShape = np.array(self.shape(target), np.int32)
         sides = self.constant(options.newShape, source)
@@ -77,11 +77,13 @@ class FlatGraph:
                 code.version = version
 
     def prune(self) -> None:
-        """Drop the tensors that no operator has, and the values that no tensor has."""
+        """Remove tensors that no operator uses, and the values of buffers that no tensor uses."""
         graph = self._model.subgraphs[0]
         ends = [x for signature in self._model.signatureDefs for x in (*signature.inputs, *signature.outputs)]
         known = {int(x) for operator in self.operators for x in (*operator.inputs, *operator.outputs)}
-        kept = sorted((known | {int(x) for x in (*graph.inputs, *graph.outputs)}) - {-1})  # -1: left out
+        kept = sorted(
+            (known | {int(x) for x in (*graph.inputs, *graph.outputs)}) - {-1}
+        )  # -1: an omitted optional tensor
         numbers = {-1: -1} | {old: new for new, old in enumerate(kept)}
         for operator in self.operators:
             operator.inputs = [numbers[int(x)] for x in operator.inputs]

@@ -1,4 +1,4 @@
-"""Batch normalization folded into the convs before it: an exact rewrite of a frozen graph, in float."""
+"""Fold batch normalization into the preceding convs: an exact rewrite of a frozen graph, in float."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spinenet_tf.export.rewrites.frozen_graph import CONVS, FrozenGraph
 
 
 def fold_batch_norms(graph: FrozenGraph) -> None:
-    """Fold the BN behind each conv of a graph into it.
+    """Fold the BN after each conv into the conv.
 
-    A kernel that one conv reads takes BN's scale, and a bias the rest. A kernel that convs share, as the head's do
-    over the levels, stays one, for a copy per level would be several times larger: there only the conv's bias goes into
-    BN's mean, and TensorFlow fuses conv, BN and activation into one kernel when it loads the graph, which the bias
-    between them had prevented. BN that follows no conv is left alone.
+    A kernel with a single reader is multiplied by BN's scale, and a bias gets the rest. A kernel that several convs
+    share, as in the head across levels, is not copied, since copies per level would be several times larger. There,
+    only the conv's bias is folded into BN's mean. Without the bias in between, TensorFlow fuses conv, BN and activation
+    into one kernel when it loads the graph. A BN without a preceding conv is unchanged.
     """
     for node in graph:
         if node.op == "FusedBatchNormV3" and not node.attr["is_training"].b:
@@ -23,7 +23,7 @@ def fold_batch_norms(graph: FrozenGraph) -> None:
 
 
 def _fold(graph: FrozenGraph, norm: Any) -> None:
-    """Fold one BN node, if a conv that nothing else reads comes before it."""
+    """Fold one BN node if it is the only reader of a preceding conv."""
     before = graph.node(norm.input[0])
     bias = before if before.op == "BiasAdd" else None
     conv = graph.node(bias.input[0]) if bias else before

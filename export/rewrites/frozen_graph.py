@@ -1,4 +1,4 @@
-"""A frozen graph while it is rewritten: its nodes, who reads them, and the constants behind them."""
+"""Edit a frozen graph: its nodes, their readers and their constants."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 CONVS = ("Conv2D", "DepthwiseConv2dNative")
 SUMS = ("Add", "AddV2")
-_SAME_VALUES = ("Identity", "Reshape", "Squeeze")  # what Keras puts between a parameter and its use
+_SAME_VALUES = ("Identity", "Reshape", "Squeeze")  # Keras inserts these between a parameter and its use
 
 
 class FrozenGraph:
-    """A copy of a `GraphDef` of constants, whose nodes may be changed in place; inputs are names of tensors."""
+    """A copy of a frozen `GraphDef`, whose nodes may be changed in place; inputs are tensor names."""
 
     def __init__(self, graph: Any):
         import tensorflow as tf
@@ -22,7 +22,7 @@ class FrozenGraph:
         self._graph = tf.compat.v1.GraphDef()
         self._graph.CopyFrom(graph)
         for node in self._graph.node:
-            # Constants have no order to keep, and these edges would keep the kernels that are replaced.
+            # Drop control edges: constants need no order, and the edges would keep replaced kernels alive.
             data = [name for name in node.input if not name.startswith("^")]
             node.input[:] = data
         self._nodes = {node.name: node for node in self._graph.node}
@@ -30,34 +30,34 @@ class FrozenGraph:
         self._kernels = Counter(self.source(node.input[1]).name for node in self._graph.node if node.op in CONVS)
 
     def __iter__(self) -> Iterator[Any]:
-        """Return the nodes as they are now, whatever is added meanwhile."""
+        """Iterate over the current nodes; nodes that are added meanwhile are not included."""
         return iter(list(self._graph.node))
 
     def node(self, name: str) -> Any:
-        """Return the node that an input comes from."""
+        """Return the node that produces an input."""
         return self._nodes[node_of(name)]
 
     def source(self, name: str) -> Any:
-        """Return the node whose values arrive at an input, whatever their shape there."""
+        """Return the node that produces an input's values, before reshapes and identities."""
         node = self.node(name)
         return self.source(node.input[0]) if node.op in _SAME_VALUES else node
 
     def array(self, name: str) -> np.ndarray:
-        """Return the constant behind an input, in float64."""
+        """Return the constant values of an input in float64."""
         import tensorflow as tf
 
         return tf.make_ndarray(self.source(name).attr["value"].tensor).astype(np.float64)
 
     def values(self, name: str) -> np.ndarray:
-        """Return the constant behind an input as one row."""
+        """Return the constant values of an input, flattened."""
         return self.array(name).ravel()
 
     def is_read_once(self, *nodes: Any) -> bool:
-        """Return whether nothing but one other node reads each of the nodes."""
+        """Return whether each of the nodes has a single reader."""
         return all(self._readers[node.name] == 1 for node in nodes)
 
     def ends_conv(self, node: Any) -> bool:
-        """Return whether a node is the bias of a conv that nothing else reads, itself read once."""
+        """Return whether a node is the bias of a conv, and both have a single reader."""
         if node.op != "BiasAdd":
             return False
         conv = self.node(node.input[0])
@@ -68,7 +68,7 @@ class FrozenGraph:
         return self._kernels[self.source(conv.input[1]).name] > 1
 
     def add(self, name: str, op: str, inputs: Iterable[str] = (), **types: Any) -> Any:
-        """Add a node, with attributes that are types, and return it."""
+        """Add a node with the dtype attributes `types`, and return it."""
         node = self._graph.node.add(name=name, op=op, input=inputs)
         for attribute, dtype in types.items():
             node.attr[attribute].type = dtype.as_datatype_enum
@@ -77,9 +77,9 @@ class FrozenGraph:
         return node
 
     def become_bias(self, node: Any, like: Any, conv: Any, values: np.ndarray) -> None:
-        """Turn a node into the bias of a conv, under its own name, which the nodes behind it read.
+        """Turn a node into the bias of a conv; it keeps its name, so its readers need no change.
 
-        Type and layout are those of the node `like`.
+        Dtype and layout are those of the node `like`.
         """
         import tensorflow as tf
 
@@ -92,7 +92,7 @@ class FrozenGraph:
         node.CopyFrom(bias)
 
     def become_sum(self, bias: Any) -> None:
-        """Turn a bias, whose values come through a `Squeeze`, into a sum with what was squeezed."""
+        """Turn a bias whose values come from a `Squeeze` into a sum with the input of the `Squeeze`."""
         squeeze = self.node(bias.input[1])
         bias.op, bias.input[1] = "AddV2", squeeze.input[0]
         del bias.attr["data_format"]
@@ -102,7 +102,7 @@ class FrozenGraph:
             self._readers.subtract(node_of(name) for name in squeeze.input)
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        """Add a constant, floats in float32, and return its name."""
+        """Add a constant and return its name; floats become float32."""
         import tensorflow as tf
 
         values = values.astype(np.float32) if values.dtype.kind == "f" else values
@@ -111,7 +111,7 @@ class FrozenGraph:
         return name
 
     def needed(self, outputs: Iterable[str]) -> Any:
-        """Return as a `GraphDef` what the tensors `outputs` need, and the inputs."""
+        """Return a `GraphDef` of the nodes that the tensors `outputs` depend on, and the placeholders."""
         import tensorflow as tf
 
         found = {node.name for node in self._graph.node if node.op == "Placeholder"}
@@ -127,5 +127,5 @@ class FrozenGraph:
 
 
 def node_of(name: str) -> str:
-    """Return the name of the node that a tensor comes from."""
+    """Return the name of the node that produces a tensor."""
     return name.partition(":")[0]

@@ -1,7 +1,7 @@
-"""The stem of an int8 net in a shape that XNNPACK computes faster: an exact rewrite of a calibrated .tflite.
+"""Reshape the stem of an int8 net so that XNNPACK computes it faster: an exact rewrite of a calibrated .tflite.
 
-It pays 7 % of SpineNet-49 and 13 % of 49S at 640 px (TFLite int8, `benchmarks/NOTES.md`). Other engines take the same
-operations, but what they gain is not known: only targets that run on XNNPACK ask for it.
+It saves 7 % of SpineNet-49's time and 13 % of 49S's at 640 px (TFLite int8, `benchmarks/NOTES.md`). The gain on other
+engines is not known, so only targets that run on XNNPACK use it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 from spinenet_tf.export.rewrites.flat_graph import FlatGraph
 
-LANES = 16  # output channels that XNNPACK's integer kernels compute at once on x86; the rest of a tile is thrown away
+LANES = 16  # output channels that XNNPACK's integer kernels compute at once on x86; unused lanes are wasted
 
 
 def pack_stem(model: Any) -> None:
-    """Let the image's conv of stride 2 see neighboring pixels as channels of one, and make several outputs at once.
+    """Pack neighboring pixels into channels for the first conv of stride 2, and compute several outputs at once.
 
-    A kernel's inner loop runs over eight input channels at least, and there are three. In memory, packed and plain maps
-    are the same. `model` is a float .tflite, as `flat_graph.parse` gives it, that will be quantized to int8; it is
-    rewritten in place, and its integers stay the same to the last bit.
+    A kernel's inner loop runs over at least eight input channels, but an image has three. Packed and plain maps have
+    the same memory layout. `model` is a float .tflite from `flat_graph.parse` that will be quantized to int8; it is
+    rewritten in place, and the integer results are bit-identical.
     """
     graph = FlatGraph(model)
     convs = (x for x in graph.operators if graph.is_a(x, "CONV_2D"))
@@ -32,7 +32,7 @@ def pack_stem(model: Any) -> None:
 
 
 def _packed_outputs(graph: FlatGraph, stem: Any) -> int:
-    """Return how many neighboring outputs fill the lanes and divide the map's width, 0 for none."""
+    """Return the number of neighboring outputs that fill the lanes and divide the map's width; 0 if not possible."""
     options, size = stem.builtinOptions, graph.shape(stem.inputs[1])[2]
     plain = (options.strideW, options.padding, options.dilationWFactor, len(stem.inputs)) == (2, 0, 1, 3) and size > 2
     outputs = max(LANES // graph.shape(stem.outputs[0])[3], 1)
@@ -56,9 +56,9 @@ def _pack(graph: FlatGraph, stem: Any, outputs: int) -> None:
 
 
 def _packed_kernel(kernel: np.ndarray, outputs: int) -> np.ndarray:
-    """Return the kernel `[m F, h, w', 2 m C]` for m outputs at once, of `[F, h, w, C]` with stride 2, SAME, even width.
+    """Return the kernel `[m F, h, w', 2 m C]` that computes m outputs of `[F, h, w, C]` (stride 2, SAME, even width).
 
-    Where an output does not look, its weight is 0.
+    Weights outside of an output's receptive field are 0.
     """
     filters, height, width, channels = kernel.shape
     pixels, before = 2 * outputs, (width - 2) // 2

@@ -1,4 +1,4 @@
-"""Sums with convs that threads may compute at the same time: an exact rewrite of a frozen graph, in float."""
+"""Make sums with convs thread-safe: an exact rewrite of a frozen graph, in float."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from spinenet_tf.export.rewrites.frozen_graph import SUMS, FrozenGraph
 
 
 def subtract_convs(graph: FrozenGraph) -> None:
-    """Turn `x + conv` into `x - conv` of the negative kernel and bias, which is the same to the last bit.
+    """Turn `x + conv` into `x - conv` with negated kernel and bias, which is bit-identical.
 
-    TensorFlow fuses conv, bias and addition to one operation, but no subtraction. oneDNN's kernel of that operation
-    adds to a copy of `x` where others still read it, and makes the copy by way of two members of its own, which are the
-    same for all calls: calls from several threads gave wrong detections or ended the process (TensorFlow 2.20, 2.21).
+    TensorFlow fuses conv, bias and addition into one operation, but not subtraction. If `x` has other readers, oneDNN's
+    kernel of the fused operation adds to a copy of `x`, which it makes through two member variables that all calls
+    share: calls from several threads returned wrong detections or crashed the process (TensorFlow 2.20, 2.21).
     """
     for node in graph:
         if node.op in SUMS:
@@ -24,6 +24,6 @@ def subtract_convs(graph: FrozenGraph) -> None:
 
 
 def _negate(graph: FrozenGraph, bias: Any) -> None:
-    """Give a conv and its bias constants of the other sign."""
+    """Negate the kernel and the bias of a conv."""
     for node in (graph.node(bias.input[0]), bias):
         node.input[1] = graph.constant(f"{node.name}/negative", -graph.array(node.input[1]))

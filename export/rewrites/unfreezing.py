@@ -1,4 +1,4 @@
-"""The large weights of a frozen graph as variables, which a SavedModel has beside the graph and loads once."""
+"""Move the large weights of a frozen graph to variables, which a SavedModel stores separately and loads once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-# TensorFlow has some 15 copies of each constant of a graph that it has loaded and run, and one of each variable. But
-# with oneDNN it reorders a variable's kernel at each call, and a constant one once. The mobile nets have small kernels:
-# with variables of every size, the smallest of these nets would take 1.6 times as long.
-LARGE = 2**15  # numbers
+# After loading and running a graph, TensorFlow has about 15 copies of each constant, and one of each variable. But
+# oneDNN reorders a kernel at each call if it is a variable, and only once if it is a constant. The mobile nets have
+# small kernels: with all weights as variables, the smallest of these nets would take 1.6 times as long.
+LARGE = 2**15  # elements
 
 
 def take_out_weights(graph: Any) -> dict[str, Any]:
-    """Take the float constants of `LARGE` size out of a `GraphDef`, and return them as variables by tensor name."""
+    """Move float constants of at least `LARGE` elements out of a `GraphDef`; return variables by tensor name."""
     import tensorflow as tf
 
     variables = {}

@@ -1,1 +1,1 @@
-"""What a SavedModel takes from strangers: tensors, images and files, checked and decoded in its graph."""
+"""Check and decode untrusted tensors, images and files in a SavedModel's graph."""

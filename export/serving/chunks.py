@@ -1,4 +1,4 @@
-"""Where parts of JPEG and PNG files lie, found in TensorFlow's own operations: no file makes them fail or run on."""
+"""Find parts of JPEG and PNG files with TensorFlow operations, which no malformed file makes fail or loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _TAIL = 2**16  # bytes at the end of a PNG
 
 
 class Part(NamedTuple):
-    """The bytes from `start` up to `end` of a file, scalars int64; `start` is -1 where there is no such part."""
+    """The bytes from `start` up to `end` of a file, int64 scalars; `start` is -1 if there is no such part."""
 
     start: Any
     end: Any
 
 
 def bytes_at(encoded: Any, position: Any, count: int) -> Any:
-    """Return `[count]` int64: the bytes of a string tensor from a position, and zeros behind its end."""
+    """Return `[count]` int64: the bytes of a string tensor from a position, padded with zeros at its end."""
     import tensorflow as tf
 
     position = tf.clip_by_value(tf.cast(position, tf.int64), 0, _size(encoded))
@@ -28,7 +28,7 @@ def bytes_at(encoded: Any, position: Any, count: int) -> Any:
 
 
 def number(digits: Any, low_first: Any = False) -> Any:
-    """Return the numbers `[...]` int64 that bytes `[..., n]` stand for."""
+    """Decode bytes `[..., n]` to integers `[...]` int64, big-endian unless `low_first`."""
     import tensorflow as tf
 
     weights = [256**place for place in range(digits.shape[-1])]
@@ -37,28 +37,28 @@ def number(digits: Any, low_first: Any = False) -> Any:
 
 
 def is_png(encoded: Any) -> Any:
-    """Return whether a file begins as a PNG."""
+    """Return whether a file has the PNG signature."""
     return _equal(bytes_at(encoded, 0, len(SIGNATURE)), SIGNATURE)
 
 
 def png_chunk(encoded: Any, name: bytes, prefix: bytes = b"", until: bytes = b"IEND") -> Part:
-    """Return what follows a prefix in the first chunk of a name in a PNG that begins so, of the first `MAX_CHUNKS`.
+    """Return the data after a prefix in the first chunk of a PNG with this name and prefix.
 
-    None is found behind a chunk named `until`.
+    The search ends after `MAX_CHUNKS` chunks or at a chunk named `until`.
     """
     import tensorflow as tf
 
     def look(position: Any) -> tuple[Any, Part]:
         head = bytes_at(encoded, position, 8 + len(prefix))
         start, length = position + 8, number(head[:4])
-        behind = tf.where(_equal(head[4:8], until), _size(encoded), start + length + 4)  # 4: a checksum
+        behind = tf.where(_equal(head[4:8], until), _size(encoded), start + length + 4)  # 4: checksum
         return behind, Part(tf.where(_equal(head[4:], name + prefix), start + len(prefix), -1), start + length)
 
     return _walk(encoded, len(SIGNATURE), look)
 
 
 def png_part(encoded: Any, name: bytes, prefix: bytes = b"") -> Part:
-    """Return what `png_chunk` does; behind the first pixels it looks only if the end of the file mentions the name."""
+    """Find a chunk as `png_chunk` does; search after the first pixel data only if the end of the file has the name."""
     import tensorflow as tf
 
     front = png_chunk(encoded, name, prefix, until=b"IDAT")
@@ -69,13 +69,13 @@ def png_part(encoded: Any, name: bytes, prefix: bytes = b"") -> Part:
 
 
 def jpeg_segment(encoded: Any, prefix: bytes) -> Part:
-    """Return what follows a prefix in the first segment APP1 of a JPEG that begins so, of the first `MAX_CHUNKS`."""
+    """Return the data after a prefix in the first APP1 segment of a JPEG with this prefix, among `MAX_CHUNKS` parts."""
     import tensorflow as tf
 
     def look(position: Any) -> tuple[Any, Part]:
         head = bytes_at(encoded, position, 4 + len(prefix))
         end = position + 2 + tf.maximum(number(head[2:4]), 2)
-        filling = (head[0] != 0xFF) | (head[1] == 0xFF)  # what stands between segments is passed over
+        filling = (head[0] != 0xFF) | (head[1] == 0xFF)  # skip bytes between segments
         standalone = tf.reduce_any(head[1] == tf.constant((0, *_STANDALONE), tf.int64))
         behind = tf.where(filling, position + 1, tf.where(standalone, position + 2, end))
         behind = tf.where(~filling & (head[1] == _SCAN), _size(encoded), behind)
@@ -86,18 +86,18 @@ def jpeg_segment(encoded: Any, prefix: bytes) -> Part:
 
 
 def _walk(encoded: Any, first: int, look: Callable[[Any], tuple[Any, Part]]) -> Part:
-    """Look at one part after the other until one is found; `look` gives the next one's position, too."""
+    """Walk over the parts of a file until `look` finds one; it returns the position of the next part, too."""
     import tensorflow as tf
 
-    def goes_on(step: Any, position: Any, part: Part) -> Any:
+    def is_searching(step: Any, position: Any, part: Part) -> Any:
         return (step < MAX_CHUNKS) & (position < _size(encoded)) & (part.start < 0)
 
-    def step_on(step: Any, position: Any, part: Part) -> tuple[Any, Any, Part]:
+    def next_part(step: Any, position: Any, part: Part) -> tuple[Any, Any, Part]:
         position, part = look(position)
         return step + 1, position, part
 
     none = Part(tf.constant(-1, tf.int64), tf.constant(0, tf.int64))
-    state = tf.while_loop(goes_on, step_on, (0, tf.constant(first, tf.int64), none), parallel_iterations=1)
+    state = tf.while_loop(is_searching, next_part, (0, tf.constant(first, tf.int64), none), parallel_iterations=1)
     return Part(state[2].start, tf.minimum(state[2].end, _size(encoded)))
 
 

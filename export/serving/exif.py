@@ -1,6 +1,7 @@
-"""The turn that an encoded image asks for, read and made in TensorFlow's own operations.
+"""Read and apply the EXIF orientation of an encoded image with TensorFlow operations.
 
-As in Pillow and in `data.images.read_image`, EXIF in a JPEG or in a PNG's chunk eXIf tells the turn, else XMP.
+As in Pillow and in `data.images.read_image`, the orientation is read from the EXIF data of a JPEG or a PNG's chunk
+eXIf, otherwise from XMP.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from typing import Any
 from spinenet_tf.data.orientation import TURNS, UPRIGHT
 from spinenet_tf.export.serving.chunks import Part, bytes_at, is_png, jpeg_segment, number, png_part
 
-MAX_TAGS = 500  # of a directory that are looked at: cameras write some twenty
+MAX_TAGS = 500  # of a directory that are read; cameras write about twenty
 _EXIF, _XMP, _PNG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0\0"
-_TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")  # the last two are wrong, but Pillow reads them
+_TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0")  # the last two are invalid, but Pillow accepts them
 _ORIENTATION = 0x0112
-_TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 0)  # bytes of one value, by type; 0 of no type
-_INTEGERS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # types of integers, with their bytes
+_TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 0)  # bytes per value, by type; 0 for an unknown type
+_INTEGERS = {3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}  # integer types and their bytes
 _NONE = -1
 
 
 def orientation(encoded: Any) -> Any:
-    """Return the orientation of one encoded JPEG or PNG, a scalar int64; `UPRIGHT` where it is damaged or missing."""
+    """Return the orientation of an encoded JPEG or PNG, an int64 scalar; `UPRIGHT` if it is damaged or missing."""
     import tensorflow as tf
 
     png = is_png(encoded)
@@ -36,7 +37,7 @@ def orientation(encoded: Any) -> Any:
 
 
 def _of_tiff(encoded: Any, part: Part) -> Any:
-    """Return what a part of EXIF tells, a scalar int64; `_NONE` where there is none, or it has no such tag."""
+    """Return the orientation in EXIF data, an int64 scalar; `_NONE` if the part is missing or has no orientation."""
     import tensorflow as tf
 
     again = tf.reduce_all(bytes_at(encoded, part.start, len(_EXIF)) == list(_EXIF))
@@ -49,9 +50,9 @@ def _of_tiff(encoded: Any, part: Part) -> Any:
 
 
 def _of_directory(encoded: Any, part: Part, offset: Any, low_first: Any) -> Any:
-    """Return the value of the tag in the directory at an offset in EXIF, a scalar int64, `_NONE` if it is not there.
+    """Return the orientation in the EXIF directory at an offset, an int64 scalar; `_NONE` if it is missing.
 
-    A directory is read up to a tag whose values would lie behind the end.
+    A directory is read up to the first tag whose values would lie beyond the end.
     """
     import tensorflow as tf
 
@@ -62,7 +63,7 @@ def _of_directory(encoded: Any, part: Part, offset: Any, low_first: Any) -> Any:
     whole = (places < number(bytes_at(encoded, start, 2), low_first)) & (offset + 2 + 12 * (places + 1) <= length)
     sizes = counts * tf.gather(tf.constant(_TYPE_SIZES, tf.int64), tf.minimum(kinds, len(_TYPE_SIZES) - 1))
     apart = tf.where(whole & (sizes > 4), sizes, 0)
-    # Pillow passes over values that are larger than all of the EXIF data.
+    # Pillow skips values that are larger than the whole EXIF data.
     lost = (apart > 0) & (values + apart > length) & (tf.cumsum(apart) <= length)
     readable = tf.cumsum(tf.cast(lost, tf.int32)) == 0
     usable = whole & readable & (names == _ORIENTATION) & (sizes > 0) & (apart <= length)
@@ -72,7 +73,7 @@ def _of_directory(encoded: Any, part: Part, offset: Any, low_first: Any) -> Any:
 
 
 def _integer(digits: Any, kind: Any, low_first: Any) -> Any:
-    """Return the first number of a tag, a scalar int64; `UPRIGHT` of a type that is not of integers."""
+    """Return the first value of a tag, an int64 scalar; `UPRIGHT` if its type is not an integer type."""
     import tensorflow as tf
 
     value = tf.constant(UPRIGHT, tf.int64)
@@ -82,7 +83,7 @@ def _integer(digits: Any, kind: Any, low_first: Any) -> Any:
 
 
 def _of_xmp(encoded: Any, part: Part) -> Any:
-    """Return the digit that follows the tag's name in XMP, a scalar int64, or `_NONE`."""
+    """Return the digit after the tag's name in XMP, an int64 scalar, or `_NONE`."""
     import tensorflow as tf
 
     text = tf.strings.substr(encoded, tf.maximum(part.start, 0), tf.maximum(part.end - part.start, 0))
@@ -92,7 +93,7 @@ def _of_xmp(encoded: Any, part: Part) -> Any:
 
 
 def upright(image: Any, orientation: Any) -> Any:
-    """Return the image `[H, W, 3]` as it is seen from stored pixels `[h, w, 3]`; see `data.orientation`."""
+    """Return stored pixels `[h, w, 3]` as the upright image `[H, W, 3]`: see `data.orientation`."""
     import tensorflow as tf
 
     rows, columns, swap = (

@@ -1,4 +1,4 @@
-"""What a detector's SavedModel serves: from tensors, images or files to detections, in TensorFlow's own operations."""
+"""The functions of a detector's SavedModel: from tensors, images or files to detections, with TensorFlow operations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spinenet_tf.inference.naming import INPUT, nest
 
 
 def detection_function(model: DetectionModel, raw: Any) -> Any:
-    """Return a `tf.function` from the input of `raw` to what the model's `predict` gives.
+    """Return a `tf.function` from the input of `raw` to the results of the model's `predict`.
 
-    It calls `raw`, as all functions of this file do in the end, so that the weights are stored once.
+    All functions of this module call `raw`, so that the weights are stored once.
     """
     import tensorflow as tf
 
@@ -26,7 +26,7 @@ def detection_function(model: DetectionModel, raw: Any) -> Any:
 
 
 def decoding_function(model: DetectionModel, raw: Any) -> Any:
-    """Return a `tf.function` from the input of `raw` to every candidate's box, clipped, and scores, without NMS.
+    """Return a `tf.function` from the input of `raw` to the clipped boxes and scores of all candidates, without NMS.
 
     Boxes are `[B, N, 4]` yxyx in pixels of the input, scores `[B, N, num_classes]`: see `Decoding.candidates`.
     """
@@ -54,11 +54,11 @@ def image_function(serve: Any) -> Any:
 
 
 def bytes_function(serve: Any) -> Any:
-    """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any sizes, to detections.
+    """Return a `tf.function` from `images` `[B]`, encoded JPEG or PNG of any size, to detections.
 
-    Boxes are in pixels of each image as it is seen: the turn that its EXIF data ask for is made, as `predict` makes it;
-    EXIF that is damaged asks for none. Anything but JPEG and PNG, and what claims more pixels than
-    `data.dataset.MAX_PIXELS`, makes the call fail before it is decoded.
+    Boxes are in pixels of the upright image: the EXIF orientation is applied, as in `predict`, and damaged EXIF data is
+    ignored. The call fails before decoding for other formats, and for files that declare more pixels than
+    `data.dataset.MAX_PIXELS`.
     """
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def bytes_function(serve: Any) -> Any:
 
 
 def _in_images(serve: Any, read: Callable, images: Any) -> dict[str, Any]:
-    """Detect in what `read` makes of each of `images`, and return boxes in its pixels, clipped to it."""
+    """Detect in `read(image)` for each of `images`; return boxes in pixels of that image, clipped to it."""
     import tensorflow as tf
 
     from spinenet_tf.data.images import preprocess

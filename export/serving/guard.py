@@ -1,4 +1,4 @@
-"""What a served model refuses before it computes: inputs that end the process, take all memory or give no number."""
+"""Reject inputs that would crash a served model, use up the memory, or produce NaN."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from spinenet_tf.inference.checks import LARGEST
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_SIZES = 16  # where its header has width and height, four bytes each, the highest first
+_PNG_SIZES = 16  # offset of width and height in the header, four bytes each, big-endian
 
 
 def guarded(raw: Any) -> Any:
-    """Return a `tf.function` as `raw`, that refuses what `check_images` does.
+    """Return a `tf.function` like `raw` that rejects the same inputs as `check_images`.
 
-    TensorFlow does not compare an input's shape with its signature, and a conv on a tensor of another rank aborts the
-    whole process.
+    TensorFlow does not compare an input's shape with the signature, and a conv on a tensor of another rank aborts the
+    process.
     """
     import tensorflow as tf
 
@@ -22,26 +22,26 @@ def guarded(raw: Any) -> Any:
     def checked(images):
         images = nonempty(images, raw.input_signature[0].shape)
         sizes = tf.abs(images)
-        usable = tf.reduce_all(sizes <= LARGEST)  # of NaN, this is False
-        message = f"Images are finite, and at most {LARGEST:g} in size."
-        return raw(_provided(usable, message, tf.reduce_max(sizes), images))
+        usable = tf.reduce_all(sizes <= LARGEST)  # False for NaN
+        message = f"Pixels must be finite, with a magnitude of at most {LARGEST:g}."
+        return raw(_asserted(usable, message, tf.reduce_max(sizes), images))
 
     return checked
 
 
 def nonempty(images: Any, shape: Any) -> Any:
-    """Return a tensor that has the static `shape`, and none of whose sides is zero; else what runs it fails."""
+    """Return a tensor after checks that it has the static `shape` and is not empty."""
     import tensorflow as tf
 
     images = tf.ensure_shape(images, shape)
-    return _provided(tf.size(images) > 0, "There are no images, or they have no pixels.", tf.shape(images), images)
+    return _asserted(tf.size(images) > 0, "There are no images, or they have no pixels.", tf.shape(images), images)
 
 
 def decode_capped(encoded: Any) -> Any:
-    """Decode one JPEG or PNG, a string tensor, to `[h, w, 3]` uint8 if its header claims at most `MAX_PIXELS`.
+    """Decode a JPEG or PNG, a string tensor, to `[h, w, 3]` uint8 if its header declares at most `MAX_PIXELS`.
 
-    The header is read first, so that a small file that claims billions of pixels costs nothing. The image is upright,
-    and of 16-bit channels the upper 8 of the bits in use are kept, as `data.images.read_image` has it.
+    The header is read first, so that a small file that declares billions of pixels costs nothing. The image is turned
+    upright, and 16-bit channels keep the upper 8 of the bits in use, as in `data.images.read_image`.
     """
     import tensorflow as tf
 
@@ -52,8 +52,8 @@ def decode_capped(encoded: Any) -> Any:
     size = _claimed_size(encoded)
     pixels = tf.reduce_prod(tf.cast(size, tf.float64))
     fits = (pixels > 0) & (pixels <= MAX_PIXELS)
-    encoded = _provided(fits, f"An image has at most {MAX_PIXELS:,} pixels, and some.", size, encoded)
-    # It decodes PNG too, and by this method gives the pixels that Pillow gives.
+    encoded = _asserted(fits, f"An image must have 1 to {MAX_PIXELS:,} pixels.", size, encoded)
+    # `decode_jpeg` decodes PNG too; with this DCT method, its pixels equal Pillow's.
     image = tf.cond(
         is_deep(encoded),
         lambda: decode_deep(encoded),
@@ -63,10 +63,10 @@ def decode_capped(encoded: Any) -> Any:
 
 
 def _claimed_size(encoded: Any) -> Any:
-    """Return the two sides `[2]` int64 that a file's header gives; what is neither PNG nor JPEG fails as a JPEG."""
+    """Return the two sides `[2]` int64 in a file's header; other formats than PNG and JPEG fail as a JPEG."""
     import tensorflow as tf
 
-    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_PNG_SIZES + 8)  # of a shorter file, zeros follow
+    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_PNG_SIZES + 8)  # zero-padded for shorter files
     digits = tf.cast(tf.reshape(head[_PNG_SIZES:], (2, 4)), tf.int64)
     return tf.cond(
         tf.reduce_all(head[: len(_PNG)] == tf.constant(list(_PNG), tf.uint8)),
@@ -75,8 +75,8 @@ def _claimed_size(encoded: Any) -> Any:
     )
 
 
-def _provided(condition: Any, message: str, received: Any, value: Any) -> Any:
-    """Return a tensor that exists only where a condition holds."""
+def _asserted(condition: Any, message: str, received: Any, value: Any) -> Any:
+    """Return a tensor whose computation fails unless the condition holds."""
     import tensorflow as tf
 
     with tf.control_dependencies([tf.debugging.Assert(condition, [message, "Received:", received])]):

@@ -1,4 +1,4 @@
-"""PNG files of 16 bits a channel in TensorFlow's own operations: what `data.deep_png` does in Python."""
+"""Decode 16-bit PNG files with TensorFlow operations, as `data.deep_png` does in Python."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from spinenet_tf.data.deep_png import DEPTHS, HEADER, SIGNATURE
 from spinenet_tf.export.serving.chunks import bytes_at, png_chunk
 
 _FULL = 16  # bits
-_COLOR = (2, 6)  # color types with three channels, and alpha
+_COLOR = (2, 6)  # color types RGB and RGBA
 
 
 def is_deep(encoded: Any) -> Any:
-    """Return whether a file is a PNG of 16 bits a channel."""
+    """Return whether a file is a PNG with 16 bits per channel."""
     import tensorflow as tf
 
     head = bytes_at(encoded, 0, HEADER)
@@ -20,7 +20,7 @@ def is_deep(encoded: Any) -> Any:
 
 
 def decode_deep(encoded: Any) -> Any:
-    """Decode a PNG of 16 bits a channel to `[h, w, 3]` uint8, alpha dropped; see `data.deep_png.read_deep`."""
+    """Decode a PNG with 16 bits per channel to `[h, w, 3]` uint8 without alpha: see `data.deep_png.read_deep`."""
     import tensorflow as tf
 
     color = bytes_at(encoded, HEADER - 1, 1)[0] == _COLOR
@@ -35,7 +35,7 @@ def _decode(encoded: Any, channels: int) -> Any:
     used = tf.reduce_min([tf.where(largest < 2**bits, bits, _FULL) for bits in DEPTHS])
     declared = _declared_bits(encoded, channels)
     bits = tf.where(declared > 0, declared, used)
-    # In 8 bits, as large images take much memory: a cast keeps the low ones.
+    # Use 8 bits to save memory; a cast to uint8 keeps the low bits.
     mask = tf.cast(tf.bitwise.left_shift(1, _FULL - bits) - 1, tf.uint8)
     low = tf.bitwise.bitwise_and(tf.cast(samples, tf.uint8), mask)
     unscaled = (largest < tf.bitwise.left_shift(1, bits)) & tf.reduce_any(low > tf.constant(1, tf.uint8))
@@ -45,7 +45,7 @@ def _decode(encoded: Any, channels: int) -> Any:
 
 
 def _declared_bits(encoded: Any, channels: int) -> Any:
-    """Return the significant bits that the chunk sBIT declares, a scalar int32 of 8 to 16; 0 if it does not."""
+    """Return the significant bits in the chunk sBIT, an int32 scalar from 8 to 16; 0 if it has none."""
     import tensorflow as tf
 
     part = png_chunk(encoded, b"sBIT", until=b"IDAT")

@@ -37,7 +37,7 @@ class Predictor:
         return detect_in_image(self.predict, image, self.image_size)
 
     def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
-        """Return a copy of the image `[h, w, 3]` with the detections whose score is at least `threshold` drawn on it."""
+        """Return a copy of the image `[h, w, 3]` with the detections drawn whose score is at least `threshold`."""
         from spinenet_tf.drawing.boxes import draw_detections
 
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)

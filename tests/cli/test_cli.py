@@ -218,10 +218,10 @@ MISTAKES = {
     "train cats.yaml --classes cat,dog": "class_names: the training data lacks some of them; it has 'cat'.",
     "evaluate {run} --annotations cats.json": "Pass --annotations and --images together.",
     "evaluate {tflite}": "A .tflite file has no validation data",
-    "export {run} --format saved_model --quantization int8": "A SavedModel is not quantized",
+    "export {run} --format saved_model --quantization int8": "A SavedModel cannot be quantized",
     "export {run} --format saved_model --target gpu": "The format saved_model has the options ('nms', 'variables')",
     "export {run} --target gpu --outputs detections": "Valid outputs for the target gpu are ('raw',)",
-    "export {run} --format onnx --quantization int8": "An ONNX file is not quantized",
+    "export {run} --format onnx --quantization int8": "An ONNX file cannot be quantized",
     "export {run} --format saved_model --dynamic-batch": "('nms', 'variables'). Received: ['dynamic_batch']",
     "export {run} --no-nms": (
         "The format tflite has the options ('target', 'inputs', 'outputs', 'keep_float'). Received: ['nms']"

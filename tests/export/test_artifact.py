@@ -129,7 +129,7 @@ def test_what_only_looks_like_an_export_is_never_replaced(tmp_path: Path, conten
 def test_what_somebody_put_into_an_export_is_never_deleted(tmp_path: Path, contents, files, mine: str) -> None:
     folder = fill(tmp_path / "model", files | {mine: "mine"})
     before = contents(folder)
-    with pytest.raises(FileExistsError, match=f"model holds {mine.partition('/')[0]}, which no export wrote"):
+    with pytest.raises(FileExistsError, match=f"model contains {mine.partition('/')[0]}, which no export wrote"):
         write_folder(folder, "new", overwrite=True)
     assert contents(folder) == before
 

@@ -88,7 +88,7 @@ def test_a_file_that_fails_its_check_is_not_left(tiny_backbone, tmp_path, monkey
 
 
 def test_mistakes_are_refused_before_any_work(mobile, tmp_path, monkeypatch) -> None:
-    with pytest.raises(ValueError, match=r"ends in \.onnx"):
+    with pytest.raises(ValueError, match=r"must end in \.onnx"):
         export.onnx(mobile, tmp_path / "model.tflite")
     monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r"pip install spinenet_tf\[onnx\]"):
@@ -140,12 +140,12 @@ def test_an_error_of_tf2onnx_is_one_line(tiny_backbone, tmp_path, monkeypatch) -
     monkeypatch.setattr("tf2onnx.convert.from_function", fail)
     with pytest.raises(export.ExportError) as caught:
         export.onnx(tiny_backbone, tmp_path / "model.onnx")
-    assert str(caught.value) == r"tf2onnx does not convert this net. Received: KeyError: 'no such\nnode'"
+    assert str(caught.value) == r"tf2onnx cannot convert this net. Received: KeyError: 'no such\nnode'"
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_onnx_runtime_is_one_line(tiny_backbone, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(onnxmodel, "_converted", lambda raw: onnx_format.ModelProto())
-    with pytest.raises(export.ExportError, match=r"^ONNX Runtime does not run the file\. Received: .+$"):
+    with pytest.raises(export.ExportError, match=r"^ONNX Runtime cannot run the file\. Received: .+$"):
         export.onnx(tiny_backbone, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

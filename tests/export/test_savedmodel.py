@@ -221,7 +221,7 @@ def test_a_classifier_serves_logits_for_its_batch(classifier, images, tmp_path) 
 
 
 def test_only_a_detector_has_nms_to_leave_out(classifier, tmp_path) -> None:
-    with pytest.raises(ValueError, match="Only a detector has NMS"):
+    with pytest.raises(ValueError, match="Only a detector supports nms=False"):
         export.saved_model(classifier, tmp_path / "classifier", nms=False)
     assert not list(tmp_path.iterdir())
 

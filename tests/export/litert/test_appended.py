@@ -61,7 +61,7 @@ def test_what_is_decoded_here_gives_as_many_detections_as_one_asks_for(
 
 def test_a_file_with_nms_gives_what_it_gives(files_by_kind) -> None:
     for kind in ("detections", "postprocess"):
-        with pytest.raises(ValueError, match=r"gives up to 20 detections of an image.*Received: max_detections=40$"):
+        with pytest.raises(ValueError, match=r"fixed limit of 20 detections per image.*Received: max_detections=40$"):
             export.TFLiteModel(files_by_kind[kind], max_detections=40)
         assert export.TFLiteModel(files_by_kind[kind], max_detections=20).metadata.options["max_detections"] == 20
 
@@ -108,9 +108,9 @@ def test_operations_are_tflites_own(files_by_kind) -> None:
 
 def test_a_target_refuses_what_it_does_not_run(exported, files_by_kind) -> None:
     check_graph(exported("none").path, TARGETS["gpu"], "raw")
-    with pytest.raises(export.ExportError, match=r"does not run the operations \[.*'TOPK_V2'"):
+    with pytest.raises(export.ExportError, match=r"does not support the operations \[.*'TOPK_V2'"):
         check_graph(files_by_kind["detections"], TARGETS["gpu"], "raw")
-    with pytest.raises(export.ExportError, match=r"does not run the operations \['BROADCAST_TO'"):
+    with pytest.raises(export.ExportError, match=r"does not support the operations \['BROADCAST_TO'"):
         check_graph(files_by_kind["detections"], TARGETS["cpu"], "raw")
 
 

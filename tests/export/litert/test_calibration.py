@@ -87,7 +87,7 @@ def test_a_dead_activation_keeps_a_scale_that_engines_accept(converter) -> None:
 
 
 def test_with_16_bits_a_dead_activation_is_refused(converter) -> None:
-    with pytest.raises(ValueError, match="int16x8 cannot hold activations that are 0 on all calibration images"):
+    with pytest.raises(ValueError, match="int16x8 does not support activations that are 0 on all calibration images"):
         quantize(converter(bias=-100.0), "int16x8", [images()], SHAPE)
 
 

@@ -89,15 +89,15 @@ def test_the_layers_of_a_pattern_stay_in_float(small, squares, tmp_path) -> None
 
 def test_patterns_are_known_before_any_work(small, squares, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("spinenet_tf.export.litert.tflite_file.raw_function", None)
-    with pytest.raises(ValueError, match=r"Near names are: box_predictor, .*Received: \['box_predictr'\]"):
+    with pytest.raises(ValueError, match=r"Similar names: box_predictor, .*Received: \['box_predictr'\]"):
         export.tflite(small, tmp_path / "a.tflite", "int8", [squares], keep_float=["box_*", "box_predictr"])
-    with pytest.raises(ValueError, match=r"keep_float is for int8.* Received: quantization='fp16'"):
+    with pytest.raises(ValueError, match=r"keep_float needs quantization='int8'.* Received: quantization='fp16'"):
         export.tflite(small, tmp_path / "a.tflite", "fp16", keep_float=["box_*"])
 
 
 def test_a_layer_that_is_folded_into_another_cannot_stay(tiny_spec, squares, tmp_path) -> None:
     fresh = backbone(tiny_spec, (64, 64, 3), max_level=5, endpoint=8)  # an untrained BN leaves not even its name
-    with pytest.raises(ValueError, match=r"folded into others. Received: keep_float=\['block2_conv3_bn'\]"):
+    with pytest.raises(ValueError, match=r"others absorb them. Received: keep_float=\['block2_conv3_bn'\]"):
         export.tflite(fresh, tmp_path / "a.tflite", "int8", [squares], keep_float=["block2_conv3_bn"])
     assert not list(tmp_path.iterdir())
 

@@ -138,7 +138,7 @@ def test_images_of_another_size_are_refused(exported) -> None:
         ({"target": "tpu"}, r"Valid targets are \('cpu', 'gpu', 'npu', 'mediapipe'\)"),
         ({"target": "gpu", "outputs": "detections"}, r"outputs for the target gpu are \('raw',\)"),
         ({"inputs": "int8"}, r"Valid inputs for the target cpu are \('float32', 'uint8'\)"),
-        ({"quantization": "int16x8", "calibration": [], "inputs": "uint8"}, "int16x8 has no uint8 inputs"),
+        ({"quantization": "int16x8", "calibration": [], "inputs": "uint8"}, "int16x8 supports only float32 inputs"),
         ({"path": "model.lite"}, r"ends in \.tflite. Received: path='model\.lite'"),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_pat
     monkeypatch.setattr(
         "spinenet_tf.export.litert.tflite_file.convert", lambda *_: converted[: converted.index(b"PK\x03\x04")]
     )
-    with pytest.raises(export.ExportError, match="none artifact differs"):
+    with pytest.raises(export.ExportError, match="quantization='none' differs"):
         export.tflite(detector, tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 
