@@ -26,7 +26,7 @@ from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import task_of
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
-STRONGEST = 100  # best-scored anchors per image at which a detector's outputs are compared: the likely detections
+STRONGEST = 100  # best-scored positions per image at which a detector's outputs are compared: the likely detections
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sensitivity:
 
     Errors are root mean squares of the difference to Keras. For a detector, they are those of "scores", in 0..1, and of
     the head's other outputs in units of the raw output ("box_deltas": 0.01 of `ty` and `tx` is a hundredth of an
-    anchor's side), at the `STRONGEST` anchors of each image. For other models, they are relative to the root mean
+    anchor's side), at the `STRONGEST` positions of each image. For other models, they are relative to the root mean
     square of the output.
     """
 
