@@ -71,7 +71,7 @@ class FlatGraph:
         return self._operator(name, [source], target)
 
     def set_version(self, name: str, version: int) -> None:
-        """Give the operators of TFLite's kind `name` another version."""
+        """Set the version of all operators with the TFLite type `name`."""
         for code in self._model.operatorCodes:
             if code.builtinCode == _code(name):
                 code.version = version

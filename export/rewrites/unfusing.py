@@ -1,4 +1,4 @@
-"""Takes activations out of transposed convs: phones' GPUs run version 3 of these, and what has one is version 4."""
+"""Separate activations from transposed convs: phone GPUs support version 3, and a fused activation needs version 4."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from spinenet_tf.export.rewrites.flat_graph import FlatGraph, parse, serialize
 
 NAME, VERSION = "TRANSPOSE_CONV", 3
-ACTIVATIONS = {1: "RELU", 3: "RELU6"}  # the converter fuses no other of those in `blocks.ACTIVATIONS`
+ACTIVATIONS = {1: "RELU", 3: "RELU6"}  # the converter fuses no other `blocks.ACTIVATIONS`
 
 
 def unfuse(content: bytes) -> bytes:
-    """Return a .tflite whose transposed convs have their activation in an operation behind them."""
+    """Return a .tflite in which each activation of a transposed conv is a separate operation."""
     model = parse(content)
     graph = FlatGraph(model)
     fused = [x for x in graph.operators if graph.is_a(x, NAME) and x.builtinOptions.fusedActivationFunction]

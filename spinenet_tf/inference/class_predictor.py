@@ -19,7 +19,7 @@ TOP = 5  # classes that are reported per file
 
 @dataclass(frozen=True)
 class ClassPredictor:
-    """A classifier and what it takes to classify images."""
+    """A classifier with its input size, crop and class names."""
 
     classify: Classify  # normalized images [B, H, W, 3] to logits [B, C]
     image_size: tuple[int, int]

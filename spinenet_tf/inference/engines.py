@@ -50,7 +50,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Runner:
-    """A loaded model: `call` takes what `example` returns."""
+    """A loaded model; `example` returns an input for `call`."""
 
     call: Callable[[np.ndarray], Any]
     shape: tuple[int, ...]  # [1, H, W, 3] for a model of this package

@@ -21,7 +21,7 @@ from spinenet_tf.evaluation.detections import Predict, detect_in_image
 
 @dataclass(frozen=True)
 class Predictor:
-    """A detector and what it takes to detect in images."""
+    """A detector with its input size and class names."""
 
     predict: Predict  # normalized images [B, H, W, 3] to detections, or ValueError: see `checks.check_images`
     image_size: tuple[int, int]
@@ -37,7 +37,7 @@ class Predictor:
         return detect_in_image(self.predict, image, self.image_size)
 
     def draw(self, image: np.ndarray, found: dict[str, np.ndarray], threshold: float = 0.3) -> np.ndarray:
-        """Return a copy of the image `[h, w, 3]` with the detections drawn whose score is at least `threshold`."""
+        """Draw the detections with a score of at least `threshold`; return a copy of the image `[h, w, 3]`."""
         from spinenet_tf.drawing.boxes import draw_detections
 
         return draw_detections(image, found["boxes"], found["classes"], found["scores"], self.class_names, threshold)

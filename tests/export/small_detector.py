@@ -1,4 +1,4 @@
-"""Small detectors with weights that keep their outputs of the order of one, exported once for all tests."""
+"""Small detectors whose outputs are of order one, exported once for all tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLASS_NAMES = ("cat", "dog", "größer Vogel")
 
 
 def stir(model: keras.Model) -> keras.Model:
-    """Give a model weights and BN statistics that make every output depend on every part."""
+    """Set weights and BN statistics so that every output depends on every layer."""
     random = np.random.default_rng(0)
     ranges = {"gamma": (0.7, 1.3), "moving_variance": (0.5, 1.5), "beta": (-0.2, 0.2), "moving_mean": (-0.2, 0.2)}
     for weight in model.weights:
@@ -29,7 +29,7 @@ def stir(model: keras.Model) -> keras.Model:
 
 @pytest.fixture(scope="session")
 def stirred() -> Callable:
-    """Return `stirred(model)`, see `stir`."""
+    """Return `stirred(model)`: see `stir`."""
     return stir
 
 
@@ -53,7 +53,7 @@ def classifier() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def exported(detector, images, tmp_path_factory):
-    """Return a function from a quantization to its artifact; each is made once, since the converter leaks."""
+    """Return a function from a quantization to its artifact, exported once, since the converter leaks memory."""
     folder, artifacts = tmp_path_factory.mktemp("exported"), {}
 
     def get(quantization: str) -> export.Artifact:

@@ -1,4 +1,4 @@
-"""An artifact appears whole or not at all."""
+"""An artifact is written completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CenterNet goes wherever a detector goes, though no file outside its own knows it."""
+"""CenterNet exports like any detector, without code for it in `export`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def centernet(tiny_mobile_spec, stirred) -> CenterNet:
 
 @pytest.fixture(scope="module")
 def write(centernet, images, tmp_path_factory) -> Callable:
-    """Return `write(quantization="none", **options)`: the artifact, written once."""
+    """Return `write(quantization="none", **options)`, which returns the artifact, written once."""
     folder, artifacts = tmp_path_factory.mktemp("files"), {}
 
     def get(quantization: str = "none", **options: str) -> export.Artifact:
@@ -49,7 +49,7 @@ def write(centernet, images, tmp_path_factory) -> Callable:
 
 
 def beside(mask: np.ndarray) -> int:
-    """Count the pairs of true cells of `mask [H, W, C]` that touch each other."""
+    """Count the pairs of adjacent true cells of `mask [H, W, C]`."""
     rows, columns = mask.shape[:2]
     shifts = ((0, 1), (1, 0), (1, 1), (1, -1))
     pairs = 0
@@ -104,7 +104,7 @@ def test_readers_find_the_same_in_other_outputs(write, centernet, images, output
 
 
 def test_a_plateau_of_8_bits_is_found_once(write, centernet, images) -> None:
-    """The file's own outputs are held against the published rule, which keeps all of a plateau."""
+    """Compare the file's outputs with the published rule, which keeps all cells of a plateau."""
     heatmap = TFLiteModel(write("int8").path).raw(images[:1])["heatmap"]["P2"]
     published = heatmap == np.asarray(keras.ops.max_pool(heatmap, 3, 1, "same", data_format="channels_last"))
     decoded = TFLiteModel(write("int8", outputs="decoded").path)._run(images[:1])

@@ -1,4 +1,4 @@
-"""A classifier's run is exported, checked and used as a detector's is."""
+"""A classifier's run is exported, verified and used like that of a detector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A description says all that a program needs to know of a model's artifact."""
+"""The metadata has all that a program needs to run an artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every model of the family is exported, and the nets for phones in every quantization, in one piece.
+"""Every model of the family exports, and the mobile nets in every quantization, as one delegate partition.
 
 Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
 is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile, its lite one and
@@ -33,7 +33,7 @@ BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.
 
 @pytest.fixture(scope="module")
 def build(stirred) -> Callable:
-    """Return `build(name)`: a small detector, made once."""
+    """Return `build(name)`, which returns a small detector, built once."""
     made = {}
 
     def get(name: str):
@@ -57,7 +57,7 @@ def pictures() -> np.ndarray:
 
 
 def assert_same_detections(found, expected) -> None:
-    """Compare the scores, and the boxes and classes of those whose place no rounding can have changed."""
+    """Compare the scores, and the boxes and classes of detections whose rank rounding cannot change."""
     scores, others = np.asarray(expected["scores"]), np.asarray(found["scores"])
     assert (scores > 0).any(axis=1).all()
     np.testing.assert_allclose(others, scores, atol=1e-4)
@@ -71,7 +71,7 @@ def assert_same_detections(found, expected) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", spinenet_tf.list_models())
 def test_every_model_detects_as_keras_does(build, pictures, name, tmp_path) -> None:
-    """The .tflite is one for phones' GPUs: an operation or a rank that these refuse would fail the export."""
+    """The .tflite is for phone GPUs: the export fails if they do not support an operation or a rank."""
     detector = build(name)
     raw = detector(pictures, training=False)
     expected = detector.detect(pictures, raw)
@@ -86,7 +86,7 @@ def test_every_model_detects_as_keras_does(build, pictures, name, tmp_path) -> N
 
 @pytest.fixture(scope="module")
 def quantized(build, pictures, tmp_path_factory) -> Callable:
-    """Return `quantized(name, quantization)`: the path of a raw file for CPUs, converted once."""
+    """Return `quantized(name, quantization)`, which returns the path of a raw file for CPUs, converted once."""
     folder, functions, paths = tmp_path_factory.mktemp("quantized"), {}, {}
 
     def get(name: str, quantization: str):
@@ -140,7 +140,7 @@ def test_so_they_do_with_other_activations(pictures, name, activation, tmp_path)
 @pytest.mark.parametrize("size", ["49s", "49"])
 @pytest.mark.parametrize("suffix", ["", "_lite"])
 def test_sizes_of_a_mobile_net_have_one_graph(size, suffix) -> None:
-    """They differ in width, which is in no operation's choice."""
+    """They differ only in width, which does not affect the choice of operations."""
     name, smallest = variant(f"spinenet_mobile_{size}{suffix}"), variant(f"spinenet_mobile_49xs{suffix}")
     assert name.graph is smallest.graph
     scaled = ("width", "endpoint")

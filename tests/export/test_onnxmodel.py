@@ -1,4 +1,4 @@
-"""The ONNX file does what Keras does, in ONNX Runtime."""
+"""The ONNX file has the same outputs in ONNX Runtime as the Keras model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CASES = [
 
 
 def graph(kind: str, stem: tuple[int, int]) -> ArchitectureSpec:
-    """Return three blocks, the last of which enlarges what it reads."""
+    """Return a graph of three blocks, the last of which upsamples its inputs."""
     parents = {3: (0, 1), 5: (1, 2), 4: (2, 3)}
     blocks = tuple(BlockSpec(level, kind, pair, is_output=True) for level, pair in parents.items())
     mobile = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
@@ -102,7 +102,7 @@ def run(path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def assert_equal_with_maps_of_one_pixel(model, path) -> None:
-    """Export for one image, and compare on another one than the export itself does."""
+    """Export for one image, and compare the outputs on another image than the export's check."""
     export.onnx(model, path)
     images = np.random.default_rng(3).standard_normal((1, *model.input_shape[1:]), "float32")
     actual, expected = run(path, images), flatten(model(images, training=False))
@@ -115,7 +115,7 @@ def assert_equal_with_maps_of_one_pixel(model, path) -> None:
 
 @pytest.mark.parametrize(("kind", "stem"), [("bottleneck", (2, 2)), ("mbconv", (1, 2))])
 def test_a_sum_of_maps_of_one_pixel_is_no_bias(randomize, tmp_path, kind, stem) -> None:
-    """With one image, Keras writes such a sum as a bias, and tf2onnx gave one conv two of them."""
+    """For a batch of one, Keras writes such a sum as a bias, and tf2onnx wrote a conv with two biases."""
     model = randomize(spinenet_tf.backbone(graph(kind, stem), (32, 32, 3), max_level=5, endpoint=8))
     assert_equal_with_maps_of_one_pixel(model, tmp_path / "model.onnx")
 

@@ -1,4 +1,4 @@
-"""The SavedModel does what Keras does, in plain TensorFlow."""
+"""The SavedModel has the same outputs in plain TensorFlow as the Keras model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ np.savez(results, **outputs)
 
 
 def run_plainly(saved, folder, **given) -> dict[str, np.ndarray]:
-    """Return the outputs `signature/name` of a process with no package but TensorFlow for what each signature gets."""
+    """Run each signature in a process that imports only TensorFlow; return the outputs as `signature/name`."""
     np.savez(folder / "given.npz", **given)
     arguments = [str(saved.path), str(folder / "given.npz"), str(folder / "outputs.npz")]
     done = subprocess.run(
@@ -71,14 +71,14 @@ def saved(detector, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos() -> np.ndarray:
-    """Two smooth images `[2, 90, 75, 3]` uint8: higher than the network's input is, which is wide."""
+    """Two smooth portrait images `[2, 90, 75, 3]` uint8; the network's input is landscape."""
     coarse = np.random.default_rng(2).integers(0, 256, (2, 6, 5, 3), np.uint8)
     return np.stack([Image.fromarray(image).resize((75, 90), Image.Resampling.BICUBIC) for image in coarse])
 
 
 @pytest.fixture(scope="module")
 def files(photos, tmp_path_factory):
-    """Return the paths of a JPEG, of a PNG with alpha of another size, and of a JPEG that a phone took in portrait."""
+    """Return the paths of a JPEG, a PNG with alpha of another size, and a portrait JPEG from a phone."""
     folder = tmp_path_factory.mktemp("files")
     Image.fromarray(photos[0]).save(folder / "a.jpg", quality=90)
     Image.fromarray(photos[1][:50]).convert("RGBA").save(folder / "b.png")
@@ -98,7 +98,7 @@ def outputs(saved, images, photos, files, tmp_path_factory):
 
 
 def expected_in(detector, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the Keras detector finds in an image of any size, in its pixels."""
+    """Return the Keras detector's detections in an image of any size, boxes in its pixels."""
     pixels, scale = preprocess(image, *detector.backbone.image_shape[:2])
     return in_file(detector.predict_on_batch(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
 
@@ -186,7 +186,7 @@ def lean(detector, tmp_path_factory):
 
 
 def test_large_variables_are_stored_once_and_are_no_constants(lean, detector) -> None:
-    """Loaded and run, a constant of a graph takes many times its size in memory."""
+    """A constant of a loaded graph takes many times its size in memory."""
     stored = tf.train.load_checkpoint(str(lean.path / "variables" / "variables")).get_variable_to_shape_map()
     sizes = [math.prod(shape) for name, shape in stored.items() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
     large = [math.prod(weight.shape) for weight in detector.weights if math.prod(weight.shape) >= LARGE]
@@ -198,7 +198,7 @@ def test_large_variables_are_stored_once_and_are_no_constants(lean, detector) ->
 
 
 def test_a_signature_keeps_its_variables(lean, detector, images) -> None:
-    """As it would not if the loaded model owned them alone."""
+    """A signature alone would fail if only the loaded model kept its variables."""
     signature = tf.saved_model.load(str(lean.path)).signatures["raw"]
     gc.collect()
     found = signature(images=tf.constant(images))

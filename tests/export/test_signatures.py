@@ -1,4 +1,4 @@
-"""The flat signature: its names, its shapes, and what cannot be exported."""
+"""The flat signature: names, shapes, and models that cannot be exported."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_the_graph_has_no_variables(detector) -> None:
 
 
 def kinds(model: keras.Model, **options) -> set[str]:
-    """Return the kinds of operations in the graph that is exported."""
+    """Return the types of the operations in the exported graph."""
     graph = raw_function(model, 1, **options).get_concrete_function().graph
     return {operation.type for operation in graph.get_operations()}
 
 
 def test_upsampling_is_written_as_asked_for_and_the_model_stays_as_it_was(detector, monkeypatch) -> None:
-    """Also where an export fails half way."""
+    """The model is unchanged even if the export fails halfway."""
 
     def state() -> tuple:
         return detector.get_config(), [id(output) for _, output in calls(detector)], random.getstate()

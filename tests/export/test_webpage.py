@@ -1,4 +1,4 @@
-"""The web page detects in Chromium what Python detects."""
+"""The web page detects the same in Chromium as Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRIVER = "playwright-core@1"
 
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory) -> Path:
-    """Return a folder in which npm has installed the driver of Chromium."""
+    """Return a folder in which npm has installed the Chromium driver."""
     missing = [program for program in NEEDED if shutil.which(program) is None]
     if missing:
         pytest.skip(f"a browser test needs {', '.join(missing)}")
@@ -42,7 +42,7 @@ def node_modules(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tiny_run, tmp_path_factory, succeed, node_modules) -> Path:
-    """Return the folder of the page of `tiny_run`, exported once."""
+    """Return the folder of the web page of `tiny_run`, exported once."""
     folder = tmp_path_factory.mktemp("web") / "page"
     succeed("export", tiny_run, "--format", "web", "--output", folder)
     return folder
@@ -50,7 +50,7 @@ def page(tiny_run, tmp_path_factory, succeed, node_modules) -> Path:
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")

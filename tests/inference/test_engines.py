@@ -1,4 +1,4 @@
-"""Every engine behind one call, for our models and for artifacts of other origin."""
+"""One interface to every engine, for models of this package and for other artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TF
 
 @pytest.fixture(scope="module")
 def setups(tiny_run, tiny_tflite, tiny_saved_model) -> list[Setup]:
-    """The four ways to run the model; its int8 file stands for TFLite."""
+    """Return the four ways to run the model; TFLite runs its int8 file."""
     paths = {KERAS: tiny_run, FUNCTION: tiny_run, SAVED_MODEL: tiny_saved_model, TFLITE: tiny_tflite}
     return [Setup(engine, path, 1 if engine == TFLITE else None, engine) for engine, path in paths.items()]
 

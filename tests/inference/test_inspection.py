@@ -1,4 +1,4 @@
-"""The graph of a .tflite: counted, planned, named."""
+"""The summary of a .tflite graph: operations, memory, names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_a_detector(exported):
 
 
 def test_memory_shrinks_with_the_type(exported):
-    """Integer activations take a quarter, but for the float input and outputs."""
+    """Integer activations take a quarter of the memory, except the float input and outputs."""
     whole, quarter = (inspect(exported(quantization).path).arena_bytes for quantization in ("none", "int8"))
     assert whole / 4 <= quarter < whole / 2
 
 
 def test_what_is_alive_at_once():
-    """A (4 bytes) makes B (8) and then C (4); D (16), an output, is made of both; A is not needed any more by then."""
+    """B (8 bytes) and C (4) are computed from A (4), the output D (16) from B and C, when A is not alive."""
     tensors = {i: {"shape": [n], "dtype": "float32"} for i, n in enumerate((1, 2, 1, 4))}
     operations = [
         {"inputs": [0], "outputs": [1]},

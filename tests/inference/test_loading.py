@@ -1,4 +1,4 @@
-"""A model's task is told by its run or its file."""
+"""A model's task is read from its run or its file."""
 
 from __future__ import annotations
 

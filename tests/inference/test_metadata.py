@@ -1,4 +1,4 @@
-"""Metadata survives the trip with a file, and what is damaged in it is named."""
+"""Metadata is the same after writing and reading, and errors name the damaged key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained detector from disk: one interface, whatever its format."""
+"""One interface to a trained detector from disk in any format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spinenet_tf.inference.predictor import Predictor, detect_in_files, image_fi
 
 
 def predict(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Find the same two objects in every image, the second beyond its edge, and one row of padding."""
+    """Return the same two objects for every image, the second beyond its edge, and one row of padding."""
     found = {
         "boxes": np.float32([[8, 4, 16, 12], [20, 30, 90, 90], [0, 0, 0, 0]]),
         "scores": np.float32([0.9, 0.2, 0.0]),

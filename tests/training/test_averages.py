@@ -1,4 +1,4 @@
-"""Averaged weights: of all weights, after each update, and in the model only for a while."""
+"""Averages of all weights are updated after each step, and are in the model only within the context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def values(variables) -> list[np.ndarray]:
 
 
 def train(accumulate: int) -> tuple[WeightAverages, list[list[np.ndarray]]]:
-    """Train four steps; return the averages, and the weights before the first step and after each."""
+    """Train four steps; return the averages, and the weights before the first step and after each step."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     clock, history = Clock(steps=4), [values(model.weights)]

@@ -1,4 +1,4 @@
-"""Callbacks, on a stand-in for the model: what they write, and when."""
+"""Callbacks on a mock model: what they write, and when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spinenet_tf.training.clock import Clock
 
 @pytest.fixture
 def saved(tmp_path: Path) -> SimpleNamespace:
-    """Return a model that counts how often its weights were saved."""
+    """Return a mock model that counts how often its weights are saved."""
     model = SimpleNamespace(paths=[], optimizer=SimpleNamespace(iterations=12))
     model.save_weights = lambda path, include_optimizer: model.paths.append(path)
     return model
@@ -38,7 +38,7 @@ def test_the_log_has_one_json_line_per_epoch_and_is_appended_to(tmp_path: Path, 
 
 
 def save_best(saved, tmp_path: Path, rows, aps) -> list[int]:
-    """Return the epochs after which weights were saved."""
+    """Return the epochs after which the weights were saved."""
     callback, epochs = SaveBest(tmp_path / "best.weights.h5", rows), []
     callback.set_model(saved)
     for epoch, ap in enumerate(aps):
@@ -59,7 +59,7 @@ def test_a_resumed_run_remembers_its_best(tmp_path: Path, saved) -> None:
 
 
 def stopped_after(callback: EarlyStopping, aps) -> int | None:
-    """Return the epoch, from 1, after which training was stopped."""
+    """Return the epoch (from 1) after which training stopped."""
     callback.set_model(SimpleNamespace(stop_training=False))
     for epoch, ap in enumerate(aps):
         callback.on_epoch_end(epoch, {} if ap is None else {"val_AP": ap})
@@ -102,7 +102,7 @@ def test_measures_run_in_their_contexts_and_know_the_last_epoch_of_all() -> None
 
 
 def perfect(dataset, size: int):
-    """Return a predictor that knows the boxes of a data set of square images, which it gets one at a time, in order."""
+    """Return a predictor of the true boxes of a data set of square images, called with one image at a time."""
     examples = iter(dataset)
 
     def predict(images):

@@ -1,4 +1,4 @@
-"""A classifier is trained, evaluated and used by the commands that do so with a detector."""
+"""A classifier is trained, evaluated and used by the same commands as a detector."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_faults_of_its_config_are_named(tmp_path: Path, tiny_model, override: st
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny_model, monkeypatch) -> None:
-    """Through the same loop as a detector's, whose tests kill it at any step: here the data and the loss are others."""
+    """The training loop is the same as for a detector, whose tests stop at any step; data and loss differ."""
     config = read_config(config_in(tmp_path), ["epochs=1", "checkpoint_every=1"])
     whole = recipe.train(config, tmp_path / "whole")
 

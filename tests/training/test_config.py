@@ -1,4 +1,4 @@
-"""Configs: what is shipped validates, what is wrong is named in one line, and YAML comes back as it went."""
+"""Configs: those of the package are valid, errors are one line, and YAML is the same after writing and reading."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_a_base_that_is_not_there_or_leads_back_is_named(path: Path) -> None:
 
 
 def test_published_recipes_are_what_the_paper_says() -> None:
-    """Protocols A, B and C differ in epochs, jitter and regularization; the rest is said once, in their base."""
+    """Protocols A, B and C differ in epochs, jitter and regularization; their base has the rest."""
     recipes = {name: read_config(find_config(f"spinenet-49-640-{name}")) for name in "abc"}
     assert [config.epochs for config in recipes.values()] == [250, 350, 500]
     assert [config.data.scale for config in recipes.values()] == [(0.8, 1.2), (0.5, 2.0), (0.5, 2.0)]

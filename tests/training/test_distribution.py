@@ -1,4 +1,4 @@
-"""Two devices with half of the batch each take the steps that one takes with all of it."""
+"""Two devices with half of the batch each take the same steps as one device with the whole batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beginning with another net's weights, and keeping some of them as they are."""
+"""Start from another net's weights, and freeze some layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD = {"max_level": 5, "endpoint": 8, "head_depth": 1, "head_width": 8}
 
 @pytest.fixture(scope="module")
 def make(tiny_spec, randomize):
-    """Return `make(classes, seed)`: a detector with random weights, one for each number of classes."""
+    """Return `make(classes, seed)`, which returns a detector with random weights, one per number of classes."""
     build = cache(lambda classes: detector(tiny_spec, classes, (64, 64, 3), **HEAD))
     return lambda classes, seed=0: randomize(build(classes), seed)
 

@@ -1,4 +1,4 @@
-"""A checkpoint written as Model Garden names things becomes a run; what does not fit is one line.
+"""A checkpoint with Model Garden's names is converted to a run; errors are one line.
 
 tests/garden has the same with checkpoints of Model Garden's own code.
 """
@@ -33,7 +33,7 @@ def detector(tiny_row, settle):
 
 @pytest.fixture(scope="module")
 def checkpoint(detector, as_garden, tmp_path_factory) -> Path:
-    """Return a checkpoint of `detector` as a trainer's second net of a process would be named."""
+    """Return a checkpoint of `detector` with the variable names of the second net in a trainer's process."""
     root = tf.train.Checkpoint(global_step=tf.Variable(7, name="global_step"), optimizer=tf.Module())
     root.optimizer.iterations = tf.Variable(7, name="SGD/iter")
     root.model = tf.Module()

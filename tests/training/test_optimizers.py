@@ -1,4 +1,4 @@
-"""The fused updates give Keras's own numbers, and come back from disk."""
+"""The fused updates equal Keras's updates, and the optimizers can be saved and loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that end a training: what is noted, what leaves at once, and what comes of it."""
+"""Signals that stop a training: which are recorded, which interrupt at once, and the exceptions."""
 
 from __future__ import annotations
 

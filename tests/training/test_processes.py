@@ -1,4 +1,4 @@
-"""Two processes with half of each batch take the steps of one with all of it, and are stopped and resumed together."""
+"""Two processes with half of each batch take the same steps as one process, and stop and resume together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMIT = 300  # seconds: processes that wait for each other would wait for ever
 
 @pytest.fixture
 def start(tmp_path: Path, tiny_row, write_config) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Return `start(*arguments, **environment)`: `spinenet-tf train` of "tiny" on JAX, in a process of its own."""
+    """Return `start(*arguments, **environment)`, which runs `spinenet-tf train` of "tiny" on JAX in a new process."""
     pytest.importorskip("jax")
     command = [sys.executable, "-c", CHILD, pickle.dumps(tiny_row).hex(), "train", str(write_config(tmp_path))]
     begun: list[subprocess.Popen] = []
@@ -56,7 +56,7 @@ def start(tmp_path: Path, tiny_row, write_config) -> Iterator[Callable[..., subp
 
 @pytest.fixture
 def start_two(start) -> Callable[..., list[subprocess.Popen]]:
-    """Return `start_two(*arguments)`: the same, in two processes that train together."""
+    """Return `start_two(*arguments)`, which does the same in two processes that train together."""
 
     def begin(*arguments: object) -> list[subprocess.Popen]:
         with socket.socket() as free:

@@ -22,7 +22,7 @@ def batch(count: int = 4) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def with_ranges(model: keras.Model) -> QuantizationAware:
-    """Return the model as int8 computes it, with the ranges of one batch: a step of learning rate 0 measures them."""
+    """Return the quantization-aware model with the ranges of one batch, from a step with learning rate 0."""
     aware = QuantizationAware(model)
     aware.compile(keras.optimizers.SGD(0.0), run_eagerly=True)  # a trace would take longer
     aware.fit(*batch(), batch_size=4, verbose=0)
@@ -66,7 +66,7 @@ def transposed(randomize):
 
 
 def test_every_kernel_is_rounded(transposed):
-    """A conv that is not would be called as it is."""
+    """A conv whose kernel is not rounded would be called as a layer."""
     aware = QuantizationAware(transposed)
     nets = [aware, *(layer for layer in aware.layers if isinstance(layer, keras.Model))]
     rounded = {layer.conv.name for net in nets for layer in net.layers if isinstance(layer, RoundedConv)}
@@ -113,7 +113,7 @@ def test_a_range_begins_as_that_of_the_first_batch_follows_the_next_and_holds_ze
 
 @pytest.mark.parametrize("values", [[-3.0, -2.0], [2.0, 3.0]])
 def test_what_is_of_one_sign_keeps_its_values(values):
-    """A scale of 8 bits has a step at 0: without it in the range, all values were rounded to its ends."""
+    """An 8-bit scale has a step at 0: with a range that excluded 0, all values were rounded to its ends."""
     x = np.array([values], "float32")
     np.testing.assert_allclose(Rounded()(x, training=True), x, atol=3 / 255)
 
@@ -146,7 +146,7 @@ def test_its_weights_files_are_those_of_the_detector(mobile, aware, tmp_path):
 
 
 def test_every_tensor_between_operations_is_rounded(aware):
-    """Of the input, of each conv or sum without an activation, of each activation, of the outputs: 256 values."""
+    """The input, each conv or sum without an activation, each activation and the outputs have at most 256 values."""
     images, _ = batch(1)
     backbone = next(layer for layer in aware.layers if isinstance(layer, keras.Model))
     for net in (backbone, aware):
@@ -158,7 +158,7 @@ def test_every_tensor_between_operations_is_rounded(aware):
 
 @pytest.mark.parametrize("net", ["retinanet", "centernet", "transposed"])
 def test_it_errs_as_the_int8_file_does(small, transposed, net, tmp_path):
-    """The errors are of the same size, and go the same way: roundings amplify each other over 100 layers."""
+    """The errors have the same size and correlate; they are not equal, since rounding errors grow over 100 layers."""
     images, _ = batch()
     model = transposed if net == "transposed" else small(net)
     export.tflite(model, tmp_path / "a.tflite", "int8", calibration=[images])

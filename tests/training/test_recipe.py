@@ -1,4 +1,4 @@
-"""A whole training, of a net that takes seconds: what it leaves behind, how it goes on, and when it stops."""
+"""A whole training of a small net: the files that it writes, resuming, and stopping."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from spinenet_tf.training.run import Run, RunError
 
 @pytest.fixture(autouse=True)
 def _eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train without a graph: tracing it takes ten times as long as the few steps of these tests."""
+    """Train eagerly: tracing a graph takes ten times as long as the few steps of these tests."""
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
 
 
 @pytest.fixture
 def read(tmp_path: Path, tiny_model, write_config):
-    """Return `read(*overrides)`: the tiny config with its data in the test's own folder."""
+    """Return `read(*overrides)`, which returns the tiny config with its data in the test's folder."""
     path = write_config(tmp_path)
     return lambda *overrides: read_config(path, [*overrides])
 
@@ -94,7 +94,7 @@ def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path
 
 
 def renumbered(source: Path, target: Path, names: list[str]) -> str:
-    """Write annotations of digits with other categories, in another order, and return the source for a config."""
+    """Write annotations of digits with other categories in another order; return the source for a config."""
     content = json.loads((source / "annotations.json").read_text())
     ids = {name: 100 + number for number, name in enumerate(names)}
     old = {entry["id"]: entry["name"] for entry in content["categories"]}
@@ -182,7 +182,7 @@ def test_there_must_be_something_to_evaluate_on(tmp_path: Path, read) -> None:
 
 
 def test_there_must_be_something_to_train_on(tmp_path: Path, read, caplog) -> None:
-    """Labels in another folder than is looked in, or none that is not a crowd: training ran to its end."""
+    """With labels in another folder, or only of crowds, training once ran to its end."""
     config = read()
     config.data.train.read("train")
     path = next(tmp_path.glob("data/digits1-train-*/annotations.json"))

@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere, and resumed, ends with the same weights to the last bit as one that was not."""
+"""A run that is stopped at any point and resumed ends with bit-identical weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OVERRIDES = [
 
 
 class SignalAt(keras.callbacks.Callback):
-    """Send a signal to this process while it trains on a batch of the run, counted from 1."""
+    """Send a signal to this process while it trains on a given batch of the run, counted from 1."""
 
     def __init__(self, clock: Clock, step: int, number: signal.Signals):
         super().__init__()
@@ -80,7 +80,7 @@ recipe.train(read_config(sys.argv[3], OVERRIDES), sys.argv[4])
 
 
 def kill_in_step(step: int, config_path: Path, folder: Path, row: Variant) -> None:
-    """Train in another process, which is killed as by `kill -9`."""
+    """Train in another process, which is killed with SIGKILL."""
     arguments = [str(Path(__file__).parent), pickle.dumps(row).hex(), str(config_path), str(folder), str(step)]
     child = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
     assert child.returncode == -signal.SIGKILL, child.stderr[-2000:]
@@ -92,7 +92,7 @@ def terminate_in_evaluation(self, epoch: int, logs=None) -> None:
 
 
 def positions(run: Run) -> list[tuple[int, ...]]:
-    """Return epoch and batch of the states that are kept."""
+    """Return epoch and batch of the saved states."""
     return sorted(tuple(map(int, path.name.split("-")[1:4:2])) for path in run.states_folder.glob("*.npz"))
 
 
@@ -104,7 +104,7 @@ def rows(run: Run) -> list[dict]:
 def test_a_run_resumes_exactly_wherever_it_was_stopped(
     tmp_path: Path, tiny_model, tiny_row, write_config, monkeypatch, caplog
 ) -> None:
-    """Killed at a random step, terminated in its evaluation and inside an epoch, and its newest state damaged."""
+    """Kill it at a random step, terminate it in its evaluation and inside an epoch, and damage its newest state."""
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)
@@ -147,7 +147,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
 def test_a_fine_tuning_for_integers_resumes_exactly(
     tmp_path: Path, tiny_model, tiny_run, write_config, monkeypatch
 ) -> None:
-    """The ranges of the activations are part of the state; what comes out are weights of the detector itself."""
+    """The activation ranges are part of the state; the resulting weights are those of the detector."""
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     config = read_config(write_config(tmp_path), [*OVERRIDES, f"weights={tiny_run}", "quantization=int8"])
     run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")

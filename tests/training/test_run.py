@@ -1,4 +1,4 @@
-"""The run folder: when it may be written, and that what is not a run is never deleted."""
+"""The run's folder: when it may be written, and that other folders are never deleted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_overwriting_removes_all_of_an_earlier_run(run: Run, config: TrainConfig
 
 @pytest.mark.parametrize("name", ["photo.jpg", "config.yaml"])
 def test_a_foreign_folder_is_never_deleted(tmp_path: Path, config: TrainConfig, contents, name: str) -> None:
-    """Other programs have a config.yaml too."""
+    """Other programs have a config.yaml, too."""
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / name).write_text("precious: true")
@@ -67,7 +67,7 @@ def test_a_foreign_folder_is_never_deleted(tmp_path: Path, config: TrainConfig, 
 
 
 def test_a_project_with_a_copy_of_a_config_is_never_deleted(tmp_path: Path, run: Run, config: TrainConfig) -> None:
-    """`--run .` beside the config of a training would remove the whole project."""
+    """`--run .` in a project with a config of a training would remove the whole project."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "config.yaml").write_bytes(run.config_path.read_bytes())
@@ -208,7 +208,7 @@ cli.main()
 
 
 def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, tmp_path: Path) -> None:
-    """Exporting is TensorFlow's part everywhere."""
+    """Only export needs TensorFlow."""
     pytest.importorskip("jax")
     jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     arguments = [

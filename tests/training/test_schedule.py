@@ -1,4 +1,4 @@
-"""Learning rates, number by number."""
+"""The learning rates of the schedules."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_warmup_takes_half_of_a_short_run_at_most() -> None:
 
 
 def updates(config: OptimizerConfig, batch_size: int, steps: int, epochs: int) -> np.ndarray:
-    """Return by how much each update of a real training lowers a weight whose gradient is 1: its learning rate."""
+    """Return the learning rates of a real training: how much each update lowers a weight whose gradient is 1."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.compile(make_optimizer(config, batch_size, steps, epochs), loss=lambda truth, found: keras.ops.mean(found))
     weights = [0.0]
@@ -154,7 +154,7 @@ def test_without_any_decay_epochs_the_rate_stays() -> None:
 
 
 def published(name: str) -> np.ndarray:
-    """Return the learning rates of a published recipe, by the numbers that the papers and TF Model Garden give."""
+    """Return the learning rates of a published recipe, from the numbers in the papers and TF Model Garden."""
     if name.startswith(("imagenet", "inaturalist")):
         steps = {"imagenet": 1_281_167, "inaturalist": 579_184}[name.split("-")[0]] // 4096
         step, warmup = np.arange(200 * steps), 5 * steps

@@ -1,4 +1,4 @@
-"""Every shipped config trains: with its own optimizer, schedule, loss, regularization, data options and overrides."""
+"""Every config of the package trains with its optimizer, schedule, loss, regularization, data options and overrides."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.exper
 
 @pytest.fixture(scope="module", autouse=True)
 def _eagerly() -> Iterator[None]:
-    """Train without graphs: tracing the steps takes ten times as long as taking them."""
+    """Train eagerly: tracing graphs takes ten times as long as the steps."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
 
 
 def graph(kind: str, widths: dict[int, int]) -> ArchitectureSpec:
-    """Return the least that has outputs P3 to P7: every node is read by the next two."""
+    """Return the smallest graph with outputs P3 to P7, in which the next two nodes read every node."""
     blocks = tuple(BlockSpec(level, kind, (node, node + 1), is_output=True) for node, level in enumerate(range(3, 8)))
     if kind != "mbconv":
         return ArchitectureSpec(f"least_{kind}", (2, 2), blocks, widths)
@@ -49,7 +49,7 @@ def graph(kind: str, widths: dict[int, int]) -> ArchitectureSpec:
 
 @pytest.fixture(scope="module")
 def least_family() -> Iterator[None]:
-    """Put the least graph of its kind in place of each with these levels, which tests/test_models.py builds whole."""
+    """Replace each graph with these levels by the smallest one; tests/test_models.py builds the full graphs."""
     standard, mobile = (graph(kind, {level: 64 for level in range(8)}) for kind in ("bottleneck", "mbconv"))
     with pytest.MonkeyPatch.context() as patch:
         for name, row in VARIANTS.items():
@@ -65,7 +65,7 @@ def digits(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory, least_family) -> Callable[[TrainConfig], Run]:
-    """Return `train(config)`: the run of a shrunk config; what is the same but for the model's name is trained once."""
+    """Return `train(config)`, which returns the run of a shrunk config; configs that differ only by name train once."""
     runs: dict[str, Run] = {}
 
     def carry_out(config: TrainConfig) -> Run:

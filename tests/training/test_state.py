@@ -1,4 +1,4 @@
-"""States on disk, of a net that takes no time: whole or not at all, the last two, and what is not resumed from."""
+"""Training states on disk: atomic writes, the last two are kept, and invalid states are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark: every engine is there, called in turns, with the numbers that do not depend on the day."""
+"""Test the benchmark: it includes every engine, alternates their calls, and reports reproducible numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_calls_take_turns_and_the_first_do_not_count() -> None:
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_model_in_a_process_of_its_own(foreign) -> None:
-    """The libraries alone take hundreds of megabytes, and a mean of 384 bytes takes next to nothing."""
+    """The libraries alone take hundreds of megabytes; the mean of 384 bytes takes almost nothing."""
     taken = peak_memory(Setup(TFLITE, foreign[TFLITE], 1, "mean"))
     if Path("/proc/self/clear_refs").exists():
         assert 0 < taken < 30e6
@@ -92,7 +92,7 @@ def test_exports_that_are_there_are_taken(tiny_run, tiny_tflite, tiny_model, tmp
 
 
 def test_an_artifact_is_evaluated_on_data_that_are_given(tiny_run, tiny_tflite, foreign, tiny_model) -> None:
-    """What has no class names has no AP, and nothing is drawn of it."""
+    """An artifact without class names has no AP and is not in the plot."""
     dataset = Run(tiny_run).config().own_data().val.read("val")
     found = benchmark([tiny_tflite, foreign[TFLITE]], 1, 1, memory=False, ap=True, dataset=dataset).measurements
     predictor = load_predictor(tiny_tflite)

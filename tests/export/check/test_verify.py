@@ -1,4 +1,4 @@
-"""The check finds what differs, and lets nothing that differs appear."""
+"""The check finds differences to the model, and deletes an artifact that differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spinenet_tf.inference.naming import flatten, nest
 
 
 class Distorted:
-    """A runner whose raw outputs are the model's, with something done to one of them."""
+    """A runner whose raw outputs are the model's, one of them changed."""
 
     def __init__(self, model, distort):
         self.model, self.distort = model, distort
@@ -26,7 +26,7 @@ class Distorted:
 
 
 class Oracle:
-    """A runner that finds every object of a data set, whose images come in order, or nothing at all."""
+    """A runner that finds all objects of a data set whose images come in order, or none."""
 
     def __init__(self, dataset, image_size, finds: bool):
         self.examples, self.image_size, self.finds = iter(dataset), image_size, finds

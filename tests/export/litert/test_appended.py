@@ -1,4 +1,4 @@
-"""Whatever outputs a file has, it detects what Keras detects."""
+"""A file with any outputs detects the same as Keras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("decoded", "detections", "postprocess")
 
 @pytest.fixture(scope="module")
 def files_by_kind(detector, exported, images, tmp_path_factory):
-    """Return the files of each kind of outputs, made of one conversion of the raw part."""
+    """Return a file for each kind of outputs, all from one conversion of the raw part."""
     folder, raw = tmp_path_factory.mktemp("outputs"), exported("none").path
     content = raw.read_bytes()
     metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]

@@ -1,4 +1,4 @@
-"""Integer quantization of a net small enough to see through."""
+"""Integer quantization of a net with known results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture
 def converter(tmp_path):
-    """Return a function from a bias to a converter of conv + bias, ReLU, conv + 3; a low bias kills the ReLU."""
+    """Return a function from a bias to a converter of conv + bias, ReLU, conv + 3; a low bias makes the ReLU 0."""
     random = np.random.default_rng(0)
     first, second = (tf.constant(random.normal(size=(3, 3, 3, 3)), tf.float32) for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""What stays in float, and where integers cost accuracy."""
+"""Layers that stay in float, and layers that lose accuracy in int8."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIPPED = "box_conv0"
 
 @pytest.fixture(scope="module")
 def small(tiny_backbone) -> RetinaNet:
-    """Return a detector in which one channel of a conv is a thousand times what the others are, and of no use."""
+    """Return a detector in which one channel of a conv is a thousand times larger than the others, and unused."""
     detector = RetinaNet(tiny_backbone, 2, RetinaNetOptions(head_depth=1, head_width=8))
     random = np.random.default_rng(0)
     for weight in detector.weights:
@@ -73,7 +73,7 @@ def test_all_in_float_is_keras(small, squares) -> None:
 
 
 def test_the_layers_of_a_pattern_stay_in_float(small, squares, tmp_path) -> None:
-    """The levels share a conv; the file says what stays, and is nearer to Keras."""
+    """The levels share a conv; the metadata lists the float layers, and the outputs are closer to Keras's."""
     whole = export.tflite(small, tmp_path / "whole.tflite", "int8", [squares])
     part = export.tflite(small, tmp_path / "part.tflite", "int8", [squares], keep_float=["box_predictor", "class_p*"])
     assert inspect(whole.path).float_ops == {}

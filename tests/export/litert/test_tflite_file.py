@@ -1,4 +1,4 @@
-"""The .tflite does what Keras does, in operations that phones take."""
+"""The .tflite file has the same outputs as Keras, with operations that phones support."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORBIDDEN = {
 
 
 def interpreter(artifact: export.Artifact) -> Interpreter:
-    """Load a file without the delegates that would hide its operations."""
+    """Load a file without delegates, which would hide its operations."""
     return Interpreter(
         model_path=str(artifact.path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )

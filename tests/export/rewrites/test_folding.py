@@ -1,4 +1,4 @@
-"""Folding changes what a graph computes with, not what it computes."""
+"""Folding BN changes the operations of a graph, not its outputs."""
 
 from __future__ import annotations
 

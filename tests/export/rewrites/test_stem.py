@@ -1,4 +1,4 @@
-"""A graph whose stem was packed for XNNPACK computes what it computed before."""
+"""Packing the stem for XNNPACK does not change a graph's outputs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def operations(content: bytes) -> Counter:
 
 
 def unused(model) -> int:
-    """Return how many tensors no operator has, and how many values no tensor has."""
+    """Return the number of tensors without operator, and of buffers with values but without tensor."""
     graph = model.subgraphs[0]
     read = {int(x) for operator in graph.operators for x in (*operator.inputs, *operator.outputs)}
     buffers = {tensor.buffer for tensor in graph.tensors} | {x.buffer for x in model.metadata or ()}
@@ -65,7 +65,7 @@ def unused(model) -> int:
 
 
 def test_integers_stay_to_the_last_bit(raws, images) -> None:
-    """On TFLite's own kernels and on XNNPACK's."""
+    """The outputs are bit-identical with TFLite's kernels and with XNNPACK's."""
     for kind, raw in raws.items():
         with converter(raw) as conversion:
             plain = calibrate(conversion, [images], SHAPE)
@@ -81,7 +81,7 @@ def test_integers_stay_to_the_last_bit(raws, images) -> None:
 
 
 def test_bytes_are_those_of_tensorflows_own_schema(raws, images, monkeypatch) -> None:
-    """LiteRT's schema and tools read, rewrite and write a file; TensorFlow 2.21 has both too."""
+    """LiteRT's schema and tools, which rewrite files here, produce the same bytes as those of TensorFlow 2.21."""
     with converter(raws["mobile"]) as conversion:
         content = serialize(calibrate(conversion, [images], SHAPE))
 

@@ -1,4 +1,4 @@
-"""Sums with convs, none of which TensorFlow fuses where threads share a net."""
+"""Sums with convs, which TensorFlow must not fuse if threads share a net."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def conv(x, channels: int = 8, side: int = 1):
 
 
 def rewritten(function: Callable, rewrite: Callable) -> tuple[Counter, list]:
-    """Return the operations of a function of images after a rewrite, and its outputs then and before."""
+    """Return the operations of a function of images after a rewrite, and its outputs after and before."""
     before = tf.function(function).get_concrete_function(tf.TensorSpec(IMAGES.shape, name="images"))
     outputs = [output.name for output in before.outputs]
     graph = FrozenGraph(before.graph.as_graph_def())

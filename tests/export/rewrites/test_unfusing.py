@@ -1,4 +1,4 @@
-"""A transposed conv without its activation computes what it computed before, in a form that phones' GPUs take."""
+"""Unfusing the activation of a transposed conv keeps its outputs, and phone GPUs support the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph that reads an image's turn does what Pillow does, and no file makes it fail or run on."""
+"""The graph reads the same EXIF orientation as Pillow, and no file makes it fail or loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d" /></x:xmpmeta>'
 
 
 class File:
-    """An encoded image in memory, as readers take it."""
+    """An encoded image in memory, with the interface of a file."""
 
     name = "a"
 
@@ -47,7 +47,7 @@ def tiff(order: str, *tags: tuple[int, int, int, bytes], start: int = 8) -> byte
 
 
 def camera(order: str, value: int, **more: int) -> bytes:
-    """Return EXIF as a camera writes it, the orientation among other tags."""
+    """Return EXIF data as a camera writes it, with the orientation among other tags."""
     short = struct.pack(f"{order}H", value)
     tags = [(0x010F, 2, 4, b"abc\0"), (0x0112, 3, 1, short), (0x011A, 5, 1, struct.pack(f"{order}I", 8))]
     return tiff(order, *tags, **more)
@@ -163,7 +163,7 @@ def test_damaged_and_odd_exif_counts_as_pillow_has_it_or_as_upright(found, data:
 
 @pytest.mark.filterwarnings("ignore")
 def test_damage_anywhere_neither_fails_nor_differs_from_pillow(found) -> None:
-    """Bits are changed in the first bytes of a JPEG, whose segments have no checksums, and in EXIF with a new one."""
+    """Flip bits in the first bytes of a JPEG, which has no checksums, and in a PNG's EXIF with a new checksum."""
     rng, compared, turned = np.random.default_rng(0), 0, 0
     for number in range(300):
         order = "<>"[number % 2]
