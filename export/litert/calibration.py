@@ -130,7 +130,9 @@ def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool)
     for batch in batches:
         batch = np.asarray(batch, np.float32)
         if batch.ndim != 4 or batch.shape[1:] != shape:
-            raise ValueError(f"Calibration images must have the shape {('batch', *shape)}. Received: {batch.shape=}")
+            raise ValueError(
+                f"Calibration images must have the shape {('batch', *shape)}. Received: shape={batch.shape}"
+            )
         for image in batch:
             count += 1
             yield {INPUT: to_pixels(image[None]) if pixels else image[None]}

@@ -168,7 +168,7 @@ def _load_any_tflite(setup: Setup) -> Runner:
 
 def _load_onnx(setup: Setup, raw: bool) -> Runner:
     if not has_onnx_runtime():
-        raise ValueError(f"An ONNX file needs onnxruntime (pip install onnxruntime). Received: {setup.path}")
+        raise ValueError(f"ONNX files need onnxruntime (pip install onnxruntime). Received: {setup.path}")
     onnxruntime = import_module("onnxruntime")  # an extra, which may be missing when types are checked
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = setup.threads or 0

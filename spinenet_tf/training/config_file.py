@@ -118,7 +118,7 @@ def apply_override(values: Any, override: str) -> None:
         raise ConfigError(f"An override is key=value. Received: {override!r}")
     *parents, last = key.split(".")
     if len(parents) >= DEEPEST:
-        raise ConfigError(f"A key is at most {DEEPEST} levels deep. Received: {override[:40]!r}")
+        raise ConfigError(f"A key has at most {DEEPEST} levels. Received: {override[:40]!r}")
     for parent in parents:
         values = values.setdefault(parent, {}) if isinstance(values, dict) else None
     if not isinstance(values, dict):

@@ -23,7 +23,7 @@ def scope(config: TrainConfig) -> AbstractContextManager[object]:
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("distribution: mirrored needs the TensorFlow backend: set KERAS_BACKEND=tensorflow.")
     if config.optimizer.accumulate > 1:
-        raise ConfigError("distribution: mirrored does not support optimizer.accumulate, which Keras lacks there.")
+        raise ConfigError("distribution: mirrored does not support optimizer.accumulate, since Keras does not.")
     import tensorflow as tf
 
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"

@@ -67,9 +67,9 @@ def checked_overrides(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a setting is unknown, has an invalid value, or is an option of the head.
     """
-    strangers = [str(key)[:40] for key in given if key not in OVERRIDES]
-    if strangers:
-        raise ValueError(unknown("override", strangers[:5], OVERRIDES))
+    unknown_keys = [str(key)[:40] for key in given if key not in OVERRIDES]
+    if unknown_keys:
+        raise ValueError(unknown("override", unknown_keys[:5], OVERRIDES))
     if others := [key for key in given if key in OPTIONS]:
         raise ValueError(f"Head options are set in `head`, not in `overrides`. Received: {', '.join(others)}")
     return {name: value for name, value in Style.of(given).plain().items() if name in given}
