@@ -74,7 +74,7 @@ def test_a_damaged_newest_state_falls_back_with_a_warning(tmp_path: Path, caplog
     assert state.clock.step == 9
     assert f"{newest} is damaged" in caplog.text
     older.write_bytes(b"")
-    with pytest.raises(StateError, match=r"All states in .* are damaged\. Start anew"):
+    with pytest.raises(StateError, match=r"All states in .* are damaged\. Start over"):
         state.restore()
 
 
