@@ -261,7 +261,7 @@ def test_a_damaged_file_is_an_error_of_the_disk_for_which_keras_takes_the_file_b
 
 def test_an_architecture_that_cannot_be_built_is_a_mistake_in_the_config(model, saved, tmp_path: Path) -> None:
     path = edited(saved, tmp_path / "hostile.weights.h5", lambda file: None)
-    with pytest.raises(ConfigError, match=r"weights: .* describes no model that can be built"):
+    with pytest.raises(ConfigError, match=r"weights: .* cannot be built"):
         load_what_fits(model, path, None)
 
 

@@ -93,7 +93,7 @@ def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Pa
 
 def test_more_than_one_device_is_refused_before_anything_is_written(tmp_path: Path, tiny_model) -> None:
     config = read_config(config_in(tmp_path), ["distribution=mirrored"])
-    with pytest.raises(ConfigError, match="trained on one device"):
+    with pytest.raises(ConfigError, match="trains on one device"):
         recipe.train(config, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["classifier.yaml"]
 
