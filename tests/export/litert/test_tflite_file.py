@@ -139,7 +139,7 @@ def test_images_of_another_size_are_refused(exported) -> None:
         ({"target": "gpu", "outputs": "detections"}, r"outputs for the target gpu are \('raw',\)"),
         ({"inputs": "int8"}, r"Valid inputs for the target cpu are \('float32', 'uint8'\)"),
         ({"quantization": "int16x8", "calibration": [], "inputs": "uint8"}, "int16x8 supports only float32 inputs"),
-        ({"path": "model.lite"}, r"ends in \.tflite. Received: path='model\.lite'"),
+        ({"path": "model.lite"}, r"must end in \.tflite. Received: path='model\.lite'"),
     ],
 )
 def test_mistakes_are_told_before_any_work(detector, tmp_path, monkeypatch, arguments, message) -> None:
