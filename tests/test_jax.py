@@ -97,7 +97,7 @@ def test_a_detector_takes_the_same_step(tiny_spec, on_jax, images, randomize, tm
     weights = np.array([1.0, 0.25], "float32")
     answers = on_jax(model, images=images(64, 64), weights=weights, **targets())
     history = step(model, images(64, 64), sample_weight=weights)
-    told = ("Received: class 4", "Received: box [30.0, 30.0, 4.0, 4.0]", "boxes within 0..1 alone, for 64 x 64 px")
+    told = ("Received: class 4", "Received: box [30.0, 30.0, 4.0, 4.0]", "boxes all in 0..1, for 64 x 64 px")
     assert len(answers["refused"]) == 2 * len(told), "arrays and generators, before anything is learned"
     assert all(message.endswith(told[index // 2]) for index, message in enumerate(answers["refused"].tolist()))
     for name in ("loss", "class_loss", "box_loss"):

@@ -131,12 +131,12 @@ def test_a_run_loads_where_its_graph_is_not_registered(tiny_spec, randomize, tmp
 def test_register_refuses_a_taken_name_and_other_types(tiny_spec):
     register("mine", tiny_spec)
     for name in ("mine", "spinenet_49"):
-        with pytest.raises(ValueError, match=f"There is a model of this name; choose another. Received: name='{name}'"):
+        with pytest.raises(ValueError, match=f"this name exists; choose another name. Received: name='{name}'"):
             register(name, tiny_spec)
     for name in ("", "a/b", "a b", "ä", "_a", "..", "x" * 101, None, 3):
         with pytest.raises(ValueError, match=r"A name has .* starts with a letter or a digit.*Received: name="):
             register(name, tiny_spec)
-    with pytest.raises(ValueError, match=r"registered by its ArchitectureSpec\. Received: spec='tiny'"):
+    with pytest.raises(ValueError, match=r"`spec` must be an ArchitectureSpec\. Received: spec='tiny'"):
         register("other", "tiny")
     assert list_models()[-1] == "mine"
 
@@ -217,14 +217,17 @@ def test_a_model_has_its_published_head_by_default():
 @pytest.mark.parametrize(
     ("build", "told"),
     [
-        (lambda: detector("resnet_18", 2, head="retinanet"), "The RetinaNet head reads levels from P3 on. Received: r"),
+        (
+            lambda: detector("resnet_18", 2, head="retinanet"),
+            "The RetinaNet head needs a level P3 or coarser. Received: r",
+        ),
         (
             lambda: classifier("resnet_18", 2),
-            "The classification head reads levels from P3 on. Received: resnet_18 to ",
+            "The classification head needs a level P3 or coarser. Received: resnet_18, ",
         ),
         (
             lambda: detector("resnet_18", 2, stride=8),
-            "as the backbone's finest level, P2, or finer. Received: stride=8",
+            "that of the backbone's finest level, P2. Received: stride=8",
         ),
         (lambda: detector("resnet_18", 91, weights="coco"), "COCO weights are published for spinenet_49, "),
         (lambda: backbone("resnet_18", min_level=3), r"resnet_18 outputs the levels \(2,\). Received: min_level=3"),

@@ -1,1 +1,1 @@
-"""What a model ends in: one file a head, with its layers, its loss and its decoding."""
+"""Heads of models: one file per head, with its options, layers, loss and decoding."""

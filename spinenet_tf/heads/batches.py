@@ -1,4 +1,4 @@
-"""Looks at each batch where Keras draws it anyway: none is drawn for that, lost, or moved."""
+"""Check each batch of training data when Keras draws it, so that no batch is drawn twice, lost or reordered."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from spinenet_tf.heads.ground_truth import (
 
 
 class BatchCheck:
-    """Checks the ground truth of batches `(x, y)` or `(x, y, sample_weight)`, one after the other."""
+    """Check the ground truth of a series of batches `(x, y)` or `(x, y, sample_weight)`."""
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self._is_first = True
 
     def __call__(self, batch: Any) -> Any:
-        """Return the batch as it is, or raise a GroundTruthError."""
+        """Return the batch unchanged, or raise a GroundTruthError."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         check(x, y, sample_weight, self.num_classes, self._is_first)
         self._is_first = False
@@ -41,12 +41,12 @@ class BatchCheck:
 
 
 def checked(data: Any, num_classes: int) -> Any:
-    """Return `data` that check each batch as it is drawn: a generator, PyDataset, tf.data.Dataset or DataLoader.
+    """Wrap a generator, PyDataset, tf.data.Dataset or DataLoader so that each batch is checked when it is drawn.
 
-    What else Keras takes is returned as it is.
+    Other data, such as arrays, are returned unchanged.
 
     Raises:
-        GroundTruthError: the elements of a tf.data.Dataset are not ground truth.
+        GroundTruthError: the elements of a tf.data.Dataset do not have the types and shapes of ground truth.
     """
     each = BatchCheck(num_classes)
     if isinstance(data, GeneratorType):
@@ -62,7 +62,7 @@ def checked(data: Any, num_classes: int) -> Any:
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Raise a GroundTruthError again that was raised in a thread, a process or a graph, which wrap it in their own."""
+    """Re-raise a GroundTruthError of a thread, process or graph without the errors that wrap it."""
     try:
         yield
     except GroundTruthError:
@@ -75,7 +75,7 @@ def in_one_line() -> Iterator[None]:
 
 
 def _is_a(data: Any, module: str, name: str) -> bool:
-    """Tell whether `data` are of a class of a module that nobody may have imported."""
+    """Return whether `data` is an instance of a class, without importing its module."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -83,7 +83,7 @@ def _is_a(data: Any, module: str, name: str) -> bool:
 
 
 class _PyDataset(keras.utils.PyDataset):
-    """Another PyDataset, whose batches are checked by whoever makes them."""
+    """A wrapper of a PyDataset that checks each batch in the worker that loads it."""
 
     def __init__(self, data: keras.utils.PyDataset, each: Callable[[Any], Any]):
         super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
@@ -104,7 +104,7 @@ class _PyDataset(keras.utils.PyDataset):
 
 
 class _Collate:
-    """A DataLoader's `collate_fn` and a check, which can be sent to its processes."""
+    """A DataLoader's `collate_fn` followed by a check; it can be pickled for worker processes."""
 
     def __init__(self, collate: Callable[[Any], Any], each: Callable[[Any], Any]):
         self._collate, self._each = collate, each
@@ -120,7 +120,7 @@ def _data_loader(data: Any, each: Callable[[Any], Any]) -> Any:
 
 
 def _tf_dataset(data: Any, num_classes: int) -> Any:
-    """Check in the graph, and call Python only to say what is wrong."""
+    """Check batches in the graph, and call Python only to raise an error."""
     import tensorflow as tf
 
     from spinenet_tf.ops.python_calls import numpy_function
@@ -138,9 +138,9 @@ def _tf_dataset(data: Any, num_classes: int) -> Any:
         odd |= (number == 0) & are_fractions(boxes, classes, size[1], size[2], tf.reduce_any)
         for weight in weights:
             odd |= tf.reduce_any(odd_weights(weight, weights[0]))
-        tell = [number == 0, size, *truth, *weights]
-        said = tf.cond(odd, lambda: numpy_function(_Say(num_classes, sample_weight), tell, tf.bool), lambda: True)
-        with tf.control_dependencies([said]):
+        inputs = [number == 0, size, *truth, *weights]
+        raised = tf.cond(odd, lambda: numpy_function(_Raise(num_classes, sample_weight), inputs, tf.bool), lambda: True)
+        with tf.control_dependencies([raised]):
             return tf.nest.map_structure(tf.identity, batch)
 
     return data.enumerate().map(look)
@@ -152,8 +152,8 @@ def _signed(x: Any) -> Any:
     return tf.cast(x, tf.int64 if x.dtype.is_integer else tf.float32)
 
 
-class _Say:
-    """Raises for a batch that is at fault what `check` does."""
+class _Raise:
+    """Raise the error of `check` for an invalid batch."""
 
     def __init__(self, num_classes: int, sample_weight: Any):
         self.num_classes = num_classes

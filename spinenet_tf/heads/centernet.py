@@ -1,4 +1,4 @@
-"""CenterNet, objects as points (Zhou 2019): its options, layers, losses and decoding. Source: arXiv 1904.07850."""
+"""CenterNet ("Objects as Points", Zhou 2019): options, layers, losses and decoding. Source: arXiv 1904.07850."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ from spinenet_tf.ops.heatmaps import RADII, center_detections, center_targets, d
 NAME = "centernet"
 STRIDES = (4, 8)
 TOWERS = ("auto", "full", "separable")
-HEATMAP_BIAS = -2.19  # of a fresh heatmap, as published: a probability of 0.1
+HEATMAP_BIAS = -2.19  # initial bias of the heatmap, as published: a probability of 0.1
 
 
 @dataclass(frozen=True)
 class CenterNetOptions(DetectionOptions):
-    """The options of CenterNet; the defaults are the published ones, but for the stride and the towers of mobile nets.
+    """The options of CenterNet; the defaults are the published ones, except for the stride and mobile towers.
 
-    The authors' code has half the weights of sizes and offsets: see `ops.center_losses.point_losses`.
+    The authors' code halves the losses of sizes and offsets: see `ops.center_losses.point_losses`.
     """
 
-    # Of the maps. All levels of the backbone are fused at its finest, and enlarged where that is finer.
+    # Stride of the output maps in pixels, 4 or 8. All levels of the backbone are fused at its finest level, and
+    # upsampled if the stride is smaller than that level's.
     stride: int = option(8, min(STRIDES), max(STRIDES), of_weights=True)
     head_width: int = option(64, 1, MAX_CHANNELS, of_weights=True)  # channels of the 3x3 conv before each output
-    # That conv: "auto" is "separable" on mobile nets and "full" on others.
+    # Kind of that 3x3 conv; "auto" is "separable" on mobile nets and "full" on others.
     tower: str = option("auto", choices=TOWERS, of_weights=True)
-    focal_alpha: float = option(2.0, 0)  # the larger, the less counts what is right already
-    focal_beta: float = option(4.0, 0)  # the larger, the less counts what is near a center
-    size_weight: float = option(0.1, 0)  # of the loss of sizes
-    offset_weight: float = option(1.0, 0)  # of the loss of offsets
-    radius: str = option("published", choices=RADII)  # of the Gaussians; the "exact" one is a third of it
-    min_overlap: float = option(0.7, above=0, high=1)  # IoU of a box with one whose corners are moved by the radius
-    score_threshold: float = option(0.0, 0, 1)  # published: all peaks count
+    focal_alpha: float = option(2.0, 0)  # larger values reduce the loss of cells that are already right
+    focal_beta: float = option(4.0, 0)  # larger values reduce the loss of negative cells near a center
+    size_weight: float = option(0.1, 0)  # weight of the size loss
+    offset_weight: float = option(1.0, 0)  # weight of the offset loss
+    radius: str = option("published", choices=RADII)  # radius of the Gaussians; "exact" is a third of "published"
+    min_overlap: float = option(0.7, above=0, high=1)  # IoU that a box keeps if its corners move by the radius
+    score_threshold: float = option(0.0, 0, 1)  # as published, all peaks are detections
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stride not in STRIDES:
-            raise ValueError(f"stride is one of {STRIDES}. Received: stride={self.stride}")
+            raise ValueError(f"`stride` must be one of {STRIDES}. Received: stride={self.stride}")
 
     @property
     def level(self) -> int:
-        """The level of the maps: 3 at stride 8."""
+        """The level of the output maps: 3 for stride 8."""
         return self.stride.bit_length() - 1
 
 
@@ -63,11 +64,11 @@ class CenterNetOptions(DetectionOptions):
 class CenterNet(DetectionModel):
     """A backbone with the CenterNet head.
 
-    Calling it gives `{"heatmap": {"P3": [B, h, w, num_classes]}, "sizes": {"P3": [B, h, w, 2]}, "offsets": {"P3": [B,
-    h, w, 2]}}`: logits, heights and widths, and where in its cell a center lies (y, x), both in cells.
+    Calling it returns `{"heatmap": {"P3": [B, h, w, num_classes]}, "sizes": {"P3": [B, h, w, 2]}, "offsets": {"P3":
+    [B, h, w, 2]}}`: logits; (height, width) in cells; and the position (y, x) of a center within its cell, in cells.
 
     Raises:
-        ValueError: as `DetectionModel` does, or the backbone's finest level is finer than the stride.
+        ValueError: see `DetectionModel`; or the backbone's finest level is finer than the stride.
     """
 
     head = NAME
@@ -89,9 +90,9 @@ class CenterNet(DetectionModel):
 def centernet_head(
     features: Mapping, image: Any, num_classes: int, options: CenterNetOptions, separable: bool, style: Style
 ) -> dict[str, dict]:
-    """Return the raw outputs as `CenterNet` gives them, from `{"P3": [B, h, w, K], ...}` and the image.
+    """Return the raw outputs of `CenterNet` from the features `{"P3": [B, h, w, K], ...}` and the image.
 
-    `separable` is what the graph is, and what towers are that are "auto".
+    `separable` is the kind of the "auto" tower.
 
     Raises:
         ValueError: the finest level is finer than the stride.
@@ -99,7 +100,8 @@ def centernet_head(
     finest, level = min(int(name[1:]) for name in features), options.level
     if finest < level:
         raise ValueError(
-            f"Maps are as fine as the backbone's finest level, P{finest}, or finer. Received: stride={options.stride}"
+            f"`stride` must be at most {2**finest}, that of the backbone's finest level, P{finest}. "
+            f"Received: stride={options.stride}"
         )
     x = upsample(fuse(features, image, style, name="head"), image, finest, level, style, name=f"head_P{level}")
     if options.tower != "auto":
@@ -112,7 +114,7 @@ def centernet_head(
 
 
 def _tower(x, width: int, filters: int, bias: float, separable: bool, style: Style, name: str):
-    """Apply a 3x3 conv and a 1x1 conv, both with a bias and without BN, as published."""
+    """Apply a 3x3 conv and a 1x1 conv, with biases and without BN, as published."""
     decay = style.regularizer
     if separable:
         conv = keras.layers.SeparableConv2D(width, 3, padding="same", pointwise_regularizer=decay, name=f"{name}_conv")
@@ -134,13 +136,13 @@ def losses(
 ) -> dict[str, Tensor]:
     """Return the losses of raw outputs: see `ops.center_losses.point_losses`.
 
-    `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` count each image so many times.
+    `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` weight the images.
     """
     maps = _maps(raw)
     (rows, columns), classes = ops.shape(maps["heatmap"])[1:3], maps["heatmap"].shape[-1]
     gaussian = (options.stride, options.min_overlap, options.radius)
     targets = center_targets(truth["boxes"], truth["classes"], rows, columns, classes, *gaussian)
-    # So that the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
+    # With this normalizer, the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
     objects = sum_over_replicas(object_count(targets, weights))
     normalizer = ops.maximum(objects, 1.0) / replica_count()
     names = ("focal_alpha", "focal_beta", "size_weight", "offset_weight")
@@ -148,7 +150,7 @@ def losses(
 
 
 def flatten(raw: Raw, options: CenterNetOptions) -> dict[str, Tensor]:
-    """Return raw outputs as `[B, N, K]`, a row for each cell."""
+    """Reshape the raw outputs to `[B, N, K]`, one row per cell."""
     return {name: ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1])) for name, x in _maps(raw).items()}
 
 
@@ -159,13 +161,13 @@ def decode(raw: Raw, options: CenterNetOptions, image_size: ImageSize, nms: Nms 
 
 
 def candidates(raw: Raw, options: CenterNetOptions, image_size: ImageSize) -> tuple[Tensor, Tensor]:
-    """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all cells, which are 0 but for peaks."""
+    """Return the clipped boxes `[B, N, 4]` and the scores `[B, N, C]` of all cells; scores are 0 except at peaks."""
     height, width = image_size
     return decoded_centers(**_maps(raw), height=height, width=width, stride=options.stride)
 
 
 def select_candidates(boxes: Tensor, scores: Tensor, options: CenterNetOptions) -> dict[str, Tensor]:
-    """Return what `decode` does, from what `candidates` returned."""
+    """Return the same as `decode`, from the boxes and scores of `candidates`."""
     return select_centers(boxes, scores, **_limits(options))
 
 

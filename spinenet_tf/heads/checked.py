@@ -1,4 +1,4 @@
-"""What every detector has beside its net: it trains by a loss of its own, on ground truth that is looked at first."""
+"""The base class of models that compute their own loss, from ground truth that is checked first."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from spinenet_tf.heads.batches import checked, in_one_line
 from spinenet_tf.heads.ground_truth import check
 from spinenet_tf.heads.model import HeadModel
 
-OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # of `compile`, which a detector brings itself
+OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # arguments of `compile` that a detector does not take
 
 
 class CheckedModel(HeadModel):
-    """A model of `num_classes` that computes its loss itself, from {"boxes": `[B, N, 4]`, "classes": `[B, N]`}.
+    """A model that computes its own loss, from {"boxes": `[B, N, 4]`, "classes": `[B, N]`}.
 
-    Arrays are checked as a whole before anything is learned from them, all other data batch by batch as they are drawn.
-    What is at fault is a `GroundTruthError`, a ValueError of one line.
+    Arrays are checked as a whole before training, all other data batch by batch. Invalid ground truth raises a
+    `GroundTruthError`, a ValueError whose message is one line.
     """
 
     def compile(self, *args, **kwargs) -> None:
-        """Compile with an optimizer and what else `keras.Model.compile` takes.
+        """Compile with an optimizer, and other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: a loss or metrics are given, which would not be used.
+            ValueError: a loss or metrics are given; they would be ignored.
         """
         given = inspect.signature(super().compile).bind(*args, **kwargs).arguments
         for name in OWN:
             if given.get(name) is not None:
                 raise ValueError(
-                    f"A detector has its loss and its metrics: compile(optimizer). Received: {name}={given[name]!r}"
+                    f"A detector has its own loss and metrics: use compile(optimizer). Received: {name}={given[name]!r}"
                 )
         super().compile(*args, **kwargs)
 
     def fit(self, *args, **kwargs):
-        """Train as Keras does, by the same arguments; a `sample_weight` counts an image so many times.
+        """Train with the arguments of `keras.Model.fit`; `sample_weight` weights the images.
 
         Raises:
             GroundTruthError: see `ground_truth.check`.
@@ -52,26 +52,26 @@ class CheckedModel(HeadModel):
             given["validation_data"] = checked(held_out, self.num_classes)
 
     def evaluate(self, *args, **kwargs):
-        """Measure the losses as Keras does, by the same arguments; raises as `fit` does."""
+        """Return the losses, with the arguments of `keras.Model.evaluate`. Raises the errors of `fit`."""
         call = inspect.signature(super().evaluate).bind(*args, **kwargs)
-        if "_use_cached_eval_dataset" not in kwargs:  # those of `fit`, which were checked
+        if "_use_cached_eval_dataset" not in kwargs:  # the validation data of `fit` are already checked
             self._check_data(call.arguments)
         with in_one_line():
             return super().evaluate(*call.args, **call.kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
-        """Train one step as Keras does; raises as `fit` does."""
+        """Train on one batch, as in Keras. Raises the errors of `fit`."""
         check(x, y, sample_weight, self.num_classes)
         return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
-        """Measure the losses of a batch as Keras does; raises as `fit` does."""
+        """Return the losses of one batch, as in Keras. Raises the errors of `fit`."""
         check(x, y, sample_weight, self.num_classes)
         return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
 
     def _check_data(self, given: dict[str, Any]) -> None:
-        """Check arrays at once, and let other data be checked as they are drawn."""
+        """Check arrays now, and wrap other data so that each batch is checked when it is drawn."""
         x, y = given.get("x"), given.get("y")
         given["x"] = checked(x, self.num_classes)
-        if y is not None and given["x"] is x:  # else Keras says that such data hold their targets
+        if y is not None and given["x"] is x:  # otherwise Keras raises an error: such data contain their targets
             check(x, y, given.get("sample_weight"), self.num_classes)

@@ -1,4 +1,4 @@
-"""The image classifier: a backbone and the paper's classification head."""
+"""The image classifier: a backbone with the paper's classification head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "classifier"
 
 @dataclass(frozen=True)
 class ClassifierOptions(Options):
-    """The options of the classifier: there are none."""
+    """The options of the classifier, which has none."""
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -49,13 +49,13 @@ class Classifier(HeadModel):
         self._equip(backbone, num_classes, options or ClassifierOptions())
 
     def compile_for_labels(self, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:
-        """Learn from integer labels `[B]` by smoothed cross-entropy, and count top-1 and top-5."""
+        """Compile for integer labels `[B]`, with smoothed cross-entropy and top-1 and top-5 accuracy."""
         metrics = [
             keras.metrics.SparseCategoricalAccuracy("top1"),
             keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
         ]
         self.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
-        # Keras makes the metrics' variables at the first batch, and a state to resume from holds them already.
+        # Keras creates the metrics' variables at the first batch, but restoring a state needs them before.
         self.compute_metrics(None, ops.zeros([1]), ops.zeros([1, self.num_classes]))
         self.reset_metrics()
 
@@ -64,26 +64,26 @@ class Classifier(HeadModel):
         self._check_labels(given.get("y"))
 
     def evaluate(self, *args, **kwargs):
-        """Measure as Keras does, by the same arguments; arrays of class numbers are checked as `fit` checks them."""
+        """Evaluate with the arguments of `keras.Model.evaluate`; arrays of class numbers are checked as in `fit`."""
         self._check_labels(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments.get("y"))
         return super().evaluate(*args, **kwargs)
 
     def _check_labels(self, labels: Any) -> None:
-        """Refuse class numbers out of range, which end in a trace of the graph or, on other devices, without a word.
+        """Refuse class numbers out of range, which crash TensorFlow on CPUs and are silently ignored on other devices.
 
         Raises:
-            ValueError: `labels`, an array of whole numbers `[B]` or `[B, 1]`, hold one that is no class.
+            ValueError: `labels`, an integer array `[B]` or `[B, 1]`, contain a number that is not a class.
         """
         shape = tuple(getattr(labels, "shape", ()))
         if self.num_classes == 1 or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-            return  # one logit is taken for yes or no, and what is wider for fractions of classes
+            return  # a single logit means binary labels; wider labels are fractions of classes
         numbers = np.ravel(keras.ops.convert_to_numpy(labels))
         if numbers.dtype.kind not in "iu":
             return
         ignored = getattr(getattr(self, "loss", None), "ignore_class", None)
         odd = numbers[((numbers < 0) | (numbers >= self.num_classes)) & (numbers != ignored)]
         if len(odd):
-            raise ValueError(f"Classes are 0 to {self.num_classes - 1}. Received: label {odd[0]}")
+            raise ValueError(f"Labels must be 0 to {self.num_classes - 1}. Received: label {odd[0]}")
 
     @classmethod
     def modern_config(cls, config):
@@ -92,7 +92,7 @@ class Classifier(HeadModel):
 
 @named_alike()
 def classification_head(features: Mapping, image, num_classes: int, style: Style):
-    """Return logits `[B, num_classes]`: the levels averaged at P3's size, pooled, and classified by one dense layer."""
+    """Return logits `[B, num_classes]` from the mean of the levels at P3's size, pooled, through one dense layer."""
     x = fuse(features, image, style, name="head")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     return keras.layers.Dense(num_classes, kernel_regularizer=style.regularizer, dtype="float32", name="head_logits")(x)
@@ -100,9 +100,9 @@ def classification_head(features: Mapping, image, num_classes: int, style: Style
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits `[B, C]` with labels `[B]`, a fraction of which all classes get (Szegedy 2016).
+    """Cross-entropy of logits `[B, C]` and integer labels `[B]`, with label smoothing (Szegedy 2016).
 
-    Keras smooths one-hot labels only, which a pipeline would have to carry for thousands of classes.
+    Keras smooths only one-hot labels, which are large for thousands of classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0, **kwargs):

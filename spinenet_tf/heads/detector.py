@@ -1,4 +1,4 @@
-"""What every detector is: a net with raw outputs, losses of its own, and detections that it predicts."""
+"""The base class of detectors: a net with raw outputs, losses, and detections as predictions."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ MAX_DETECTIONS = 1 << 30
 
 @dataclass(frozen=True)
 class DetectionOptions(Options):
-    """What the options of all detectors have."""
+    """The options that all detectors have."""
 
-    score_threshold: float = option(0.05, 0, 1)  # less certain detections are left out
-    max_detections: int = option(100, 1, MAX_DETECTIONS)  # of an image
+    score_threshold: float = option(0.05, 0, 1)  # detections score above this
+    max_detections: int = option(100, 1, MAX_DETECTIONS)  # maximum number of detections per image
 
 
 class DetectionModel(CheckedModel):
-    """A detector from normalized images `[B, H, W, 3]` to raw outputs, trained by `compile(optimizer)` and `fit` alone.
+    """A detector from normalized images `[B, H, W, 3]` to raw outputs; train it with `compile(optimizer)` and `fit`.
 
-    `predict` gives detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})`, boxes
-    yxyx in pixels of the network's input, classes 0..num_classes - 1, -1 = padding, and a weight for each image or
-    none.
+    `predict` returns detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})` and
+    optional weights of the images. Boxes are yxyx in pixels of the network's input; classes are 0..num_classes - 1, or
+    -1 for padding.
 
-    A head is a subclass with `outputs_of` and `losses_of`, and with the names of what it brings.
+    A head is a subclass that defines `outputs_of`, `losses_of` and the attributes below.
 
     Raises:
         ValueError: `num_classes` is not positive.
     """
 
     options: DetectionOptions
-    loss_names: tuple[str, ...]  # of what `losses_of` returns, each of which is logged
+    loss_names: tuple[str, ...]  # the losses that `losses_of` returns; each is logged
     decoding: Decoding
 
     def __init__(
@@ -68,16 +68,16 @@ class DetectionModel(CheckedModel):
     def losses_of(
         self, raw: Raw, truth: Mapping[str, Any], image_size: ImageSize, weights: Any | None
     ) -> dict[str, Any]:
-        """Return the losses by name, scalars whose mean over the replicas is that of the whole batch.
+        """Return the losses by name: scalars whose mean over the replicas is the loss of the whole batch.
 
-        `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` count each image so many times.
+        `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` weight the images.
         """
         raise NotImplementedError
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return the losses of the head + regularization, a scalar, and track the former as metrics.
+        """Return the sum of the head's losses and the regularization, a scalar; track the losses as metrics.
 
-        `sample_weight`, `[B]` or Keras's dictionary of equal ones, counts each image so many times.
+        `sample_weight` `[B]`, or Keras's dictionary of equal arrays, weights the images.
 
         Raises:
             GroundTruthError: see `ground_truth.check_shapes`.
@@ -89,17 +89,17 @@ class DetectionModel(CheckedModel):
         return sum(self.losses, sum(losses.values())) / replica_count()
 
     def flatten(self, raw: Raw) -> tuple:
-        """Join raw outputs over the levels, the class logits first: see `Decoding.flatten`."""
+        """Concatenate the raw outputs of all levels, class logits first: see `Decoding.flatten`."""
         return tuple(self.decoding.flatten(raw, self.options).values())
 
     def detect(self, images, raw: Raw) -> dict[str, Any]:
-        """Decode raw outputs for `images [B, H, W, 3]`: see `ops.decoding.detections`."""
+        """Decode the raw outputs for `images [B, H, W, 3]` to detections: see `ops.decoding.detections`."""
         return self.decoding.decode(raw, self.options, tuple(ops.shape(images)[1:3]))
 
     def predict_step(self, *given):
-        """Detect in one batch as `predict` and `predict_on_batch` do: see there.
+        """Return the detections of one batch, for `predict` and `predict_on_batch`.
 
-        On JAX, what a step computes comes with the state that it leaves.
+        On JAX, a step also returns its new state.
         """
         found = super().predict_step(*given)
         raw, *state = found if keras.backend.backend() == "jax" else (found,)
@@ -108,7 +108,7 @@ class DetectionModel(CheckedModel):
         return (detections, *state) if state else detections
 
     def predict(self, x, *args, **kwargs) -> dict[str, Any]:
-        """Detect objects in normalized images `[B, H, W, 3]`; takes what `keras.Model.predict` takes.
+        """Detect objects in normalized images `[B, H, W, 3]`, with the arguments of `keras.Model.predict`.
 
         Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
         `[B, M]` (-1 = padding) and "num_detections" `[B]`.

@@ -1,4 +1,4 @@
-"""What every model with a head has: its backbone, its classes and its options, by which it is saved and recognized."""
+"""The base class of models with a head: how they are saved, and checked against weights files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HeadModel(SpineNetModel):
     options_type: ClassVar[type[Options]]
 
     def _equip(self, backbone: Backbone, num_classes: int, options: Options) -> None:
-        """Take what training and prediction need beside the network."""
+        """Store what training and prediction need besides the network."""
         self.backbone, self.num_classes, self.options = backbone, num_classes, options
 
     def get_config(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class HeadModel(SpineNetModel):
 
     @classmethod
     def modern_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Return the config of a `.keras` file, also one of an earlier version, as today's would be."""
+        """Convert the config in a `.keras` file of this or an earlier version to the form of this version."""
         return config
 
     def architecture(self) -> dict[str, Any]:
@@ -55,20 +55,21 @@ class HeadModel(SpineNetModel):
 
 
 def check_classes(what: str, num_classes: int) -> None:
-    """Refuse to build a model without classes.
+    """Check that a model has classes.
 
     Raises:
         ValueError: `num_classes` is not positive.
     """
     if num_classes < 1:
-        raise ValueError(f"A {what} has at least one class. Received: num_classes={num_classes}")
+        raise ValueError(f"A {what} needs at least one class. Received: num_classes={num_classes}")
 
 
 def check_levels(what: str, backbone: Backbone) -> None:
-    """Refuse a backbone whose maps are all larger than those that a head reads.
+    """Check that a backbone has a level that the head can read, P3 or coarser.
 
     Raises:
-        ValueError: it has no level from P3 on.
+        ValueError: all levels are finer than P3.
     """
     if backbone.max_level < 3:
-        raise ValueError(f"The {what} reads levels from P3 on. Received: {backbone.name} to P{backbone.max_level}")
+        received = f"{backbone.name}, whose coarsest level is P{backbone.max_level}"
+        raise ValueError(f"The {what} needs a level P3 or coarser. Received: {received}")

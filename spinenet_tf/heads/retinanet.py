@@ -1,4 +1,4 @@
-"""RetinaNet, the one-stage detector (Lin 2017): its options, layers, losses and decoding. Source: arXiv 1912.05027."""
+"""RetinaNet, the one-stage detector (Lin 2017): options, layers, losses and decoding. Source: arXiv 1912.05027."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from spinenet_tf.ops.decoding import Nms, decoded, detections, select
 from spinenet_tf.ops.losses import focal_loss, giou_loss, huber_loss, weighted_sum
 
 NAME = "retinanet"
-PRIOR = 0.01  # probability of a foreground class that the class predictor starts with
+PRIOR = 0.01  # initial probability of each class
 BOX_LOSSES = ("huber", "giou")
 
 
@@ -37,30 +37,30 @@ BOX_LOSSES = ("huber", "giou")
 class RetinaNetOptions(DetectionOptions):
     """The options of RetinaNet; the defaults are the published ones (paper, section 5.1).
 
-    Anchors are described by `ops.anchors.AnchorSpec`, decoding by `ops.decoding.detections`.
+    See `ops.anchors.AnchorSpec` for the anchors, `ops.decoding.detections` for the decoding.
     """
 
-    head_depth: int = option(4, 0, 100, of_weights=True)  # convs of a tower
-    head_width: int = option(256, 1, MAX_CHANNELS, of_weights=True)  # their channels
-    num_scales: int = option(AnchorSpec.num_scales, 1, 100, of_weights=True)  # of anchors, in an octave
-    aspect_ratios: tuple[float, ...] = option(AnchorSpec.aspect_ratios, above=0, of_weights=True)  # of anchors
-    anchor_size: float = option(AnchorSpec.size, above=0, of_weights=True)  # of the smallest square one, in strides
-    focal_alpha: float = option(0.25, 0, 1)  # weight of objects in the class loss; the background has the rest
-    focal_gamma: float = option(1.5, 0)  # the larger, the less counts what is right already
-    box_loss: str = option("huber", choices=BOX_LOSSES)  # the usual weight of "giou" is 2
-    huber_delta: float = option(0.1, above=0)  # of "huber": where it goes from square to linear
-    box_weight: float = option(50.0, 0)  # of the box loss
-    iou_threshold: float = option(0.5, 0, 1)  # NMS drops what overlaps more with a better detection of its class
-    pre_nms_top_k: int = option(5000, 1)  # candidates that NMS looks at
-    background: bool = option(False)  # class 0 is none, as in TF Model Garden: it is never detected
-    plus_one: bool = option(False)  # a box ends in its last pixel, not behind it, as in the TF1 zoo
+    head_depth: int = option(4, 0, 100, of_weights=True)  # number of convs before each predictor
+    head_width: int = option(256, 1, MAX_CHANNELS, of_weights=True)  # channels of these convs
+    num_scales: int = option(AnchorSpec.num_scales, 1, 100, of_weights=True)  # anchor sizes per octave
+    aspect_ratios: tuple[float, ...] = option(AnchorSpec.aspect_ratios, above=0, of_weights=True)  # width / height
+    anchor_size: float = option(AnchorSpec.size, above=0, of_weights=True)  # side of the smallest square, in strides
+    focal_alpha: float = option(0.25, 0, 1)  # weight of positives in the class loss; negatives have 1 - focal_alpha
+    focal_gamma: float = option(1.5, 0)  # larger values reduce the loss of logits that are already right
+    box_loss: str = option("huber", choices=BOX_LOSSES)  # set box_weight to about 2 for "giou"
+    huber_delta: float = option(0.1, above=0)  # the error where the Huber loss changes from quadratic to linear
+    box_weight: float = option(50.0, 0)  # weight of the box loss
+    iou_threshold: float = option(0.5, 0, 1)  # NMS drops a box with a higher IoU with a better one of its class
+    pre_nms_top_k: int = option(5000, 1)  # number of candidates for NMS
+    background: bool = option(False)  # class 0 is the background and never detected, as in TF Model Garden
+    plus_one: bool = option(False)  # corners of boxes are inclusive pixels, as in the TF1 zoo
 
     def anchor_spec(self, min_level: int, max_level: int) -> AnchorSpec:
-        """Return the anchors on these levels."""
+        """Return the spec of the anchors on these levels."""
         return AnchorSpec(min_level, max_level, self.num_scales, self.aspect_ratios, self.anchor_size)
 
     def pool(self) -> dict[str, Any]:
-        """Return how detections are picked out of all candidates, as arguments of `ops.decoding.detections`."""
+        """Return the options that select detections among all candidates, as arguments of `ops.decoding.detections`."""
         names = ("score_threshold", "iou_threshold", "max_detections", "pre_nms_top_k", "background")
         return {name: getattr(self, name) for name in names}
 
@@ -69,7 +69,7 @@ class RetinaNetOptions(DetectionOptions):
 class RetinaNet(DetectionModel):
     """A backbone with the RetinaNet head.
 
-    Calling it gives `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4],
+    Calling it returns `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4],
     ...}}` with A anchors at each location.
     """
 
@@ -88,7 +88,7 @@ class RetinaNet(DetectionModel):
 
     @property
     def anchor_spec(self) -> AnchorSpec:
-        """The anchors on the levels of the backbone."""
+        """The spec of the anchors on the levels of the backbone."""
         return self.options.anchor_spec(self.backbone.min_level, self.backbone.max_level)
 
     @classmethod
@@ -106,7 +106,7 @@ def retinanet_head(
 ) -> dict[str, dict]:
     """Return `{"class_logits": {"P3": [B, h, w, A * num_classes], ...}, "box_deltas": {"P3": [B, h, w, A * 4], ...}}`.
 
-    Channels are anchor-major. Convs are shared over the levels, each level and conv has its own BN.
+    Channels are anchor-major. All levels share the convs; each level has its own BNs.
     """
     width, per_location = options.head_width, _per_location(options)
     class_bias = -math.log((1.0 - PRIOR) / PRIOR)
@@ -127,7 +127,7 @@ def losses(
     """Return the losses of raw outputs: see `retinanet_loss`. `truth` has "boxes" `[B, N, 4]`, "classes" `[B, N]`."""
     all_anchors = _anchors_of(raw, options, image_size)
     targets = assign(all_anchors, truth["boxes"], truth["classes"])
-    # So that the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
+    # With this normalizer, the mean over the replicas, which `fit` minimizes and logs, is the loss of the whole batch.
     positives = sum_over_replicas(weighted_sum(ops.cast(targets.positive, "float32"), weights))
     normalizer = (positives + 1.0) / replica_count()
     class_logits, box_deltas = flatten(raw, options).values()
@@ -143,12 +143,12 @@ def retinanet_loss(
     normalizer: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return {"class_loss", "box_loss"}, the two scalars (float32) whose sum is to be minimized.
+    """Return {"class_loss", "box_loss"}, two float32 scalars whose sum is the loss to minimize.
 
-    `class_logits [B, N, C]` count at every anchor of `anchors [N, 4]`, `box_deltas [B, N, 4]` at positive ones only,
-    times `box_weight`. Both are sums over the batch divided by `normalizer`, by default its positives + 1, so that a
-    batch without ground truth is finite. `box_loss` is "huber", on coded boxes, or "giou", on decoded ones.
-    `weights [B]` count each image, its positives too, so many times.
+    `class_logits [B, N, C]` count at all `anchors [N, 4]`, `box_deltas [B, N, 4]` only at positive anchors, times
+    `box_weight`. Both losses are sums over the batch divided by `normalizer`, by default the number of positives + 1,
+    so that the loss of a batch without ground truth is finite. `box_loss` is "huber" on encoded boxes or "giou" on
+    decoded boxes. `weights [B]` weight each image in the losses and in the number of positives.
     """
     positive = assignment.positive
     if normalizer is None:
@@ -166,7 +166,7 @@ def retinanet_loss(
 
 
 def flatten(raw: Raw, options: RetinaNetOptions) -> dict[str, Tensor]:
-    """Join raw outputs over the levels: class logits `[B, N, C]` and box deltas `[B, N, 4]`, a row for each anchor."""
+    """Concatenate all levels to class logits `[B, N, C]` and box deltas `[B, N, 4]`, one row per anchor."""
     channels = next(iter(raw["class_logits"].values())).shape[-1]
     values = {"class_logits": channels // _per_location(options), "box_deltas": 4}
     return {output: per_anchor(raw[output], count) for output, count in values.items()}
@@ -180,31 +180,31 @@ def decode(raw: Raw, options: RetinaNetOptions, image_size: ImageSize, nms: Nms 
 
 
 def candidates(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> tuple[Tensor, Tensor]:
-    """Return the boxes `[B, N, 4]`, clipped, and the scores `[B, N, C]` of all anchors."""
+    """Return the clipped boxes `[B, N, 4]` and the scores `[B, N, C]` of all anchors."""
     class_logits, box_deltas = flatten(raw, options).values()
     return decoded(class_logits, box_deltas, _anchors_of(raw, options, image_size), *image_size, options.plus_one)
 
 
 def select_candidates(boxes: Tensor, scores: Tensor, options: RetinaNetOptions) -> dict[str, Tensor]:
-    """Return what `decode` does, from what `candidates` returned."""
+    """Return the same as `decode`, from the boxes and scores of `candidates`."""
     return select(boxes, scores, **options.pool())
 
 
 def post_processed_anchors(raw: Raw, options: RetinaNetOptions, image_size: ImageSize) -> np.ndarray:
-    """Return all anchors `[N, 4]` for the outputs "postprocess", whose operation decodes boxes by itself.
+    """Return all anchors `[N, 4]` for the outputs "postprocess", whose operation decodes boxes itself.
 
     Raises:
-        ValueError: it does not do what these options ask for.
+        ValueError: the operation does not support these options.
     """
     if options.plus_one:
-        raise ValueError("The outputs postprocess know no boxes that end in their last pixel. Received: plus_one=True")
+        raise ValueError("The outputs postprocess do not support plus_one. Received: plus_one=True")
     return np.asarray(_anchors_of(raw, options, image_size))
 
 
 def coverage(
     boxes: np.ndarray, image_size: tuple[int, int], levels: tuple[int, int], options: RetinaNetOptions
 ) -> np.ndarray:
-    """Return the largest IoU of each of `boxes [N, 4]` with an anchor: see `ops.coverage.best_overlap`."""
+    """Return the largest IoU of each of `boxes [N, 4]` with any anchor: see `ops.coverage.best_overlap`."""
     return best_overlap(boxes, *image_size, options.anchor_spec(*levels))
 
 
@@ -218,7 +218,7 @@ def _per_location(options: RetinaNetOptions) -> int:
 
 
 def _anchor_options(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an anchor spec as earlier versions stored it: the levels are the backbone's."""
+    """Convert an anchor spec that an earlier version stored to options; its levels are those of the backbone."""
     names = {"size": "anchor_size"}
     others = ("min_level", "max_level", "order")
     return {names.get(name, name): value for name, value in spec.items() if name not in others}
@@ -234,14 +234,14 @@ def _old_architecture(architecture: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _old_metadata(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the head and its options of metadata of format 2, which knew no other detector, nor this one's width."""
+    """Convert metadata of format 2, where every detector is a RetinaNet, without its depth and width."""
     if fields.get("task") != "detection":
         return None
     options: dict[str, Any] = {}
     for key in ("anchors", "decoding"):
         told = fields.get(key)
         if not isinstance(told, dict) or not told:
-            raise ValueError(f"{key}: a detector has them. Received: {told!r:.100}")
+            raise ValueError(f"The metadata of a detector must have {key!r}. Received: {told!r:.100}")
         options |= _anchor_options(told)
         try:
             RetinaNetOptions.of(options)

@@ -1,4 +1,4 @@
-"""The table of heads: a head is a file of this folder and a row here."""
+"""The table of heads: each head is a file in this folder and a row here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_head(name: str, task: str | None = None) -> Head:
     """Return the row of a head.
 
     Raises:
-        ValueError: there is no such head, or it is of another task.
+        ValueError: the head is unknown, or belongs to another task.
     """
     valid = [row.name for row in HEADS.values() if task in (None, row.task)]
     if not isinstance(name, str) or name not in valid:
@@ -30,26 +30,26 @@ def find_head(name: str, task: str | None = None) -> Head:
 
 
 def head_of(net: Net, task: str) -> Head:
-    """Return the head for a task that a net has by default: the first of its published ones, else of the table.
+    """Return the default head of a net for a task: the first that it was published with, or the first of the table.
 
     Raises:
-        ValueError: there is no such net.
+        ValueError: the net is unknown.
     """
     names = [*(name for name in variant(net).heads if name in HEADS), *HEADS]
     return next(HEADS[name] for name in names if HEADS[name].task == task)
 
 
 def options_of(net: Net, head: Head, given: Mapping[str, Any] | None = None) -> Any:
-    """Return the options of a head on a net: what is `given` over what the net was published with.
+    """Return the options of a head on a net: those `given`, then those that the net was published with.
 
     Raises:
-        ValueError: the net or an option is unknown, or an option out of its range.
+        ValueError: the net or an option is unknown, or an option is out of range.
     """
     return head.options.of({**variant(net).heads.get(head.name, {}), **(given or {})})
 
 
 def build(architecture: Mapping[str, Any], input_shape: tuple[int | None, int | None, int]) -> Backbone | HeadModel:
-    """Build the model of an architecture as `modern_architecture` returns it, with fresh weights."""
+    """Build the model of an architecture, as `modern_architecture` returns it, with random weights."""
     style = dict(architecture.get("backbone", architecture))
     spec = style.pop("graph") | {"name": style.pop("model")}
     backbone = Backbone(spec, input_shape, Style.of(style))
@@ -60,15 +60,15 @@ def build(architecture: Mapping[str, Any], input_shape: tuple[int | None, int | 
 
 
 def modern_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
-    """Return the architecture that a weights file carries as today's would; what is none is returned as it is."""
+    """Convert the architecture in a weights file of an earlier version; return any other value unchanged."""
     return next(filter(None, (_old(row, architecture) for row in HEADS.values())), architecture)
 
 
 def modern_metadata(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return an artifact's metadata of format 2 with the head's name and options in place of what one head had.
+    """Convert the metadata of an exported file of format 2, which had keys of only one head, to head and options.
 
     Raises:
-        ValueError: a key of it is missing; the message names it.
+        ValueError: a key is missing or invalid; the message names it.
     """
     found: dict[str, Any] = next(
         filter(None, (row.old_metadata(fields) for row in HEADS.values())), {"head": None, "options": {}}
@@ -79,5 +79,5 @@ def modern_metadata(fields: dict[str, Any]) -> dict[str, Any]:
 def _old(row: Head, architecture: dict[str, Any]) -> dict[str, Any] | None:
     try:
         return row.old_architecture(architecture)
-    except (KeyError, TypeError):  # a file that was made by hand
+    except (KeyError, TypeError):  # a file that was edited by hand
         return None

@@ -1,4 +1,4 @@
-"""The convs that heads are made of: towers that the levels of a pyramid share."""
+"""Towers of convs, which all levels of a pyramid share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spinenet_tf.nets.style import Style
 
 
 def tower(x, convs: list, style: Style, level: str):
-    """Apply convs that all levels share, each followed by a BN of its own level and the activation."""
+    """Apply the shared convs to one level, each followed by that level's own BN and the activation."""
     for conv in convs:
         x = style.norm(conv(x), name=f"{conv.name}_{level}_bn")
         x = style.act(x, name=f"{conv.name}_{level}_act")
@@ -18,7 +18,7 @@ def tower(x, convs: list, style: Style, level: str):
 def make_conv(
     filters: int, style: Style, separable: bool, *, bias: float = 0.0, predicts: bool = False, name: str
 ) -> keras.layers.Layer:
-    """Make a 3x3 conv, separable in a mobile net: of a tower, or with `predicts` the last one, which starts small."""
+    """Create a 3x3 conv of a tower, or with `predicts` the predictor after it, which has smaller initial weights."""
     make = _separable_conv if separable else _conv
     return make(filters, style, bias=bias, predicts=predicts, name=name)
 
@@ -36,7 +36,7 @@ def _conv(filters: int, style: Style, *, bias: float = 0.0, predicts: bool = Fal
 
 
 def _separable_conv(filters: int, style: Style, *, bias: float = 0.0, predicts: bool = False, name: str):
-    """Make a mobile head's conv: published with L2 on the predictors only."""
+    """Create a separable conv for mobile nets, which were published with L2 only on the predictors."""
 
     def initializer() -> keras.Initializer:
         return keras.initializers.RandomNormal(stddev=0.03) if predicts else keras.initializers.GlorotUniform()

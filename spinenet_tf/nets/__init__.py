@@ -1,1 +1,1 @@
-"""The nets of the paper, from a graph as data to a Keras model, and what every model has."""
+"""The networks of the paper: graphs as data, the Keras models built from them, and their weights files."""

@@ -1,4 +1,4 @@
-"""Walks a spec into a keras.Model from images to the pyramid {"P3": ..., "P7": ...}."""
+"""Build the Keras model of a spec, from images to the feature pyramid {"P3": ..., "P7": ...}."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
 
 MIN_SIDE = 32
-STEM_CHANNELS = 64  # of the stem's 7x7 conv, whatever the width multiplier
+STEM_CHANNELS = 64  # of the stem's 7x7 conv, for any width multiplier
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class Backbone(SpineNetModel):
-    """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, in this order.
+    """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, finest first.
 
-    Sides are any of at least 32 px, or None; a map at level L has the side ceil(side / 2^L). Source: arXiv 1912.05027,
-    section 3 and appendix.
+    Each side of the input is at least 32 px, or None; the side of a map at level L is ceil(side / 2^L). Source: arXiv
+    1912.05027, section 3 and appendix.
 
     Raises:
         ValueError: a side under 32 px, or a level that the spec does not output.
@@ -64,7 +64,7 @@ class Backbone(SpineNetModel):
 
     def architecture(self) -> dict[str, Any]:
         graph = {name: value for name, value in self.spec.get_config().items() if name != "name"}
-        absent = [] if self.style.tf1_zoo else ["tf1_zoo"]  # which files of earlier versions do not know
+        absent = [] if self.style.tf1_zoo else ["tf1_zoo"]  # files of earlier versions do not have it
         absent += [] if self.spec.has_mbconv else ["se_ratio", "se_gate"]
         style = {name: value for name, value in self.style.of_weights().items() if name not in absent}
         return {"model": self.spec.name, **style, "graph": graph}
@@ -72,13 +72,13 @@ class Backbone(SpineNetModel):
 
 def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
     if len(input_shape) != 3 or input_shape[2] != 3:
-        raise ValueError(f"The input has the shape (height, width, 3). Received: input_shape={tuple(input_shape)}")
+        raise ValueError(f"`input_shape` must be (height, width, 3). Received: input_shape={tuple(input_shape)}")
     if any(side is not None and side < MIN_SIDE for side in input_shape[:2]):
-        raise ValueError(f"A side has at least {MIN_SIDE} px. Received: input_shape={tuple(input_shape)}")
+        raise ValueError(f"Each side must be at least {MIN_SIDE} px. Received: input_shape={tuple(input_shape)}")
 
 
 def _levels(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
-    """Return the first and the last level of the outputs: those of the style, or by default those of the graph."""
+    """Return the first and last output level: those of the style, or by default those of the graph."""
     first, last = spec.levels
     min_level = first if style.min_level is None else style.min_level
     max_level = last if style.max_level is None else style.max_level
@@ -89,7 +89,7 @@ def _levels(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
 
 
 class _Walk:
-    """The state of one walk over a spec: the nodes built so far, and who has been read."""
+    """Walk over the blocks of a spec; hold the nodes built so far and which of them have been read."""
 
     def __init__(self, spec: ArchitectureSpec, style: Style, image):
         self.spec, self.style, self.image = spec, style, image
@@ -99,7 +99,7 @@ class _Walk:
         self.was_read: set[int] = set()
 
     def run(self) -> dict:
-        """Build everything and return the endpoint of each output level."""
+        """Build the whole graph and return the endpoint of each output level."""
         self.build_stem()
         for index in range(len(self.spec.blocks)):
             self.build_block(index)
@@ -114,7 +114,7 @@ class _Walk:
         }
 
     def build_stem(self) -> None:
-        """Build the stem's conv and its chained nodes; each is read by the next, which counts as an edge."""
+        """Build the stem's conv and its chain of nodes, where each node counts as read by the next."""
         x, previous = self._stem_conv(), self.spec.stem[0]
         kind = self.spec.stem_block
         for node, level in enumerate(self.spec.stem):
@@ -126,7 +126,7 @@ class _Walk:
         self.was_read.update(range(len(self.spec.stem) - 1))
 
     def build_block(self, index: int) -> None:
-        """Resample the two parents, add them (to an output also what nobody reads), activate, apply the block."""
+        """Resample both parents, add them (in an output, also unread nodes of its shape), activate, apply the block."""
         block, node = self.spec.blocks[index], len(self.nodes)
         name, width = f"block{node}", self._scaled(block.width or self.spec.widths[block.level])
         channels = block_channels(block.kind, width, block.expansion)
@@ -158,7 +158,7 @@ class _Walk:
         return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
 
     def _take_dangling(self, level: int, channels: int) -> list:
-        """Return the earlier nodes of this level and width that nobody reads: they are added as they are."""
+        """Return the earlier nodes of this level and width that no block has read; mark them as read."""
         dangling = [
             node
             for node, x in enumerate(self.nodes)
@@ -168,7 +168,7 @@ class _Walk:
         return [self.nodes[node] for node in dangling]
 
     def _add(self, inputs: list, name: str):
-        """Add pairwise: TFLite fuses an activation into ADD, but neither fuses nor delegates ADD_N."""
+        """Add the inputs pairwise: TFLite fuses an activation into ADD, but neither fuses nor delegates ADD_N."""
         x, *others = inputs
         for position, other in enumerate(others):
             x = keras.layers.Add(name=f"{name}_fuse{position or ''}")([x, other])
@@ -184,7 +184,7 @@ class _Walk:
 
 
 class _FpnWalk(_Walk):
-    """The baseline: a ResNet whose stages feed a feature pyramid network (Lin 2017), with BN as in the paper's code."""
+    """Build the baseline, a ResNet with a feature pyramid network (Lin 2017), with BN as in the paper's code."""
 
     def run(self) -> dict:
         self.build_stem()
@@ -206,7 +206,7 @@ class _FpnWalk(_Walk):
 
 
 class _DeconvWalk(_Walk):
-    """A ResNet, and transposed convs from its last stage on (arXiv 1904.07850)."""
+    """Build a ResNet and transposed convs after its last stage (arXiv 1904.07850)."""
 
     def run(self) -> dict:
         self.build_stem()

@@ -1,4 +1,4 @@
-"""What every model of this package has: a named architecture, and weights files that carry it."""
+"""The base class of all models: an architecture as data, and weights files that contain it."""
 
 from __future__ import annotations
 
@@ -37,69 +37,68 @@ from spinenet_tf.nets.weights import (
 
 
 class _NamedMemory(io.BytesIO):
-    """A file in memory. Keras asks for its name, which tells the format."""
+    """A file in memory with a name, from which Keras infers the format."""
 
     def __str__(self) -> str:
         return f"memory{SUFFIX}"
 
 
 class SpineNetModel(keras.Model):
-    """A functional Keras model with an `architecture()`, by which its weights files are recognized.
+    """A functional Keras model with an `architecture()`, which its weights files contain and are checked against.
 
-    Keras writes layers into a weights file by class and order, so that another net of equal shapes would load silently;
-    here that is an `ArchitectureError`, raised before anything is written.
+    Keras identifies layers in a weights file by class and order, so the weights of a different net of equal shapes
+    would load silently. Here that raises an `ArchitectureError`, before any variable changes.
     """
 
     def architecture(self) -> dict[str, Any]:
-        """Return all that decides what the weights mean, as plain JSON types."""
+        """Return all settings that determine the meaning of the weights, as plain JSON types."""
         raise NotImplementedError
 
     def _understood(self, architecture: dict[str, Any]) -> dict[str, Any]:
-        """Return the architecture of a weights file, also of an earlier version, as this version writes it."""
+        """Convert the architecture in a weights file of this or an earlier version to the form of this version."""
         return architecture
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the model in a `.keras` file was; Keras itself refuses to where a class has its own `compile`."""
+        """Compile as the model in a `.keras` file was. Keras's own method refuses classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.build_optimizer()
 
     def fit(self, *args, **kwargs):
-        """Train as Keras does, by the same arguments: see `keras.Model.fit`."""
+        """Train with the arguments of `keras.Model.fit`."""
         call = inspect.signature(super().fit).bind(*args, **kwargs)
         self._before_fit(call.arguments)
         return super().fit(*call.args, **call.kwargs)
 
     def _before_fit(self, given: dict[str, Any]) -> None:
-        """Make ready for `fit`, and change what it was given, by Keras's names."""
-        # Left to Keras, the optimizer's variables are created while TensorFlow traces the first step, which makes it
-        # trace the step twice, and lift each variable's initial value out of the graph: most of the time to the first
-        # step.
+        """Prepare for `fit`, and change its arguments `given` in place."""
+        # Otherwise Keras creates the optimizer's variables while TensorFlow traces the first step. TensorFlow then
+        # traces the step twice and lifts each initial value out of the graph: most of the time to the first step.
         self.build_optimizer()
         if _comes_in_order(given.get("x")):
-            given.setdefault("shuffle", False)  # by default Keras asks for what it then warns that it cannot do
+            given.setdefault("shuffle", False)  # Keras's default of True only causes a warning here
 
     def predict_on_batch(self, x):
-        """Compute one batch as Keras does, which repeats it for each device of a `tf.distribute.MirroredStrategy`."""
+        """Predict one batch. Keras repeats it for each device of a `tf.distribute.MirroredStrategy`; this undoes it."""
         size = len(keras.tree.flatten(x)[0])
         return keras.tree.map_structure(lambda found: found[:size], super().predict_on_batch(x))
 
     def build_optimizer(self) -> None:
-        """Make the variables of the optimizer of a compiled model, so that a state can be read into them."""
+        """Create the optimizer's variables, so that a state can be loaded into them; do nothing if not compiled."""
         optimizer = getattr(self, "optimizer", None)  # a model that was not compiled has none
         if optimizer is not None and not optimizer.built:
             with named_alike():
                 optimizer.build(self.trainable_variables)
 
     def save_weights(self, filepath, overwrite: bool = True, *, include_optimizer: bool = True) -> None:
-        """Write a `.weights.h5` file with the architecture in it and sealed; it appears whole or not at all.
+        """Write a `.weights.h5` file with the architecture and a checksum, atomically.
 
-        As in Keras it holds the optimizer's state too, if the model is compiled, and then is two or three times as
-        large.
+        As in Keras, the file of a compiled model also contains the optimizer's state, which makes it two to three times
+        as large.
 
         Raises:
             ValueError: the name does not end in `.weights.h5`.
             FileExistsError: the file exists and `overwrite` is False.
-            WriteError: the disk is full or read only, or the user may not write here.
+            WriteError: the disk is full or read-only, or the user lacks permission to write.
         """
         path = weights_path(filepath)
         content = self._in_memory(include_optimizer=include_optimizer).getbuffer()
@@ -108,18 +107,18 @@ class SpineNetModel(keras.Model):
             file.write(seal(content))
 
     def load_weights(self, filepath, *args, sha256: str | None = None, **kwargs) -> None:
-        """Read a file that `save_weights` wrote for the same architecture; after an error the model is as it was.
+        """Load a file that `save_weights` wrote for the same architecture; after an error the model is unchanged.
 
-        The file is compared with the hash `sha256`, where one is given, and with its own seal. It may hold nothing but
-        numbers of its own, in the shapes of this model: all of that is checked before any of them is read. A compiled
-        model gets back the state of its optimizer, if the file holds one; it warns if that is another optimizer's. The
-        other arguments are those of `keras.Model.load_weights`.
+        Before any weight is read, the file is checked: against `sha256`, if given, and against its own checksum; and it
+        may contain only arrays of numbers, in the shapes of this model. If the file has an optimizer's state, a
+        compiled model restores it, or warns if it belongs to a different optimizer. The other arguments are those of
+        `keras.Model.load_weights`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ArchitectureError: the file belongs to another architecture; the message lists the differences.
+            FileNotFoundError: the file does not exist.
+            ArchitectureError: the file has a different architecture; the message lists the differences.
             DamagedWeightsError: the file is not a weights file of this package, or is damaged.
-            ValueError: the file is not the one with that hash.
+            ValueError: the file does not have the hash `sha256`.
         """
         path = weights_path(filepath)
         if sha256 is not None:
@@ -139,28 +138,28 @@ class SpineNetModel(keras.Model):
             else:
                 if told:
                     warnings.warn(
-                        f"{path}: the weights were loaded, the optimizer's state was not: {told}", stacklevel=2
+                        f"{path}: the weights were loaded, but the optimizer's state was not: {told}", stacklevel=2
                     )
                 return
-            gc.collect()  # closes the file, which Keras leaves open, inside a cycle of references
+            gc.collect()  # closes the file, which Keras leaves open in a reference cycle
         theirs, ours = shapes | (state if restored else {}), read_shapes(self._in_memory()) | expected
         table = shape_table(theirs, ours)
         if found:
             raise ArchitectureError(
-                "\n  ".join([f"{path} holds the weights of another architecture:", some_of(found, "\n  "), *table])
+                "\n  ".join([f"{path} contains weights of another architecture:", some_of(found, "\n  "), *table])
             )
         raise DamagedWeightsError("\n  ".join([f"{path} is damaged, nothing was loaded: {reason}", *table]))
 
     def _stored(self) -> SpineNetModel:
-        """Return the model whose weights a file holds."""
+        """Return the model whose weights a file contains; a subclass may wrap another model."""
         return self
 
     def _training_variables(self) -> list[keras.Variable]:
-        """Return what a compiled model's training depends on beside the weights that a file holds."""
+        """Return the variables of training that are saved with the weights of a compiled model."""
         return list(self.optimizer.variables)
 
     def _in_memory(self, *, include_optimizer: bool = False) -> io.BytesIO:
-        """Return the file's content; HDF5 itself does not survive a disk that is full."""
+        """Return the content of a weights file; HDF5 crashes if it writes to a full disk itself."""
         file, stored = _NamedMemory(), self._stored()
         with stored._without_optimizer():
             keras.Model.save_weights(stored, file)
@@ -171,22 +170,22 @@ class SpineNetModel(keras.Model):
         return file
 
     def _restorable(self, owner: str | None) -> tuple[list[keras.Variable], str]:
-        """Return what gets its values from a file that holds the state of `owner`; or nothing, and why, if it is."""
+        """Return the variables to restore from the optimizer state of `owner`, or none and the reason to warn of."""
         if owner is None or not self.compiled or self.optimizer is None:
             return [], ""
         self.build_optimizer()
         variables = self._training_variables()
         ours = describe(self.optimizer, variables)
-        return (variables, "") if owner == ours else ([], f"it is that of {owner!r} and not of {ours!r}.")
+        return (variables, "") if owner == ours else ([], f"it belongs to {owner!r}, not to {ours!r}.")
 
     def _has_shapes(self, shapes: Shapes) -> bool:
-        """Tell, at no cost, whether a file can be of this model: it has as many weights of each shape."""
+        """Return whether a file has as many weights of each shape as this model, which is a cheap check."""
         ours = Counter(tuple(weight.shape) for weight in self._stored().weights)
         return Counter(stored.shape for stored in shapes.values()) == ours
 
     @contextmanager
     def _kept_from_errors(self, more: Sequence[keras.Variable]) -> Iterator[None]:
-        """Give all variables their values back if the block fails: Keras has overwritten the early layers by then."""
+        """Restore all variables if the block fails, because Keras has overwritten the first layers by then."""
         variables = [*self.variables, *self._stored().variables, *self.metrics_variables, *more]
         before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         try:
@@ -202,7 +201,7 @@ class SpineNetModel(keras.Model):
         if optimizer is None:
             yield
             return
-        # Around Keras's and TensorFlow's own tracking of attributes, which would take it for another child.
+        # Bypasses the attribute tracking of Keras and TensorFlow, which would add the optimizer as another child.
         object.__setattr__(self, "optimizer", None)
         try:
             yield
@@ -211,7 +210,7 @@ class SpineNetModel(keras.Model):
 
 
 def _comes_in_order(data: Any) -> bool:
-    """Tell whether Keras cannot shuffle `data`: what is no array, nor a `PyDataset` with an end, does so by itself."""
+    """Return whether Keras cannot shuffle `data`: it shuffles only arrays and a `PyDataset` of known length."""
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is None
     return not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data))

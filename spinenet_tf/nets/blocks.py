@@ -1,7 +1,6 @@
-"""The blocks of the paper: bottleneck, residual, MBConv, and what they share.
+"""The blocks of the paper: bottleneck, residual and MBConv.
 
-Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph; `Style` makes these
-layers.
+Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph, created by `Style`.
 """
 
 from __future__ import annotations
@@ -11,25 +10,25 @@ from keras import ops
 
 from spinenet_tf.nets.style import Style
 
-EXPANSION = 4  # a bottleneck emits 4C channels
+EXPANSION = 4  # a bottleneck of width C outputs 4C channels
 MBCONV_EXPANSION = 6
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 def published_hard_sigmoid(x):
-    """Compute relu6(x + 3) * 0.16667: the published mobile nets were trained with that constant, not with 1 / 6."""
+    """Compute relu6(x + 3) * 0.16667: the published mobile nets were trained with this constant, not with 1 / 6."""
     return ops.relu6(x + 3.0) * 0.16667
 
 
 def stochastic_depth(x, rate: float, *, name: str):
-    """Drop the whole branch of a sample with probability `rate` in training, and scale what is kept (Huang 2016)."""
+    """Drop the branch of a sample with probability `rate` in training, and scale the others up (Huang 2016)."""
     if not rate:
         return x
     return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
 
 
 def squeeze_excite(x, width: int, style: Style, *, name: str):
-    """Scale the channels of `x` by a gate computed from their means; `width` is the squeezed one."""
+    """Scale the channels of `x` by a gate computed from their means; `width` is the number of squeezed channels."""
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     gate = style.conv(gate, width, 1, use_bias=True, name=f"{name}_squeeze")
     gate = keras.layers.Activation("swish" if style.tf1_zoo else "relu", name=f"{name}_squeeze_act")(gate)
@@ -40,7 +39,7 @@ def squeeze_excite(x, width: int, style: Style, *, name: str):
 
 
 def _shortcut(x, channels: int, strides: int, style: Style, *, name: str):
-    """Project the input where its shape changes; pass it on as it is everywhere else."""
+    """Project the input if the block changes its shape; otherwise return it unchanged."""
     if strides == 1 and x.shape[-1] == channels:
         return x
     return style.conv_bn(x, channels, 1, strides=strides, name=f"{name}_shortcut")
@@ -54,7 +53,7 @@ def _merge(x, shortcut, drop_rate: float, style: Style, *, name: str):
 def bottleneck(
     x, width: int, style: Style, *, expansion: float = EXPANSION, strides: int = 1, drop_rate: float = 0.0, name: str
 ):
-    """Apply 1x1, 3x3 and 1x1 convs and the shortcut; emit `expansion` * `width` channels."""
+    """Apply 1x1, 3x3 and 1x1 convs and the shortcut; output `expansion` * `width` channels."""
     channels = int(expansion * width)
     shortcut = _shortcut(x, channels, strides, style, name=name)
     x = style.conv_bn_act(x, width, 1, name=f"{name}_conv1")
@@ -64,7 +63,7 @@ def bottleneck(
 
 
 def residual(x, width: int, style: Style, *, strides: int = 1, drop_rate: float = 0.0, name: str):
-    """Apply two 3x3 convs and the shortcut; emit `width` channels."""
+    """Apply two 3x3 convs and the shortcut; output `width` channels."""
     shortcut = _shortcut(x, width, strides, style, name=name)
     x = style.conv_bn_act(x, width, 3, strides=strides, name=f"{name}_conv1")
     x = style.conv_bn(x, width, 3, name=f"{name}_conv2")
@@ -81,9 +80,9 @@ def mbconv(
     drop_rate: float = 0.0,
     name: str,
 ):
-    """Apply the inverted bottleneck of MobileNetV3; emit `width` channels, without an activation.
+    """Apply the inverted bottleneck of MobileNetV3; output `width` channels, without an activation.
 
-    Where the expansion is 1, there is no expanding conv, as in MobileNetV2.
+    With an expansion of 1, there is no expanding conv, as in MobileNetV2.
     """
     inputs, channels = x, x.shape[-1]
     if expansion != 1:
@@ -102,7 +101,7 @@ BLOCKS = {"bottleneck": bottleneck, "residual": residual, "mbconv": mbconv}
 
 
 def block_channels(kind: str, width: int, expansion: float | None = None) -> int:
-    """Return the channels that a block of this kind takes and emits; None is the kind's own expansion."""
+    """Return the input and output channels of a block of this kind; an `expansion` of None is the kind's default."""
     return int((expansion or EXPANSION) * width) if kind == "bottleneck" else width
 
 
@@ -118,7 +117,7 @@ def chain(
     drop_rate: float = 0.0,
     name: str,
 ):
-    """Apply a block `repeats` times in a row; only the first one strides. None is the kind's own expansion."""
+    """Apply a block `repeats` times; only the first has `strides`. An `expansion` of None is the kind's default."""
     own: dict = {} if expansion is None else {"expansion": expansion}
     for repeat in range(repeats):
         block_name = name if repeats == 1 else f"{name}_repeat{repeat}"

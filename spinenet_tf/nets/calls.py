@@ -1,4 +1,4 @@
-"""The calls of layers that a functional model is made of: Keras 3.15 tells of them nowhere in public."""
+"""The layer calls of a functional model, which Keras 3.15 has no public API for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import keras
 
 
 def calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
-    """Yield the layer and the first output of each call: a conv that five levels share comes five times.
+    """Yield the layer and the first output of each call: a conv that five levels share is yielded five times.
 
-    A model within the model is not yielded, but its calls are.
+    The calls inside of a nested model are yielded instead of the model.
     """
     for nodes in model._nodes_by_depth.values():
         for node in nodes:
@@ -22,5 +22,5 @@ def calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
 
 
 def maker_of(tensor: Any) -> keras.layers.Layer:
-    """Return the layer whose call made a tensor of a graph."""
+    """Return the layer whose call output a symbolic tensor."""
     return tensor._keras_history.operation

@@ -1,4 +1,4 @@
-"""What a model costs: parameters and multiply-adds, counted on its graph."""
+"""Count the parameters and multiply-adds of a model."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _CONVS = (
 
 
 def without_values(build: Callable[[], Model]) -> Model:
-    """Return the model that `build()` makes, with weights that have a shape and no values.
+    """Return the model of `build()` with weights that have a shape but no values.
 
-    Random numbers for up to 160 million weights would take most of the time that counting them takes.
+    Initializing up to 160 million weights would take most of the time of counting them.
     """
 
     def build_in_scope() -> Model:
         with keras.StatelessScope(initialize_variables=False):
             return build()
 
-    # Keras's global state is per thread: the weights left without values are forgotten with this one. In the caller's
-    # thread the next model to be built would initialize them all.
+    # Keras's global state is per thread: the list of uninitialized weights ends with this thread. In the caller's
+    # thread, the next model to be built would initialize them all.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(build_in_scope).result()
 
@@ -42,16 +42,16 @@ def count_params(model: keras.Model) -> int:
 
 
 def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
-    """Return the multiply-adds of all convs in one pass over one image of the model's static input size.
+    """Return the multiply-adds of all convs for one image of the model's static input size.
 
-    `published_order` counts the expanding conv of an upsampling connection at the target's size, where the published
-    code runs it, and not at the source's, where this package does.
+    With `published_order`, the expanding conv of an upsampling connection counts after upsampling, where the published
+    code runs it, instead of before, where this package runs it.
 
     Raises:
-        ValueError: the model's input has an unknown side.
+        ValueError: a side of the model's input is unknown.
     """
     if None in model.input_shape[1:]:
-        raise ValueError(f"Multiply-adds need a static input size. Received: input_shape={model.input_shape}")
+        raise ValueError(f"Counting multiply-adds needs a static input size. Received: input_shape={model.input_shape}")
     found = [(layer, math.prod(output.shape[1:-1])) for layer, output in calls(model)]
     pixels_after = {layer.name.removesuffix("_up"): pixels for layer, pixels in found if layer.name.endswith("_up")}
     total = 0
@@ -63,9 +63,9 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
 
 
 def _kernel_size(conv: keras.layers.Layer) -> int:
-    """Return the multiply-adds per output pixel: one for each entry of its kernels, of which a separable conv has two.
+    """Return the multiply-adds per output pixel: one for each entry of the kernels (a separable conv has two kernels).
 
-    A transposed conv reaches each output pixel by a part of its kernel only, as large as its stride leaves.
+    In a transposed conv, only 1 / stride^2 of the kernel reaches each output pixel.
     """
     entries = sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) == 4)
     return entries // math.prod(conv.strides) if isinstance(conv, keras.layers.Conv2DTranspose) else entries

@@ -1,6 +1,6 @@
-"""The way up behind a ResNet: a conv and a transposed conv per octave (Zhou 2019, ResNet-18).
+"""Upsampling after a ResNet: a 3x3 conv and a transposed conv per octave (Zhou 2019, ResNet-18).
 
-The published net has deformable convs in place of the 3x3 ones, which TFLite cannot run.
+The published net has deformable convs instead of the 3x3 convs; TFLite cannot run these.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from keras import ops
 from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
-TOP = 2  # the level it ends at
+TOP = 2  # the level of the output
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class CropToLevel(keras.layers.Layer):
-    """Cut `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]`: twice a rounded side may be more.
+    """Crop `x [B, h, w, C]` to the size of `level` of the image `[B, H, W, 3]`.
 
-    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`.
+    Doubling a side that was rounded up may exceed that size. Takes `[x, image]`, returns
+    `[B, ceil(H / 2^level), ceil(W / 2^level), C]`.
     """
 
     def __init__(self, level: int, **kwargs):
@@ -39,7 +40,7 @@ class CropToLevel(keras.layers.Layer):
 
 
 def deconv(x, image, *, level: int, style: Style) -> dict:
-    """Return `{2: [B, H / 4, W / 4, endpoint]}` of a map at `level`; widths double with each level above."""
+    """Upsample a map at `level` to `{2: [B, H / 4, W / 4, endpoint]}`; the width halves with each octave."""
     for target in range(level - 1, TOP - 1, -1):
         channels, name = style.endpoint * 2 ** (target - TOP), f"deconv_P{target}"
         x = style.conv_bn_act(x, channels, 3, name=f"{name}_conv")

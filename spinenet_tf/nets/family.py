@@ -1,4 +1,4 @@
-"""The family: how the graphs are scaled, the heads and inputs they were published with, and the published figures."""
+"""The family of models: the scaling, heads, input size and published results of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("backbone", "mobile", "ladder", "rival")
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the papers and model zoos, in units of 10^6 parameters and 10^9 multiply-adds of the detector."""
+    """Figures of a detector from papers and model zoos: millions of parameters, billions of multiply-adds, and AP."""
 
     params_m: float | None = None
     macs_b: float | None = None
@@ -26,11 +26,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Variant:
-    """One member of the family: how a graph is scaled, and the heads and the input that it was published with."""
+    """One model of the family: its graph, scaling, heads, input size and published results."""
 
     graph: ArchitectureSpec
     image_size: int  # px
-    style: Mapping[str, Any]  # settings of the backbone that are not `Style`'s defaults
+    style: Mapping[str, Any]  # settings of the backbone that differ from the defaults of `Style`
     heads: Mapping[str, Mapping[str, Any]]  # by name, the default first: the options that are not a head's defaults
     published: Published = Published()
     kind: str = "backbone"  # one of `KINDS`
@@ -40,7 +40,7 @@ def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
     return {"retinanet": {"head_width": width} | options}
 
 
-Net = str | ArchitectureSpec | Variant  # a name of the family, one's own graph, or one's own row with a graph
+Net = str | ArchitectureSpec | Variant  # a name of the family, a custom graph, or a custom row
 
 _MOBILE = {"alpha": 1.0, "activation": "swish"}
 _LITE = {"activation": "relu6", "se_ratio": 0.0}
@@ -81,7 +81,7 @@ VARIANTS: dict[str, Variant] = {
         _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
     ),
     **MOBILE,
-    # Our own, for phones: the same graphs, in functions that survive 8 bits.
+    # Not published: the same graphs for phones, with functions that can be quantized to 8 bits.
     **{
         f"{name}_lite": replace(row, style={**row.style, **_LITE}, published=_UNPUBLISHED)
         for name, row in MOBILE.items()
@@ -96,11 +96,11 @@ VARIANTS: dict[str, Variant] = {
     ),
 }  # fmt: skip
 
-_REGISTERED: set[str] = set()  # names in the table that this process alone knows
+_REGISTERED: set[str] = set()  # names in the table that only this process knows
 
 
 def list_models(kind: str | None = None) -> list[str]:
-    """Return the names of all models, those registered last, or of one kind.
+    """Return the names of all models, or of one kind; registered models come last.
 
     Kinds are "backbone", "mobile", "ladder" (the paper's steps from ResNet-50-FPN to SpineNet) and "rival".
 
@@ -113,37 +113,37 @@ def list_models(kind: str | None = None) -> list[str]:
 
 
 def register(name: str, spec: ArchitectureSpec) -> None:
-    """Let a graph of one's own go by a name, in this process: in the factory, in configs and on the command line.
+    """Register a custom graph under a name, for the factory and for configs of this process.
 
-    It is scaled as SpineNet-49 is, or as its mobile sibling where its connections are depthwise. A run's config holds
-    the graph and that model's name, and so loads where this name is not known.
+    It has the settings of SpineNet-49, or of its mobile variant if its connections are depthwise. A run's config stores
+    the graph and the name of that model, so it also loads in processes that have not registered the name.
 
     Raises:
-        ValueError: the name is taken, or not valid, see `spec_checks.check_name`; or there is no graph.
+        ValueError: the name is taken or invalid (see `spec_checks.check_name`), or `spec` is not an ArchitectureSpec.
     """
     check_name(name)
     if name in VARIANTS:
-        raise ValueError(f"There is a model of this name; choose another. Received: name={name!r}")
+        raise ValueError(f"A model with this name exists; choose another name. Received: name={name!r}")
     if not isinstance(spec, ArchitectureSpec):
-        raise ValueError(f"A model is registered by its ArchitectureSpec. Received: spec={spec!r}")
+        raise ValueError(f"`spec` must be an ArchitectureSpec. Received: spec={spec!r}")
     VARIANTS[name] = variant(spec)
     _REGISTERED.add(name)
 
 
 def own_graph(name: Any) -> ArchitectureSpec | None:
-    """Return the graph that was registered by a name, None of a model of the family."""
+    """Return the graph that was registered under a name, or None for a model of the family."""
     return VARIANTS[name].graph if isinstance(name, str) and name in _REGISTERED else None
 
 
 def like(spec: ArchitectureSpec) -> str:
-    """Return the name of the model that a graph of one's own is scaled as."""
+    """Return the name of the model whose settings a custom graph gets."""
     return "spinenet_mobile_49" if spec.is_separable else "spinenet_49"
 
 
 def variant(name: str | ArchitectureSpec | Variant) -> Variant:
-    """Return the table row of a name; a spec of one's own gets the row of SpineNet-49, or of its mobile sibling.
+    """Return the row of a model; a custom spec gets the row of SpineNet-49, or of its mobile variant.
 
-    A row of one's own is returned as it is.
+    A custom row is returned unchanged.
 
     Raises:
         ValueError: the name is unknown; the message lists the valid ones.

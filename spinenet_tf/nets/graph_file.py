@@ -1,4 +1,4 @@
-"""A graph as a YAML file that people read and write: one line a block, with its number behind it."""
+"""Read and write a graph as a YAML file for people, with one line per block and its number in a comment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import yaml
 from spinenet_tf._files.document import DocumentError, Scalar, plain, read_yaml
 from spinenet_tf._files.writing import write_whole
 
-_TITLE = "# A graph of spinenet_tf. Blocks are numbered behind them; the nodes of the stem have the numbers before."
+_TITLE = "# A graph of spinenet_tf. Comments number the blocks; the nodes of the stem come first, from 0."
 
 
 def read_values(path: str | os.PathLike) -> Any:
-    """Return what a file says, unchecked, but for a name, which is text whatever YAML makes of it.
+    """Return the values in a file, unchecked. The name is text, even where YAML reads a number.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DocumentError: it is not YAML, or more than a graph needs.
+        FileNotFoundError: the file does not exist.
+        DocumentError: the file is not YAML, or too large for a graph.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no graph {path}.")
+        raise FileNotFoundError(f"Graph file not found: {path}.")
     try:
         values = read_yaml(path)
     except DocumentError as error:
@@ -35,7 +35,7 @@ def read_values(path: str | os.PathLike) -> Any:
 
 
 def write_values(path: str | os.PathLike, values: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Write what a spec says; the file appears whole or not at all. Raises as `write_whole` does."""
+    """Write the values of a spec atomically. Raises the errors of `write_whole`."""
     blocks = [
         f"  - {_flow(block)}  # {node}\n" for node, block in enumerate(values["blocks"], start=len(values["stem"]))
     ]
@@ -45,6 +45,6 @@ def write_values(path: str | os.PathLike, values: Mapping[str, Any], *, overwrit
 
 
 def _flow(value: Any) -> str:
-    """Return a value on one line."""
+    """Return a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")

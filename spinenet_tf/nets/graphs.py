@@ -1,4 +1,4 @@
-"""The graphs of the paper and of its model zoo, as tables."""
+"""The graphs of the paper and of its model zoo as tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ MOBILE_WIDTHS = {0: 8, 1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}  # mo
 
 
 def _graph(kind: str, rows: list[tuple], outputs_from: int) -> tuple[BlockSpec, ...]:
-    """Turn rows `(level, parent, parent[, kind])` into blocks; those from index `outputs_from` on are outputs."""
+    """Convert rows `(level, parent, parent[, kind])` to blocks; those from index `outputs_from` on are outputs."""
     return tuple(
         BlockSpec(level, row_kind[0] if row_kind else kind, (first, second), is_output=index >= outputs_from)
         for index, (level, first, second, *row_kind) in enumerate(rows)
     )
 
 
-# Fig. 4d and table 7 of the paper. The last row is Model Garden's addition, which min_level=2 uses.
+# Fig. 4d and table 7 of the paper. The last row is an addition of Model Garden, for min_level=2.
 SPINENET = ArchitectureSpec(
     "spinenet",
     stem=(2, 2),

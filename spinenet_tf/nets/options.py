@@ -1,4 +1,4 @@
-"""Options of a backbone or a head: a dataclass that says their names, defaults and ranges to code and configs alike."""
+"""Options of a backbone or a head: dataclasses with names, defaults and ranges, for code and configs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def option(
     choices: tuple[str, ...] = (),
     of_weights: bool = False,
 ) -> Any:
-    """Declare an option: its default, its range from `low` to `high`, or above or below a number, or its valid values.
+    """Declare an option: its default, and its range (`low` and `high` are inclusive) or its valid `choices`.
 
-    A default of None is a whole number that others decide. `of_weights` marks what decides on the weights of a model or
-    on what they mean: it is part of a weights file.
+    An option with a default of None is a whole number; other code chooses its default. `of_weights` marks an option
+    that determines the weights of a model or their meaning, and so is stored in a weights file.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
     return field(default=default, metadata=limits | {"choices": choices, "of_weights": of_weights})
@@ -41,10 +41,10 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """What all options have: values that are checked, and that survive a trip through JSON or YAML.
+    """Base class of options, whose values are checked, and can be written to and read from JSON or YAML.
 
     Raises:
-        ValueError: an option has a value of another type or out of its range.
+        ValueError: an option has a value of the wrong type or out of range.
     """
 
     def __post_init__(self) -> None:
@@ -58,27 +58,27 @@ class Options:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return the options with these values, the others by default.
+        """Return options with the `given` values, and the defaults for all others.
 
         Raises:
-            ValueError: an option is unknown, or its value is not valid.
+            ValueError: an option is unknown, or its value is invalid.
         """
-        strangers = [str(name)[:40] for name in given if name not in cls.names()]
-        if strangers:
-            raise ValueError(unknown("option", strangers[:5], cls.names()))
+        invalid = [str(name)[:40] for name in given if name not in cls.names()]
+        if invalid:
+            raise ValueError(unknown("option", invalid[:5], cls.names()))
         return cls(**given)
 
     def of_weights(self) -> dict[str, Any]:
-        """Return those that decide what the weights mean, as plain JSON types."""
+        """Return the options that determine the meaning of the weights, as plain JSON types."""
         return {one.name: self.plain()[one.name] for one in fields(self) if one.metadata.get("of_weights")}
 
     def plain(self) -> dict[str, Any]:
-        """Return all of them as plain JSON types."""
+        """Return all options as plain JSON types."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def valid_values(one: Field) -> str:
-    """Return in words what an option can be."""
+    """Describe the valid values of an option, as in "a whole number at least 1"."""
     if isinstance(one.default, bool):
         return "true or false"
     if isinstance(one.default, str):
@@ -89,9 +89,9 @@ def valid_values(one: Field) -> str:
 
 
 def _checked(one: Field, value: Any) -> Any:
-    """Return an option's value in its own type: whole numbers may be written as 3.0, and tuples as lists."""
+    """Convert a value to the type of the option: a whole number may be given as 3.0, a tuple as a list."""
     if one.default is MISSING:
-        raise TypeError(f"An option has a default. Received: {one.name}")
+        raise TypeError(f"An option must have a default. Received: {one.name}")
     if one.default is None and value is None:
         return None
     found = _in_type(one, value)
@@ -103,7 +103,7 @@ def _checked(one: Field, value: Any) -> Any:
 
 
 def _in_type(one: Field, value: Any) -> Any:
-    """Return a value as an option has it, None if it can not have it."""
+    """Return a value in the type of an option, or None if the option cannot have it."""
     if isinstance(one.default, tuple):
         numbers = [_number(one, part, float) for part in value] if isinstance(value, (list, tuple)) else []
         return tuple(numbers) if 1 <= len(numbers) <= 100 and None not in numbers else None
@@ -119,7 +119,7 @@ def _number(one: Field, value: Any, kind: type) -> Any:
         return None
     try:
         number = kind(value)
-    except (OverflowError, ValueError):  # of what is infinite, or no number
+    except (OverflowError, ValueError):  # infinity or NaN
         return None
     limits = [(meets, one.metadata[limit]) for limit, (meets, _) in _LIMITS.items()]
     in_range = -math.inf < number < math.inf and all(limit is None or meets(number, limit) for meets, limit in limits)

@@ -1,4 +1,4 @@
-"""One cross-scale connection: from a parent's level and width to those of the block that reads it (paper, fig. 5)."""
+"""Cross-scale connections: resample a parent to the level and width of the block that reads it (paper, fig. 5)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from spinenet_tf.ops.levels import level_size
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class NearestUpsample(keras.layers.Layer):
-    """Enlarge `x [B, h, w, C]` to the size of `level`, given the image `[B, H, W, 3]` that all sizes derive from.
+    """Upsample `x [B, h, w, C]` to the size of `level` of the image `[B, H, W, 3]`, by nearest neighbor.
 
-    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios inference is
-    one resize op, which phones' delegates take, and training a repetition, whose gradient XLA can compile; any other
-    size is gathered by exact integer indices, on which all backends agree.
+    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios, inference is
+    one resize op, which phones' delegates support, and training repeats pixels, whose gradient XLA can compile. All
+    other sizes are gathered by exact integer indices, which are the same on all backends.
 
-    With `upsampling` "concat" in place of "resize", inference is concatenations and depth-to-space: the same numbers by
-    operations that other engines run. An exporter sets it, in the copy of a model that it writes.
+    An exporter sets `upsampling` to "concat" instead of "resize" in its copy of a model, for engines that do not
+    support the resize op: inference is then concatenations and depth-to-space, with the same result.
     """
 
     def __init__(self, level: int, **kwargs):
@@ -58,7 +58,7 @@ def _repeat(x, rows: int, columns: int):
 
 
 def _double(x, octaves: int):
-    """Repeat each pixel 2 x 2 times per octave; four copies at a time, for XNNPACK refuses more."""
+    """Repeat each pixel 2 x 2 times per octave; four copies at a time, because XNNPACK refuses more."""
     for _ in range(octaves):
         x = ops.depth_to_space(ops.concatenate([x] * 4, axis=-1), 2, data_format="channels_last")
     return x
@@ -66,11 +66,11 @@ def _double(x, octaves: int):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class ZooResample(keras.layers.Layer):
-    """Bring `x [B, h, w, C]` of `parent_level` to the size of `level` as the TF1 zoo does, given the image.
+    """Resample `x [B, h, w, C]` of `parent_level` to the size of `level` as the TF1 zoo does.
 
-    Downwards, a conv has halved `x` already, and one max-pooling does the rest: of 3 x 3, or 5 x 5 where the sizes
-    differ by more than 4. Where it does not meet the size, and upwards, pixels are picked, counted from their corners.
-    Takes `[x, image]`; the image has a static size.
+    To downsample, a conv has already halved `x`, and one max-pooling does the rest: 3 x 3, or 5 x 5 if the sizes differ
+    by a factor of more than 4. If the result has another size, and to upsample, pixels are picked by
+    floor(index * source / target). Takes `[x, image]`; the image must have a static size.
     """
 
     def __init__(self, parent_level: int, level: int, **kwargs):
@@ -80,7 +80,7 @@ class ZooResample(keras.layers.Layer):
     def call(self, inputs):
         x, image = inputs
         if None in image.shape[1:3]:
-            raise ValueError(f"Nets with tf1_zoo=True have a static size. Received: shape={image.shape}")
+            raise ValueError(f"Nets with tf1_zoo=True need a static input size. Received: shape={image.shape}")
         source, target = (level_size(image.shape[2], level) for level in (self.parent_level, self.level))
         if source // target > 2:
             stride = source // target // 2 if source % target == 0 else 2
@@ -96,17 +96,16 @@ class ZooResample(keras.layers.Layer):
 
 
 def nearest_indices(source, target):
-    """Return `[target]` int32 indices of the `source` pixels whose centers lie nearest, in exact integer arithmetic."""
+    """Return the indices `[target]` int32 of the `source` pixels with the nearest centers, by integer arithmetic."""
     return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
 
 
 def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
-    """Connect a parent at `parent_level` to a block at `level` that takes `channels`; `inner` is alpha * C of the
-    parent.
+    """Resample a parent at `parent_level` to `level` and `channels`; `inner` is alpha times the parent's channels.
 
     The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the
-    repetition of pixels, so the function is the same at 1 / scale^2 of the work. No activation at the end: the block
-    activates the sum of its parents.
+    repetition of pixels, so the result is the same at 1 / scale^2 of the work. There is no activation at the end: the
+    block activates the sum of its parents.
     """
     x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
     if level > parent_level:
@@ -125,7 +124,7 @@ def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
 
 
 def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):
-    """Connect a parent to a block of a mobile net: one strided depthwise conv per octave down, and no reducing conv."""
+    """Resample a parent in a mobile net: a strided depthwise conv per octave down, and no reducing conv."""
     for step in range(level - parent_level):
         x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
         x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
@@ -134,7 +133,7 @@ def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, s
 
 
 def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
-    """Enlarge a map to the size of a finer level; at the same level or a coarser one it is left as it is."""
+    """Upsample a map to the size of a finer `level`; return it unchanged if `level` is not finer."""
     if level >= parent_level:
         return x
     layer = (
@@ -146,9 +145,9 @@ def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
 
 
 def fuse(features: Mapping, image, style: Style, name: str):
-    """Return the mean of the levels `{"P3": ..., "P7": ...}` at the finest one's size.
+    """Return the mean of the levels `{"P3": ..., "P7": ...}` at the size of the finest.
 
-    Each level from the coarsest on is enlarged to the next finer one and added to it.
+    From the coarsest level on, each sum is upsampled and added to the next finer level.
     """
     levels = sorted(int(level[1:]) for level in features)
     x = features[f"P{levels[-1]}"]

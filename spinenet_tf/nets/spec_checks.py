@@ -1,4 +1,4 @@
-"""What makes a graph one that can be built; each refusal names the block."""
+"""Check that a graph can be built; errors name the block."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ CHOICES = {
     "fusion": ("blocks", "fpn", "deconv"),
 }
 MAX_NAME = 100
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}")  # TensorFlow's scopes, on all file systems
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}")  # valid as TensorFlow scope and as file name
 MAX_LEVEL = 7
-FPN_LEVELS = (3, 4, 5)  # which an FPN reads
-# Far above any sense: a file from elsewhere should not ask for more than a machine holds.
+FPN_LEVELS = (3, 4, 5)  # the levels of the stem that an FPN reads
+# Far above sensible values: an untrusted file must not exhaust the memory.
 MAX_WIDTH = 1 << 16
 MAX_EXPANSION = 64
 MAX_REPEATS = 100
 
 
 def check_spec(spec: ArchitectureSpec) -> None:
-    """Check all of a graph.
+    """Check a whole graph.
 
     Raises:
-        ValueError: it cannot be built.
+        ValueError: the graph cannot be built.
     """
     check_name(spec.name)
     for name, valid in CHOICES.items():
         if getattr(spec, name) not in valid:
-            raise ValueError(f"Valid for {name} are {valid}. Received: {name}={getattr(spec, name)!r}")
+            raise ValueError(f"`{name}` must be one of {valid}. Received: {name}={getattr(spec, name)!r}")
     _check_widths(spec)
     _check_stem(spec)
     if not isinstance(spec.blocks, tuple):
-        raise ValueError(f"The blocks of a graph are a tuple (in YAML a list). Received: blocks={spec.blocks!r}")
+        raise ValueError(f"`blocks` must be a tuple (a list in YAML). Received: blocks={spec.blocks!r}")
     for node, block in enumerate(spec.blocks, start=len(spec.stem)):
         _check_block(spec, node, block)
         _check_parents(node, block)
@@ -51,14 +51,14 @@ def check_name(name: Any) -> None:
     """Check the name of a graph or a model.
 
     Raises:
-        ValueError: TensorFlow could not name its operations by it.
+        ValueError: the name is not valid as a TensorFlow scope and as a file name.
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return
     valid = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("_.-")[:MAX_NAME] if isinstance(name, str) else ""
     raise ValueError(
-        f"A name has up to {MAX_NAME} of A-Z, a-z, 0-9, '_', '.' and '-', and starts with a letter or a digit, "
-        f"as {valid or 'my_graph'!r} does. Received: name={name!r:.100}"
+        f"A name must have at most {MAX_NAME} characters of A-Z, a-z, 0-9, '_', '.' and '-', and start with a letter "
+        f"or a digit, like {valid or 'my_graph'!r}. Received: name={name!r:.100}"
     )
 
 
@@ -67,10 +67,10 @@ def _check_widths(spec: ArchitectureSpec) -> None:
         _is_whole(level, 0, MAX_LEVEL) and _is_whole(width, 1, MAX_WIDTH) for level, width in spec.widths.items()
     ):
         raise ValueError(
-            f"Widths are whole numbers of 1..{MAX_WIDTH} by level, 0..{MAX_LEVEL}. Received: widths={spec.widths!r}"
+            f"`widths` must map levels 0..{MAX_LEVEL} to whole numbers 1..{MAX_WIDTH}. Received: widths={spec.widths!r}"
         )
     if spec.round_to is not None and not _is_whole(spec.round_to, 1, MAX_WIDTH):
-        raise ValueError(f"Widths are rounded to a multiple of a whole number. Received: round_to={spec.round_to!r}")
+        raise ValueError(f"`round_to` must be a whole number 1..{MAX_WIDTH}. Received: round_to={spec.round_to!r}")
 
 
 def _check_stem(spec: ArchitectureSpec) -> None:
@@ -79,18 +79,18 @@ def _check_stem(spec: ArchitectureSpec) -> None:
     steps = [after - before for before, after in pairwise(levels)]
     if len(levels) < 2 or levels[0] != first or any(step not in (0, 1) for step in steps):
         raise ValueError(
-            f"A stem has two or more levels that start at {first} and rise by at most one. Received: stem={spec.stem}"
+            f"`stem` must have two or more levels from {first} on that rise by at most 1. Received: stem={spec.stem}"
         )
     for level in levels:
         if level not in spec.widths:
-            raise ValueError(f"The stem has a node at level {level}, which has no width. Received: {spec.widths}")
+            raise ValueError(f"`widths` has no level {level}, which the stem uses. Received: widths={spec.widths}")
     if spec.stem_conv == "mobile" and 0 not in spec.widths:
-        raise ValueError(f"The 3x3 conv of a mobile stem has the width of level 0. Received: widths={spec.widths}")
+        raise ValueError(f"`widths` has no level 0, which a mobile stem uses. Received: widths={spec.widths}")
 
 
 def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
     if not hasattr(block, "kind"):
-        raise ValueError(f"Block {node} is no BlockSpec. Received: {block!r:.100}")
+        raise ValueError(f"Block {node} is not a BlockSpec. Received: {block!r:.100}")
     if block.kind not in BLOCK_KINDS:
         raise ValueError(f"Block {node} has an unknown kind; valid are {BLOCK_KINDS}. Received: kind={block.kind!r}")
     if not _is_whole(block.level, 2, MAX_LEVEL) or (block.width is None and block.level not in spec.widths):
@@ -99,16 +99,15 @@ def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
             f"Block {node} has a level without a width; valid are {levels}. Received: level={block.level!r}"
         )
     if not isinstance(block.is_output, bool):
-        raise ValueError(f"Block {node} is an output or not. Received: is_output={block.is_output!r}")
+        raise ValueError(f"`is_output` of block {node} must be true or false. Received: is_output={block.is_output!r}")
     if block.width is not None and not _is_whole(block.width, 1, MAX_WIDTH):
-        raise ValueError(f"Block {node} has a width of 1..{MAX_WIDTH}. Received: width={block.width!r}")
+        raise ValueError(f"The width of block {node} must be 1..{MAX_WIDTH}. Received: width={block.width!r}")
     if block.expansion is not None and not _is_expansion(block):
-        kinds = f"1..{MAX_EXPANSION} in a bottleneck or an MBConv block, and none in another"
-        raise ValueError(
-            f"Block {node} has an expansion of {kinds}. Received: kind={block.kind!r}, expansion={block.expansion!r}"
-        )
+        valid = f"1..{MAX_EXPANSION} for kind bottleneck or mbconv, and None for others"
+        received = f"kind={block.kind!r}, expansion={block.expansion!r}"
+        raise ValueError(f"The expansion of block {node} must be {valid}. Received: {received}")
     if not _is_whole(block.repeats, 1, MAX_REPEATS):
-        raise ValueError(f"Block {node} is repeated 1..{MAX_REPEATS} times. Received: repeats={block.repeats!r}")
+        raise ValueError(f"The repeats of block {node} must be 1..{MAX_REPEATS}. Received: repeats={block.repeats!r}")
 
 
 def _check_parents(node: int, block: BlockSpec) -> None:
@@ -139,12 +138,12 @@ def _check_outputs(spec: ArchitectureSpec) -> None:
 def _check_pyramid_of_a_stem(spec: ArchitectureSpec) -> None:
     if spec.blocks:
         raise ValueError(
-            f"Only the fusion 'blocks' has blocks. Received: fusion={spec.fusion!r}, {len(spec.blocks)} blocks"
+            f"Only fusion 'blocks' can have blocks. Received: fusion={spec.fusion!r}, {len(spec.blocks)} blocks"
         )
     if spec.fusion == "deconv" and max(spec.stem) < 3:
-        raise ValueError(f"Transposed convs lead from level 3 or coarser to 2. Received: stem={spec.stem}")
+        raise ValueError(f"Fusion 'deconv' needs a stem that ends at level 3 or coarser. Received: stem={spec.stem}")
     if spec.fusion == "fpn" and not set(FPN_LEVELS) <= set(spec.stem):
-        raise ValueError(f"An FPN reads the levels {FPN_LEVELS} of the stem. Received: stem={spec.stem}")
+        raise ValueError(f"Fusion 'fpn' needs a stem with the levels {FPN_LEVELS}. Received: stem={spec.stem}")
 
 
 def _is_whole(value: Any, least: float = float("-inf"), most: float = float("inf")) -> bool:

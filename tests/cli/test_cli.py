@@ -209,7 +209,7 @@ MISTAKES = {
     "predict bad --model {run}": "a.jpg: not a readable image",
     "predict cut --model {run}": "a.jpg: the image cannot be decoded",
     # Things that do not fit each other.
-    "evaluate two": "holds the weights of another architecture: classes: 1 in the file, 2 in",
+    "evaluate two": "contains weights of another architecture: classes: 1 in the file, 2 in",
     "evaluate {run} --annotations cats.json --images images": "does not have the classes 'cat', only 'digit'. ",
     "evaluate {run} --classes digit,cat": "The model does not have these classes, only 'digit'. Received: 'cat'",
     "evaluate {run} --classes digit,": "--classes must be comma-separated names. Received: --classes 'digit,'",

@@ -137,7 +137,7 @@ def test_a_splinter_of_a_box_is_refused_in_the_first_batch_alone(model, kind: st
     batches = [batch(number, box=SPLINTER if number == 2 else BOX) for number in range(COUNT)]
     model.fit(KINDS[kind](batches), steps_per_epoch=COUNT, shuffle=False, verbose=0)
     assert model.seen == list(range(COUNT))
-    with pytest.raises(GroundTruthError, match=r"boxes within 0\.\.1 alone, for 32 x 32 px"):
+    with pytest.raises(GroundTruthError, match=r"boxes all in 0\.\.1, for 32 x 32 px"):
         model.fit(KINDS[kind](batches[2:]), shuffle=False, verbose=0)
     assert model.seen == list(range(COUNT))
 

@@ -170,7 +170,7 @@ def test_an_image_of_weight_zero_is_not_there(detector, images):
 def test_ground_truth_is_looked_at(build, images):
     model = build()
     model.compile(keras.optimizers.SGD(0.01))
-    with pytest.raises(GroundTruthError, match=r"Classes are 0 to 2, .* Received: class 3"):
+    with pytest.raises(GroundTruthError, match=r"Classes must be 0 to 2, .* Received: class 3"):
         model.fit(images(64, 64), _targets(2) | {"classes": np.full((2, 3), 3)}, verbose=0)
 
 
@@ -180,7 +180,7 @@ def test_maps_are_as_fine_as_the_finest_level_or_finer(tiny_spec, images):
     two = BlockSpec(2, "residual", (0, 1), is_output=True)
     fine = spinenet_tf.backbone(ArchitectureSpec("fine", (2, 2), (two,), {2: 4}), SIZE, endpoint=8)
     assert CenterNet(fine, 3, CenterNetOptions(stride=4))(images(64, 64))["heatmap"]["P2"].shape == (2, 16, 16, 3)
-    with pytest.raises(ValueError, match=r"finest level, P2, or finer\. Received: stride=8"):
+    with pytest.raises(ValueError, match=r"at most 4, that of the backbone's finest level, P2\. Received: stride=8"):
         CenterNet(fine, 3)
 
 

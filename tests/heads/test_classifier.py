@@ -27,7 +27,7 @@ def test_labels_out_of_range_are_refused_before_anything_is_learned(model, act: 
     before = model.get_weights()
     for loss in (SPARSE(from_logits=True), SmoothedCrossentropy()):
         model.compile("sgd", loss, **EAGER)
-        with pytest.raises(ValueError, match=rf"^Classes are 0 to 2\. Received: label {told}$"):
+        with pytest.raises(ValueError, match=rf"^Labels must be 0 to 2\. Received: label {told}$"):
             getattr(model, act)(IMAGES, np.array(labels), verbose=0)
     assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 

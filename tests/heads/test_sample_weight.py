@@ -126,11 +126,11 @@ def test_weights_count_in_training_for_integers(model) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"boxes": WEIGHTS, "classes": WEIGHTS + 1}, r"weights of boxes and classes are equal\. Received: "),
+        ({"boxes": WEIGHTS, "classes": WEIGHTS + 1}, r"weights of boxes and classes must be equal\. Received: "),
         ({"classes": WEIGHTS}, r"sample_weight keys=\['classes'\]"),
-        (WEIGHTS[:2], r"one weight an image\. Received: sample_weight of shape \(2,\) for 3 images"),
+        (WEIGHTS[:2], r"one weight per image\. Received: sample_weight of shape \(2,\) for 3 images"),
         (np.ones((3, 2)), r"Received: sample_weight of shape \(3, 2\)"),
-        (WEIGHTS - 1, r"A weight is a number of 0 or more\. Received: sample_weight=-1\.0"),
+        (WEIGHTS - 1, r"A weight must be a finite number of at least 0\. Received: sample_weight=-1\.0"),
         (WEIGHTS * np.nan, r"Received: sample_weight=nan"),
         (np.array([1, np.inf, 1]), r"Received: sample_weight=inf"),
     ],

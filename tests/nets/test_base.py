@@ -99,7 +99,7 @@ def test_a_truncated_file_leaves_the_model_as_it_was(saved, fresh, tmp_path, kep
     path = tmp_path / "truncated.weights.h5"
     path.write_bytes(saved.read_bytes()[: int(kept * saved.stat().st_size)])
     before = fresh.get_weights()
-    with pytest.raises(ValueError, match=r"truncated.weights.h5 has no seal"):
+    with pytest.raises(ValueError, match=r"truncated.weights.h5 has no checksum"):
         fresh.load_weights(path)
     assert _unchanged(fresh, before)
 

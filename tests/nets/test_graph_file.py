@@ -21,7 +21,7 @@ MINE = ArchitectureSpec(
     round_to=8,
 )
 TEXT = """\
-# A graph of spinenet_tf. Blocks are numbered behind them; the nodes of the stem have the numbers before.
+# A graph of spinenet_tf. Comments number the blocks; the nodes of the stem come first, from 0.
 name: mine
 stem: [2, 2]
 widths: {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
@@ -73,16 +73,16 @@ def test_a_short_file_has_the_defaults_of_a_spec(tmp_path):
     [
         ("stem_conv", "stem_cnv", r"mine.yaml: A graph: Unknown key 'stem_cnv'. Did you mean 'stem_conv'\? Valid:"),
         ("parents: [1, 2]", "parent: [1, 2]", r"mine.yaml: Block 3: Unknown key 'parent'. Did you mean 'parents'\?"),
-        ("level: 3, ", "", "mine.yaml: Block 3 lacks level. Received: kind, parents"),
+        ("level: 3, ", "", "mine.yaml: Block 3 is missing keys: level. Received: kind, parents"),
         ("parents: [1, 2]", "parents: [1, 7]", "mine.yaml: Block 3 reads block 7, which is built later"),
         ("parents: [1, 2]", "parents: 1", "mine.yaml: Block 3 needs exactly two parents. Received: parents=1"),
         ("kind: mbconv", "kind: mbconf", "mine.yaml: Block 3 has an unknown kind.*'mbconf'"),
         ("width: 24", "width: wide", "mine.yaml: Block 3 has a width .*Received: width='wide'"),
-        ("{1: 32,", "{one: 32,", "mine.yaml: Widths are whole numbers .*'one': 32"),
-        ("stem: [2, 2]", "stem: 2", "mine.yaml: A stem has two or more levels"),
+        ("{1: 32,", "{one: 32,", "mine.yaml: `widths` must map levels .*'one': 32"),
+        ("stem: [2, 2]", "stem: 2", "mine.yaml: `stem` must have two or more levels"),
         ("name: mine", "name: ", "mine.yaml: A graph has a name"),
         ("name: mine", "name: mine\nname: mine", "mine.yaml is not YAML: the key 'name' occurs twice"),
-        (TEXT, "[1, 2]", r"mine.yaml: A graph is given by keys and values. Received: \[1, 2\]"),
+        (TEXT, "[1, 2]", r"mine.yaml: A graph must be a mapping. Received: \[1, 2\]"),
         (TEXT, "name: [", "mine.yaml is not YAML"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_file_with_a_fault_is_refused_by_name(old, new, message, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no graph .*mine\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"Graph file not found: .*mine\.yaml"):
         ArchitectureSpec.load(tmp_path / "mine.yaml")
 
 

@@ -38,12 +38,12 @@ def _spec(*blocks: BlockSpec, stem: tuple[int, ...] = (2, 2), **kwargs) -> Archi
             [OUTPUT, BlockSpec(9, "residual", (0, 1), width=8)],
             r"Block 3 has a level .*valid are 2..7. Received: level=9",
         ),
-        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=0)], "Block 3 has a width of 1..65536. Received: width=0"),
-        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=2.5)], "Block 3 has a width of .*width=2.5"),
-        ([OUTPUT, BlockSpec(4, "residual", (0, 1), expansion=2)], "Block 3 has an expansion .*'residual', expansion=2"),
-        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), expansion=0.5)], "Block 3 has an expansion of 1..64 .*expansion=0.5"),
-        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), repeats=True)], "Block 3 is repeated 1..100 times.*repeats=True"),
-        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), is_output=1)], "Block 3 is an output or not.*is_output=1"),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=0)], "block 3 must be 1..65536. Received: width=0"),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=2.5)], "block 3 must be .*width=2.5"),
+        ([OUTPUT, BlockSpec(4, "residual", (0, 1), expansion=2)], "of block 3 must be .*'residual', expansion=2"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), expansion=0.5)], "expansion of block 3 must be 1..64 .*expansion=0.5"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), repeats=True)], "repeats of block 3 must be 1..100.*repeats=True"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), is_output=1)], "of block 3 must be true or false.*is_output=1"),
         ([OUTPUT, BlockSpec(4, "mbconv", (0, 1.0))], r"Block 3 needs exactly two parents.*\(0, 1.0\)"),
     ],
 )
@@ -55,22 +55,22 @@ def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("name", "", "as 'my_graph' does. Received: name=''"),
-        ("name", None, "as 'my_graph' does. Received: name=None"),
-        ("name", "my graph", "A name has up to 100 of .* as 'my_graph' does. Received: name='my graph'"),
-        ("name", "_größe/2", "as 'gr_e_2' does. Received: name='_größe/2'"),
-        ("name", "..", "as 'my_graph' does. Received: name='..'"),
-        ("name", "x" * 101, f"as '{'x' * 100}' does. Received: name='xxx"),
-        ("stem_conv", "vgg", r"Valid for stem_conv are \('resnet', 'mobile'\). Received: stem_conv='vgg'"),
-        ("stem_block", None, "Valid for stem_block are .*'residual'.*Received: stem_block=None"),
-        ("resampling", "bilinear", "Valid for resampling are .*'depthwise'.*Received: resampling='bilinear'"),
-        ("fusion", "bifpn", "Valid for fusion are .*'fpn'.*Received: fusion='bifpn'"),
-        ("fusion", "fpn", "Only the fusion 'blocks' has blocks. Received: fusion='fpn', 1 blocks"),
-        ("round_to", 0, "a multiple of a whole number. Received: round_to=0"),
-        ("widths", {3: 8.5}, "whole numbers of 1..65536 by level, 0..7. Received: widths={3: 8.5}"),
+        ("name", "", "like 'my_graph'. Received: name=''"),
+        ("name", None, "like 'my_graph'. Received: name=None"),
+        ("name", "my graph", "A name must have at most 100 .* like 'my_graph'. Received: name='my graph'"),
+        ("name", "_größe/2", "like 'gr_e_2'. Received: name='_größe/2'"),
+        ("name", "..", "like 'my_graph'. Received: name='..'"),
+        ("name", "x" * 101, f"like '{'x' * 100}'. Received: name='xxx"),
+        ("stem_conv", "vgg", r"`stem_conv` must be one of \('resnet', 'mobile'\). Received: stem_conv='vgg'"),
+        ("stem_block", None, "`stem_block` must be one of .*'residual'.*Received: stem_block=None"),
+        ("resampling", "bilinear", "`resampling` must be one of .*'depthwise'.*Received: resampling='bilinear'"),
+        ("fusion", "bifpn", "`fusion` must be one of .*'fpn'.*Received: fusion='bifpn'"),
+        ("fusion", "fpn", "Only fusion 'blocks' can have blocks. Received: fusion='fpn', 1 blocks"),
+        ("round_to", 0, "`round_to` must be a whole number 1..65536. Received: round_to=0"),
+        ("widths", {3: 8.5}, "levels 0..7 to whole numbers 1..65536. Received: widths={3: 8.5}"),
         ("widths", 8, "Received: widths=8"),
-        ("blocks", [OUTPUT], "The blocks of a graph are a tuple"),
-        ("blocks", ({"level": 3},), "Block 2 is no BlockSpec. Received: {'level': 3}"),
+        ("blocks", [OUTPUT], "`blocks` must be a tuple"),
+        ("blocks", ({"level": 3},), "Block 2 is not a BlockSpec. Received: {'level': 3}"),
     ],
 )
 def test_a_field_out_of_range_is_refused(field, value, message):
@@ -81,15 +81,15 @@ def test_a_field_out_of_range_is_refused(field, value, message):
 def test_a_mobile_stem_starts_at_level_1_and_has_a_width_at_level_0():
     mobile = {"stem": (1, 2), "stem_conv": "mobile"}
     assert replace(_spec(OUTPUT), **mobile, widths=dict.fromkeys(range(4), 8)).stem == (1, 2)
-    with pytest.raises(ValueError, match="start at 1"):
+    with pytest.raises(ValueError, match="levels from 1 on"):
         replace(_spec(OUTPUT), stem_conv="mobile")
-    with pytest.raises(ValueError, match="has the width of level 0"):
+    with pytest.raises(ValueError, match="`widths` has no level 0, which a mobile stem uses"):
         replace(_spec(OUTPUT), **mobile)
 
 
 def test_an_fpn_reads_levels_that_the_stem_has():
     with pytest.raises(
-        ValueError, match=r"An FPN reads the levels \(3, 4, 5\) of the stem. Received: stem=\(2, 2, 3\)"
+        ValueError, match=r"Fusion 'fpn' needs a stem with the levels \(3, 4, 5\). Received: stem=\(2, 2, 3\)"
     ):
         _spec(stem=(2, 2, 3), fusion="fpn")
 
@@ -101,7 +101,7 @@ def test_a_stem_starts_at_level_2_and_rises_by_at_most_one(stem):
 
 
 def test_a_stem_level_needs_a_width():
-    with pytest.raises(ValueError, match="node at level 3, which has no width"):
+    with pytest.raises(ValueError, match="`widths` has no level 3, which the stem uses"):
         _spec(BlockSpec(2, "residual", (0, 1), is_output=True), stem=(2, 3), widths={2: 64})
 
 
@@ -150,10 +150,10 @@ def test_a_config_says_what_is_not_as_it_was_before():
             {"blocks": [{"level": 3, "knd": "residual", "parents": [0, 1]}]},
             "Block 2: Unknown key 'knd'. Did you mean 'kind'",
         ),
-        ({"blocks": [{"level": 3, "kind": "residual"}]}, "Block 2 lacks parents. Received: level, kind"),
-        ({"blocks": ["residual"]}, "Block 2 is given by keys and values. Received: 'residual'"),
-        ({"blocks": 3}, r"The blocks of a graph are a tuple \(in YAML a list\). Received: blocks=3"),
-        ({"stem": 2}, "A stem has two or more levels"),
+        ({"blocks": [{"level": 3, "kind": "residual"}]}, "Block 2 is missing keys: parents. Received: level, kind"),
+        ({"blocks": ["residual"]}, "Block 2 must be a mapping. Received: 'residual'"),
+        ({"blocks": 3}, r"`blocks` must be a tuple \(a list in YAML\). Received: blocks=3"),
+        ({"stem": 2}, "`stem` must have two or more levels"),
         ({"widths": [8]}, "Received: widths=.8."),
     ],
 )
@@ -183,7 +183,7 @@ def test_whatever_a_config_says_it_is_read_or_refused(graph):
 
 
 def test_a_config_needs_a_name_a_stem_and_blocks():
-    with pytest.raises(ValueError, match=r"A graph lacks name, stem\. Received: blocks"):
+    with pytest.raises(ValueError, match=r"A graph is missing keys: name, stem\. Received: blocks"):
         ArchitectureSpec.from_config({"blocks": []})
 
 

@@ -141,13 +141,13 @@ def owned_by(value: Any) -> Callable[[h5py.File], None]:
 
 MODELS = r"\| \(4, 8\)"
 FILES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
-    "external storage": (replaced(with_external_storage), "layers/dense/vars/0 lies in another file"),
-    "virtual": (replaced(virtual), "layers/dense/vars/0 lies in another file"),
+    "external storage": (replaced(with_external_storage), "layers/dense/vars/0 is stored in another file"),
+    "virtual": (replaced(virtual), "layers/dense/vars/0 is stored in another file"),
     "external link": (replaced(a_link(h5py.ExternalLink("/tmp/other.h5", "/x"))), "layers/dense/vars/0 is a link"),
     "soft link": (replaced(a_link(h5py.SoftLink("/layers/dense_1/vars/0"))), "layers/dense/vars/0 is a link"),
     "link of a group": (lambda file: file.__setitem__("more", h5py.ExternalLink("o.h5", "/")), "more is a link"),
-    "group in itself": (lambda file: file["layers"].__setitem__("again", file["layers"]), "is there under two names"),
-    "two names": (lambda file: file.__setitem__("more", first(file)["0"]), "is there under two names"),
+    "group in itself": (lambda file: file["layers"].__setitem__("again", file["layers"]), "has two names"),
+    "two names": (lambda file: file.__setitem__("more", first(file)["0"]), "has two names"),
     "plug-in": (replaced(by_plug_in), "is compressed by a plug-in"),
     "text": (replaced(data(data="text")), "is not an array of numbers"),
     "references": (replaced(data((4, 8), h5py.ref_dtype)), "is not an array of numbers"),
@@ -175,13 +175,13 @@ FILES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "renamed layer": (lambda file: file.move("layers/dense", "layers/lambda"), r"first/0 +\| absent +" + MODELS),
     "no numbers": (lambda file: file.__delitem__("layers"), r"first/0 +\| absent +" + MODELS),
     "optimizer: a link": (state(a_link(h5py.SoftLink("/optimizer/vars/1"))), "optimizer/vars/0 is a link"),
-    "optimizer: outside": (state(with_external_storage), "optimizer/vars/0 lies in another file"),
+    "optimizer: outside": (state(with_external_storage), "optimizer/vars/0 is stored in another file"),
     "optimizer: text": (state(data(data="text")), "is not an array of numbers"),
     "optimizer: missing": (state(lambda group: None), r"iteration +\| absent +\| \(\)"),
     "optimizer: huge": (state(data((1 << 40, 1 << 10), "f4", chunks=(1, 8))), r"\(1099511627776, 1024\) \| \(\)"),
     "optimizer: more": (lambda file: file.create_dataset("optimizer/vars/99", data=[1.0]), r"\(1,\) +\| absent"),
     "optimizer: none": (lambda file: file.__delitem__("optimizer"), r"iteration +\| absent +\| \(\)"),
-    "optimizer: not said whose": (owned_by(3), "spinenet_tf_optimizer is no text"),
+    "optimizer: not said whose": (owned_by(3), "spinenet_tf_optimizer is not text"),
 }
 ARCHITECTURES = {
     "list": "[]",
@@ -282,7 +282,7 @@ def test_shapes_that_differ_are_a_table_of_layers(tiny_spec, tmp_path: Path) -> 
 def test_a_hash_that_is_known_is_compared(model, saved: bytes, tmp_path: Path, promise) -> None:
     path, before = tmp_path / "small.weights.h5", values(model)
     path.write_bytes(saved)
-    with pytest.raises(ValueError, match=r"is another file: its SHA-256 is [0-9a-f]{64}\. Received: sha256='00'"):
+    with pytest.raises(ValueError, match=r"expected file: its SHA-256 is [0-9a-f]{64}\. Received: sha256='00'"):
         model.load_weights(path, sha256="00")
     assert values(model) == before
     model.load_weights(path, sha256=hashlib.sha256(saved).hexdigest().upper())

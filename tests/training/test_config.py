@@ -258,10 +258,10 @@ def test_a_graph_of_ones_own_is_kept_in_the_config(tiny_spec, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("graph", "told"),
     [
-        ("absent.yaml", "There is no graph absent.yaml"),
+        ("absent.yaml", "Graph file not found: absent.yaml"),
         (3, "Received: graph="),
         ({"name": "x", "blcks": []}, "Did you mean 'blocks'?"),
-        ({"name": "x", "stem": [2], "blocks": []}, "A stem has two or more levels"),
+        ({"name": "x", "stem": [2], "blocks": []}, "`stem` must have two or more levels"),
     ],
 )
 def test_a_graph_that_cannot_be_built_is_told(graph, told) -> None:

@@ -85,7 +85,7 @@ def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, ti
     stranger.save_weights(tmp_path / "stranger.weights.h5")
     with pytest.raises(ConfigError, match=r"stranger\.weights\.h5 has another graph, spinenet_mobile"):
         load_what_fits(make(4), tmp_path / "stranger.weights.h5", None)
-    with pytest.raises(FileNotFoundError, match="There is no weights file"):
+    with pytest.raises(FileNotFoundError, match="Weights file not found"):
         load_what_fits(make(4), tmp_path / "nowhere.weights.h5", None)
 
 
