@@ -1,1 +1,1 @@
-"""Weights of other projects: what their variables are called, and how they become ours."""
+"""Load weights of other projects: read their checkpoints, match variables by name, and convert them."""

@@ -1,4 +1,4 @@
-"""What a checkpoint does not say: the activation and the gate that it was trained with. Its BN statistics tell."""
+"""Infer the activation and the SE gate that a checkpoint was trained with from its BN statistics."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import Net, variant
 from spinenet_tf.nets.style import SE_GATES, Style
 
-# What code bases trained with: standard nets, and mobile ones.
+# Activations used by other projects: in standard nets, and in mobile nets.
 ACTIVATIONS = (("relu", "swish"), ("swish", "hard_swish"))
-# The BNs that tell: a mobile block's last 1x1 conv has both functions before it, and its mean knows no padding.
-TELLING = ("_bn", "_project_bn")
-# The figures of nets that were trained for these two limits are in docs/model-garden.md.
-LIMIT = 0.4  # of the way from one candidate to another: what lies farther is nearer to neither
-FIT = 0.15  # deviations from a BN's mean to the stored one, the median over the BNs: what is farther off does not fit
-CROPS, SIDE = 8, 256  # how many of the photograph, and px
-_COUNTED = 512  # pixels of all crops in a map: smaller maps have no good mean, and much padding
-_FLOOR = 1e-3  # of variances: channels that died in training differ by nothing
-_SAME = 1e-6  # of squared deviations: rounding, where the candidates compute the same
-_STILL = {"norm_momentum": 1.0, "sync_bn": False, "stochastic_depth": 0.0}  # what is stored stays, nothing is drawn
+# Endings of the BN layers to compare, in standard and in mobile nets. In a mobile block, the input of the last 1x1 conv
+# depends on both functions, and its mean does not depend on padding.
+ENDINGS = ("_bn", "_project_bn")
+# docs/model-garden.md has the measurements behind these two limits.
+LIMIT = 0.4  # the fraction of the distance between two candidates up to which the nearer one is clearly nearer
+FIT = 0.15  # largest deviation of a BN's mean from the stored one that fits, in standard deviations (median over BNs)
+CROPS, SIDE = 8, 256  # number of crops of the photograph, and their side in px
+_COUNTED = 512  # least number of pixels in a map, over all crops: smaller maps have noisy means and much padding
+_FLOOR = 1e-3  # added to variances, so that dead channels do not count
+_SAME = 1e-6  # squared deviation below which two candidates differ only by rounding
+_STILL = {"norm_momentum": 1.0, "sync_bn": False, "stochastic_depth": 0.0}  # keeps stored statistics, draws nothing
 
 Functions = dict[str, str]  # "activation" and, of a net with squeeze-and-excitation, "se_gate"
 Shifts = dict[str, np.ndarray]  # by BN layer
@@ -41,14 +42,14 @@ def find_functions(
     given: Mapping[str, Any],
     ignore: Iterable[str] = (),
 ) -> Functions:
-    """Return the activation and the gate that the weights of a model `name` were trained with.
+    """Return the activation and the SE gate that the weights of model `name` were trained with.
 
-    Each BN stores the mean that its input had in training. Crops of a photograph go through the net with each
-    candidate, and the one is taken whose means are clearly nearer to the stored ones. What is `given` is taken as it
-    is. `build(input_shape, **functions)` makes the model's backbone; `ignore` is that of `load`.
+    Each BN stores the mean of its input in training. Crops of a photograph are run through the net with each candidate,
+    and the candidate whose means are clearly nearest to the stored ones is chosen. Functions in `given` are not
+    inferred. `build(input_shape, **functions)` builds the model's backbone; see `Checkpoint.load` for `ignore`.
 
     Raises:
-        CheckpointError: as `Checkpoint.load` does, or two candidates fit about as well, or none fits.
+        CheckpointError: see `Checkpoint.load`; or two candidates fit about equally well, or none fits.
     """
     candidates = list(candidates_of(name, given))
     if len(candidates) == 1:
@@ -59,15 +60,15 @@ def find_functions(
         net = build(images.shape[1:], **functions | _STILL)
         source.load(net, ignore=ignore)
         shifts.append(shifts_by_norm(net, images))
-    ending, found = TELLING[variant(name).graph.has_mbconv], Functions()
-    for function in candidates[0]:  # the activation first: the gate can only be told with the right one
+    ending, found = ENDINGS[variant(name).graph.has_mbconv], Functions()
+    for function in candidates[0]:  # the activation comes first: inferring the gate needs the right one
         choices = {c[function]: s for c, s in zip(candidates, shifts, strict=True) if c | found == c}
         found[function] = _fitting(source.source, function, choices, ending)
     return found
 
 
 def candidates_of(name: Net, given: Mapping[str, Any]) -> Iterator[Functions]:
-    """Yield the functions that a model may have been trained with; one, where `given` says all of them."""
+    """Yield the functions that a model may have been trained with; only one if `given` sets all of them."""
     row = variant(name)
     style = Style.of(row.style)
     activations = dict.fromkeys((style.activation, *ACTIVATIONS[row.graph.has_mbconv]))
@@ -80,18 +81,18 @@ def candidates_of(name: Net, given: Mapping[str, Any]) -> Iterator[Functions]:
 
 
 def functions_of(model: Network) -> Functions:
-    """Return the functions that a model computes with."""
+    """Return the functions that a model uses."""
     net = model if isinstance(model, Backbone) else model.backbone
     has_gate = net.spec.has_mbconv and net.style.se_ratio
     return {"activation": net.style.activation} | ({"se_gate": net.style.se_gate} if has_gate else {})
 
 
 def shifts_by_norm(net: Backbone, images: np.ndarray) -> Shifts:
-    """Return by BN layer how far the mean of its input is from the stored one, `[channel]`, in stored deviations.
+    """Return the difference of the mean of each BN's input from the stored mean, in stored deviations: `[channel]`.
 
-    The net computes as in training, each BN with the statistics of these `images` `[B, H, W, 3]`: else the difference
-    between them and the training data would grow from BN to BN. Variances depend on the images far more than means do,
-    and are not compared; small maps are left out.
+    The net runs in training mode, where each BN uses the statistics of `images` `[B, H, W, 3]`: otherwise their
+    difference from the training data would grow from BN to BN. Variances are not compared, because they depend on the
+    images far more than means do. Small maps are left out.
     """
     norms = [layer for layer in net.layers if isinstance(layer, BatchNorm)]
     inputs = keras.Model(net.input, [norm.input for norm in norms])(images, training=True)
@@ -106,10 +107,10 @@ def _shift(norm: BatchNorm, x: Any) -> np.ndarray:
 
 
 def place_between(first: Shifts, second: Shifts, ending: str) -> float:
-    """Return where the stored means lie on the way from one candidate (0) to another (1): the median over the BNs.
+    """Return where the stored means are between one candidate (0) and another (1), as the median over the BNs.
 
-    For each BN that is the projection of the stored means onto the line through both candidates' means. What other
-    images change lies mostly across that line.
+    For each BN, the stored means are projected onto the line through the means of both candidates. Using other images
+    than in training moves the means mostly perpendicular to that line.
     """
     places = []
     for name in first:
@@ -120,7 +121,7 @@ def place_between(first: Shifts, second: Shifts, ending: str) -> float:
 
 
 def _fitting(source: str, function: str, choices: Mapping[str, Shifts], ending: str) -> str:
-    """Return the choice that fits what is stored, and is clearly nearer to it than every other one."""
+    """Return the choice that fits the stored statistics, and is clearly nearer to them than all others."""
     places = {(a, b): place_between(choices[a], choices[b], ending) for a, b in combinations(choices, 2)}
     nearer = {pair: pair[place > 0.5] for pair, place in places.items() if abs(place - 0.5) > 0.5 - LIMIT}
     for choice, shifts in choices.items():
@@ -129,8 +130,8 @@ def _fitting(source: str, function: str, choices: Mapping[str, Shifts], ending: 
     ways = [f"{place:.2f} of the way from {a} to {b}" for (a, b), place in places.items()]
     distances = [f"{choice} is {_distance(shifts):.2f} deviations off" for choice, shifts in choices.items()]
     raise CheckpointError(
-        f"The BN statistics of {source} do not tell whether it was trained with "
-        f"{' or '.join(f'{function}={choice}' for choice in choices)}: give one of them. "
+        f"The BN statistics of {source} do not show whether it was trained with "
+        f"{' or '.join(f'{function}={choice}' for choice in choices)}: set one of them. "
         f"Received: {', '.join(ways + distances)}"
     )
 

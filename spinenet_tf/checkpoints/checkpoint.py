@@ -1,4 +1,4 @@
-"""A checkpoint of another code base: variables under names of its own, each of which is one of ours."""
+"""A checkpoint of another project: variables with names that map to the variables of our models."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.ops.anchors import AnchorSpec
 
-_SHOWN = 12  # differences of a kind that an error lists
+_SHOWN = 12  # the number of differences of each kind in an error message
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not there, not readable, or of another architecture."""
+    """The checkpoint does not exist, is not readable, or has another architecture."""
 
 
 @dataclass(frozen=True)
 class Checkpoint(ABC):
-    """The variables of one network, without what a trainer keeps beside them.
+    """The variables of one network, without the state of a trainer.
 
-    `found` has them by the names that their code base gave them; errors call the checkpoint `source`.
+    `found` has the variables by their names in the other project; error messages call the checkpoint `source`.
     """
 
     source: str
     found: Mapping[str, np.ndarray]
 
-    head: ClassVar[str] = RetinaNet.head  # of all detectors of these code bases that are read
+    head: ClassVar[str] = RetinaNet.head  # the head of all detectors that can be loaded
     class_bias: ClassVar[str]  # the end of the name of RetinaNet's class bias
-    logits_bias: ClassVar[str | None] = None  # the same of a classifier, where there are any
+    logits_bias: ClassVar[str | None] = None  # the name of a classifier's bias, if the project has classifiers
     is_tf1_zoo: ClassVar[bool]
 
     @abstractmethod
     def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
-        """Return the overrides of the factory that all such networks of this code base have."""
+        """Return the overrides of the factory for networks of this project."""
 
     @staticmethod
     @abstractmethod
     def variables(model: Network) -> dict[str, keras.Variable]:
-        """Return the variables of `model` by this code base's canonical names."""
+        """Return the variables of `model` by the canonical names of this project."""
 
     @staticmethod
     @abstractmethod
     def canonical_names(names: Iterable[str]) -> dict[str, str]:
-        """Return `names` by their canonical names."""
+        """Return {canonical name: name} for `names`."""
 
     @staticmethod
     @abstractmethod
     def is_of_backbone(name: str) -> bool:
-        """Tell whether a variable is of the backbone, not of a head."""
+        """Return whether a variable belongs to the backbone, not to a head."""
 
     @property
     def is_classifier(self) -> bool:
-        """Whether this is an image classifier."""
+        """Whether the network is an image classifier."""
         return any(name == self.logits_bias for name in self.found)
 
     def num_classes(self) -> int:
-        """Return how many classes the head scores, the background among them.
+        """Return the number of classes of the head, including the background.
 
         Raises:
             CheckpointError: there is no head.
@@ -73,22 +73,22 @@ class Checkpoint(ABC):
             if name.endswith(self.class_bias):
                 return value.size // AnchorSpec().per_location
         raise CheckpointError(
-            f"{self.source} has no RetinaNet head: give a target that ends in .weights.h5 for the backbone."
+            f"{self.source} has no RetinaNet head: set a target that ends in .weights.h5 to convert the backbone."
         )
 
     def load(self, model: Network, *, ignore: Iterable[str] = ()) -> None:
-        """Give a detector, classifier or backbone these weights; after an error the model is as it was.
+        """Load the weights into a detector, classifier or backbone; after an error the model is unchanged.
 
-        Every variable of the model is found once, by name and shape, and none of the checkpoint is left over, but for
-        the head, if the model is a backbone, and names that begin with one of `ignore`.
+        Names and shapes of the model and the checkpoint must match exactly, except that a backbone ignores the head,
+        and that names which start with one of `ignore` are skipped.
 
         Raises:
-            CheckpointError: the two networks differ; the message lists the differences.
+            CheckpointError: the networks differ; the message lists the differences.
         """
         backbone = model if isinstance(model, Backbone) else model.backbone
         if backbone.style.tf1_zoo != self.is_tf1_zoo:
             made = "the authors' TensorFlow 1 code" if self.is_tf1_zoo else "TF Model Garden"
-            raise CheckpointError(f"{self.source} is of {made}: build the model with tf1_zoo={self.is_tf1_zoo}.")
+            raise CheckpointError(f"{self.source} is from {made}: build the model with tf1_zoo={self.is_tf1_zoo}.")
         wanted = {
             name: value
             for name, value in self.found.items()
@@ -99,7 +99,7 @@ class Checkpoint(ABC):
         differences = list(_differences(variables, values))
         if differences:
             raise CheckpointError(
-                "\n  ".join([f"{self.source} does not hold the weights of {model.name}:", *differences])
+                "\n  ".join([f"{self.source} does not contain the weights of {model.name}:", *differences])
             )
         for name, variable in variables.items():
             variable.assign(values[name])
@@ -107,12 +107,12 @@ class Checkpoint(ABC):
 
 def _differences(ours: Mapping[str, keras.Variable], theirs: Mapping[str, np.ndarray]) -> Iterator[str]:
     shapes = [
-        f"{name}: {theirs[name].shape} there, {tuple(ours[name].shape)} in the model"
+        f"{name}: {theirs[name].shape} in the checkpoint, {tuple(ours[name].shape)} in the model"
         for name in ours.keys() & theirs.keys()
         if theirs[name].shape != tuple(ours[name].shape)
     ]
-    kinds = {"missing there": ours.keys() - theirs.keys(), "left over there": theirs.keys() - ours.keys()}
-    for title, lines in {"of another shape": shapes, **kinds}.items():
+    kinds = {"only in the model": ours.keys() - theirs.keys(), "only in the checkpoint": theirs.keys() - ours.keys()}
+    for title, lines in {"different shape": shapes, **kinds}.items():
         yield from (f"{title}: {line}" for line in sorted(lines)[:_SHOWN])
         if len(lines) > _SHOWN:
             yield f"{title}: {len(lines) - _SHOWN} more"

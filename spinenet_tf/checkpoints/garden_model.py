@@ -1,6 +1,6 @@
-"""Our networks built by TF Model Garden's own classes: what writes its checkpoints, and what parity is tested against.
+"""Build our networks with TF Model Garden's own classes, to write its checkpoints and to test parity.
 
-Needs the extra `garden` (tf-models-official, which runs on Keras 2 beside Keras 3).
+Needs the extra `garden` (tf-models-official, which uses Keras 2, next to Keras 3).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.specs import BlockSpec
 
-_FIXED = ("stem_conv", "stem_block", "resampling", "fusion", "round_to")  # in each of its two kinds of nets
-SIDE = 128  # px; below it, and between its multiples, Model Garden's builder makes another network, or fails
+_FIXED = ("stem_conv", "stem_block", "resampling", "fusion", "round_to")  # fields that Model Garden does not let vary
+SIDE = 128  # px; at sides that are not multiples of it, Model Garden builds another network, or fails
 
 
 def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE)) -> Any:
-    """Return Model Garden's counterpart of a detector or backbone, with weights of its own.
+    """Return Model Garden's counterpart of a detector or backbone, with random weights.
 
     Raises:
         ImportError: tf-models-official is not installed.
@@ -39,7 +39,7 @@ def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE
 
 
 def copy_weights(model: Backbone | RetinaNet, garden: Any) -> None:
-    """Copy all weights of `model` into its counterpart, by name."""
+    """Copy all weights of `model` to its counterpart, by name."""
     named = canonical_variables(garden.variables)
     for name, variable in variables_by_name(model).items():
         named.pop(name).assign(np.asarray(variable))
@@ -48,24 +48,24 @@ def copy_weights(model: Backbone | RetinaNet, garden: Any) -> None:
 
 
 def canonical_variables(variables: Iterable[Any]) -> dict[str, Any]:
-    """Return variables of Keras 2 by their canonical names."""
+    """Return Keras 2 variables by their canonical names."""
     named = {variable.name.removesuffix(":0"): variable for variable in variables}
     return {canonical: named[name] for canonical, name in canonical_names(named).items()}
 
 
 def write_checkpoint(model: Backbone | RetinaNet, path: str | os.PathLike) -> None:
-    """Write the weights as a checkpoint that Model Garden's own code restores, for evaluation or as `init_checkpoint`.
+    """Write the weights as a checkpoint that Model Garden's code can evaluate, or use as `init_checkpoint`.
 
-    A detector's holds `backbone` and `head`, as its trainer's does.
+    The checkpoint of a detector contains `backbone` and `head`, as that of its trainer does.
 
     Raises:
-        FileExistsError: there is a checkpoint at `path`.
-        ImportError, ValueError: as `build` does.
+        FileExistsError: a checkpoint exists at `path`.
+        ImportError, ValueError: see `build`.
     """
     import tensorflow as tf
 
     if Path(f"{path}.index").exists():
-        raise FileExistsError(f"There is a checkpoint {path} already.")
+        raise FileExistsError(f"The checkpoint {path} exists already.")
     garden = build(model)
     copy_weights(model, garden)
     items = {"backbone": garden} if isinstance(model, Backbone) else {"model": garden, **garden.checkpoint_items}
@@ -77,7 +77,7 @@ def _import_official() -> None:
     try:
         import official.vision  # noqa: F401
     except ImportError:
-        raise ImportError("This needs TF Model Garden: pip install spinenet_tf[garden]") from None
+        raise ImportError("TF Model Garden is not installed: pip install spinenet_tf[garden]") from None
 
 
 def _backbone(backbone: Backbone, image_size: tuple[int, int]):
@@ -108,10 +108,11 @@ def _check(backbone: Backbone) -> None:
     spec = backbone.spec
     built = SPINENET_MOBILE if spec.is_separable else SPINENET
     if spec.stem != built.stem or any(built.widths.get(level) != width for level, width in spec.widths.items()):
-        raise ValueError(f"Model Garden builds stems {built.stem} of widths {built.widths} only. Received: {spec.name}")
+        valid = f"stem {built.stem} with widths {built.widths}"
+        raise ValueError(f"Model Garden builds only {valid}. Received: {spec.name}")
     other = {name: getattr(spec, name) for name in _FIXED if getattr(spec, name) != getattr(built, name)}
     if other:
-        raise ValueError(f"Model Garden builds nets like {built.name} only. Received: {spec.name} with {other}")
+        raise ValueError(f"Model Garden builds only nets like {built.name}. Received: {spec.name} with {other}")
     kinds = {block.kind for block in built.blocks}
     for node, block in enumerate(spec.blocks, start=len(spec.stem)):
         if block.kind not in kinds or block != BlockSpec(block.level, block.kind, block.parents, block.is_output):

@@ -1,4 +1,4 @@
-"""TF2 checkpoints of TF Model Garden: read by the names in their object graph, never by position."""
+"""Read TF2 checkpoints of TF Model Garden by the variable names in their object graph, never by position."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
 _TRAINING_STATE = ("optimizer", "global_step", "save_counter")
-_AVERAGE = "average"  # the slot of Model Garden's exponential moving average
+_AVERAGE = "average"  # the slot name of Model Garden's exponential moving average
 
 
 class GardenCheckpoint(Checkpoint):
-    """What TF Model Garden's trainer saves, or `tf.train.Checkpoint(model=...)` of one of its networks."""
+    """A checkpoint of TF Model Garden's trainer, or `tf.train.Checkpoint(model=...)` of one of its networks."""
 
     class_bias = f"{names.HEAD}/scores/bias"
     is_tf1_zoo = False
@@ -42,7 +42,7 @@ class GardenCheckpoint(Checkpoint):
 
 
 def read_variables(reader: tf.train.CheckpointReader, source: str, *, averaged: bool) -> dict[str, np.ndarray]:
-    """Return the variables of a network by the names that Model Garden gave them.
+    """Return the variables of a network by their names in Model Garden.
 
     Raises:
         CheckpointError: two variables have the same name.
@@ -53,7 +53,7 @@ def read_variables(reader: tf.train.CheckpointReader, source: str, *, averaged: 
     for node in sorted(_network_nodes(graph)):
         for value in _values(graph, node):
             if value.full_name in variables:
-                raise CheckpointError(f"{source} holds two variables of the name {value.full_name}.")
+                raise CheckpointError(f"{source} contains two variables named {value.full_name}.")
             stored = next(_values(graph, averages[node]), value) if node in averages else value
             variables[value.full_name] = reader.get_tensor(stored.checkpoint_key)
     return variables
@@ -64,7 +64,7 @@ def _values(graph: TrackableObjectGraph, node: int) -> Iterator:
 
 
 def _network_nodes(graph: TrackableObjectGraph) -> set[int]:
-    """Return all nodes that the root reaches, but through its training state."""
+    """Return all nodes that can be reached from the root, except through its training state."""
     reached, open_nodes = {0}, [c.node_id for c in graph.nodes[0].children if c.local_name not in _TRAINING_STATE]
     while open_nodes:
         node = open_nodes.pop()
@@ -75,7 +75,7 @@ def _network_nodes(graph: TrackableObjectGraph) -> set[int]:
 
 
 def _averages(graph: TrackableObjectGraph) -> Iterator[tuple[int, int]]:
-    """Yield the node of each variable that has a moving average, and the average's."""
+    """Yield the node of each variable that has a moving average, and the node of the average."""
     for node in graph.nodes:
         for slot in node.slot_variables:
             if slot.slot_name == _AVERAGE:

@@ -1,9 +1,9 @@
-"""What TF Model Garden calls the variables of a network: one canonical name for each of ours, and for each of theirs.
+"""Map our variables and those of TF Model Garden to the same canonical names.
 
-Model Garden leaves naming to Keras 2, which numbers the layers of a class as they are created: `conv2d_7/kernel`,
-`bottleneck_block_3/batch_normalization_1/gamma`. The numbers begin anywhere (in the second network of a process) and
-have gaps (where a part was built and dropped), but their order is that of creation. A canonical name has in place of
-each number its rank among its siblings: `conv2d:7/kernel`, `bottleneck_block:3/norm:1/gamma`.
+Model Garden's layers are named by Keras 2, which numbers the layers of a class in the order of creation:
+`conv2d_7/kernel`, `bottleneck_block_3/batch_normalization_1/gamma`. The numbers may start anywhere (in the second
+network of a process) and have gaps (where a part was built and dropped). A canonical name replaces each number by its
+rank among its siblings: `conv2d:7/kernel`, `bottleneck_block:3/norm:1/gamma`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _BLOCK_CLASSES = {
     "residual": "residual_block",
     "mbconv": "inverted_bottleneck_block",
 }
-_BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # what every such block has
+_BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # a layer in every such block
 
 Network = Backbone | RetinaNet | Classifier
 Scope = tuple[str, str]  # the name of one of our layers, and its canonical scope
 
 
 def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
-    """Return Model Garden's `full_names` by their canonical names.
+    """Return {canonical name: full name} for Model Garden's `full_names`.
 
     Raises:
-        ValueError: two of them have the same canonical name.
+        ValueError: two names have the same canonical name.
     """
     paths = {name: [_kind_and_number(part) for part in name.split("/")[:-1]] for name in full_names}
     siblings: dict[tuple, set[int]] = {}
@@ -47,23 +47,23 @@ def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
     for name, path in paths.items():
         ranks = [sorted(siblings[*path[:depth], kind]).index(number) for depth, (kind, number) in enumerate(path)]
         scope = [f"{kind}:{rank}" for (kind, _), rank in zip(path, ranks, strict=True)]
-        if HEAD in name:  # the head names its layers itself: their numbers are levels and positions
+        if HEAD in name:  # the head names its layers itself, with levels and positions as numbers
             scope = [HEAD, name.split("/")[-2]]
         key = "/".join([*scope, name.split("/")[-1]])
         if canonical.setdefault(key, name) != name:
-            raise ValueError(f"{name} and {canonical[key]} are both {key}.")
+            raise ValueError(f"{name} and {canonical[key]} have the same canonical name, {key}.")
     return canonical
 
 
 def variables_by_name(model: Network, creation: type[Creation] | None = None) -> dict[str, keras.Variable]:
-    """Return every variable of a network by its canonical name; `creation` names another code base's.
+    """Return all variables of a network by canonical name; `creation` replaces Model Garden's order of creation.
 
     Raises:
-        ValueError: the network is of a kind that the code base does not have.
+        ValueError: the other project does not have this kind of network.
     """
     backbone = model if isinstance(model, Backbone) else model.backbone
     if backbone.spec.fusion != "blocks":
-        raise ValueError(f"Model Garden builds ResNets otherwise, they are not converted. Received: {backbone.name}")
+        raise ValueError(f"Conversion supports only nets of scale-permuted blocks. Received: {backbone.name}")
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):
@@ -74,7 +74,7 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
 
 
 class HeadScopes(NamedTuple):
-    """The scopes of one half of a RetinaNet head: `index` is a conv's position, `level` a feature map's."""
+    """The scopes of one half of a RetinaNet head, with the placeholders `index` of a conv and `level` of a map."""
 
     predictor: str
     conv: str
@@ -82,9 +82,9 @@ class HeadScopes(NamedTuple):
 
 
 class Creation:
-    """Goes through a network in the order in which Model Garden creates it, and names each layer in its scope.
+    """Yield the layers of a network in the order in which Model Garden creates them, each with its canonical scope.
 
-    This is how Keras 2 names them: resamplers and endpoints lie side by side, a block is a layer of its own.
+    As in Keras 2, resamplers and endpoints are at the top level, and each block is a layer with its own scope.
     """
 
     block_convs: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -103,7 +103,7 @@ class Creation:
     def __init__(self, backbone: Backbone):
         self.spec, self.repeats = backbone.spec, backbone.style.repeats
         self.levels = range(backbone.min_level, backbone.max_level + 1)
-        self.present = {layer.name for layer in backbone.layers}  # blocks that no output reads are not
+        self.present = {layer.name for layer in backbone.layers}  # without blocks that no output depends on
         self.counts: Counter[str] = Counter()
 
     def resample_scope(self, node: int, parent: int) -> str:
@@ -119,7 +119,7 @@ class Creation:
         return block_scope + "squeeze_excitation:0/"
 
     def backbone(self) -> Iterator[Scope]:
-        """Yield our name of each layer with weights, and its canonical scope."""
+        """Yield the name of each layer with weights, and its canonical scope."""
         yield from self.conv_bn("stem_conv", self.root)
         for node in range(len(self.spec.stem)):
             yield from self.chain(self.spec.stem_block, f"stem_block{node}", node, self.repeats)
@@ -131,7 +131,7 @@ class Creation:
             yield from self.conv_bn(f"endpoint_P{level}", self.root)
 
     def head(self, depth: int) -> Iterator[Scope]:
-        """Yield our name of each layer with weights of a RetinaNet head, and its canonical scope."""
+        """Yield the name of each layer with weights of a RetinaNet head, and its canonical scope."""
         for half, scopes in self.heads.items():
             yield f"{half}_predictor", scopes.predictor
             for index in range(depth):
@@ -140,15 +140,15 @@ class Creation:
                     yield f"{half}_conv{index}_P{level}_bn", scopes.norm.format(index=index, level=level)
 
     def classifier(self) -> Iterator[Scope]:
-        """Yield our name of each layer with weights of the classification head, and its canonical scope.
+        """Yield the name of each layer with weights of the classification head, and its canonical scope.
 
         Raises:
-            ValueError: Model Garden's classifier has another head, which reads the coarsest level alone.
+            ValueError: Model Garden's classifier has a different head, which reads only the coarsest level.
         """
-        raise ValueError("Model Garden's classifiers have another head than the paper's, and are not converted.")
+        raise ValueError("Model Garden's classifiers cannot be converted: their head differs from the paper's.")
 
     def resample(self, name: str, scope: str) -> Iterator[Scope]:
-        """Yield the convs of one cross-scale connection; mobile nets have a depthwise one for each octave down."""
+        """Yield the convs of one cross-scale connection; mobile nets have a depthwise conv per octave down."""
         steps = [f"down{step}" for step in range(MAX_LEVEL)]
         for part in ("reduce", "down", *steps, "expand"):
             yield from self.conv_bn(f"{name}_{part}", scope, "depthwise_conv2d" if part in steps else "conv2d")
@@ -167,7 +167,7 @@ class Creation:
             yield from self.conv_bn(f"{name}_{part}", within, "depthwise_conv2d" if part == "depthwise" else "conv2d")
 
     def conv_bn(self, name: str, scope: str, kind: str = "conv2d") -> Iterator[Scope]:
-        """Yield a conv and its normalization, as far as the backbone has them."""
+        """Yield a conv and its normalization, if the backbone has them."""
         for layer, counted in ((name, kind), (f"{name}_bn", "norm")):
             if layer in self.present:
                 yield layer, self.count(scope + counted)
@@ -187,7 +187,7 @@ def _layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tupl
 
 
 def _kind_and_number(part: str) -> tuple[str, int]:
-    """Split a layer's name; batch normalization is "norm", synchronized or not."""
+    """Split the name of a layer into kind and number; batch normalization is "norm", synchronized or not."""
     stem, _, digits = part.rpartition("_")
     kind, number = (stem, int(digits)) if stem and digits.isdecimal() else (part, 0)
     return re.sub("^(sync_)?batch_normalization$", "norm", kind), number

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: which code base wrote one, and its weights for our models."""
+"""Read a checkpoint on disk by the project that wrote it, and load it into our models."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from spinenet_tf.checkpoints.names import Network
 def load_checkpoint(
     model: Network, path: str | os.PathLike, *, averaged: bool = True, ignore: Iterable[str] = ()
 ) -> None:
-    """Give a network the weights of a checkpoint of TF Model Garden or of the TF1 zoo, or leave it as it is.
+    """Load a checkpoint of TF Model Garden or of the TF1 zoo into a network; after an error it is unchanged.
 
-    See `read_checkpoint` for `path` and `averaged`, `Checkpoint.load` for what has to agree, and `ignore`.
+    See `read_checkpoint` for `path` and `averaged`, and `Checkpoint.load` for `ignore`.
 
     Raises:
-        CheckpointError: as these two do.
+        CheckpointError: see these two functions.
     """
     read_checkpoint(path, averaged=averaged).load(model, ignore=ignore)
 
 
 def read_checkpoint(path: str | os.PathLike, *, averaged: bool = True) -> Checkpoint:
-    """Read the network of a checkpoint of TF Model Garden (which has an object graph) or of the TF1 zoo (names alone).
+    """Read the network in a checkpoint of TF Model Garden (with an object graph) or of the TF1 zoo (without).
 
-    `path` is the checkpoint's prefix, its `.index` file, or the folder of a trainer, whose latest checkpoint is taken.
-    Optimizer and counters are left out. Where the trainer kept an exponential moving average of a variable, this is
-    taken, as evaluation did there too; with `averaged=False`, the trained value.
+    `path` is the checkpoint's prefix, its `.index` file, or a trainer's folder, whose latest checkpoint is read.
+    Optimizer and counters are left out. If the trainer stored an exponential moving average of a variable, the average
+    is read, as in its evaluation; with `averaged=False`, the trained value.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it does not read.
+        CheckpointError: the checkpoint does not exist or is not readable.
     """
     prefix = _prefix(Path(path))
     try:
@@ -45,7 +45,7 @@ def read_checkpoint(path: str | os.PathLike, *, averaged: bool = True) -> Checkp
         return tf1_zoo.Tf1Checkpoint(prefix, tf1_zoo.read_variables(reader, averaged=averaged))
     except CheckpointError:
         raise
-    except Exception as error:  # OpError, RuntimeError, IndexError, DecodeError and others, as the damage is
+    except Exception as error:  # damage raises OpError, RuntimeError, IndexError, DecodeError and others
         raise CheckpointError(f"{prefix} is not a readable checkpoint: {error}") from error
 
 
@@ -53,9 +53,9 @@ def _prefix(path: Path) -> str:
     if path.is_dir():
         latest = tf.train.latest_checkpoint(str(path))
         if latest is None:
-            raise CheckpointError(f"{path} is a folder without a checkpoint.")
+            raise CheckpointError(f"The folder {path} contains no checkpoint.")
         return latest
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if not Path(f"{prefix}.index").is_file():
-        raise CheckpointError(f"There is no checkpoint {prefix}: it would have a file {prefix.name}.index.")
+        raise CheckpointError(f"Checkpoint not found: {prefix}, which needs a file {prefix.name}.index.")
     return str(prefix)

@@ -1,4 +1,4 @@
-"""The photograph that nets are tried on: a runtime dependency ships it."""
+"""Crops of a photograph to run nets on, from a file in matplotlib."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from spinenet_tf.ops.pixels import MEAN, STD
 
-NAME = "grace_hopper.jpg"  # of matplotlib
+NAME = "grace_hopper.jpg"  # in matplotlib's sample data
 
 
 def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
-    """Return square crops of the photograph, every other one mirrored, normalized: `[count, side, side, 3]` float32."""
+    """Return normalized square crops of the photograph, `[count, side, side, 3]` float32; every other is mirrored."""
     from matplotlib.cbook import get_sample_data
     from PIL import Image, ImageOps
 

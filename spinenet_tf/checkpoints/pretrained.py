@@ -1,4 +1,4 @@
-"""COCO weights in one line: the archives that TF Model Garden publishes, converted on the user's machine, and kept."""
+"""Pretrained weights: download the COCO archives of TF Model Garden, convert them, and cache the result."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.weights import SUFFIX
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
-COCO_COUNT = 91  # classes: COCO's ids run to 90, and 0 is the background
+COCO_COUNT = 91  # classes: COCO's ids go up to 90, and 0 is the background
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: where it is, and the COCO AP that is published for it."""
+    """A published archive: its path below `HOME`, and its published COCO AP."""
 
     path: str
     ap: float
 
 
-# RetinaNets of Model Garden's TF2 code; no other SpineNet is published for it.
+# RetinaNets of Model Garden's TF2 code, which has published no other SpineNets.
 ARCHIVES = {
     "spinenet_49": Archive("spinenet/spinenet-49-i640.tar.gz", 44.2),
     "spinenet_96": Archive("spinenet/spinenet-96-i1024.tar.gz", 48.5),
@@ -50,42 +50,43 @@ ARCHIVES = {
 
 
 class DownloadError(RuntimeError):
-    """Weights that could not be fetched; the message says what to download by hand, and where to put it."""
+    """The download failed; the message says which file to download by hand, and where to put it."""
 
 
 def check_weights(
     weights: str | os.PathLike, name: object, head: str | None = None, num_classes: int | None = None
 ) -> None:
-    """Refuse what can be no weights of a model, before the work of getting them.
+    """Check that `weights` can fit a model, before downloading or converting them.
 
-    `head` is that of the model, None for a backbone.
+    `head` is the name of the model's head, or None for a backbone.
 
     Raises:
-        ValueError: no COCO weights of `name` with this head are published, or they have other classes.
-        FileNotFoundError: `weights` are neither "coco" nor a file.
+        ValueError: no COCO weights are published for model `name` with this head and number of classes.
+        FileNotFoundError: `weights` is neither "coco" nor a file.
     """
     if weights != "coco":
         if not Path(weights).is_file():
-            raise FileNotFoundError(f'There are no weights {weights}: it is neither a file nor "coco".')
+            raise FileNotFoundError(f'`weights` must be "coco" or an existing file. Received: weights={str(weights)!r}')
         return
     if not isinstance(name, str) or name not in ARCHIVES:
         given = f"a spec, {name.name!r}" if isinstance(name, ArchitectureSpec) else f"{name=}"
         raise ValueError(f"COCO weights are published for {', '.join(ARCHIVES)}. Received: {given}")
     if head == Classifier.head:
-        raise ValueError("COCO weights are of a detector, not of a classifier; a backbone can have them.")
+        raise ValueError("COCO weights are for detectors and backbones, not for classifiers.")
     if head not in (None, RetinaNet.head):
-        raise ValueError(f"COCO weights are published with the head {RetinaNet.head}. Received: head={head!r}")
+        raise ValueError(f"COCO weights are published only for the head {RetinaNet.head}. Received: head={head!r}")
     if head is not None and num_classes != COCO_COUNT:
-        raise ValueError(f"COCO weights have {COCO_COUNT} classes, 0 is the background. Received: {num_classes}")
+        received = f"num_classes={num_classes}"
+        raise ValueError(f"COCO weights have {COCO_COUNT} classes, with 0 as the background. Received: {received}")
 
 
 class Pretrained:
-    """The weights that a model starts from: "coco", a `.weights.h5` file, or an archive of Model Garden, read once.
+    """The weights that a model starts from: "coco", a `.weights.h5` file, or an archive of Model Garden.
 
-    "coco" is downloaded once, converted, and kept beside Keras's other downloads; from then on no network is needed.
+    "coco" is downloaded once, converted, and cached with Keras's other downloads; later uses need no network.
 
     Raises:
-        ValueError, FileNotFoundError: as `check_weights` does.
+        ValueError, FileNotFoundError: see `check_weights`.
     """
 
     def __init__(self, weights: str | os.PathLike, name: Net, head: str | None = None, num_classes: int | None = None):
@@ -94,25 +95,24 @@ class Pretrained:
 
     @cached_property
     def archive(self) -> Checkpoint:
-        """The checkpoint in the archive.
+        """The checkpoint in the archive, which is read only once.
 
         Raises:
-            DownloadError: there is no network, or the server does not have the file.
-            CheckpointError: as `read_archive` does.
+            DownloadError: the network is down, or the server does not have the file.
+            CheckpointError: see `read_archive`.
         """
         return read_archive(_coco_archive(str(self.name)) if self.weights == "coco" else Path(self.weights))
 
     def trained_with(self, build: Callable[..., Backbone], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the overrides of the factory that the weights were trained with, as far as those `given` do not say.
+        """Return the overrides of the factory that the weights were trained with and that `given` does not set.
 
-        `build(input_shape, **overrides)` makes a backbone of the model, with the overrides that are given.
+        `build(input_shape, **overrides)` builds a backbone of the model with the given overrides.
 
-        A `.weights.h5` file has been written by a model, and is compared with the one that loads it: there is nothing
-        to return. An archive does not name its activation: see `activation.find_functions`. What is found in "coco" is
-        kept.
+        For a `.weights.h5` file the result is empty, because loading it compares architectures. An archive does not
+        store its activation: see `activation.find_functions`. The result for "coco" is cached.
 
         Raises:
-            DownloadError, CheckpointError: as `archive` and `find_functions` do.
+            DownloadError, CheckpointError: see `archive` and `find_functions`.
         """
         if self.weights == "coco":
             return {"background": True} | self._coco_functions(build, given)
@@ -123,10 +123,12 @@ class Pretrained:
         return made | find_functions(self.archive, self.name, partial(build, **made), made | dict(given))
 
     def load(self, model: Network) -> None:
-        """Give the weights to a model that was built as `trained_with` says: an archive does not tell when it is not.
+        """Load the weights into a model that was built with the overrides of `trained_with`.
+
+        Loading an archive does not detect a wrong activation or gate.
 
         Raises:
-            DownloadError, CheckpointError: as `archive` does, or it holds another architecture.
+            DownloadError, CheckpointError: see `archive`; or the architecture differs.
         """
         if self.weights == "coco":
             stem = f"{self.name}-{'backbone' if isinstance(model, Backbone) else 'detector'}"
@@ -142,7 +144,7 @@ class Pretrained:
         return Path(self.weights).name.endswith(SUFFIX)
 
     def _coco_functions(self, build: Callable[..., Backbone], given: Mapping[str, Any]) -> Functions:
-        """Return the functions of published weights, found once and kept in a file."""
+        """Return the functions of published weights; infer them once, and cache them in a file."""
         candidates, kept = list(candidates_of(self.name, given)), cache_folder() / f"{self.name}-functions.json"
         if len(candidates) == 1:
             return candidates[0]
@@ -155,30 +157,30 @@ class Pretrained:
 
 
 def read_archive(archive: Path) -> Checkpoint:
-    """Read the one checkpoint in a `.tar.gz` file, whose members may not leave its folder.
+    """Read the only checkpoint in a `.tar.gz` file; members that would be extracted to other folders are refused.
 
     Raises:
-        CheckpointError: as `read_checkpoint` does, or the file is no archive, or is unsafe.
+        CheckpointError: see `read_checkpoint`; or the file is not an archive, or is unsafe.
     """
     with tempfile.TemporaryDirectory(prefix="spinenet_tf-") as folder:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise CheckpointError(f"{archive} is not a safe and whole tar archive: {error}") from error
+            raise CheckpointError(f"{archive} is not a valid and safe tar archive: {error}") from error
         found = sorted(Path(folder).rglob("*.index"))
         if len(found) != 1:
-            raise CheckpointError(f"{archive} should hold one checkpoint. Received: {len(found)}")
+            raise CheckpointError(f"{archive} must contain exactly one checkpoint. Received: {len(found)}")
         return replace(read_checkpoint(found[0]), source=str(archive))
 
 
 def cache_folder() -> Path:
-    """Return where converted weights are kept: `spinenet_tf` in Keras's home."""
+    """Return the folder of cached weights: `spinenet_tf` in Keras's home."""
     return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "spinenet_tf"
 
 
 def _load_kept(model: Network, stem: str) -> bool:
-    """Load converted weights that are whole and were converted for the model's functions; return whether there are."""
+    """Load cached weights that are undamaged and have the model's functions; return False if there are none."""
     for kept in sorted(cache_folder().glob(f"{stem}-*{SUFFIX}")):
         if kept.name == f"{stem}-{_digest(kept)}{SUFFIX}":
             try:
@@ -199,12 +201,12 @@ def _coco_archive(name: str) -> Path:
 def _read_functions(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or damaged
+    except (OSError, ValueError):  # missing or damaged
         return None
 
 
 def _keep(model: Network, stem: str) -> None:
-    """Write the converted weights under the hash of their content, so that a damaged file is never taken for them."""
+    """Write the converted weights to a file named by its hash, so that a damaged file is never loaded."""
     with staged(cache_folder() / f"{stem}{SUFFIX}") as part:
         model.save_weights(part, include_optimizer=False)
         part.rename(part.with_name(f"{stem}-{_digest(part)}{SUFFIX}"))
@@ -212,12 +214,12 @@ def _keep(model: Network, stem: str) -> None:
 
 def _download(path: str, target: Path) -> None:
     url = f"{HOME}/{path}"
-    target.parent.mkdir(parents=True, exist_ok=True)  # stays, also after an error, for a download by hand
+    target.parent.mkdir(parents=True, exist_ok=True)  # remains after an error, for a download by hand
     with staged(target) as part:
         folder = part.parent
         try:
             keras.utils.get_file(target.name, url, cache_dir=folder.parent, cache_subdir=folder.name)
-        except Exception as error:  # get_file raises bare Exception for what its server answers
+        except Exception as error:  # get_file raises a bare Exception for errors of the server
             raise DownloadError(f"{url} could not be downloaded ({error}). Download it by hand to {target}.") from error
 
 

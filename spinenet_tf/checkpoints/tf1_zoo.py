@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' first code (TensorFlow 1): variables by name, networks that compute a little otherwise.
+"""Read checkpoints of the authors' TensorFlow 1 code, whose networks differ slightly from those of TF Model Garden.
 
-Give the factory `OVERRIDES`, and `MOBILE_OVERRIDES` for a mobile net: with them a detector computes what these weights
-were trained to compute, on sides that are multiples of 128.
+Build detectors with `OVERRIDES`, or `MOBILE_OVERRIDES` for a mobile net: at sides that are multiples of 128, they then
+compute the same as the networks that these weights were trained in.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSIFIER_OVERRIDES: dict[str, Any] = {"tf1_zoo": True, "norm_momentum": 0.9, "
 
 ROOT = "spinenet/"
 LOGITS = "classification_head/dense"
-# What a trainer writes beside the network.
+# Variables that belong to the trainer, not to the network.
 _TRAINING_STATE = re.compile(r"global_step|.*/(Momentum|ExponentialMovingAverage)")
 _AVERAGE = "/ExponentialMovingAverage"
 _NUMBERED = re.compile(
@@ -40,7 +40,7 @@ _NUMBERED = re.compile(
 
 
 class Tf1Checkpoint(Checkpoint):
-    """What the authors' first code saves."""
+    """A checkpoint of the authors' TensorFlow 1 code."""
 
     class_bias = "class_net/class-predict/bias"
     logits_bias = f"{LOGITS}/bias"
@@ -73,7 +73,7 @@ def read_variables(reader: tf.train.CheckpointReader, *, averaged: bool) -> dict
 
 
 class _Tf1Creation(Creation):
-    """TensorFlow 1 numbers layers anew in each variable scope, and each block and resampler has one of its own."""
+    """Number layers per variable scope, as in TensorFlow 1, where each block and resampler has its own scope."""
 
     block_convs: ClassVar[dict[str, tuple[str, ...]]] = Creation.block_convs | {
         "mbconv": ("expand", "depthwise", "se_squeeze", "se_excite", "project")

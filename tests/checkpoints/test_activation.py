@@ -73,12 +73,12 @@ def test_a_tie_is_refused(trained, garden_checkpoint) -> None:
     for index, (ours, theirs) in enumerate(zip(weights, other.get_weights(), strict=True)):
         weights[index] = (ours + theirs) / 2
     net.set_weights(weights)
-    with pytest.raises(CheckpointError, match=r"do not tell whether .* activation=relu or activation=swish: give one"):
+    with pytest.raises(CheckpointError, match=r"do not show whether .* activation=relu or activation=swish: set one"):
         find(garden_checkpoint(net), "tiny", OPTIONS)
 
 
 def test_a_net_that_was_not_trained_is_refused(tiny_models, garden_checkpoint) -> None:
     """First weights have means of 0, whatever the activation will be: one is nearer to them, but none fits."""
     net = spinenet_tf.backbone("tiny", (64, 64, 3), **OPTIONS)
-    with pytest.raises(CheckpointError, match=r"do not tell whether .* swish is 0\.\d\d deviations off"):
+    with pytest.raises(CheckpointError, match=r"do not show whether .* swish is 0\.\d\d deviations off"):
         find(garden_checkpoint(net), "tiny", OPTIONS)
