@@ -14,6 +14,29 @@ from spinenet_tf.ops.levels import level_size
 TOP = 2  # the level of the output
 
 
+def deconv(x, image, *, level: int, style: Style) -> dict:
+    """Upsample a map at `level` to `{2: [B, H / 4, W / 4, endpoint]}`; the width halves with each octave."""
+    for target in range(level - 1, TOP - 1, -1):
+        channels, name = style.endpoint * 2 ** (target - TOP), f"deconv_P{target}"
+        x = style.conv_bn_act(x, channels, 3, name=f"{name}_conv")
+        x = style.norm(_doubled(x, channels, style, name=f"{name}_up"), name=f"{name}_up_bn")
+        x = CropToLevel(target, name=f"{name}_crop")([style.act(x, name=f"{name}_up_act"), image])
+    return {TOP: x}
+
+
+def _doubled(x, channels: int, style: Style, *, name: str):
+    return keras.layers.Conv2DTranspose(
+        channels,
+        4,
+        2,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(),
+        kernel_regularizer=style.regularizer,
+        name=name,
+    )(x)
+
+
 @keras.saving.register_keras_serializable("spinenet_tf")
 class CropToLevel(keras.layers.Layer):
     """Crop `x [B, h, w, C]` to the size of `level` of the image `[B, H, W, 3]`.
@@ -37,26 +60,3 @@ class CropToLevel(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"level": self.level}
-
-
-def deconv(x, image, *, level: int, style: Style) -> dict:
-    """Upsample a map at `level` to `{2: [B, H / 4, W / 4, endpoint]}`; the width halves with each octave."""
-    for target in range(level - 1, TOP - 1, -1):
-        channels, name = style.endpoint * 2 ** (target - TOP), f"deconv_P{target}"
-        x = style.conv_bn_act(x, channels, 3, name=f"{name}_conv")
-        x = style.norm(_doubled(x, channels, style, name=f"{name}_up"), name=f"{name}_up_bn")
-        x = CropToLevel(target, name=f"{name}_crop")([style.act(x, name=f"{name}_up_act"), image])
-    return {TOP: x}
-
-
-def _doubled(x, channels: int, style: Style, *, name: str):
-    return keras.layers.Conv2DTranspose(
-        channels,
-        4,
-        2,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(),
-        kernel_regularizer=style.regularizer,
-        name=name,
-    )(x)

@@ -11,6 +11,65 @@ from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
 
+def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
+    """Resample a parent at `parent_level` to `level` and `channels`; `inner` is alpha times the parent's channels.
+
+    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the
+    repetition of pixels, so the result is the same at 1 / scale^2 of the work. There is no activation at the end: the
+    block activates the sum of its parents.
+    """
+    x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
+    if level > parent_level:
+        x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
+        x = _pool(x, image, parent_level, level, style, name)
+    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
+    return upsample(x, image, parent_level, level, style, name)
+
+
+def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
+    if style.tf1_zoo:
+        return ZooResample(parent_level, level, name=f"{name}_pool")([x, image])
+    for step in range(level - parent_level - 1):
+        x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
+    return x
+
+
+def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):
+    """Resample a parent in a mobile net: a strided depthwise conv per octave down, and no reducing conv."""
+    for step in range(level - parent_level):
+        x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
+        x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
+    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
+    return upsample(x, image, parent_level, level, style, name)
+
+
+def fuse(features: Mapping, image, style: Style, name: str):
+    """Return the mean of the levels `{"P3": ..., "P7": ...}` at the size of the finest.
+
+    From the coarsest level on, each sum is upsampled and added to the next finer level.
+    """
+    levels = sorted(int(level[1:]) for level in features)
+    x = features[f"P{levels[-1]}"]
+    if len(levels) == 1:
+        return x
+    for level in reversed(levels[:-1]):
+        enlarged = upsample(x, image, level + 1, level, style, name=f"{name}_P{level}")
+        x = keras.layers.Add(name=f"{name}_P{level}_add")([features[f"P{level}"], enlarged])
+    return keras.layers.Rescaling(1.0 / len(levels), name=f"{name}_mean")(x)
+
+
+def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
+    """Upsample a map to the size of a finer `level`; return it unchanged if `level` is not finer."""
+    if level >= parent_level:
+        return x
+    layer = (
+        ZooResample(parent_level, level, name=f"{name}_up")
+        if style.tf1_zoo
+        else NearestUpsample(level, name=f"{name}_up")
+    )
+    return layer([x, image])
+
+
 @keras.saving.register_keras_serializable("spinenet_tf")
 class NearestUpsample(keras.layers.Layer):
     """Upsample `x [B, h, w, C]` to the size of `level` of the image `[B, H, W, 3]`, by nearest neighbor.
@@ -49,6 +108,11 @@ class NearestUpsample(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"level": self.level}
+
+
+def nearest_indices(source, target):
+    """Return the indices `[target]` int32 of the `source` pixels with the nearest centers, by integer arithmetic."""
+    return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
 
 
 def _repeat(x, rows: int, columns: int):
@@ -93,67 +157,3 @@ class ZooResample(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"parent_level": self.parent_level, "level": self.level}
-
-
-def nearest_indices(source, target):
-    """Return the indices `[target]` int32 of the `source` pixels with the nearest centers, by integer arithmetic."""
-    return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
-
-
-def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
-    """Resample a parent at `parent_level` to `level` and `channels`; `inner` is alpha times the parent's channels.
-
-    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the
-    repetition of pixels, so the result is the same at 1 / scale^2 of the work. There is no activation at the end: the
-    block activates the sum of its parents.
-    """
-    x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
-    if level > parent_level:
-        x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
-        x = _pool(x, image, parent_level, level, style, name)
-    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
-    return upsample(x, image, parent_level, level, style, name)
-
-
-def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
-    if style.tf1_zoo:
-        return ZooResample(parent_level, level, name=f"{name}_pool")([x, image])
-    for step in range(level - parent_level - 1):
-        x = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool{step}")(x)
-    return x
-
-
-def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):
-    """Resample a parent in a mobile net: a strided depthwise conv per octave down, and no reducing conv."""
-    for step in range(level - parent_level):
-        x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
-        x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
-    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
-    return upsample(x, image, parent_level, level, style, name)
-
-
-def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
-    """Upsample a map to the size of a finer `level`; return it unchanged if `level` is not finer."""
-    if level >= parent_level:
-        return x
-    layer = (
-        ZooResample(parent_level, level, name=f"{name}_up")
-        if style.tf1_zoo
-        else NearestUpsample(level, name=f"{name}_up")
-    )
-    return layer([x, image])
-
-
-def fuse(features: Mapping, image, style: Style, name: str):
-    """Return the mean of the levels `{"P3": ..., "P7": ...}` at the size of the finest.
-
-    From the coarsest level on, each sum is upsampled and added to the next finer level.
-    """
-    levels = sorted(int(level[1:]) for level in features)
-    x = features[f"P{levels[-1]}"]
-    if len(levels) == 1:
-        return x
-    for level in reversed(levels[:-1]):
-        enlarged = upsample(x, image, level + 1, level, style, name=f"{name}_P{level}")
-        x = keras.layers.Add(name=f"{name}_P{level}_add")([features[f"P{level}"], enlarged])
-    return keras.layers.Rescaling(1.0 / len(levels), name=f"{name}_mean")(x)

@@ -90,23 +90,23 @@ def _merged(splats: Tensor, classes: Tensor, num_classes: int) -> Tensor:
     return ops.transpose(ops.reshape(merged, (batch, num_classes, rows, columns)), (0, 2, 3, 1))
 
 
-def peaks(heatmap: Tensor) -> Tensor:
-    """Return which cells of `heatmap [B, H, W, C]` are peaks, no smaller than any of their 8 neighbors: bool.
+def center_detections(
+    heatmap: Tensor,
+    sizes: Tensor,
+    offsets: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
+    stride: int,
+    score_threshold: float,
+    max_detections: int,
+) -> dict[str, Tensor]:
+    """Return the detections in images of `height` x `width` pixels, best first: the peaks, without NMS.
 
-    Of equal neighbors, only the first is a peak. The published code keeps them all, but int8 and bfloat16 turn many
-    peaks into plateaus. Maps have at most 2^24 cells.
+    See `decoded_centers` and `select_centers` for the arguments, `ops.decoding.detections` for the result.
     """
-    values = ops.cast(heatmap, "float32")
-    rows, columns = ops.shape(values)[1:3]
-    is_top = ops.equal(values, _pool(values))
-    # A second max-pooling finds the first of equals, because phones' engines support it.
-    order = ops.reshape(ops.arange(rows * columns, 0, -1, dtype="float32"), (1, rows, columns, 1))
-    order = order * ops.cast(is_top, "float32")
-    return is_top & ops.equal(order, _pool(order))
-
-
-def _pool(x: Tensor) -> Tensor:
-    return ops.max_pool(x, 3, 1, "same", data_format="channels_last")
+    return select_centers(
+        *decoded_centers(heatmap, sizes, offsets, height, width, stride), score_threshold, max_detections
+    )
 
 
 def decoded_centers(
@@ -139,20 +139,20 @@ def select_centers(boxes: Tensor, scores: Tensor, score_threshold: float, max_de
     return take(Candidates(pick(boxes, cell), best, classes), ops.where(slot < count[:, None], slot, -1))
 
 
-def center_detections(
-    heatmap: Tensor,
-    sizes: Tensor,
-    offsets: Tensor,
-    height: int | Tensor,
-    width: int | Tensor,
-    stride: int,
-    score_threshold: float,
-    max_detections: int,
-) -> dict[str, Tensor]:
-    """Return the detections in images of `height` x `width` pixels, best first: the peaks, without NMS.
+def peaks(heatmap: Tensor) -> Tensor:
+    """Return which cells of `heatmap [B, H, W, C]` are peaks, no smaller than any of their 8 neighbors: bool.
 
-    See `decoded_centers` and `select_centers` for the arguments, `ops.decoding.detections` for the result.
+    Of equal neighbors, only the first is a peak. The published code keeps them all, but int8 and bfloat16 turn many
+    peaks into plateaus. Maps have at most 2^24 cells.
     """
-    return select_centers(
-        *decoded_centers(heatmap, sizes, offsets, height, width, stride), score_threshold, max_detections
-    )
+    values = ops.cast(heatmap, "float32")
+    rows, columns = ops.shape(values)[1:3]
+    is_top = ops.equal(values, _pool(values))
+    # A second max-pooling finds the first of equals, because phones' engines support it.
+    order = ops.reshape(ops.arange(rows * columns, 0, -1, dtype="float32"), (1, rows, columns, 1))
+    order = order * ops.cast(is_top, "float32")
+    return is_top & ops.equal(order, _pool(order))
+
+
+def _pool(x: Tensor) -> Tensor:
+    return ops.max_pool(x, 3, 1, "same", data_format="channels_last")

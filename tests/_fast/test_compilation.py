@@ -1,4 +1,4 @@
-"""What is asked while a function is traced: whether XLA compiles it."""
+"""`is_compiled_by_xla` returns what Keras does with the trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reas
 
 
 def told_in_fit(**compiled) -> list[bool]:
-    """Return what a model is told while `fit` traces its loss."""
+    """Return the results of `is_compiled_by_xla` while `fit` traces the loss of a model."""
     told = []
 
     class Asking(keras.Model):

@@ -1,4 +1,4 @@
-"""The fused kernel computes what Keras's own batch normalization does, statistics and gradients included."""
+"""The fused kernel equals Keras's own batch normalization, including statistics and gradients."""
 
 from __future__ import annotations
 

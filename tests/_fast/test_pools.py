@@ -1,4 +1,4 @@
-"""Threads of a process that trains share one pool of the C library's memory."""
+"""All threads of a training process share one memory pool of the C library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""L2 by the fused kernel is Keras's own L2, gradients and all, and survives its config."""
+"""L2 with the fused kernel equals Keras's own L2, including gradients, and survives its config."""
 
 from __future__ import annotations
 

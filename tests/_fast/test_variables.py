@@ -1,4 +1,4 @@
-"""TensorFlow's variables of one name, which are many variables nevertheless."""
+"""TensorFlow variables with the same name remain separate variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tensorflow-addons, live, in a process of its own: it needs TensorFlow 2.13 to 2.15, and Python 3.11 at most."""
+"""Run tensorflow-addons in a process of its own: it needs TensorFlow 2.13 to 2.15, and at most Python 3.11."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PYTHON = HERE.parents[1] / ".venv-addons" / "bin" / "python"
 
 @pytest.fixture(scope="session")
 def addons(tmp_path_factory) -> Callable:
-    """Return `addons(piece, **arrays)`: what `oracle.py` computes of them, as a dict of arrays."""
+    """Return `addons(piece, **arrays)`, which returns the results of `oracle.py` as a dict of arrays."""
     if not PYTHON.exists() and not os.environ.get("CI"):
         pytest.skip("There is no .venv-addons: tensorflow-addons needs Python 3.11 (make test-addons)")
     folder = tmp_path_factory.mktemp("addons")

@@ -1,4 +1,4 @@
-"""Runs in .venv-addons: `oracle.py PIECE IN.npz OUT.npz` computes what tensorflow-addons makes of some arrays."""
+"""Compute a piece of tensorflow-addons on arrays, in .venv-addons: `oracle.py PIECE IN.npz OUT.npz`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What tensorflow-addons used to provide, and what this package uses now, agree on the same numbers."""
+"""The replacements of tensorflow-addons in this package compute the same numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_giou_loss(addons):
 
 
 def test_stochastic_depth(addons):
-    """tensorflow-addons decides for the batch and scales in inference; ours for each sample, and scales in training.
+    """tensorflow-addons draws once per batch and scales in inference; ours draws per sample and scales in training.
 
     The networks are the same in expectation: its inference is ours times the survival probability.
     """
@@ -57,9 +57,9 @@ def test_stochastic_depth(addons):
 
 
 def test_moving_average(addons):
-    """Keras begins its average with the first trained value, tensorflow-addons with the initial one; later they agree.
+    """Keras's average starts with the first trained value, that of tensorflow-addons with the initial value.
 
-    The difference fades with the power of the decay, and is exactly that.
+    The difference is exactly a power of the decay, and so fades.
     """
     rng = np.random.default_rng(3)
     start, gradients = rng.normal(size=5).astype("float32"), rng.normal(size=(12, 5)).astype("float32")

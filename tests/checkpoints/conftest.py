@@ -1,4 +1,4 @@
-"""Small models of both kinds, and checkpoints of them as Model Garden names things."""
+"""Fixtures: small standard and mobile models, and checkpoints of them with Model Garden's names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spinenet_tf.checkpoints.names import variables_by_name
 
 @pytest.fixture(scope="session")
 def garden_checkpoint(as_garden) -> Callable:
-    """Return `garden_checkpoint(model)`: what `read_checkpoint` gives of a trainer's checkpoint of these weights."""
+    """Return `garden_checkpoint(model)`: the result of `read_checkpoint` for a trainer's checkpoint of the weights."""
 
     def make(model) -> GardenCheckpoint:
         found = {as_garden(name): np.array(variable) for name, variable in variables_by_name(model).items()}
@@ -26,13 +26,13 @@ def garden_checkpoint(as_garden) -> Callable:
 
 @pytest.fixture(scope="session")
 def tiny_mobile_row(tiny_mobile_spec, tiny_row):
-    """Return a row for a mobile net that is wide enough to tell its gate."""
+    """Return a row for a mobile net that is wide enough to infer its SE gate."""
     spec = replace(tiny_mobile_spec, name="tiny_mobile", widths=dict.fromkeys(range(6), 32))
     return replace(tiny_row, kind="mobile", graph=spec, style=tiny_row.style | {"activation": "swish"})
 
 
 @pytest.fixture
 def tiny_models(tiny_model, tiny_mobile_row, monkeypatch) -> tuple[str, str]:
-    """Put "tiny" and "tiny_mobile" into the family for one test."""
+    """Add "tiny" and "tiny_mobile" to the family for one test."""
     monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "tiny_mobile", tiny_mobile_row)
     return tiny_model, "tiny_mobile"

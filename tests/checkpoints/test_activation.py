@@ -1,4 +1,4 @@
-"""The activation and the gate of a checkpoint are found by its BN statistics, or asked for."""
+"""The activation and the SE gate of a checkpoint are inferred from its BN statistics; unclear cases are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def find(source, name: str, overrides: dict) -> dict[str, str]:
 
 @pytest.fixture
 def trained(settle, tiny_models):
-    """Return `trained(name, ...)`: a net with the statistics that training with these functions converges to."""
+    """Return `trained(name, ...)`: a net with the BN statistics that training with these functions converges to."""
 
     def make(name: str, **functions: str):
         return settle(spinenet_tf.backbone(name, (256, 256, 3), **functions, **OPTIONS))
@@ -66,7 +66,7 @@ def test_the_candidates_are_what_code_bases_trained_with(tiny_models) -> None:
 
 
 def test_a_tie_is_refused(trained, garden_checkpoint) -> None:
-    """Statistics in the middle of both: neither is taken."""
+    """Statistics halfway between both candidates: neither is chosen."""
     net = trained("tiny", activation="relu")
     weights = net.get_weights()
     other = trained("tiny", activation="swish")
@@ -78,7 +78,7 @@ def test_a_tie_is_refused(trained, garden_checkpoint) -> None:
 
 
 def test_a_net_that_was_not_trained_is_refused(tiny_models, garden_checkpoint) -> None:
-    """First weights have means of 0, whatever the activation will be: one is nearer to them, but none fits."""
+    """Initial moving means are 0 for any activation: one candidate is nearer, but none fits."""
     net = spinenet_tf.backbone("tiny", (64, 64, 3), **OPTIONS)
     with pytest.raises(CheckpointError, match=r"do not show whether .* swish is 0\.\d\d deviations off"):
         find(garden_checkpoint(net), "tiny", OPTIONS)

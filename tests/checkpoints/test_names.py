@@ -1,4 +1,4 @@
-"""Canonical names depend on the order of creation alone; all variables of a net have one."""
+"""Canonical names depend only on the order of creation; all variables of a net have one."""
 
 from __future__ import annotations
 

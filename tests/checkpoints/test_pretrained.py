@@ -1,6 +1,6 @@
-"""COCO weights are converted for the functions that they were trained with, once.
+"""COCO weights are converted once, for the activation and SE gate that they were trained with.
 
-tests/garden has the same with archives of Model Garden's own code, and with a server.
+tests/garden tests the same with archives written by Model Garden's own code, and with a server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def published(tiny_mobile_row, settle, as_garden, tmp_path_factory) -> tuple[Pat
 
 @pytest.fixture
 def cache(published, tiny_models, monkeypatch, tmp_path) -> Path:
-    """Return a cache folder into which somebody has downloaded the archive."""
+    """Return a cache folder with the downloaded archive."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setitem(ARCHIVES, "tiny_mobile", Archive("retinanet/tiny.tar.gz", 0.0))
     folder = pretrained.cache_folder()

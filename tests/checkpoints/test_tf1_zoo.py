@@ -1,4 +1,4 @@
-"""Weights under the names of the TF1 zoo compute what its code computes, written here anew in plain TensorFlow."""
+"""Weights with the names of the TF1 zoo give the same results as its code, rewritten here in plain TensorFlow."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def variables(detector) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def checkpoint(variables, tmp_path_factory) -> Path:
-    """Return a checkpoint as a trainer leaves it: with momenta and the step."""
+    """Return a checkpoint as a trainer writes it, with momenta and the global step."""
     momenta = {f"{name}/Momentum": np.zeros_like(value) for name, value in variables.items() if "moving" not in name}
     return _write(variables | momenta | {"global_step": np.int64(100)}, tmp_path_factory.mktemp("tf1"))
 
 
 class _Tf1Code:
-    """The forward pass, by variable names alone: TensorFlow 1 numbers layers of a kind anew in each scope."""
+    """The forward pass, using only variable names: TensorFlow 1 numbers the layers of a kind per scope."""
 
     def __init__(self, variables: dict[str, np.ndarray], epsilon: float = 1e-4):
         self.variables, self.counts, self.epsilon = variables, defaultdict(int), epsilon
@@ -148,13 +148,13 @@ class _Tf1Code:
 
 
 def _resize(x, side: int):
-    """Pick the nearest pixels as TensorFlow 1 does, which counts from the corners of pixels."""
+    """Pick pixels as TensorFlow 1 does: floor(index * source / target)."""
     return tf.compat.v1.image.resize_nearest_neighbor(x, [side, side])
 
 
 @pytest.mark.parametrize("side", [SIDE, 112])
 def test_a_backbone_computes_what_the_tf1_code_does(side, detector, variables, images):
-    """Levels of 112 px are not multiples of each other, as those of ImageNet's 224 px are not."""
+    """The level sizes of 112 px are not multiples of each other, like those of ImageNet's 224 px."""
     net = spinenet_tf.backbone(
         SPEC, (side, side, 3), max_level=5, endpoint=8, tf1_zoo=True, norm_epsilon=1e-4, width=1.0
     )
@@ -166,7 +166,7 @@ def test_a_backbone_computes_what_the_tf1_code_does(side, detector, variables, i
 
 
 def test_a_classifier_computes_what_the_tf1_code_does(tmp_path, randomize, images, succeed, monkeypatch, tiny_row):
-    """ImageNet's have 1001 classes, the first of which is the background."""
+    """ImageNet classifiers have 1001 classes, the first of which is the background."""
     monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "leaps", replace(tiny_row, graph=SPEC))
     options = CLASSIFIER_OVERRIDES | {"max_level": 5}
     ours = randomize(spinenet_tf.classifier("leaps", 1001, (112, 112, 3), **options))
@@ -250,7 +250,7 @@ def test_another_architecture_is_a_list_of_differences(checkpoint):
 
 
 def test_boxes_end_in_their_last_pixel():
-    """The TF1 zoo decodes with sides of max - min + 1, and takes the 1 off again; its boxes end at size - 1."""
+    """The TF1 zoo decodes with sides of max - min + 1, then subtracts the 1; its boxes end at size - 1."""
     anchors = np.array([[8.0, 8, 23, 23], [90, 90, 140, 140]], np.float32)
     deltas = np.array([[[0.1, -0.2, 0.3, 0.0], [0, 0, 0, 0]]], np.float32)
     found = detections(

@@ -1,6 +1,6 @@
-"""TF Model Garden, live: its nets built by their own names, beside ours with the same weights.
+"""Fixtures: nets of TF Model Garden, and ours with the same weights.
 
-These tests run in an environment of their own (`make test-garden`): tf-models-official pins TensorFlow and Keras 2.
+These tests need a separate environment (`make test-garden`): tf-models-official pins TensorFlow and Keras 2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from spinenet_tf.heads.table import find_head, options_of
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Compute in float64 on both sides: in float32, training mode differs by per cents within Model Garden itself."""
+    """Compute in float64 on both sides: in float32, Model Garden itself varies by a few percent in training mode."""
     keras.config.set_dtype_policy("float64")
     keras.config.set_floatx("float64")
     tf_keras.backend.set_floatx("float64")
@@ -51,7 +51,7 @@ def _backbone_config(model_id: str, is_mobile: bool, **options):
 
 @pytest.fixture(scope="session")
 def garden_backbone() -> Callable:
-    """Return `build(name, size, min_level, activation, momentum)`: Model Garden's own net of one of our names."""
+    """Return `build(name, size, min_level, activation, momentum)`: Model Garden's own net for a name of ours."""
 
     def build(name: str, size: tuple[int, int], min_level: int = 3, activation: str = "relu", momentum: float = 0.99):
         is_mobile = "mobile" in name
@@ -67,7 +67,7 @@ def garden_backbone() -> Callable:
 
 @pytest.fixture(scope="session")
 def garden_detector() -> Callable:
-    """Return `build(name, num_classes, side, ...)`: Model Garden's own RetinaNet of one of our names."""
+    """Return `build(name, num_classes, side, ...)`: Model Garden's own RetinaNet for a name of ours."""
 
     def build(name: str, num_classes: int, side: int, head_width: int, activation: str = "relu", l2: float = 0.0):
         is_mobile = "mobile" in name
@@ -92,7 +92,7 @@ def _model_id(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def same_weights() -> Callable:
-    """Return `copy(ours, theirs)`: give ours random weights, BN statistics too, and theirs the same, name by name."""
+    """Return `copy(ours, theirs)`, which sets random weights and BN statistics in both nets, matched by name."""
 
     def copy(ours, theirs, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""How two networks are compared, and where the figures go."""
+"""Compare two networks, and record the differences."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BATCH = 4
 
 
 def relative(got, expected) -> float:
-    """Return the largest difference, as a fraction of the largest expected value."""
+    """Return the largest difference as a fraction of the largest expected value."""
     got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
     assert got.shape == expected.shape
     return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
 def record(model: str, piece: str, difference: float, bound: float) -> None:
-    """Hold a figure against its bound, and add it to the table if `PARITY_TABLE` names a file."""
+    """Assert that a difference is below its bound, and append it to the file that `PARITY_TABLE` names, if any."""
     if path := os.environ.get("PARITY_TABLE"):
         with Path(path).open("a") as file:
             file.write(json.dumps({"model": model, "piece": piece, "difference": difference, "bound": bound}) + "\n")
@@ -36,7 +36,7 @@ def record(model: str, piece: str, difference: float, bound: float) -> None:
 
 
 def in_training(ours, theirs, x: np.ndarray) -> Iterator[tuple[str, float, float]]:
-    """Yield what a training step of two backbones with the same weights differs by: piece, difference, bound."""
+    """Yield (name, difference, bound) for the parts of a training step of two backbones with the same weights."""
     x = tf.constant(x, tf.float64)
     weigh = np.random.default_rng(1)
     with tf.GradientTape(persistent=True) as tape:

@@ -1,4 +1,4 @@
-"""Every backbone gives Model Garden's numbers: features, moving statistics and gradients."""
+"""Every backbone equals Model Garden's: features, moving statistics and gradients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_training(name, min_level, activation, garden_backbone, same_weights, im
 
 
 def test_below_128_px_ours_keeps_its_graph(garden_backbone):
-    """Model Garden drops the merge of unread blocks when it does not know the width, and fails between multiples."""
+    """Model Garden does not merge unread blocks if the width is unknown, and fails between multiples of 128 px."""
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
         garden_backbone("spinenet_49s", (96, 96))
     known, unknown = (garden_backbone("spinenet_49", (side, side)) for side in (128, None))

@@ -47,7 +47,7 @@ def _classes(boxes: np.ndarray) -> np.ndarray:
 
 
 def _garden_labels(boxes: np.ndarray, classes: np.ndarray) -> dict:
-    """Return one image's labels, the rest of the rows padding."""
+    """Return the labels of one image, with padding rows at the end."""
     rest = ROWS - len(boxes)
     return {
         "boxes": tf.constant(np.concatenate([boxes, np.zeros((rest, 4))]), tf.float32),
@@ -174,7 +174,7 @@ def test_a_center_that_is_missed_is_learned_where_model_garden_has_no_gradient()
 
 
 def _detect(raw: dict) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return our detections and theirs, which number classes from 1."""
+    """Return our detections, and Model Garden's, which number classes from 1."""
     ours = decode(_our_raw(raw), OPTIONS, (SIDE, SIDE))
     theirs = CenterNetDetectionGenerator(SIDE, STRIDE)(_garden_raw(raw))
     return tuple({name: np.asarray(value) for name, value in found.items()} for found in (ours, theirs))
@@ -200,7 +200,7 @@ def test_two_equal_neighbors_are_one_detection_where_model_garden_has_two():
 
 @pytest.fixture
 def garden_centernet() -> Callable:
-    """Return `build(name, activation)`: Model Garden's CenterNet on P3 of one of our mobile nets, behind its task."""
+    """Return `build(name, activation)`: Model Garden's CenterNet on P3 of one of our mobile nets, built by its task."""
 
     def build(name: str, activation: str):
         config = _config()
@@ -271,7 +271,7 @@ def _pairs(ours: CenterNet, whole, theirs) -> Iterator[tuple]:
 
 
 def _on_p3(name: str, activation: str, whole) -> CenterNet:
-    """Return our detector on P3 alone, which holds no layers for other levels, with the weights of a whole backbone."""
+    """Return our detector on P3 only, without layers for other levels, with the weights of a whole backbone."""
     backbone = spinenet_tf.backbone(name, (SIDE, SIDE, 3), max_level=3, activation=activation)
     for layer in backbone.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
@@ -280,7 +280,7 @@ def _on_p3(name: str, activation: str, whole) -> CenterNet:
 
 
 def _copy_head(ours: CenterNet, head) -> None:
-    """Give both heads the same random weights, large enough for sizes and peaks of all kinds."""
+    """Set the same random weights in both heads, large enough for varied sizes and peaks."""
     rng = np.random.default_rng(3)
     for layer_name, conv in _head_convs(head):
         values = [rng.normal(0, 0.1, weight.shape) for weight in conv.get_weights()]

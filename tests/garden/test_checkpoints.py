@@ -1,4 +1,4 @@
-"""Checkpoints of Model Garden become our weights, ours become its checkpoints, and nothing is lost on the way."""
+"""Checkpoints of Model Garden convert to our weights and back, without loss."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _assert_same(got: dict, expected: dict) -> None:
 
 @pytest.fixture(scope="session")
 def trainer_checkpoint(tmp_path_factory, garden_detector, same_weights):
-    """Return a checkpoint as Model Garden's trainer writes it, and its weights: as trained, and averaged."""
+    """Return a checkpoint as Model Garden's trainer writes it, and its trained and averaged weights."""
     model = garden_detector(SMALL, CLASSES, SIDE, 24, "swish")
     ours = spinenet_tf.detector(SMALL, CLASSES, (SIDE, SIDE, 3))
     same_weights(ours, model)
@@ -130,9 +130,9 @@ def test_a_converted_net_detects_what_model_gardens_does(tmp_path, garden_detect
 
 
 def _spread_outputs(garden, raw: dict) -> None:
-    """Scale the predictors: from random weights most scores are exactly 1, and their order is anybody's.
+    """Scale the predictors: with random weights, most scores are exactly 1, and their order is undefined.
 
-    Boxes move little, for Model Garden's NMS takes one that is clipped away to [0, 0, 0, 0] for a suppressed one.
+    Boxes move little, because Model Garden's NMS treats a box that is clipped to [0, 0, 0, 0] as suppressed.
     """
     named = garden_model.canonical_variables(garden.variables)
     for output, predictor, spread in (("class_logits", "scores", 1.0), ("box_deltas", "boxes", 0.05)):

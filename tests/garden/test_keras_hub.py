@@ -1,4 +1,4 @@
-"""Our backbones carry keras-hub's detector. Tested here, as it needs the tensorflow-text of Model Garden."""
+"""Our backbones work in keras-hub's detector. Tested here because it needs Model Garden's tensorflow-text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO weights in one line: from a server on this machine, with archives that Model Garden's own code wrote."""
+"""COCO weights are downloaded from a local server, from archives that Model Garden's own code wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME, SIDE, ACTIVATION = "spinenet_mobile_49", 128, "hard_swish"
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory, settle):
-    """Return a folder laid out as the published one, and the detector whose weights its archive holds."""
+    """Return a folder with the layout of the published one, and the detector whose weights are in its archive."""
     folder = tmp_path_factory.mktemp("published")
     model = settle(spinenet_tf.detector(NAME, COCO_COUNT, (256, 256, 3), activation=ACTIVATION))
     garden_model.write_checkpoint(model, folder / "spinenet49mobile" / "ckpt-1")
@@ -36,7 +36,7 @@ def published(tmp_path_factory, settle):
 
 @pytest.fixture
 def server(published, monkeypatch, tmp_path):
-    """Serve the published folder on the loopback address, and keep downloads in a folder of the test."""
+    """Serve the published folder on the loopback address, and cache downloads in a temporary folder."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):

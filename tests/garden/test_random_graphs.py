@@ -1,4 +1,4 @@
-"""Any valid graph becomes the same network here and there, not only the published ones."""
+"""Random valid graphs give the same network as in Model Garden, not only the published ones."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAX_INNER_BLOCKS = 4
 def backbones(draw) -> dict:
     """Draw a graph with outputs P3 to P7, and its scaling.
 
-    The first block reads both stem nodes: Model Garden merges an unread one into an output, and here each node of the
-    stem is read by the next.
+    The first block reads both stem nodes: Model Garden merges an unread stem node into an output, but here each node of
+    the stem counts as read by the next.
     """
     levels = [draw(st.integers(2, 6)) for _ in range(draw(st.integers(1, MAX_INNER_BLOCKS)))]
     levels += draw(st.permutations([3, 4, 5, 6, 7]))

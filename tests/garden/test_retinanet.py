@@ -1,4 +1,4 @@
-"""The detector gives Model Garden's numbers: outputs, anchors, targets, losses, detections, and a training step."""
+"""RetinaNet equals Model Garden's: outputs, anchors, targets, losses, detections, and a training step."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_losses_and_their_gradients(case):
 
 
 def _split(flat, values: int) -> dict:
-    """Cut `[1, N, values]` into the maps `[1, h, w, A * values]` of each level."""
+    """Split `[1, N, values]` into the maps `[1, h, w, A * values]` of all levels."""
     sides = {level: SIDE // 2 ** int(level) for level in LEVELS}
     parts = tf.split(flat, [9 * side**2 for side in sides.values()], axis=1)
     return {

@@ -1,4 +1,4 @@
-"""TF Model Garden reads the TFRecord files that are written here, and its own files are read here."""
+"""TF Model Garden reads our TFRecord files, and we read its files."""
 
 from __future__ import annotations
 

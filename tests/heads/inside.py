@@ -1,4 +1,4 @@
-"""What `predict` of any detector gives, whatever its head."""
+"""Check the output format of `predict` for any head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def assert_inside(found: dict[str, np.ndarray], side: int) -> None:
-    """Check the detections of two images of `side` px: their shapes, their boxes and their padding."""
+    """Assert that the detections in two images of `side` px have valid shapes, boxes and padding."""
     assert found["boxes"].shape == (2, 100, 4)
     assert found["scores"].shape == found["classes"].shape == (2, 100)
     assert (found["num_detections"] > 0).all()

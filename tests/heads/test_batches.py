@@ -1,4 +1,4 @@
-"""Each kind of data that Keras takes is checked as it is drawn, and arrives as it is."""
+"""Every kind of data that Keras takes is checked when it is drawn, and arrives unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOX, SPLINTER = [2.0, 2.0, 20.0, 20.0], [0.0, 0.0, 0.5, 1.0]
 
 
 def batch(number: int, **change: Any) -> tuple:
-    """Return a batch of two images of the value `number`, with what the check may find in it."""
+    """Return a batch of two images of the value `number`, with boxes, classes and weights to check."""
     images = np.full((2, 32, 32, 3), number, "float32")
     boxes = np.tile(np.float32(change.get("box", BOX)), (2, 1, 1))
     classes = np.array([[0], [change.get("label", 1)]], "int32")
@@ -32,7 +32,7 @@ def batch(number: int, **change: Any) -> tuple:
 
 
 class Seeing(CheckedModel):
-    """Notes the batches that it is trained on."""
+    """A model that records the batches that it is trained on."""
 
     num_classes = 3
 
@@ -169,7 +169,7 @@ def test_arrays_and_unknown_data_are_left_to_others() -> None:
 
 
 def test_the_batches_of_a_data_loader_are_checked_where_they_are_made(monkeypatch) -> None:
-    """A stand-in: Torch is not among the dependencies."""
+    """Uses a fake DataLoader, because PyTorch is not a dependency."""
 
     class DataLoader:
         def __init__(self, batches: list[tuple], collate_fn: Callable):

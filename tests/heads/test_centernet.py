@@ -1,4 +1,4 @@
-"""CenterNet's contract: what it takes, what it gives, and how it is trained, saved and refused."""
+"""CenterNet's inputs, outputs, training, saving and errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_raw_outputs_are_one_map_each_of_the_stride(build, stride, max_level, si
 
 
 def test_every_weight_is_trained_whatever_the_levels(build, images):
-    """Levels that no map reads are not there: Keras would warn of their weights."""
+    """Levels that no output reads are not built: Keras would warn about their weights."""
     for stride, max_level in ((8, 3), (4, 5)):
         model = build(stride, max_level)
         model.compile(keras.optimizers.SGD(0.01))

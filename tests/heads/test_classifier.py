@@ -1,4 +1,4 @@
-"""A classifier learns from class numbers that it has."""
+"""A classifier refuses class numbers that it does not have."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def truth(**changes: Any) -> dict[str, Any]:
 
 
 def box(*corners: float) -> dict[str, Any]:
-    """Return ground truth in which one box has these corners."""
+    """Return ground truth with these corners of one box."""
     boxes = BOXES.copy()
     boxes[0, 1] = corners
     return truth(boxes=boxes)

@@ -1,4 +1,4 @@
-"""The detector's contract: what it takes, what it gives, and how it is trained, saved and refused."""
+"""RetinaNet's inputs, outputs, training, saving and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RetinaNet's loss: what it sums, divides and leaves out; and its options."""
+"""RetinaNet's loss and options: sums, normalization, and ignored values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A weight of an image counts it so many times, in the loss and in the positives that the loss is divided by."""
+"""The weight of an image multiplies its loss, and its positives in the normalizer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EACH = given([0, 1, 2])
 
 
 def compiled(**overrides) -> keras.Model:
-    """Return a small detector whose weights decay and whose BN does not learn; the same each time."""
+    """Return a small detector with weight decay and frozen BN, with the same weights each time."""
     keras.utils.set_random_seed(1)
     model = detector(SPEC, 3, (32, 32, 3), max_level=3, endpoint=8, head_depth=1, head_width=8, l2=1e-3, **overrides)
     return frozen(model)
@@ -53,7 +53,7 @@ def model() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def expected(model) -> dict[str, float]:
-    """Return the losses of the images as often as the weights count them, which are not those of each once."""
+    """Return the losses with each image repeated as often as its weight, after checking that weights matter."""
     plain, found = (model.test_on_batch(*batch, return_dict=True) for batch in (EACH, given(COUNTED)))
     assert abs(plain["box_loss"] - found["box_loss"]) > 1e-3 * found["box_loss"]
     return found

@@ -1,4 +1,4 @@
-"""The table of heads: a head is one file and one row, and nothing else knows it."""
+"""The table of heads: a head is one file and one row, and no other file names it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALLOWED = {
 
 
 def mentions(path: Path) -> Iterator[str]:
-    """Yield the lines with a head's class or its name: in text too, but for the classifier, which is also a word."""
+    """Yield the lines that mention a head's class or name, also in text; except "classifier", which is also a word."""
     classes = {row.build.__name__ for row in HEADS.values()}
     source = path.read_text(encoding="utf-8")
     names = "|".join({*HEADS, *map(str.lower, classes)} - {"classifier"})

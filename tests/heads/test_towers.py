@@ -1,4 +1,4 @@
-"""Heads on a pyramid: what they share over the levels, what they do not, and how they start."""
+"""Heads on a pyramid: which layers the levels share, and the initial weights."""
 
 from __future__ import annotations
 

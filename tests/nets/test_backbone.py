@@ -1,4 +1,4 @@
-"""Every model builds and runs at any size, as the spec and its overrides say, and survives its files."""
+"""Every model builds and runs at any size, follows its spec and overrides, and can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = {"max_level": 5, "endpoint": 8}
 
 @cache
 def _narrow(name: str, side: int | None = 64) -> Backbone:
-    """Return a model of the family, a quarter as wide and at most two repeats deep. Read only, but for its weights."""
+    """Return a model of the family, a quarter as wide, with at most two repeats. Tests may change only its weights."""
     return backbone(name, (side, side, 3), **NARROW, repeats=min(VARIANTS[name].style.get("repeats", 1), 2))
 
 
@@ -51,7 +51,7 @@ FINGERPRINTS = {
 
 @pytest.fixture(scope="module", params=GRAPHS)
 def dynamic(request, randomize):
-    """Return each model of the family for images of any size."""
+    """Return each model of the family, with an unknown input size."""
     return randomize(_narrow(request.param, None))
 
 
@@ -313,7 +313,7 @@ def test_edges_decide_what_is_read(tiny_spec, tiny_backbone):
 
 
 def test_names_are_stable():
-    """Checkpoint converters and TFLite tensors go by these names: a change belongs in the changelog."""
+    """Checkpoint converters and users of TFLite tensors depend on these names: list any change in the changelog."""
     standard = [layer.name for layer in _narrow("spinenet_49").layers]
     assert standard[:5] == ["images", "stem_conv", "stem_conv_bn", "stem_conv_act", "stem_pool"]
     assert {

@@ -1,4 +1,4 @@
-"""A weights file is whole or absent, carries its architecture, and never half-loads."""
+"""A weights file is written and loaded completely or not at all, and contains its architecture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def saved(tiny_backbone, tmp_path_factory):
 
 @pytest.fixture
 def fresh(tiny_spec, randomize):
-    """Return a model of the saved architecture, at another size and with other weights."""
+    """Return a model of the saved architecture, with another input size and other weights."""
     return randomize(backbone(tiny_spec, (32, 96, 3), max_level=5, endpoint=8), seed=1)
 
 

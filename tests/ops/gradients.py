@@ -1,4 +1,4 @@
-"""Gradients on either backend."""
+"""Compute gradients on TensorFlow or JAX."""
 
 from __future__ import annotations
 

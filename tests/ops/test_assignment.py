@@ -13,7 +13,7 @@ ANCHORS = ops.convert_to_numpy(concatenate(anchors(96, 96, AnchorSpec(max_level=
 
 
 def scene(seed: int, count: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return `boxes [count, 4]` with sides of `low` to `high` px, some reaching out of the image, and classes."""
+    """Return `boxes [count, 4]` with sides of `low` to `high` px, some beyond the image, and classes."""
     rng = np.random.default_rng(seed)
     center, half = rng.uniform(0, 96, (count, 2)), rng.uniform(low, high, (count, 2)) / 2
     boxes = np.concatenate([center - half, center + half], axis=1).astype("float32")
@@ -25,7 +25,7 @@ def assigned(boxes: np.ndarray, classes: np.ndarray) -> Assignment:
 
 
 def reference(boxes: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Assign one image by the text of the rule: class targets `[N]`, and the matched row `[N]` (-1 = none)."""
+    """Assign one image by the rule as it is documented: class targets `[N]`, and matched rows `[N]` (-1 = none)."""
     match, overlap = np.full(len(ANCHORS), -1), ops.convert_to_numpy(iou(ANCHORS, boxes))
     rows = [m for m in range(len(boxes)) if classes[m] >= 0]
     for n in range(len(ANCHORS)):
@@ -149,7 +149,7 @@ def test_unknown_batch_anchors_and_ground_truth_count_change_nothing() -> None:
 def test_all_anchors_are_computed_on_where_xla_compiles_alone(
     compiled: bool, devices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a GPU but without XLA, as under a strategy or with determinism, nothing fuses B * M * N overlaps either."""
+    """On a GPU without XLA (under a strategy or with determinism), the B * M * N IoUs are not fused either."""
     import tensorflow as tf
 
     from spinenet_tf.ops import assignment

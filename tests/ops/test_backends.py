@@ -1,4 +1,4 @@
-"""The detection functions, compiled, on the other Keras backend: this file runs itself there."""
+"""The compiled detection functions are the same on the other Keras backend, where this file runs itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HUGE = (256, 150_381, 91)  # logits of 256 images of 896 px: 3.5e9 of them, and 
 
 
 def inputs() -> list[np.ndarray]:
-    """Return boxes and classes of two images, one of them half padding, and what a net says about them."""
+    """Return boxes and classes of two images, one of which is half padding, and raw outputs of a net."""
     rng = np.random.default_rng(0)
     corner, sides = rng.uniform(0, 40, (2, 6, 2)), rng.uniform(12, 50, (2, 6, 2))
     boxes, classes = np.concatenate([corner, corner + sides], axis=-1), rng.integers(0, 3, (2, 6))
@@ -51,7 +51,7 @@ def everything(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
 
 
 def of_centers(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, Any]:
-    """Return what a head of centers makes of the first values, taken for maps of 12 x 10 cells of 8 px."""
+    """Return the losses and detections of center maps, made of the first values, of 12 x 10 cells of 8 px."""
     rows, columns = 12, 10
     heatmap, values = (keras.ops.reshape(x[:, : rows * columns], (2, rows, columns, -1)) for x in (logits, deltas))
     maps = (heatmap, 20 * values[..., :2], values[..., 2:])
@@ -77,7 +77,7 @@ def compiled() -> dict[str, np.ndarray]:
 
 
 def focal_slopes(logits: Any, classes: Any) -> Any:
-    """Return the gradient of the focal loss, which indexes where the loss does and once more."""
+    """Return the gradient of the focal loss, which has the same index operations as the loss and one more."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -91,7 +91,7 @@ def focal_slopes(logits: Any, classes: Any) -> Any:
 
 
 def indexing(function: Callable[[Any, Any], Any], batch: int | None) -> list[bool]:
-    """Tell of each gather and scatter whether its indices reach all of `HUGE` logits, which are never there."""
+    """Return for each gather and scatter whether its indices reach all of `HUGE` logits, without allocating them."""
     shape = (batch, *HUGE[1:])
     return (_jax_indexing if keras.backend.backend() == "jax" else _tf_indexing)(function, shape)
 
@@ -132,7 +132,7 @@ def test_indices_reach_as_far_as_a_huge_batch(batch: int | None) -> None:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
-    """Return what this file gives on the other backend."""
+    """Return the results of this file on the other backend."""
     path = tmp_path_factory.mktemp("backends") / "results.npz"
     other = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
     environment = {**os.environ, "KERAS_BACKEND": other, "JAX_PLATFORMS": "cpu"}

@@ -1,4 +1,4 @@
-"""The losses of objects as points against NumPy in float64."""
+"""The losses of CenterNet equal NumPy's in float64."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def focal_reference(logits: np.ndarray, alpha: float = 2.0, beta: float = 4.0) -
 
 
 def l1_reference(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the sum of each image."""
+    """Return the sum of L1 errors of each image."""
     flat = values.astype("float64").reshape(2, -1, 2)
     error = np.abs(flat[np.arange(2)[:, None], TARGETS.cells] - expected).sum(axis=-1)
     return (error * TARGETS.is_object).sum(axis=1)

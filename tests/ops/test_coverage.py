@@ -1,4 +1,4 @@
-"""The fit of anchors to boxes, against a table of all anchors."""
+"""Anchor coverage equals the IoU with a table of all anchors."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def detected(logits: np.ndarray, deltas: np.ndarray, **options: Any) -> dict[str
 
 
 def of_boxes(boxes: list[list[float]], logits: list[list[float]]) -> dict[str, np.ndarray]:
-    """Detect in an image of `SIZE` px where a net's only candidates are `boxes`."""
+    """Return the detections in an image of `SIZE` px whose only candidates are `boxes`."""
     boxes = np.array(boxes, "float32")
     centered = np.tile(np.array([16.0, 16.0, 48.0, 48.0], "float32"), (len(boxes), 1))
     found = detections(np.array([logits], "float32"), encode(boxes, centered)[None], centered, SIZE, SIZE, **POOL)
@@ -37,7 +37,7 @@ def of_boxes(boxes: list[list[float]], logits: list[list[float]]) -> dict[str, n
 
 
 def published(logits: np.ndarray, deltas: np.ndarray, iou_threshold: float = 0.5, keep: int = 100) -> list[tuple]:
-    """Decode one image by the published protocol: NMS class by class, then the best of all classes."""
+    """Decode one image by the published protocol: NMS per class, then the best of all classes."""
     scores = 1 / (1 + np.exp(-logits))
     boxes = ops.convert_to_numpy(clip(decode(deltas, ANCHORS), SIZE, SIZE))
     overlaps, found = ops.convert_to_numpy(iou(boxes, boxes)), []

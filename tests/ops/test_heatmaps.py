@@ -1,4 +1,4 @@
-"""Center maps against NumPy: targets object by object, peaks cell by cell."""
+"""Center heatmaps equal NumPy loops: targets per object, peaks per cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRIDE, ROWS, COLUMNS, CLASSES = 8, 12, 10, 3
 
 
 def scene(seed: int, batch: int = 2, count: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes and classes, of which some are padding with coordinates of any kind."""
+    """Return boxes and classes, some of which are padding with arbitrary coordinates."""
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, [ROWS * STRIDE - 30, COLUMNS * STRIDE - 30], (batch, count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(2, 60, (batch, count, 2))], axis=-1).astype("float32")
@@ -122,7 +122,7 @@ def test_the_exact_radius_makes_narrower_gaussians() -> None:
     "box", [[8, 8, 8, 40], [8, 8, 40, 8], [-40, 8, 20, 40], [90, 8, 102, 40], [8, 70, 40, 90], [50, 40, 40, 60]]
 )
 def test_what_is_no_object(box: list[float]) -> None:
-    """Boxes without area, and centers outside of the map, of 96 x 80 px."""
+    """Boxes without area, and boxes with centers outside of the map of 96 x 80 px, are not objects."""
     found = targets(np.float32([[box]]), np.int32([[0]]))
     assert not found["is_object"].any()
     assert not found["heatmap"].any()

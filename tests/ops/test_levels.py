@@ -1,4 +1,4 @@
-"""Every level has the size that convs give it."""
+"""The size of each level equals that of strided SAME convs."""
 
 from __future__ import annotations
 
