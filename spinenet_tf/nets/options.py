@@ -97,7 +97,7 @@ def _checked(one: Field, value: Any) -> Any:
     found = _in_type(one, value)
     if found is None:
         choices = one.metadata["choices"]
-        told = unknown(one.name, [str(value)[:40]], choices) if choices else f"{one.name} is {valid_values(one)}."
+        told = unknown(one.name, [str(value)[:40]], choices) if choices else f"{one.name} must be {valid_values(one)}."
         raise ValueError(f"{told} Received: {one.name}={value!r:.100}")
     return found
 

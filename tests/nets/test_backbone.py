@@ -177,10 +177,10 @@ def test_an_input_that_is_no_image_is_refused(shape, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"width": 0.0}, "width is a number above 0 and at most 64. Received: width=0.0"),
-        ({"alpha": -1.0}, "alpha is a number above 0"),
-        ({"repeats": 0}, "repeats is a whole number at least 1"),
-        ({"endpoint": 0}, "endpoint is a whole number at least 1"),
+        ({"width": 0.0}, "width must be a number above 0 and at most 64. Received: width=0.0"),
+        ({"alpha": -1.0}, "alpha must be a number above 0"),
+        ({"repeats": 0}, "repeats must be a whole number at least 1"),
+        ({"endpoint": 0}, "endpoint must be a whole number at least 1"),
         ({"stochastic_depth": 1.0}, "at least 0 and below 1. Received: stochastic_depth=1.0"),
         ({"activation": "tanh"}, "Unknown activation 'tanh'. Valid: relu, "),
     ],

@@ -63,10 +63,10 @@ def test_anything_else_is_refused_in_one_line(given):
     [
         ("activation", "tanh", "Unknown activation 'tanh'. Valid: .*relu6.* Received: activation='tanh'"),
         ("se_gate", "sigmoide", r"Unknown se_gate 'sigmoide'. Did you mean 'sigmoid'\?"),
-        ("norm_momentum", 1.5, "norm_momentum is a number at least 0 and at most 1"),
-        ("norm_epsilon", -1e-3, "norm_epsilon is a number at least 0"),
-        ("l2", -1.0, "l2 is a number at least 0"),
-        ("se_ratio", -0.2, "se_ratio is a number at least 0"),
+        ("norm_momentum", 1.5, "norm_momentum must be a number at least 0 and at most 1"),
+        ("norm_epsilon", -1e-3, "norm_epsilon must be a number at least 0"),
+        ("l2", -1.0, "l2 must be a number at least 0"),
+        ("se_ratio", -0.2, "se_ratio must be a number at least 0"),
     ],
 )
 def test_a_style_names_its_valid_values(field, value, message):

@@ -288,7 +288,7 @@ def test_a_head_is_said_in_the_config_and_flat_options_still_are() -> None:
         ({"head": {"kind": "classifier"}}, "model.head.kind=classifier is for task classification"),
         (
             {"head": {"score_threshold": 2}},
-            "model.head: score_threshold is a number at least 0 and at most 1. ",
+            "model.head: score_threshold must be a number at least 0 and at most 1. ",
         ),
         (
             {"head": {"score_threshold": 0.1}, "overrides": {"score_threshold": 0.2}},
