@@ -241,7 +241,7 @@ def _old_metadata(fields: dict[str, Any]) -> dict[str, Any] | None:
     for key in ("anchors", "decoding"):
         told = fields.get(key)
         if not isinstance(told, dict) or not told:
-            raise ValueError(f"The metadata of a detector must have {key!r}. Received: {told!r:.100}")
+            raise ValueError(f"{key}: must be a non-empty mapping for a detector. Received: {told!r:.100}")
         options |= _anchor_options(told)
         try:
             RetinaNetOptions.of(options)
