@@ -48,7 +48,7 @@ def test_a_file_is_read_by_people(tmp_path):
     assert ArchitectureSpec.load(str(tmp_path / "mine.yaml")) == MINE
 
 
-@pytest.mark.parametrize("name", ["49", "yes", "1e5", "null", "a: b # c", "ä\n", "'quoted'"])
+@pytest.mark.parametrize("name", ["49", "yes", "1e5", "null", "0x1F", "1_000", "2026-01-01"])
 def test_a_name_stays_text(name, tmp_path):
     replace(MINE, name=name).save(tmp_path / "mine.yaml")
     assert ArchitectureSpec.load(tmp_path / "mine.yaml").name == name
@@ -77,10 +77,10 @@ def test_a_short_file_has_the_defaults_of_a_spec(tmp_path):
         ("parents: [1, 2]", "parents: [1, 7]", "mine.yaml: Block 3 reads block 7, which is built later"),
         ("parents: [1, 2]", "parents: 1", "mine.yaml: Block 3 needs exactly two parents. Received: parents=1"),
         ("kind: mbconv", "kind: mbconf", "mine.yaml: Block 3 has an unknown kind.*'mbconf'"),
-        ("width: 24", "width: wide", "mine.yaml: Block 3 has a width .*Received: width='wide'"),
+        ("width: 24", "width: wide", "mine.yaml: The width of block 3 must be .*Received: width='wide'"),
         ("{1: 32,", "{one: 32,", "mine.yaml: `widths` must map levels .*'one': 32"),
         ("stem: [2, 2]", "stem: 2", "mine.yaml: `stem` must have two or more levels"),
-        ("name: mine", "name: ", "mine.yaml: A graph has a name"),
+        ("name: mine", "name: ", "mine.yaml: A name must have at most 100 characters"),
         ("name: mine", "name: mine\nname: mine", "mine.yaml is not YAML: the key 'name' occurs twice"),
         (TEXT, "[1, 2]", r"mine.yaml: A graph must be a mapping. Received: \[1, 2\]"),
         (TEXT, "name: [", "mine.yaml is not YAML"),
