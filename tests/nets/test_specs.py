@@ -188,7 +188,7 @@ def test_a_config_needs_a_name_a_stem_and_blocks():
 
 
 def test_transposed_convs_need_a_stem_to_come_from():
-    with pytest.raises(ValueError, match=r"lead from level 3 or coarser to 2. Received: stem=\(2, 2\)"):
+    with pytest.raises(ValueError, match=r"needs a stem that ends at level 3 or coarser. Received: stem=\(2, 2\)"):
         _spec(fusion="deconv")
 
 
