@@ -134,7 +134,7 @@ def test_register_refuses_a_taken_name_and_other_types(tiny_spec):
         with pytest.raises(ValueError, match=f"this name exists; choose another name. Received: name='{name}'"):
             register(name, tiny_spec)
     for name in ("", "a/b", "a b", "ä", "_a", "..", "x" * 101, None, 3):
-        with pytest.raises(ValueError, match=r"A name has .* starts with a letter or a digit.*Received: name="):
+        with pytest.raises(ValueError, match=r"A name must have .* start with a letter or a digit.*Received: name="):
             register(name, tiny_spec)
     with pytest.raises(ValueError, match=r"`spec` must be an ArchitectureSpec\. Received: spec='tiny'"):
         register("other", "tiny")

@@ -112,7 +112,7 @@ def test_a_file_without_an_architecture_is_refused(fresh, tmp_path):
 
 
 def test_a_missing_file_is_refused_by_its_name(fresh, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights file .*absent.weights.h5"):
+    with pytest.raises(FileNotFoundError, match=r"Weights file not found: .*absent.weights.h5"):
         fresh.load_weights(tmp_path / "absent.weights.h5")
 
 
@@ -201,7 +201,7 @@ def test_the_state_of_another_optimizer_is_left_out_and_told(tmp_path, other):
     saved.trained().save_weights(path)
     model = of_two_layers(other).trained()
     before = state(model)
-    with pytest.warns(UserWarning, match=r"two.weights.h5: the weights were loaded, the optimizer's state was not"):
+    with pytest.warns(UserWarning, match=r"two.weights.h5: the weights were loaded, but the optimizer's state was not"):
         model.load_weights(path)
     assert all(map(np.array_equal, state(model), before))
     assert _unchanged(model, saved.get_weights())
