@@ -12,7 +12,7 @@ from rich.console import Console
 
 from spinenet_tf.cli.demonstration import run_demo
 from spinenet_tf.cli.tables import demo_table
-from spinenet_tf.training import config
+from spinenet_tf.training import config_file
 
 FORMATS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
 
@@ -20,7 +20,7 @@ FORMATS = {"keras_weights", "saved_model", "tflite", "tflite_int8"}
 @pytest.mark.slow
 def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, write_config, monkeypatch) -> None:
     path = write_config(tmp_path)
-    monkeypatch.setattr(config, "find_config", lambda name: path)
+    monkeypatch.setattr(config_file, "find_config", lambda name: path)
     folder, told = tmp_path / "demo", []
     summary = run_demo(folder, overwrite=False, announce=told.append)
     assert [title.split()[0] for title in told] == ["Training", "Exporting,"]
@@ -43,6 +43,6 @@ def test_the_demo_trains_exports_measures_and_draws(tmp_path: Path, tiny_model, 
 
 
 def test_the_demos_config_needs_nothing_but_its_place() -> None:
-    demo = config.read_config(config.find_config("demo"))
+    demo = config_file.read_config(config_file.find_config("demo"))
     assert (demo.data.train.classes, demo.data.val.classes) == (1, 1)
     assert demo.data.train.digits == demo.data.val.digits
