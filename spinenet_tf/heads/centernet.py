@@ -30,14 +30,14 @@ HEATMAP_BIAS = -2.19  # initial bias of the heatmap, as published: a probability
 
 @dataclass(frozen=True)
 class CenterNetOptions(DetectionOptions):
-    """The options of CenterNet; the defaults are the published ones, except for the stride and mobile towers.
+    """The options of CenterNet; the defaults are the published ones, except for mobile towers.
 
     The authors' code halves the losses of sizes and offsets: see `ops.center_losses.point_losses`.
     """
 
     # Stride of the output maps in pixels, 4 or 8. All levels of the backbone are fused at its finest level, and
-    # upsampled if the stride is smaller than that level's.
-    stride: int = option(8, min(STRIDES), max(STRIDES), of_weights=True)
+    # upsampled if the stride is smaller than that level's. 8 is faster, with a lower AP: see `docs/phones.md`.
+    stride: int = option(4, min(STRIDES), max(STRIDES), of_weights=True)
     head_width: int = option(64, 1, MAX_CHANNELS, of_weights=True)  # channels of the 3x3 conv before each output
     # Kind of that 3x3 conv; "auto" is "separable" on mobile nets and "full" on others.
     tower: str = option("auto", choices=TOWERS, of_weights=True)
@@ -56,7 +56,7 @@ class CenterNetOptions(DetectionOptions):
 
     @property
     def level(self) -> int:
-        """The level of the output maps: 3 for stride 8."""
+        """The level of the output maps: 2 for stride 4."""
         return self.stride.bit_length() - 1
 
 

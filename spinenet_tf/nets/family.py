@@ -91,7 +91,7 @@ VARIANTS: dict[str, Variant] = {
     "r0_sp53": Variant(R0_SP53, 640, {}, _retinanet(256), Published(ap=40.7), "ladder"),
     # To compare with: the smallest net of arXiv 1904.07850, without deformable convs.
     "resnet_18": Variant(
-        RESNET_18, 512, {"endpoint": 64}, {"centernet": {"stride": 4}},
+        RESNET_18, 512, {"endpoint": 64}, {"centernet": {}},
         Published(ap=25.9, note="of MMDetection's copy; 28.1 with deformable convs"), "rival",
     ),
 }  # fmt: skip

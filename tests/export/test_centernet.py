@@ -30,7 +30,7 @@ def centernet(tiny_mobile_spec, stirred) -> CenterNet:
     # The fixture that seeds each test comes later, and one draw in eight has four channels that are always 0.
     keras.utils.set_random_seed(0)
     small = {"max_level": 5, "endpoint": 8, "head_width": 16, "activation": "relu6", "se_ratio": 0}
-    options = {"stride": 4, "score_threshold": 0.2, "max_detections": 20}
+    options = {"score_threshold": 0.2, "max_detections": 20}
     return stirred(spinenet_tf.detector(tiny_mobile_spec, 3, SHAPE, "centernet", **small, **options))
 
 

@@ -31,7 +31,7 @@ from spinenet_tf.ops.heatmaps import center_targets, gaussian_radius
 
 SIDE, STRIDE, CLASSES, ROWS = 128, 8, 7, 9
 CELLS = SIDE // STRIDE
-OPTIONS = CenterNetOptions()
+OPTIONS = CenterNetOptions(stride=STRIDE)
 GROUND_TRUTH = {
     "none": np.zeros((0, 4)),
     "one": np.array([[20.0, 30, 70, 90]]),
@@ -275,7 +275,7 @@ def _on_p3(name: str, activation: str, whole) -> CenterNet:
     backbone = spinenet_tf.backbone(name, (SIDE, SIDE, 3), max_level=3, activation=activation)
     for layer in backbone.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
-    options = CenterNetOptions(head_width=backbone.style.endpoint, tower="full")
+    options = CenterNetOptions(stride=STRIDE, head_width=backbone.style.endpoint, tower="full")
     return CenterNet(backbone, CLASSES, options)
 
 

@@ -176,12 +176,12 @@ def test_ground_truth_is_looked_at(build, images):
 
 def test_maps_are_as_fine_as_the_finest_level_or_finer(tiny_spec, images):
     coarse = spinenet_tf.backbone(tiny_spec, SIZE, min_level=4, max_level=5, endpoint=8)
-    assert CenterNet(coarse, 3)(images(64, 64))["heatmap"]["P3"].shape == (2, 8, 8, 3)
+    assert CenterNet(coarse, 3, CenterNetOptions(stride=8))(images(64, 64))["heatmap"]["P3"].shape == (2, 8, 8, 3)
     two = BlockSpec(2, "residual", (0, 1), is_output=True)
     fine = spinenet_tf.backbone(ArchitectureSpec("fine", (2, 2), (two,), {2: 4}), SIZE, endpoint=8)
-    assert CenterNet(fine, 3, CenterNetOptions(stride=4))(images(64, 64))["heatmap"]["P2"].shape == (2, 16, 16, 3)
+    assert CenterNet(fine, 3)(images(64, 64))["heatmap"]["P2"].shape == (2, 16, 16, 3)
     with pytest.raises(ValueError, match=r"at most 4, that of the backbone's finest level, P2\. Received: stride=8"):
-        CenterNet(fine, 3)
+        CenterNet(fine, 3, CenterNetOptions(stride=8))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ def test_classes_are_taken_by_name_and_the_others_stay_fresh(make) -> None:
     np.testing.assert_array_equal(bias[:, 0], values(donor)["class_predictor/bias"].reshape(-1, 3)[:, 1])
 
 
+def test_a_heatmap_has_classes_too(tiny_spec, randomize) -> None:
+    options = {"head": "centernet", "max_level": 5, "endpoint": 8, "head_width": 8}
+    donor, model = (randomize(detector(tiny_spec, n, (64, 64, 3), **options), seed=n) for n in (2, 3))
+    before, theirs = values(model), values(donor)
+    assert copy_what_fits(donor, model, ("cat", "dog"), ("emu", "dog", "cat")) == []
+    after = values(model)
+    for path in ("heatmap_predictor/kernel", "heatmap_predictor/bias"):
+        np.testing.assert_array_equal(after[path][..., [2, 1]], theirs[path])
+        np.testing.assert_array_equal(after[path][..., 0], before[path][..., 0])
+    np.testing.assert_array_equal(after["sizes_predictor/kernel"], theirs["sizes_predictor/kernel"])
+
+
 def test_all_else_is_taken_whole(make) -> None:
     donor, model = make(3, seed=1), make(4, seed=2)
     fresh = copy_what_fits(donor, model, None, ("a", "b", "c", "d"))
