@@ -118,7 +118,7 @@ def test_a_missing_file_is_refused_by_its_name(fresh, tmp_path):
 
 @pytest.mark.parametrize("act", ["save_weights", "load_weights"])
 def test_another_suffix_is_refused(fresh, tmp_path, act):
-    with pytest.raises(ValueError, match=r"ends in .weights.h5. Received: filepath='.*net.h5'"):
+    with pytest.raises(ValueError, match=r"must end in .weights.h5. Received: filepath='.*net.h5'"):
         getattr(fresh, act)(tmp_path / "net.h5")
     assert not list(tmp_path.iterdir())
 
