@@ -16,6 +16,7 @@ from benchmarks.work import Part, Settings
 
 SLOTS = 100  # box slots per image in our batches, mostly padding, as in our input pipeline
 RATE = 1e-4
+STEP_GOAL = 1.0  # training on a CPU only has to be as fast as Model Garden's
 MEMORY_GOAL = 1 / 0.95
 RECIPE = f"{GARDEN}'s recipe: synchronized BN"
 FLOAT, HALF = "float32", "mixed_bfloat16"
@@ -52,7 +53,7 @@ def steps(net: Net, batch: int, half: bool, settings: Settings) -> Iterator[Row]
         turns = {name: contender.turn("step") for name, contender in contenders.items()}
         times = alternate(turns, settings.effort)
         memories = {name: [float(contender.memory() or 0)] for name, contender in contenders.items()}
-    goals = (1.1, MEMORY_GOAL)
+    goals = (STEP_GOAL, MEMORY_GOAL)
     yield from _rows(net, f"fp32, batch {batch}", _pair(times), _pair(memories), goals)
     yield from _rows(net, f"fp32, batch {batch}", _pair(times, "recipe"), _pair(memories, "recipe"), goals, RECIPE)
     if half:
