@@ -2,9 +2,9 @@
 
     nice python -m benchmarks.heads runs/heads
 
-The config is `demo`, but for the head and its learning rate. Runs go to that folder. Each that is finished is a line of
-`heads.jsonl` beside this file and is not made again; one that was cut off goes on. Latency, from pixels to boxes, is
-measured at the end, of the first seed of each, all by turns. Then the table is printed.
+The config is `demo` with other heads and learning rates. The argument is the folder for the runs. Each finished run is
+a line of `heads.jsonl` next to this file, and is skipped; an interrupted run is resumed. At the end, the latency from
+pixels to boxes is measured for the first seed of each head, with the files alternating, and the table is printed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quantization import precision_of
+from benchmarks.quantization import precision_of, write
 from spinenet_tf.data.images import to_pixels
-from spinenet_tf.export import TFLiteModel, tflite
+from spinenet_tf.export import TFLiteModel
 from spinenet_tf.export.check.measurement import time_calls
 from spinenet_tf.export.from_run import calibration_batches
+from spinenet_tf.inference.interpreter import open_interpreter
+from spinenet_tf.inference.naming import DEFAULT, INPUT
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 from spinenet_tf.training.run import Run
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
-STEPS, TRIAL = 68, 34  # per epoch, of which there are 8; trials are of a learning rate
-FORMS = ("none", "int8")
+STEPS, TRIAL = 68, 34  # per epoch, for 8 epochs; the second is for trials of learning rates
+QUANTIZATIONS = ("none", "int8")
 REPEATS = 200
 DATA = "{digits: %s, scenes: %d, classes: 1, size: [96, 128]}"
 CENTERNET = "model.head={kind: centernet, stride: %d}"
@@ -41,21 +43,21 @@ CENTERNET = "model.head={kind: centernet, stride: %d}"
 
 @dataclass(frozen=True)
 class Unit:
-    """One training."""
+    """One training run."""
 
     title: str
-    options: tuple[str, ...]  # of the config
-    learning_rate: float  # at a batch of 256, as in configs: a sixteenth of it at the batch of 16
+    options: tuple[str, ...]  # overrides of the config
+    learning_rate: float  # at a batch of 256, as in configs; the batch of 16 uses a sixteenth of it
     seed: int = 0
     steps: int = STEPS
 
     @property
     def key(self) -> str:
-        """The name of its folder and of its line."""
+        """The name of the run's folder and of its line in the results."""
         return f"{self.title}, {self.learning_rate}, {self.seed}, {8 * self.steps} steps"
 
     def config(self, data: Path) -> TrainConfig:
-        """Return the config `demo` with what is another here."""
+        """Return the config `demo` with this run's changes."""
         sources = [f"data.{split}={DATA % (data, count)}" for split, count in (("train", 2000), ("val", 500))]
         rate = [f"optimizer.learning_rate={self.learning_rate}", f"seed={self.seed}"]
         short = [f"steps_per_epoch={self.steps}", "log_images=0"]
@@ -69,7 +71,7 @@ P7 = partial(Unit, "CenterNet, stride 8, P3 to P7", (CENTERNET % 8, "model.overr
 
 
 def units() -> Iterator[Unit]:
-    """List the trainings, the most telling first."""
+    """Yield the runs, the most informative first."""
     for rate in (0.08, 0.16, 0.32, 0.64):
         yield STRIDES[8](rate, steps=TRIAL)
     yield RETINANET(0.32, steps=TRIAL)
@@ -82,10 +84,10 @@ def units() -> Iterator[Unit]:
 
 
 def main() -> None:
-    """Carry out what is not in the results yet, and print the table."""
+    """Measure everything that is missing in the results, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where runs go")
-    parser.add_argument("--no-latency", action="store_true", help="leave out what needs a quiet machine")
+    parser.add_argument("folder", type=Path, help="folder for the runs")
+    parser.add_argument("--no-latency", action="store_true", help="skip the latency, which needs a quiet machine")
     arguments = parser.parse_args()
     for unit in units():
         once(unit.key, partial(carry_out, unit, arguments.folder))
@@ -95,7 +97,7 @@ def main() -> None:
 
 
 def once(key: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Add a line to the results, unless it is there."""
+    """Measure and add a line to the results, unless they have it."""
     if key not in results():
         line = json.dumps({"unit": key} | measure())
         with RESULTS.open("a") as file:
@@ -103,13 +105,13 @@ def once(key: str, measure: Callable[[], dict[str, Any]]) -> None:
 
 
 def results() -> dict[str, dict[str, Any]]:
-    """Return the lines of the results by their units."""
+    """Return the lines of the results by unit."""
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     return {row["unit"]: row for row in map(json.loads, lines)}
 
 
 def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
-    """Train, or go on; return AP in Keras and in int8, and the sizes of the files."""
+    """Train, or resume; return the AP in Keras and in int8, and the sizes of the files."""
     config, path = unit.config(folder / "data"), folder / unit.key
     train(config, path, resume=path.exists())
     detector, config = Run(path).load()
@@ -117,42 +119,36 @@ def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
     found["AP"] = Run(path).read_log()[-1]["val_AP"]
     if unit.steps == TRIAL:
         return found
-    files = {form: write(detector, config, path, form) for form in FORMS}
+    files = {name: path / f"{name}.tflite" for name in QUANTIZATIONS}
+    for name, file in files.items():
+        write(detector, config, file, name, overwrite=True, inputs="uint8", outputs="detections")
     found["int8 AP"] = precision_of(TFLiteModel(files["int8"]).predict, config.own_data().val.read("val"), config)
-    return found | {f"{form} bytes": file.stat().st_size for form, file in files.items()}
-
-
-def write(detector, config: TrainConfig, folder: Path, form: str) -> Path:
-    """Export from pixels to detections, without the check of AP, which is measured here."""
-    path = folder / f"{form}.tflite"
-    calibration = calibration_batches(config.own_data().train.read("train"), config) if form == "int8" else None
-    ends = {"inputs": "uint8", "outputs": "detections"}
-    tflite(detector, path, form, calibration, config.class_names, overwrite=True, **ends)
-    return path
+    return found | {f"{name} bytes": file.stat().st_size for name, file in files.items()}
 
 
 def latencies(folder: Path) -> dict[str, Any]:
-    """Return the least and the median milliseconds of each file, one thread, from pixels to boxes."""
+    """Return the minimum and the median milliseconds of each file from pixels to boxes, on one thread."""
     first = {row["title"]: key for key, row in results().items() if row["seed"] == 0 and "int8 AP" in row}
-    calls = {(title, form): call(folder / key / f"{form}.tflite") for title, key in first.items() for form in FORMS}
+    calls = {
+        f"{title}, {name}": call(folder / key / f"{name}.tflite")
+        for title, key in first.items()
+        for name in QUANTIZATIONS
+    }
     times = time_calls(calls, REPEATS)
-    shown = {f"{title}, {form}": [float(np.min(ms)), float(np.median(ms))] for (title, form), ms in times.items()}
-    return {"least and median ms": shown}
+    return {"least and median ms": {title: [float(np.min(ms)), float(np.median(ms))] for title, ms in times.items()}}
 
 
 def call(path: Path) -> Callable[[], Any]:
-    """Return a call of a file with a held-out scene."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(str(path), num_threads=1).get_signature_runner("serving_default")
+    """Return a function that runs a file on held-out scenes."""
+    run = open_interpreter(path, num_threads=1).get_signature_runner(DEFAULT)
     config = Run(path.parent).config()
     images = next(calibration_batches(config.own_data().val.read("val"), config, 1))
     pixels = to_pixels(images).astype(np.uint8)
-    return lambda: run(images=pixels)
+    return lambda: run(**{INPUT: pixels})
 
 
 def table(rows: dict[str, dict[str, Any]]) -> Table:
-    """Show the mean of the seeds, with the lowest and the highest."""
+    """Return the table: mean, minimum and maximum over the seeds."""
     columns = ("steps", "rate", "seeds", "AP", "int8 AP", "float MB", "int8 MB", "float ms", "int8 ms")
     shown = Table("head", *columns, title="Heads on one backbone")
     times = rows.get("latency", {}).get("least and median ms", {})
@@ -160,14 +156,14 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
     for kind in dict.fromkeys(kinds):
         same = [row for row in rows.values() if (row.get("title"), row.get("steps"), row.get("learning_rate")) == kind]
         numbers = [spread([row[key] for row in same if key in row]) for key in ("AP", "int8 AP")]
-        sizes = [f"{same[0][f'{form} bytes'] / 1e6:.2f}" if "int8 AP" in same[0] else "" for form in FORMS]
-        ms = [f"{times[f'{kind[0]}, {form}'][0]:.2f}" if sizes[0] and times else "" for form in FORMS]
+        sizes = [f"{same[0][f'{name} bytes'] / 1e6:.2f}" if "int8 AP" in same[0] else "" for name in QUANTIZATIONS]
+        ms = [f"{times[f'{kind[0]}, {name}'][0]:.2f}" if sizes[0] and times else "" for name in QUANTIZATIONS]
         shown.add_row(kind[0], str(kind[1]), str(kind[2]), str(len(same)), *numbers, *sizes, *ms)
     return shown
 
 
 def spread(values: list[float]) -> str:
-    """Write the mean and the range of some values."""
+    """Return the mean and the range of values as text."""
     if len(values) < 2:
         return "".join(f"{value:.3f}" for value in values)
     return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"

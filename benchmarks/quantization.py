@@ -76,12 +76,12 @@ def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
     return [row | {"ms": float(np.median(times[row["format"]]))} if row["format"] in times else row for row in rows]
 
 
-def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str]):
-    """Export without the check of AP, because the loss is what is measured here."""
+def write(detector, config: TrainConfig, path: Path, quantization: str, keep: Sequence[str] = (), **options: Any):
+    """Export without the check of AP, which the benchmark measures; `options` are those of `tflite`."""
     calibration = None
     if quantization in CALIBRATED:
         calibration = calibration_batches(config.own_data().train.read("train"), config)
-    return tflite(detector, path, quantization, calibration, config.class_names, keep_float=keep)
+    return tflite(detector, path, quantization, calibration, config.class_names, keep_float=keep, **options)
 
 
 def precision_of(predict, dataset: DetectionDataset, config: TrainConfig) -> float:
