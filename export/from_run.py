@@ -59,7 +59,7 @@ def export_run(
     """
     _check_format(format, quantization, options)
     path = path or default_path(folder, format, quantization, options.get("target"))
-    return export_model(*_load(folder), path, format, quantization, overwrite, data, **options)
+    return export_model(*Run(folder).load_trained(), path, format, quantization, overwrite, data, **options)
 
 
 def export_model(
@@ -110,16 +110,11 @@ def debug_run(
         ConfigError, RunError: as `export_run` does.
         ValueError: as `find_sensitive` does.
     """
-    model, config = _load(folder)
+    model, config = Run(folder).load_trained()
     training, validation = (_own_data(config, split) if data is None else data for split in ("train", "val"))
     images = np.concatenate(list(calibration_batches(validation, config, DEBUG_IMAGES, config.seed + 1)))
     batches = calibration_batches(training, config)
     return find_sensitive(model, batches, images, keep_float, target or "cpu", track)
-
-
-def _load(folder: str | Path) -> tuple[HeadModel, TrainConfig]:
-    run = Run(folder)
-    return run.load_trained()
 
 
 def _own_data(config: TrainConfig, split: Literal["train", "val"]) -> Data:

@@ -38,9 +38,8 @@ def _append(model: Any, tail: Any, index: dict[int, int]) -> None:
         for end in ("inputs", "outputs", "intermediates"):
             numbers = getattr(operator, end)
             if numbers is not None:
-                setattr(
-                    operator, end, [index.get(number, number) for number in numbers]
-                )  # -1: an omitted optional tensor
+                # Not in the index: -1, an omitted optional tensor.
+                setattr(operator, end, [index.get(number, number) for number in numbers])
         graph.operators.append(operator)
     model.buffers += tail.buffers
     model.operatorCodes += tail.operatorCodes

@@ -87,14 +87,15 @@ def tflite(
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.
         raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else chosen.upsampling)
-        metadata = describe(model, output_specs(raw), 1, quantization, class_names, inputs, kept, center)
+        specs = output_specs(raw)
+        metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:
             content = convert_partly(raw, Provenance(model), kept, calibration, inputs, chosen.xnnpack)
         else:
             content = convert(raw, quantization, calibration, inputs, chosen.xnnpack)
         if not chosen.xnnpack:
             content = unfuse(content)
-        runner = _write_outputs(file, outputs, content, metadata, output_specs(raw))
+        runner = _write_outputs(file, outputs, content, metadata, specs)
         check_graph(file, chosen, outputs)
         difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
     return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})

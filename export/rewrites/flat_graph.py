@@ -81,9 +81,8 @@ class FlatGraph:
         graph = self._model.subgraphs[0]
         ends = [x for signature in self._model.signatureDefs for x in (*signature.inputs, *signature.outputs)]
         known = {int(x) for operator in self.operators for x in (*operator.inputs, *operator.outputs)}
-        kept = sorted(
-            (known | {int(x) for x in (*graph.inputs, *graph.outputs)}) - {-1}
-        )  # -1: an omitted optional tensor
+        # -1 is an omitted optional tensor.
+        kept = sorted((known | {int(x) for x in (*graph.inputs, *graph.outputs)}) - {-1})
         numbers = {-1: -1} | {old: new for new, old in enumerate(kept)}
         for operator in self.operators:
             operator.inputs = [numbers[int(x)] for x in operator.inputs]

@@ -20,11 +20,11 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Count the costs of the named models, or of all: the detector for COCO at the variant's published input size.
 
     Returns:
-        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (to all levels from P3 on, or to
-        P2 alone), "detector_params" (91 classes), "classifier_params" (1000 classes; None of what is no classifier),
-        "macs_published_order" and "macs" (as the graph runs) of the detector, and "published", the fields of
-        `family.Published`. Only trainable parameters count. Multiply-adds are those of convs only; FLOPs are twice as
-        many.
+        One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (with all levels that it
+        outputs), "detector_params" (91 classes), "classifier_params" (1000 classes; None if the classifier cannot read
+        its levels), "macs_published_order" and "macs" (as the graph runs) of the detector, and "published", the fields
+        of `family.Published`. Only trainable parameters count. Multiply-adds are those of convs only; FLOPs are twice
+        as many.
 
     Raises:
         ValueError: a name is unknown; the message lists the valid ones.

@@ -23,13 +23,8 @@ from spinenet_tf.inference.naming import DEFAULT
 from spinenet_tf.training.run import Run
 
 RAW = "raw"  # the signature of a SavedModel without decoding
-KERAS, FUNCTION, SAVED_MODEL, TFLITE, ONNX = (
-    "Keras predict",
-    "Keras tf.function",
-    "SavedModel",
-    "TFLite",
-    "ONNX Runtime",
-)
+KERAS, FUNCTION = "Keras predict", "Keras tf.function"
+SAVED_MODEL, TFLITE, ONNX = "SavedModel", "TFLite", "ONNX Runtime"
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 

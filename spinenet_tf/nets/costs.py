@@ -12,7 +12,8 @@ import keras
 from spinenet_tf.nets.calls import calls
 
 Model = TypeVar("Model", bound=keras.Model)
-_CONVS = (
+# The layers with kernels: their multiply-adds count, and training for int8 rounds their kernels.
+CONVS = (
     keras.layers.Conv2D,
     keras.layers.Conv2DTranspose,
     keras.layers.DepthwiseConv2D,
@@ -56,7 +57,7 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
     pixels_after = {layer.name.removesuffix("_up"): pixels for layer, pixels in found if layer.name.endswith("_up")}
     total = 0
     for layer, pixels in found:
-        if isinstance(layer, _CONVS):
+        if isinstance(layer, CONVS):
             runs_at = pixels_after.get(layer.name.removesuffix("_expand"), pixels) if published_order else pixels
             total += runs_at * _kernel_size(layer)
     return total

@@ -58,7 +58,7 @@ class ModelConfig(Strict):
 
     def options(self) -> dict[str, Any]:
         """Return the head's options."""
-        return {name: value for name, value in self.head.items() if name != "kind"}
+        return _options_in(self.head)
 
 
 def checked_overrides(given: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +123,9 @@ def resolved_head(name: str, head: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: the head or an option is unknown, or an option has an invalid value.
     """
-    given = {key: value for key, value in head.items() if key != "kind"}
     row = find_head(head.get("kind", ""))
-    return {"kind": row.name} | options_of(name, row, given).plain()
+    return {"kind": row.name} | options_of(name, row, _options_in(head)).plain()
+
+
+def _options_in(head: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in head.items() if key != "kind"}

@@ -12,6 +12,7 @@ from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.calls import maker_of
+from spinenet_tf.nets.costs import CONVS
 from spinenet_tf.nets.deconv import CropToLevel
 from spinenet_tf.nets.resample import NearestUpsample
 
@@ -21,12 +22,6 @@ from spinenet_tf.nets.resample import NearestUpsample
 MIN_RANGE = 0.05
 RANGE_MOMENTUM = 0.99  # of the moving averages of the ranges
 
-_CONVS = (
-    keras.layers.Conv2D,
-    keras.layers.Conv2DTranspose,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv2D,
-)
 _FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite fuses them into the previous operation
 # These layers only select or repeat values: the output has the scale of the input.
 _SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample, CropToLevel)
@@ -156,7 +151,7 @@ class _Rounding:
             return layer(*args, **kwargs)
         if isinstance(layer, BatchNorm):
             return FrozenNorm(layer, name=self._name(layer, "frozen"))(*args)
-        if isinstance(layer, _CONVS):
+        if isinstance(layer, CONVS):
             return RoundedConv(layer, name=self._name(layer, "rounded"))(self.round(args[0]))
         outputs = layer(keras.tree.map_structure(self.round, args[0]), **kwargs)
         if isinstance(layer, _SAME_SCALE):
