@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gc
 import math
-import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.evaluation.coco_results import result_rows
 
 # In the order of COCO's summary.
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -121,7 +120,7 @@ def evaluate(
 
     numbered, numbers_of = _numbered(dataset)
     truth = COCO(numbered.coco(), print_function=_quiet)
-    rows = [row for item in detections for row in _rows(item, numbers_of, len(dataset.class_names))]
+    rows = [row for item in detections for row in _rows(item, numbers_of, numbered.category_ids)]
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
     run.params.maxDets = [*_FEWER, max_detections]
     run.run()
@@ -161,34 +160,15 @@ def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, in
     return replace(dataset, examples=renamed, category_ids=categories), numbers
 
 
-def _rows(item: Mapping, numbers: Mapping[int, int], num_classes: int) -> list[dict]:
+def _rows(item: Mapping, numbers: Mapping[int, int], category_ids: Sequence[int]) -> list[dict]:
     """Convert the detections of one image to COCO result rows; `numbers` maps image ids to the evaluator's ids."""
-    image_id = _whole(item["image_id"])
+    image_id = item["image_id"]
+    rows = result_rows(image_id, item["boxes"], item["scores"], item["classes"], category_ids)
     if image_id not in numbers:
         raise ValueError(f"Detections have an image id that is not in the data set. Received: {image_id=}")
-    boxes, scores = np.asarray(item["boxes"], np.float64).reshape(-1, 4), np.asarray(item["scores"], np.float64)
-    classes = np.asarray(item["classes"])
-    if not len(boxes) == len(scores) == len(classes):
-        lengths = f"{len(boxes)}, {len(scores)}, {len(classes)}"
-        raise ValueError(f"image {image_id}: boxes, scores and classes differ in length. Received: {lengths}")
-    kept = classes != -1
-    boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(f"image {image_id}: boxes and scores must be finite")
-    if not np.isin(classes, np.arange(num_classes)).all():
-        raise ValueError(f"image {image_id}: classes must be 0..{num_classes - 1}. Received: {np.unique(classes)}")
-    sides = boxes[:, [1, 0, 3, 2]] - boxes[:, [1, 0, 1, 0]] * [0, 0, 1, 1]
-    rows = zip(classes.astype(int).tolist(), sides.tolist(), scores.tolist(), strict=True)
-    number = numbers[image_id]
-    return [{"image_id": number, "category_id": label + 1, "bbox": bbox, "score": score} for label, bbox, score in rows]
-
-
-def _whole(image_id: Any) -> int:
-    """Convert an id of any integer type to int; reject floats, which may have lost digits."""
-    try:
-        return operator.index(image_id)
-    except TypeError:
-        raise ValueError(f"image ids must be integers. Received: {image_id=}") from None
+    for row in rows:
+        row["image_id"] = numbers[image_id]
+    return rows
 
 
 def _precision(precision: np.ndarray) -> np.ndarray:
