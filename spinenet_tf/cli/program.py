@@ -14,6 +14,7 @@ from spinenet_tf._files import native_output
 from spinenet_tf.cli import dataset
 from spinenet_tf.cli.benchmark import benchmark
 from spinenet_tf.cli.convert import convert
+from spinenet_tf.cli.convert_config import convert_config
 from spinenet_tf.cli.demo import demo
 from spinenet_tf.cli.evaluate import evaluate
 from spinenet_tf.cli.export import export
@@ -44,7 +45,7 @@ class ComputingCommand(TyperCommand):
 
 # In the order of `--help`.
 app.command("list")(list_models)
-for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, demo):
+for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, convert_config, demo):
     app.command(cls=ComputingCommand)(command)
 for of_dataset in (dataset.check, dataset.convert, dataset.show):
     dataset_app.command(cls=ComputingCommand)(of_dataset)

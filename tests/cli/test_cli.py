@@ -24,7 +24,10 @@ from spinenet_tf.training import recipe
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 
-COMMANDS = ("convert", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark", "demo")
+COMMANDS = (
+    *("convert", "convert-config", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark"),
+    "demo",
+)
 
 
 class Outcome(NamedTuple):
@@ -64,7 +67,9 @@ def test_every_command_has_help_with_an_example(command, name: str) -> None:
 
 
 def test_no_command_is_left_out_here() -> None:
-    assert sorted(COMMANDS) == sorted(info.name or info.callback.__name__ for info in cli.app.registered_commands)
+    assert sorted(COMMANDS) == sorted(
+        info.name or info.callback.__name__.replace("_", "-") for info in cli.app.registered_commands
+    )
 
 
 def test_without_arguments_all_commands_are_shown(command) -> None:
