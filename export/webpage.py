@@ -58,7 +58,7 @@ def web(
     if task_of(model) != "detection":
         raise ValueError(f"The web page needs a detector. Received: model={type(model).__name__}")
     with staged(path, overwrite) as folder:
-        shutil.copytree(str(resources.files("spinenet_tf.export") / "web"), folder)
+        shutil.copytree(str(resources.files("spinenet_tf.export") / "static"), folder)
         _vendor(folder / "vendor")
         checks = (calibration, class_names, verify_on)
         inside = tflite(model, folder / MODEL, quantization, *checks, outputs="detections", keep_float=keep_float)

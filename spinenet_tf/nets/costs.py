@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures  # whose attributes are imported at first use
 from typing import TypeVar
 
 import keras
@@ -33,7 +33,7 @@ def without_values(build: Callable[[], Model]) -> Model:
 
     # Keras's global state is per thread: the list of uninitialized weights ends with this thread. In the caller's
     # thread, the next model to be built would initialize them all.
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    with futures.ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(build_in_scope).result()
 
 

@@ -1,0 +1,28 @@
+"""Import the public names of a package at first use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` for a package, whose `__init__` defines them by this call.
+
+    `homes` maps each public name to the module that defines it, such as `.nets.specs`, which is relative to the
+    package. A name whose home is the module of the same name is the module itself.
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            message = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=sys.modules[package])
+        module = import_module(homes[name], package)
+        return module if homes[name] == f".{name}" else getattr(module, name)
+
+    def names() -> list[str]:
+        return sorted({*homes, *(name for name in vars(sys.modules[package]) if name.startswith("__"))})
+
+    return get, names
