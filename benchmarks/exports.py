@@ -116,11 +116,11 @@ def _calibration_task(net: Net) -> Any:
 
 def calibration_images(net: Net) -> Iterator[np.ndarray]:
     """Yield scenes with digits, preprocessed as for evaluation: `[side, side, 3]`."""
-    from spinenet_tf.data.formats.digits import read_digits
+    from spinenet_tf.data.formats.digits import digits
     from spinenet_tf.data.input.pipeline import evaluation_batches
 
     with tempfile.TemporaryDirectory(dir=HOME) as folder:
-        dataset = read_digits(folder, "train", CALIBRATION_IMAGES, size=(480, 640))
+        dataset = digits(folder, "train", CALIBRATION_IMAGES, size=(480, 640))
         for images, _ in evaluation_batches(dataset, (net.side, net.side), CALIBRATION_IMAGES).as_numpy_iterator():
             yield from images
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.training.config_file import find_config, read_config
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenes = {split: read_digits(folder / "data", split, count) for split, count in SCENES.items()}
+        scenes = {split: digits(folder / "data", split, count) for split, count in SCENES.items()}
         five = [f"data.{split}={five_digits(data, folder / f'{split}.json')}" for split, data in scenes.items()]
         ten = [f"data.{split}={{digits: {folder / 'data'}, scenes: {count}}}" for split, count in SCENES.items()]
         carry_out(five, arguments.first, folder / "five")

@@ -48,11 +48,14 @@ def one_core(settings: Settings) -> Iterator[Row]:
 
 
 def _our_turns(folder: Path) -> Mapping[str, Fresh]:
+    from spinenet_tf.data import Augment
     from spinenet_tf.data.input.pipeline import training_batches
 
     _use_one_thread()
     dataset = _scenes(folder)
-    return {"ours": _drawing(lambda: training_batches(dataset, (SIDE, SIDE), BATCH, seed=0, scale=SCALE))}
+    return {
+        "ours": _drawing(lambda: training_batches(dataset, (SIDE, SIDE), BATCH, seed=0, augment=Augment(scale=SCALE)))
+    }
 
 
 def _their_turns(folder: Path) -> Mapping[str, Fresh]:
@@ -70,10 +73,10 @@ def _use_one_thread() -> None:
 
 
 def _scenes(folder: Path) -> Any:
-    from spinenet_tf.data.formats.digits import read_digits
+    from spinenet_tf.data.formats.digits import digits
 
     folder.mkdir(parents=True)
-    return read_digits(folder, "train", IMAGES, size=(480, 640))
+    return digits(folder, "train", IMAGES, size=(480, 640))
 
 
 def _drawing(batches: Callable[[], Any]) -> Fresh:

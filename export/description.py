@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from spinenet_tf.data.dataset import CENTER
 from spinenet_tf.inference.keras_model import backbone_of, head_of, image_shape, task_of
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import INPUT
@@ -91,8 +92,6 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
 
 
 def _crop(center: float | None) -> dict[str, Any]:
-    from spinenet_tf.data.input.class_pipeline import CENTER
-
     fit = "central crop with the input's aspect ratio and `center` times the largest such size, resized bilinearly"
     return {"fit": fit, "center": CENTER if center is None else center}
 

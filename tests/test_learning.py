@@ -12,12 +12,12 @@ import spinenet_tf
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "options"), [("retinanet", {"anchor_size": 2}), ("centernet", {})])
 def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path):
-    from spinenet_tf.data.formats.digits import read_digits
+    from spinenet_tf.data.formats.digits import digits
     from spinenet_tf.data.input.pipeline import evaluation_batches
     from spinenet_tf.evaluation.average_precision import evaluate
     from spinenet_tf.evaluation.detections import detect_in_dataset
 
-    dataset = read_digits(tmp_path, "train", scenes=4, classes=1, seed=1)
+    dataset = digits(tmp_path, "train", scenes=4, classes=1, seed=1)
     size = (128, 128)
     images, targets = next(evaluation_batches(dataset, size, batch_size=4).as_numpy_iterator())
     overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9} | options

@@ -24,7 +24,7 @@ Source = Annotated[
     ),
 ]
 Images = Annotated[Path | None, typer.Option(help="Image folder of a COCO file; default: images/ beside it.")]
-Split = Annotated[str | None, typer.Option(help="The split to read, for YOLO, Pascal VOC and TFDS.")]
+Split = Annotated[str | None, typer.Option(help="The split to read, for YOLO, Pascal VOC, TFDS and class folders.")]
 
 
 def check(
@@ -48,16 +48,23 @@ def check(
     from spinenet_tf.cli.tables import statistics_table
     from spinenet_tf.data.checking import check as carry_out
 
-    findings = carry_out(source, images, split, model, image_size, not headers, with_passing_progress, max_pixels)
+    findings = carry_out(
+        source,
+        images,
+        split,
+        model=model,
+        image_size=image_size,
+        decode=not headers,
+        max_pixels=max_pixels,
+        track=with_passing_progress,
+    )
     if as_json:
         print(json.dumps(findings.to_dict(), indent=2))
     else:
-        console.print(statistics_table(findings.name, findings.statistics))
+        console.print(statistics_table(findings))
         for problem in findings.problems:
-            outcome = "refused" if problem.refused else "noted"
-            console.print(f"{outcome}: {problem.place}: {problem.message}", soft_wrap=True, markup=False)
-        refused = sum(problem.refused for problem in findings.problems)
-        console.print(f"{len(findings.problems)} problems, {refused} of them refused by training.")
+            console.print(str(problem), soft_wrap=True, markup=False)
+        console.print(findings.summary())
     raise typer.Exit(1 if findings.problems else 0)
 
 
@@ -109,10 +116,12 @@ def show(
 
     Example: spinenet-tf dataset show annotations/val.json sheet.png --images val
     """
-    from spinenet_tf.data.sheet import draw_sheet
+    import numpy as np
+
+    from spinenet_tf.data.reading import read
     from spinenet_tf.drawing.boxes import save_png
 
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to replace it.")
-    save_png(output, draw_sheet(source, images, split, count, columns, seed))
+    save_png(output, np.asarray(read(source, images, split).sheet(count, columns, seed)))
     console.print(f"Wrote {output}.", soft_wrap=True)

@@ -12,6 +12,7 @@ from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.average_precision import Evaluation
 
 if TYPE_CHECKING:
+    from spinenet_tf.data.checking import Findings
     from spinenet_tf.export.check.measurement import Benchmark
     from spinenet_tf.export.litert.sensitivity import Sensitivity
     from spinenet_tf.inference.inspection import Inspection
@@ -152,18 +153,16 @@ def accuracy_table(accuracy: Accuracy) -> Table:
     return table
 
 
-def statistics_table(name: str, statistics: Mapping[str, Any]) -> Table:
-    """Build a table of the statistics of `data.checking.check`, with the number of objects per class."""
+def statistics_table(findings: Findings) -> Table:
+    """Build a table of the statistics of a data set, with the number of objects per class."""
     numbers = Table(box=None, show_header=False)
-    for key, value in statistics.items():
-        if key == "classes":
-            continue
-        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        numbers.add_row(key.replace("_", " "), "-" if value is None else text)
+    for name, text in findings.rows():
+        if name != "classes":
+            numbers.add_row(name, text)
     classes = Table(box=None, show_header=False)
-    for label, count in statistics["classes"].items():
+    for label, count in findings.statistics["classes"].items():
         classes.add_row(label, str(count))
-    table = Table(name, "by class")
+    table = Table(findings.name, "by class")
     table.add_row(numbers, classes)
     return table
 

@@ -13,12 +13,11 @@ import numpy as np
 
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataError, DetectionDataset
-from spinenet_tf.data.formats.annotations import to_dataset
-from spinenet_tf.data.formats.image_folder import read_image_folder
+from spinenet_tf.data.examples import valid_examples
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
 from spinenet_tf.data.problems import Place, Problem, Problems
-from spinenet_tf.data.reading import format_of, load
+from spinenet_tf.data.reading import Source, read_any
 from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.nets.family import variant
 from spinenet_tf.ops.assignment import POSITIVE_IOU
@@ -26,9 +25,9 @@ from spinenet_tf.ops.assignment import POSITIVE_IOU
 SMALL, LARGE = 32**2, 96**2  # COCO's limits for small and large objects, in square pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
-    """The statistics and problems of a data set."""
+    """The statistics and problems of a data set; `print` shows them."""
 
     name: str
     statistics: dict[str, Any]
@@ -42,42 +41,81 @@ class Findings:
         ]
         return asdict(self) | {"problems": problems}
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the statistics as pairs of name and text."""
+        return [(name.replace("_", " "), _text(value)) for name, value in self.statistics.items()]
+
+    def summary(self) -> str:
+        """Return one sentence with the number of problems."""
+        refused = sum(problem.refused for problem in self.problems)
+        return f"{len(self.problems)} problems, {refused} of them refused by training."
+
+    def __repr__(self) -> str:
+        rows = [f"  {name}: {text}" for name, text in self.rows()]
+        return "\n".join([self.name, *rows, *map(str, self.problems), self.summary()])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number}" for key, number in value.items())
+    return "-" if value is None else str(value)
+
 
 def check(
-    source: str,
-    images: Path | None = None,
+    source: Source | DetectionDataset | ClassificationDataset,
+    images: Source | None = None,
     split: str | None = None,
+    *,
     model: str = "spinenet_49",
     image_size: tuple[int, int] | None = None,
     decode: bool = True,
+    max_pixels: int | None = None,
     track: Track = untracked,
-    max_pixels: int = MAX_PIXELS,
 ) -> Findings:
-    """Read a data set of any format, as `reading.load` does, and all of its images; list all problems.
+    """Check a data set with all of its images: return statistics and all problems.
 
-    Statistics include how well the anchors of `model` cover the boxes at `image_size`, by default the published size.
-    Without `decode`, only image headers are read. `track` reports progress. An image with more than `max_pixels` is a
-    problem.
+    Args:
+        source: The path of a data set of any format, or one in memory. A path shows more problems: a data set in memory
+            has no invalid annotations any more.
+        images: As in `read`, for a path.
+        split: As in `read`, for a path.
+        model: The statistics include how well the anchors of this model cover the boxes.
+        image_size: Height and width of the model's input; by default the published size.
+        decode: Whether to decode all images. False reads only their headers, which is much faster.
+        max_pixels: An image with more pixels is a problem; by default the data set's limit.
+        track: Reports progress; called as `track(items, count, label)`, and yields the items.
 
     Raises:
         DataError: the data set cannot be read at all.
-        ValueError: the model is unknown.
+        ValueError: the model is unknown, or `images` or `split` is given for a data set in memory.
     """
     row = variant(model)
     size = image_size or (row.image_size, row.image_size)
-    if format_of(source) == "image_folder":
-        problems = Problems(keep_going=True)
-        classes = replace(read_image_folder(source, problems), max_pixels=max_pixels)
-        return _check_folder(classes, problems, decode, track)
-    problems = Problems(keep_going=True, max_pixels=max_pixels)
-    dataset = to_dataset(load(source, images, split, problems), problems)
+    dataset, problems = _read(source, images, split, max_pixels)
+    if isinstance(dataset, ClassificationDataset):
+        return _check_folder(dataset, problems, decode, track)
+    file = Path(dataset.name if isinstance(source, DetectionDataset) else source)
     _check_images(dataset, problems, decode, track)
     if len(dataset):
-        with problems.at(Place(Path(source))):
+        with problems.at(Place(file)):
             check_trainable(dataset)
-    _check_duplicates(dataset, problems, Path(source))
+    _check_duplicates(dataset, problems, file)
     anchors = {"model": model, "image_size": list(size), **_coverage(dataset, size, model)}
     return Findings(dataset.name, _statistics(dataset) | {"anchors": anchors}, tuple(problems.found))
+
+
+def _read(
+    source: Any, images: Source | None, split: str | None, max_pixels: int | None
+) -> tuple[DetectionDataset | ClassificationDataset, Problems]:
+    """Return the data set, and the problems that were found while reading."""
+    if not isinstance(source, DetectionDataset | ClassificationDataset):
+        problems = Problems(keep_going=True, max_pixels=max_pixels or MAX_PIXELS)
+        return read_any(source, images, split, problems), problems
+    if images is not None or split is not None:
+        raise ValueError(f"A data set in memory has neither images nor split. Received: {images=}, {split=}")
+    dataset = replace(source, max_pixels=max_pixels or source.max_pixels)
+    problems = Problems(keep_going=True, max_pixels=dataset.max_pixels)
+    return valid_examples(dataset, problems), problems
 
 
 def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, track: Track) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from spinenet_tf.data.augmentation import Augment
+from spinenet_tf.data.collection import Collection
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 64_000_000  # default limit of an image
 PILLOW_MAX_PIXELS = 89_478_485  # upper limit: for larger images, Pillow warns, then raises
+CENTER = 0.875  # side of a classifier's evaluation crop, as a fraction of the largest crop that fits
 
 
 class DataError(ValueError):
@@ -52,9 +59,20 @@ class Example:
         return ~self.crowd
 
 
-@dataclass(frozen=True, eq=False)
-class DetectionDataset:
-    """Images with boxes of `len(class_names)` classes."""
+@dataclass(frozen=True)
+class ClassificationExample:
+    """One image and its class."""
+
+    path: Path
+    label: int  # 0..C-1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectionDataset(Collection[Example]):
+    """Images with boxes of `len(class_names)` classes: a sequence of `Example`.
+
+    `spinenet_tf.data.read` reads one from files.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -62,15 +80,54 @@ class DetectionDataset:
     examples: tuple[Example, ...]
     max_pixels: int = MAX_PIXELS  # of an image; larger ones are rejected before decoding
 
-    def __len__(self) -> int:
-        return len(self.examples)
+    def batches(
+        self,
+        image_size: tuple[int, int],
+        batch_size: int,
+        augment: Augment | bool | None = None,
+        seed: int = 0,
+        *,
+        max_boxes: int = 100,
+        cache: bool = False,
+        max_bad_images: float = 0.01,
+    ) -> tf.data.Dataset:
+        """Return a `tf.data.Dataset` of batches for `fit`, `evaluate` or `predict` of a detector.
 
-    def __iter__(self) -> Iterator[Example]:
-        return iter(self.examples)
+        A batch is `(images, targets)`: images `[B, H, W, 3]` float32, normalized; `targets["boxes"]` `[B, N, 4]` yxyx
+        in pixels of the network's input; `targets["classes"]` `[B, N]`, -1 for padding. Crowds are left out.
 
-    def take(self, indices: Iterable[int]) -> DetectionDataset:
-        """Return the data set reduced to the images at these indices."""
-        return replace(self, examples=tuple(self.examples[index] for index in indices))
+        Without `augment`, an iteration yields all images in order, fitted into the input (see `preprocess`), with all
+        of their boxes; the last batch may be smaller. Its targets also have "image_id" `[B]`, "size" `[B, 2]` (height
+        and width of the file) and "scale" `[B]`: divide boxes by it to get pixels of the file. Use it for validation.
+
+        With `augment` (True is `Augment()`), each iteration is an epoch in a new order with new changes, so
+        `fit(batches, epochs=3)` needs no `steps_per_epoch`. It has `len(dataset) // batch_size` full batches; other
+        images are left out in each epoch. The first iteration, the second one and so on depend only on the arguments.
+        `train` also resumes exactly.
+
+        Args:
+            image_size: Height and width of the network's input.
+            batch_size: Images per batch.
+            augment: The augmentation of training images, or None for validation.
+            seed: Determines the order and the augmentation.
+            max_boxes: Boxes per training image; further ones are left out, with a warning.
+            cache: Decode all images now and keep them in memory, 3 bytes per pixel.
+            max_bad_images: The largest fraction of unreadable files that training replaces by other images.
+
+        Raises:
+            DataError: there are no images, nothing to train on, or, with `cache`, an image is bad. Without `cache`,
+                Keras reports a bad image while it reads the batches.
+            ValueError: an argument is out of range, or `augment` has options of a classifier.
+        """
+        from spinenet_tf.data.bad_images import BadImages
+        from spinenet_tf.data.input import pipeline, stream
+
+        chosen = Augment.chosen(augment)
+        if chosen is None:
+            return pipeline.evaluation_batches(self, image_size, batch_size, cache)
+        bad = BadImages(max_bad_images)
+        example = pipeline.training_input(self, image_size, batch_size, seed, chosen, max_boxes, cache, bad)
+        return stream.epoch_batches(example, len(self), batch_size, seed)
 
     def coco(self) -> dict:
         """Return the ground truth as a COCO dictionary with the image and category ids of the file."""
@@ -98,30 +155,45 @@ class DetectionDataset:
                 "iscrowd": int(crowd),
             }
 
-
-@dataclass(frozen=True)
-class ClassificationExample:
-    """One image and its class."""
-
-    path: Path
-    label: int  # 0..C-1
+    def _counts(self) -> str:
+        return f"{len(self)} images, {sum(len(example.boxes) for example in self)} boxes"
 
 
-@dataclass(frozen=True, eq=False)
-class ClassificationDataset:
-    """Images of `len(class_names)` classes, one class each."""
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassificationDataset(Collection[ClassificationExample]):
+    """Images of `len(class_names)` classes, one class each: a sequence of `ClassificationExample`.
+
+    `spinenet_tf.data.read` reads one from a folder of class folders.
+    """
 
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]
     max_pixels: int = MAX_PIXELS  # as in DetectionDataset
 
-    def __len__(self) -> int:
-        return len(self.examples)
+    def batches(
+        self,
+        image_size: tuple[int, int],
+        batch_size: int,
+        augment: Augment | bool | None = None,
+        seed: int = 0,
+        *,
+        center: float = CENTER,
+        cache: bool = False,
+        max_bad_images: float = 0.01,
+    ) -> tf.data.Dataset:
+        """Return a `tf.data.Dataset` of batches for `fit`, `evaluate` or `predict` of a classifier.
 
-    def __iter__(self) -> Iterator[ClassificationExample]:
-        return iter(self.examples)
+        A batch is `(images, labels)`: images `[B, H, W, 3]` float32, normalized; labels `[B]` int32. Without
+        `augment`, images are central crops, whose side is `center` of the largest crop that fits. Everything else is
+        as in `DetectionDataset.batches`.
+        """
+        from spinenet_tf.data.bad_images import BadImages
+        from spinenet_tf.data.input import class_pipeline, stream
 
-    def take(self, indices: Iterable[int]) -> ClassificationDataset:
-        """Return the data set reduced to the images at these indices."""
-        return replace(self, examples=tuple(self.examples[index] for index in indices))
+        chosen = Augment.chosen(augment)
+        if chosen is None:
+            return class_pipeline.evaluation_batches(self, image_size, batch_size, center, cache)
+        bad = BadImages(max_bad_images)
+        example = class_pipeline.training_input(self, image_size, batch_size, seed, chosen, cache, bad)
+        return stream.epoch_batches(example, len(self), batch_size, seed)

@@ -41,6 +41,9 @@ class Problem:
     message: str
     refused: bool  # an error that stops reading; otherwise the entry is skipped or repaired
 
+    def __str__(self) -> str:
+        return f"{'refused' if self.refused else 'noted'}: {self.place}: {self.message}"
+
 
 class Problems:
     """Handle errors: raise a DataError that names the place or, with `keep_going`, add a problem to `found`.

@@ -1,45 +1,50 @@
-"""Draw annotated images of a data set on one sheet."""
+"""Draw the images of a data set with their objects, one by one or on one sheet."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from spinenet_tf.data.dataset import ClassificationExample, DataError, Example
-from spinenet_tf.data.formats.annotations import to_dataset
-from spinenet_tf.data.formats.image_folder import read_image_folder
+from spinenet_tf.data.dataset import ClassificationExample, DataError
 from spinenet_tf.data.images import read_image
-from spinenet_tf.data.reading import format_of, load
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
 from spinenet_tf.drawing.fonts import labels_with_crowds
 
 
-def draw_sheet(
-    source: str, images: Path | None = None, split: str | None = None, count: int = 12, columns: int = 4, seed: int = 0
-) -> np.ndarray:
-    """Draw `count` random images of a data set with their boxes on one `[H, W, 3]` uint8 sheet.
-
-    `seed` selects the images, which are shown in the data set's order. Crowds are labeled as such. Images of class
-    folders have one box around the whole image.
+def draw_example(dataset: Any, index: int) -> Image.Image:
+    """Draw one image of a data set of any task; see `draw_sheet`.
 
     Raises:
-        DataError: as `reading.load` does, or there are no images.
+        DataError: the image cannot be decoded.
     """
-    is_folder = format_of(source) == "image_folder"
-    dataset = read_image_folder(source) if is_folder else to_dataset(load(source, images, split))
+    return Image.fromarray(_picture(dataset, index))
+
+
+def draw_sheet(dataset: Any, count: int, columns: int, seed: int) -> Image.Image:
+    """Draw `count` random images of a data set with their boxes on one sheet.
+
+    `seed` selects the images, which are shown in the data set's order. Crowds are labeled as such. Images of a
+    classification data set have one box around the whole image.
+
+    Raises:
+        DataError: there are no images, or one cannot be decoded.
+        ValueError: `count` or `columns` is less than 1.
+    """
     if not len(dataset):
-        raise DataError(f"{source}: the data set has no images")
+        raise DataError(f"{dataset.name}: the data set has no images")
+    if count < 1:
+        raise ValueError(f"`count` must be at least 1. Received: {count=}")
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    names = labels_with_crowds(dataset.class_names)
-    return contact_sheet((_picture(dataset.examples[index], names) for index in sorted(chosen)), columns)
+    return Image.fromarray(contact_sheet((_picture(dataset, index) for index in sorted(chosen)), columns))
 
 
-def _picture(example: Example | ClassificationExample, names: list[str]) -> np.ndarray:
-    """Draw one example; the second half of `names` are the labels of crowds."""
-    image = read_image(example.path)
+def _picture(dataset: Any, index: int) -> np.ndarray:
+    example, names = dataset[index], labels_with_crowds(dataset.class_names)
+    image = read_image(example.path, dataset.max_pixels)
     if isinstance(example, ClassificationExample):
         boxes, classes = np.array([[0, 0, *image.shape[:2]]]), np.array([example.label])
-    else:
-        boxes, classes = example.boxes, example.classes + example.crowd * (len(names) // 2)
+    else:  # the second half of `names` are the labels of crowds
+        boxes, classes = example.boxes, example.classes + example.crowd * len(dataset.class_names)
     return draw_detections(image, boxes, classes, class_names=names)

@@ -59,7 +59,7 @@ def load_classifier(path: Path, max_detections: int | None = None) -> ClassPredi
         raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
     if path.suffix == ".tflite":
         return _load_file(path)
-    from spinenet_tf.data.input.class_pipeline import CENTER
+    from spinenet_tf.data.dataset import CENTER
     from spinenet_tf.training.run import Run
 
     model, config = Run(path).load_classifier()

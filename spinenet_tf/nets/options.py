@@ -28,15 +28,17 @@ def option(
     above: float | None = None,
     below: float | None = None,
     choices: tuple[str, ...] = (),
+    count: int | None = None,
     of_weights: bool = False,
 ) -> Any:
     """Declare an option: its default, and its range (`low` and `high` are inclusive) or its valid `choices`.
 
-    An option with a default of None is a whole number; other code chooses its default. `of_weights` marks an option
-    that determines the weights of a model or their meaning, and so is stored in a weights file.
+    An option with a default of None is a whole number; other code chooses its default. `count` is the number of values
+    in a tuple, by default any number. `of_weights` marks an option that determines the weights of a model or their
+    meaning, and so is stored in a weights file.
     """
     limits = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata=limits | {"choices": choices, "of_weights": of_weights})
+    return field(default=default, metadata=limits | {"choices": choices, "count": count, "of_weights": of_weights})
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def valid_values(one: Field) -> str:
         return "true or false"
     if isinstance(one.default, str):
         return f"one of {', '.join(one.metadata['choices'])}"
-    what = {tuple: "1 to 100 numbers", float: "a number"}.get(type(one.default), "a whole number")
+    numbers = f"{one.metadata['count'] or '1 to 100'} numbers"
+    what = {tuple: numbers, float: "a number"}.get(type(one.default), "a whole number")
     limits = [(words, one.metadata[limit]) for limit, (_, words) in _LIMITS.items()]
     return f"{what} {' and '.join(f'{words} {number}' for words, number in limits if number is not None)}".rstrip()
 
@@ -106,7 +109,8 @@ def _in_type(one: Field, value: Any) -> Any:
     """Return a value in the type of an option, or None if the option cannot have it."""
     if isinstance(one.default, tuple):
         numbers = [_number(one, part, float) for part in value] if isinstance(value, (list, tuple)) else []
-        return tuple(numbers) if 1 <= len(numbers) <= 100 and None not in numbers else None
+        fits = len(numbers) in ((count,) if (count := one.metadata["count"]) else range(1, 101))
+        return tuple(numbers) if fits and None not in numbers else None
     if isinstance(one.default, bool):
         return value if isinstance(value, bool) else None
     if isinstance(one.default, str):

@@ -78,10 +78,6 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _check_data(self) -> TrainConfig:
-        if isinstance(self.data, DataConfig) and self.data.scale[0] > self.data.scale[1]:
-            raise ValueError(f"data.scale must be (smallest, largest). Received: {self.data.scale}")
-        if isinstance(self.data, ImageDataConfig) and self.data.area[0] > self.data.area[1]:
-            raise ValueError(f"data.area must be (smallest, largest). Received: {self.data.area}")
         if self.quantization and (self.weights is None or self.task != "detection" or self.precision != "float32"):
             raise ValueError(
                 "quantization fine-tunes a trained detector in float32: set `weights`. "

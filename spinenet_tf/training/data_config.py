@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.dataset import MAX_PIXELS, PILLOW_MAX_PIXELS, ClassificationDataset, DetectionDataset
-from spinenet_tf.data.input.colors import Colors
+from spinenet_tf.data.dataset import (
+    CENTER,
+    MAX_PIXELS,
+    PILLOW_MAX_PIXELS,
+    ClassificationDataset,
+    DetectionDataset,
+)
 from spinenet_tf.data.problems import Problems
 from spinenet_tf.training.schema import Below1, Count, Fraction, Natural, Positive, PositiveFraction, Strict
 from spinenet_tf.training.sources import ImageSource, Source
 
 
 class _Variation(Strict):
-    """The augmentation and image limits that all tasks share."""
+    """The augmentation and image limits that all tasks share. `Augment` documents the options that it has."""
 
-    flip: bool = True
-    color_jitter: Fraction = 0.0  # of brightness, contrast, saturation and hue
-    rand_augment: Natural = 0  # RandAugment operations per image, color operations only
-    magnitude: Fraction = 0.5  # of these operations
+    flip: bool = Augment.flip
+    color_jitter: Fraction = Augment.color_jitter
+    rand_augment: Natural = Augment.rand_augment
+    magnitude: Fraction = Augment.magnitude
     cache: bool = False  # keep the decoded images in memory
     max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=PILLOW_MAX_PIXELS)  # larger images count as bad
     max_bad_images: float = Field(default=0.01, ge=0, lt=1)  # largest fraction that training skips
 
-    def colors(self) -> Colors:
-        """Return the color augmentation."""
-        return Colors(self.color_jitter, self.rand_augment, self.magnitude)
+    @model_validator(mode="after")
+    def _check_augmentation(self) -> Self:
+        self.augment()
+        return self
+
+    def augment(self) -> Augment:
+        """Return the augmentation; raise ValueError if a range is not (smallest, largest)."""
+        return Augment.of({name: value for name, value in self if name in Augment.names()})
 
     def options(self) -> dict[str, Any]:
         """Return the arguments for `training_batches`."""
-        return {"flip": self.flip, "cache": self.cache, "colors": self.colors()}
+        return {"augment": self.augment(), "cache": self.cache}
 
     def evaluation_options(self) -> dict[str, Any]:
         """Return the arguments for `evaluation_batches`."""
@@ -48,8 +59,8 @@ class DataConfig(_Variation):
 
     train: Source
     val: Source
-    scale: tuple[Positive, Positive] = (0.8, 1.2)  # scale jitter, relative to the size that fits the input
-    mosaic: Fraction = 0.0  # fraction of inputs that are mosaics of four images
+    scale: tuple[Positive, Positive] = Augment.scale
+    mosaic: Fraction = Augment.mosaic
     max_boxes: Count = 100
 
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> DetectionDataset:
@@ -57,7 +68,7 @@ class DataConfig(_Variation):
         return getattr(self, split).read(split, Problems(max_pixels=self.max_pixels, bad_images=bad))
 
     def options(self) -> dict[str, Any]:
-        return super().options() | {"scale": self.scale, "mosaics": self.mosaic, "max_boxes": self.max_boxes}
+        return super().options() | {"max_boxes": self.max_boxes}
 
 
 class ImageDataConfig(_Variation):
@@ -65,8 +76,8 @@ class ImageDataConfig(_Variation):
 
     train: ImageSource
     val: ImageSource
-    area: tuple[PositiveFraction, PositiveFraction] = (0.08, 1.0)  # of the random crop, as a fraction of the image
-    center: PositiveFraction = 0.875  # side of the central crop in evaluation, as a fraction of the largest square
+    area: tuple[PositiveFraction, PositiveFraction] = Augment.area
+    center: PositiveFraction = CENTER  # side of the central crop in evaluation, as a fraction of the largest square
     label_smoothing: Below1 = 0.0
 
     @model_validator(mode="before")
@@ -81,9 +92,6 @@ class ImageDataConfig(_Variation):
     def read(self, split: Literal["train", "val"], bad: BadImages | None = None) -> ClassificationDataset:
         """Read the data set of a split; bad images are found later, when they are decoded."""
         return replace(getattr(self, split).read(split), max_pixels=self.max_pixels)
-
-    def options(self) -> dict[str, Any]:
-        return super().options() | {"area": self.area}
 
     def evaluation_options(self) -> dict[str, Any]:
         return {"center": self.center}

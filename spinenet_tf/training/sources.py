@@ -38,9 +38,11 @@ class DigitsSource(Strict):
 
     def read(self, split: Literal["train", "val"], problems: Problems | None = None) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
-        from spinenet_tf.data.formats.digits import read_digits
+        from spinenet_tf.data.formats.coco import read_coco
+        from spinenet_tf.data.formats.digits import write_digits
 
-        return read_digits(self.digits, split, self.scenes, self.classes, self.seed, self.size, problems)
+        images, annotations = write_digits(self.digits, self.scenes, self.seed, self.classes, split, self.size)
+        return read_coco(annotations, images, problems)
 
 
 class TfrecordSource(Strict):
@@ -135,9 +137,9 @@ class DigitImagesSource(Strict):
 
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
         """Write the images if needed, and read them as an image folder."""
-        from spinenet_tf.data.formats.digit_images import read_digit_images
+        from spinenet_tf.data.formats.digit_images import digit_images
 
-        return read_digit_images(self.digit_images, split, self.scenes, self.seed)
+        return digit_images(self.digit_images, split, self.scenes, self.seed)
 
 
 def _kind_of_images(source: Any) -> str:

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from spinenet_tf import data
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.data.formats.digits import read_digits, write_digits
+from spinenet_tf.data.formats.digits import write_digits
 
 SCENES = 12
 
@@ -24,7 +25,7 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits(digits_folder: Path) -> DetectionDataset:
     """Return the data set in `digits_folder`."""
-    return read_digits(digits_folder.parent, scenes=SCENES)
+    return data.digits(digits_folder.parent, scenes=SCENES)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from spinenet_tf.data.checking import check
-from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError, DetectionDataset
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.reading import load
 
@@ -238,3 +240,57 @@ def test_a_data_set_without_images_is_a_problem_and_what_is_none_an_error(folder
     (folder / "annotations.json").write_text("{")
     with pytest.raises(DataError, match="not a JSON file"):
         check(str(folder))
+
+
+def test_a_data_set_in_memory_is_checked_like_its_files(digits: DetectionDataset, digits_folder: Path) -> None:
+    findings = check(digits)
+    assert findings.to_dict() == check(digits_folder).to_dict()
+    with pytest.raises(ValueError, match=r"neither images nor split\. Received: images=None, split='val'"):
+        check(digits, split="val")
+    limited = check(digits[:3], max_pixels=100)
+    assert [problem.message.partition(" (")[0] for problem in limited.problems] == ["the image has too many pixels"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"boxes": [[0, 0, 300, 10]]},
+            r"boxes must be yxyx in pixels inside the \d+ x \d+ image. Received: \[0.0, 0.0,",
+        ),
+        ({"boxes": [[0, 0, np.nan, 10]]}, "boxes must be yxyx in pixels"),
+        ({"boxes": [[9, 9, 5, 10]]}, "boxes must be yxyx in pixels"),
+        ({"classes": [10]}, "classes must be 0 to 9. Received: 10"),
+        ({"boxes": [[0, 0, 5]]}, r"boxes must be \[N, 4\]"),
+        ({"crowd": [False, False]}, r"classes, crowd and area \[N\]. Received: \(1, 4\), 1, 2 and 1 rows"),
+    ],
+    ids=str,
+)
+def test_invalid_examples_made_in_python_are_listed(digits: DetectionDataset, change: dict, message: str) -> None:
+    row = {"boxes": [[1, 2, 30, 40]], "classes": [3], "crowd": [False], "area": [9.0]} | change
+    kinds = {"boxes": np.float32, "classes": np.int32, "crowd": np.bool_, "area": np.float32}
+    odd = replace(digits[1], **{name: np.array(values, kinds[name]) for name, values in row.items()})
+    findings = check(replace(digits, examples=(digits[0], odd)))
+    (problem,) = findings.problems
+    assert (problem.place.entry, problem.refused) == ("example 1", True)
+    assert re.search(message, problem.message)
+    assert findings.statistics["images"] == 1
+
+
+def test_a_label_out_of_range_is_listed(folder: Path) -> None:
+    paths = sorted((folder / "images").iterdir())
+    examples = tuple(ClassificationExample(path, label) for path, label in zip(paths, (0, 1, 2), strict=True))
+    (problem,) = check(ClassificationDataset("made", ("a", "b"), examples)).problems
+    assert str(problem) == "refused: made: example 2: the label must be 0 to 1. Received: label=2"
+
+
+def test_findings_print_statistics_and_problems(folder: Path) -> None:
+    (folder / "images" / "4.png").write_bytes(b"")
+    lines = str(look(folder)).splitlines()
+    assert lines[0] == "annotations"
+    assert "  images without objects: 1" in lines
+    assert "  image height: min 40.0, median 40.0, max 40.0" in lines
+    assert "  classes: cat 2, dog 1, cow 0" in lines
+    file = (folder / "images").resolve() / "4.png"
+    assert lines[-2].startswith(f"refused: {file}: image 4: not a readable image")
+    assert lines[-1] == "1 problems, 1 of them refused by training."

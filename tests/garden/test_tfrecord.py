@@ -11,7 +11,7 @@ from official.vision.data.create_coco_tf_record import create_tf_example
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 
 from spinenet_tf.data.formats.coco import load_coco
-from spinenet_tf.data.formats.digits import read_digits, write_digits
+from spinenet_tf.data.formats.digits import digits, write_digits
 from spinenet_tf.data.formats.tfrecord import read_tfrecord
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image
@@ -21,7 +21,7 @@ def test_model_garden_decodes_what_is_written(tmp_path: Path) -> None:
     images, annotations = write_digits(tmp_path, scenes=6)
     files = write_tfrecord(load_coco(annotations, images), tmp_path / "train", shards=2)
     decode = TfExampleDecoder().decode
-    dataset = read_digits(tmp_path, scenes=6)
+    dataset = digits(tmp_path, scenes=6)
     for record, example in zip(tf.data.TFRecordDataset(list(map(str, files))), dataset, strict=True):
         found = {key: value.numpy() for key, value in decode(record).items()}
         extent = [example.height, example.width] * 2
@@ -44,7 +44,7 @@ def test_what_model_garden_writes_is_read(tmp_path: Path) -> None:
             objects = [entry for entry in coco["annotations"] if entry["image_id"] == image["id"]]
             record, _ = create_tf_example(image, [str(images)], bbox_annotations=objects, id_to_name_map=names)
             writer.write(record.SerializeToString())
-    ours, theirs = read_tfrecord(tmp_path / "train", categories=annotations), read_digits(tmp_path, scenes=6)
+    ours, theirs = read_tfrecord(tmp_path / "train", categories=annotations), digits(tmp_path, scenes=6)
     assert (ours.class_names, ours.category_ids) == (theirs.class_names, theirs.category_ids)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.image_id, a.height, a.width) == (b.image_id, b.height, b.width)

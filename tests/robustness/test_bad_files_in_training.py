@@ -16,6 +16,7 @@ import tensorflow as tf
 import yaml
 from PIL import Image
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
@@ -78,11 +79,11 @@ def stream(dataset: DetectionDataset, count: int, bad: BadImages | None, **optio
         return list(batches.take(count).as_numpy_iterator())
 
 
-@pytest.mark.parametrize(("mosaics", "cache"), [(0.0, True), (0.5, False)])
-def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise, mosaics, cache, caplog) -> None:
+@pytest.mark.parametrize(("mosaic", "cache"), [(0.0, True), (0.5, False)])
+def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise, mosaic, cache, caplog) -> None:
     truncate(files(folder)[4])
     truncate(files(folder)[5])
-    dataset, options = read(folder), {"mosaics": mosaics, "cache": cache}
+    dataset, options = read(folder), {"augment": Augment(mosaic=mosaic), "cache": cache}
     whole = stream(dataset, 12, BadImages(0.5), **options)
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
         "Bad image 1, skipped in training",
@@ -97,9 +98,8 @@ def test_what_takes_a_bad_images_place_depends_on_the_step_alone(folder, promise
 
 def test_the_next_image_comes_with_its_own_boxes(folder) -> None:
     truncate(files(folder)[4])
-    plain = {"flip": False, "scale": (1.0, 1.0), "epochs": 1}
     dataset = read(folder)
-    got = stream(dataset, SCENES // 2, BadImages(0.5), **plain)
+    got = stream(dataset, SCENES // 2, BadImages(0.5), augment=Augment(flip=False, scale=(1.0, 1.0)))
     others = replace(dataset, examples=dataset.examples[:4] + dataset.examples[5:])
     truth = list(evaluation_batches(others, SIZE, 1).as_numpy_iterator())
     for images, targets in got:

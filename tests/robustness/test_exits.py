@@ -13,11 +13,11 @@ import pytest
 SCRIPT = """
 import os, signal, sys, time
 import tensorflow as tf
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.data.input.pipeline import endless_batches
 from spinenet_tf.data.input.reader import Reader, read_example
 
-examples = read_digits(sys.argv[2], scenes=16).examples
+examples = digits(sys.argv[2], scenes=16).examples
 for number in range(int(sys.argv[1])):
     how = ["last line", "exception", "last line", "Ctrl-C"][number % 4]
     child = os.fork()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DetectionDataset, Example
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.inference.predictor import Predictor
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import TrainConfig
@@ -91,7 +91,7 @@ def test_nothing_given_is_no_data_set(task: str) -> None:
 def test_images_that_hold_more_objects_than_detections_count_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, slots: int, images: int
 ) -> None:
-    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    dataset = digits(tmp_path, "val", scenes=2, classes=1)
     assert sorted(len(example.boxes) for example in dataset) == [3, 5]
     TASKS["detection"].check_data(dataset, dataset, BadImages(0.0), slots)
     told = f"annotations: {images} images have more objects than detections are counted, which limits val_AP"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, Evaluation, JsonLog, SaveBest
 from spinenet_tf.training.clock import Clock
@@ -116,7 +116,7 @@ def perfect(dataset, size: int):
 
 
 def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) -> None:
-    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    dataset = digits(tmp_path, "val", scenes=2, classes=1)
     callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=2)
     callback.set_params({"epochs": 5})
     logged = []
@@ -129,7 +129,7 @@ def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) ->
 
 
 def test_numbers_without_ground_truth_are_left_out_of_the_log(tmp_path: Path) -> None:
-    dataset = read_digits(tmp_path, "val", scenes=2, classes=1)
+    dataset = digits(tmp_path, "val", scenes=2, classes=1)
     callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=1)
     callback.set_params({"epochs": 1})
     callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))

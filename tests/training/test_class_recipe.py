@@ -111,7 +111,7 @@ def test_commands_for_detectors_refuse_it_in_one_line(run: Path, tiny_model) -> 
             "data.train={annotations: a, images: b}",
             r"data.train: Unknown key '.*'. Valid: folder",
         ),
-        ("data.area=[0.5, 0.1]", r"data.area must be \(smallest, largest\)"),
+        ("data.area=[0.5, 0.1]", r"data: area must be \(smallest, largest\)"),
         ("data.area=[0.0, 1.0]", r"data.area.0: .*greater than 0"),
         ("data.label_smoothing=1", r"data.label_smoothing: "),
         ("data.scale=[1, 2]", r"data: Unknown key 'scale'"),

@@ -152,7 +152,7 @@ def test_a_name_that_is_nobodys_home_is_a_files(path: Path) -> None:
         ("data.train=3", r"mine.yaml: data.train: "),
         ("model.name=spinenet", r"mine.yaml: model.name: Unknown model 'spinenet'.* Valid: spinenet_49s, "),
         ("model.image_size=[64,31]", r"mine.yaml: model.image_size.1: .* greater than or equal to 32$"),
-        ("data.scale=[2,1]", r"mine.yaml: data.scale must be \(smallest, largest\). Received: \(2.0, 1.0\)$"),
+        ("data.scale=[2,1]", r"mine.yaml: data: scale must be \(smallest, largest\). Received: scale=\(2.0, 1.0\)$"),
         ("optimizer.learning_rate=.inf", r"mine.yaml: optimizer.learning_rate: .* finite number$"),
         ("batch_size=0", r"mine.yaml: batch_size: "),
         ("precision=float16", r"mine.yaml: precision: .*'mixed_float16'$"),

@@ -9,21 +9,22 @@ from PIL import Image
 
 from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset, Example
-from spinenet_tf.data.formats.digits import Split, read_digits
+from spinenet_tf.data.formats.digits import Split, digits
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import read_image
 
 MARGIN = 0.15  # around an object, as a fraction of its longer side
 
 
-def read_digit_images(
+def digit_images(
     folder: str | Path, split: Split = "train", scenes: int = 1000, seed: int = 0
 ) -> ClassificationDataset:
-    """Return the digits of `scenes` scenes as single images; write scenes and images to `folder` if missing.
+    """Return handwritten digits, one per image, as a classification data set; write them to `folder` if missing.
 
-    The images are written atomically to a folder beside that of the scenes. Raises as `read_digits` does.
+    The images are cut out of the scenes of `digits`, three or four of each. The arguments and errors are those of
+    `digits`.
     """
-    scenes_of = read_digits(folder, split, scenes, classes=10, seed=seed)
+    scenes_of = digits(folder, split, scenes, classes=10, seed=seed)
     home = Path(folder) / f"digit-images-{split}-{scenes}-seed{seed}"
     if not home.exists():
         cut_objects(scenes_of, home)

@@ -19,7 +19,6 @@ from PIL import Image, ImageEnhance
 from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
-from spinenet_tf.data.problems import Problems
 
 Split = Literal["train", "val"]
 
@@ -78,18 +77,34 @@ def write_digits(
     return home / "images", home / "annotations.json"
 
 
-def read_digits(
+def digits(
     folder: str | Path,
     split: Split = "train",
     scenes: int = 1000,
     classes: int = 10,
     seed: int = 0,
     size: tuple[int, int] = (128, 160),
-    problems: Problems | None = None,
 ) -> DetectionDataset:
-    """Return the digits as a data set; write them to `folder` if missing. Raises as `write_digits` does."""
+    """Return handwritten digits on photographs as a detection data set; write them to `folder` if missing.
+
+    This is real data that needs no download, to try a detector in minutes. The splits share no digit and no region of a
+    photograph.
+
+    Args:
+        folder: The images and annotations are written to a subfolder, which later calls reuse.
+        split: "train" or "val".
+        scenes: The number of images. A longer set begins with the same images.
+        classes: 10, or 1 for a single class "digit".
+        seed: Another seed gives other scenes.
+        size: Approximate height and width of a scene in px.
+
+    Raises:
+        DataError: the subfolder exists with other contents.
+        ImportError: scikit-learn is missing (extra `demo`).
+        ValueError: an argument is out of range.
+    """
     images, annotations = write_digits(folder, scenes, seed, classes, split, size)
-    return read_coco(annotations, images, problems)
+    return read_coco(annotations, images)
 
 
 def _check_arguments(scenes: int, seed: int, classes: int, split: str, size: tuple[int, int]) -> None:

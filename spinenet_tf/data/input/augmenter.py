@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
-from spinenet_tf.data.input.colors import Colors
+from spinenet_tf.data.input.colors import recolor
 from spinenet_tf.ops.python_calls import numpy_function
 
 Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
@@ -22,11 +24,8 @@ class Augmenter:
     count: int
     image_size: tuple[int, int]
     seed: int
-    flip: bool
-    scale: tuple[float, float]
+    augment: Augment
     max_boxes: int
-    colors: Colors | None
-    mosaics: float
 
     def example(self, counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return input number `counter`: `[H, W, 3]` float32, with boxes and classes padded to `max_boxes`."""
@@ -34,10 +33,10 @@ class Augmenter:
 
         def one() -> Part:
             part = self._upright(index, seeds[0], seeds[2])
-            return random_scale_crop(*part, *self.image_size, *self.scale, seeds[1])
+            return random_scale_crop(*part, *self.image_size, *self.augment.scale, seeds[1])
 
-        if self.mosaics:
-            joins = tf.random.stateless_uniform([], seeds[3]) < self.mosaics
+        if self.augment.mosaic:
+            joins = tf.random.stateless_uniform([], seeds[3]) < self.augment.mosaic
             image, boxes, classes = tf.cond(joins, lambda: self._four(index, seeds[4]), one)
         else:
             image, boxes, classes = one()
@@ -46,8 +45,8 @@ class Augmenter:
 
     def _upright(self, index: tf.Tensor, flip_seed: tf.Tensor, color_seed: tf.Tensor) -> Part:
         image, boxes, classes = self.read(index)
-        image = recolored(image, self.colors, color_seed)
-        if self.flip:
+        image = recolored(image, self.augment, color_seed)
+        if self.augment.flip:
             image, boxes = random_flip(image, boxes, flip_seed)
         return image, boxes, classes
 
@@ -56,11 +55,11 @@ class Augmenter:
         others = tf.random.stateless_uniform([3], seeds[8], maxval=self.count, dtype=tf.int64)
         indices = tf.unstack(tf.concat([index[None], others], axis=0))
         parts = [self._upright(each, seeds[2 * i], seeds[2 * i + 1]) for i, each in enumerate(indices)]
-        return mosaic(parts, *self.image_size, *self.scale, seeds[9])
+        return mosaic(parts, *self.image_size, *self.augment.scale, seeds[9])
 
 
-def recolored(image: tf.Tensor, colors: Colors | None, seed: tf.Tensor) -> tf.Tensor:
-    """Augment the colors of `[h, w, 3]` uint8 as a graph operation; None leaves them unchanged."""
-    if not colors:
+def recolored(image: tf.Tensor, augment: Augment, seed: tf.Tensor) -> tf.Tensor:
+    """Augment the colors of `[h, w, 3]` uint8 as a graph operation."""
+    if not augment.changes_colors:
         return image
-    return tf.ensure_shape(numpy_function(colors, [image, seed], tf.uint8), [None, None, 3])
+    return tf.ensure_shape(numpy_function(partial(recolor, augment=augment), [image, seed], tf.uint8), [None, None, 3])

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
+from spinenet_tf.data.dataset import CENTER, ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.data.images import normalize, read_image, read_size
 from spinenet_tf.data.input.augmenter import recolored
-from spinenet_tf.data.input.colors import Colors
-from spinenet_tf.data.input.pipeline import check_all, endless_batches, ordered_batches
+from spinenet_tf.data.input.pipeline import check_all
 from spinenet_tf.data.input.reader import Reader
+from spinenet_tf.data.input.stream import TrainingInput, endless_batches, ordered_batches
 
 ASPECT = (3 / 4, 4 / 3)  # range of the training crop's width / height
-CENTER = 0.875  # side of the evaluation crop, as a fraction of the largest crop that fits
 
 
 def training_batches(
@@ -24,36 +25,48 @@ def training_batches(
     image_size: tuple[int, int],
     batch_size: int,
     seed: int,
-    flip: bool = True,
-    area: tuple[float, float] = (0.08, 1.0),
-    colors: Colors | None = None,
-    cache: bool = False,
-    epochs: int | None = None,
     start_step: int = 0,
     share: tuple[int, int] = (0, 1),
-    bad: BadImages | None = None,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Yield shuffled, augmented batches: `[B, H, W, 3]` float32 normalized images and `[B]` int32 labels.
 
-    Order, `cache`, `epochs`, `start_step`, `share` and `bad` are as in `pipeline.training_batches`.
+    Order, `start_step` and `share` are as in `pipeline.training_batches`; `options` and errors are those of
+    `training_input`.
+    """
+    example = training_input(dataset, image_size, batch_size, seed, **options)
+    return endless_batches(example, len(dataset), batch_size, seed, start_step, share)
+
+
+def training_input(
+    dataset: ClassificationDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    augment: Augment = Augment(),
+    cache: bool = False,
+    bad: BadImages | None = None,
+) -> TrainingInput:
+    """Return a graph function from `(counter, index)` to an augmented image and its label: see `pipeline`.
 
     Raises:
         DataError: the data set is empty or, with `cache`, an image cannot be decoded. Without `cache`, iteration raises
             this error: see `pipeline.data_errors`.
         ValueError: an argument is out of range.
     """
-    _check_arguments(dataset, image_size, batch_size, area)
+    _check_arguments(dataset, image_size, batch_size)
+    augment.check_task("classification")
     read = _reader(dataset, cache, bad)
 
     def example(counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), counter]), 3)
         image, label = read(index)
-        image = random_resized_crop(recolored(image, colors, seeds[0]), *image_size, area, seeds[1])
-        if flip:
+        image = random_resized_crop(recolored(image, augment, seeds[0]), *image_size, augment.area, seeds[1])
+        if augment.flip:
             image = tf.image.stateless_random_flip_left_right(image, seeds[2])
         return image, label
 
-    return endless_batches(example, len(dataset), batch_size, seed, epochs, start_step, share)
+    return example
 
 
 def evaluation_batches(
@@ -65,9 +78,11 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Yield the `central_crop` of each image once, in order, with `[B]` labels; the last batch may be smaller.
 
-    Raises as `training_batches` does.
+    Raises as `training_input` does.
     """
-    _check_arguments(dataset, image_size, batch_size, (center, 1.0))
+    _check_arguments(dataset, image_size, batch_size)
+    if not 0 < center <= 1:
+        raise ValueError(f"`center` must be above 0 and at most 1. Received: {center=}")
     read = _reader(dataset, cache)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -145,12 +160,8 @@ def _labels(dataset: ClassificationDataset) -> tf.Tensor:
     return tf.constant([example.label for example in dataset], tf.int32)
 
 
-def _check_arguments(
-    dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int, area: tuple[float, float]
-) -> None:
+def _check_arguments(dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int) -> None:
     if not len(dataset):
         raise DataError(f"{dataset.name}: the data set has no images")
     if batch_size < 1 or min(image_size) < 1:
         raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}")
-    if not 0 < area[0] <= area[1] <= 1:
-        raise ValueError(f"`area` must be (minimum, maximum) with 0 < minimum <= maximum <= 1. Received: {area}")

@@ -7,44 +7,25 @@ could not be resumed exactly.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+
+from spinenet_tf.data.augmentation import Augment
 
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 _HUE = 0.1  # maximum hue shift at a jitter of 1, as a fraction of the color circle
 
 
-@dataclass(frozen=True)
-class Colors:
-    """The strength of color augmentation. The defaults turn it off, as in the published recipes.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    jitter: float = 0.0  # 0..1: brightness, contrast and saturation change by a factor of 1 +- jitter, and the hue
-    operations: int = 0  # number of RandAugment operations
-    magnitude: float = 0.5  # 0..1, of the RandAugment operations
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.jitter <= 1 or not 0 <= self.magnitude <= 1 or self.operations < 0:
-            raise ValueError(f"jitter and magnitude must be in 0..1, operations at least 0. Received: {self}")
-
-    def __bool__(self) -> bool:
-        """Return whether any augmentation is on."""
-        return bool(self.jitter or self.operations)
-
-    def __call__(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """Augment `[h, w, 3]` uint8; `seed` `[2]` int64 is the only source of randomness."""
-        rng = np.random.default_rng(seed.view(np.uint64))
-        picture = Image.fromarray(image)
-        if self.jitter:
-            picture = color_jitter(picture, self.jitter, rng)
-        if self.operations:
-            picture = rand_augment(picture, self.operations, self.magnitude, rng)
-        return np.array(picture)
+def recolor(image: np.ndarray, seed: np.ndarray, augment: Augment) -> np.ndarray:
+    """Augment the colors of `[h, w, 3]` uint8; `seed` `[2]` int64 is the only source of randomness."""
+    rng = np.random.default_rng(seed.view(np.uint64))
+    picture = Image.fromarray(image)
+    if augment.color_jitter:
+        picture = color_jitter(picture, augment.color_jitter, rng)
+    if augment.rand_augment:
+        picture = rand_augment(picture, augment.rand_augment, augment.magnitude, rng)
+    return np.array(picture)
 
 
 def color_jitter(image: Image.Image, amount: float, rng: np.random.Generator) -> Image.Image:

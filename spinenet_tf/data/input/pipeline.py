@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
 from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
 from spinenet_tf.data.input.augment import pad_boxes
 from spinenet_tf.data.input.augmenter import Augmenter, Part
-from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.reader import Reader, check_size, read_example
+from spinenet_tf.data.input.stream import TrainingInput, endless_batches, ordered_batches
 
 logger = logging.getLogger(__name__)
 
@@ -29,77 +30,48 @@ def training_batches(
     image_size: tuple[int, int],
     batch_size: int,
     seed: int,
-    flip: bool = True,
-    scale: tuple[float, float] = (0.8, 1.2),
-    max_boxes: int = 100,
-    cache: bool = False,
-    epochs: int | None = None,
     start_step: int = 0,
-    colors: Colors | None = None,
-    mosaics: float = 0.0,
     share: tuple[int, int] = (0, 1),
-    bad: BadImages | None = None,
+    **options: Any,
 ) -> tf.data.Dataset:
-    """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`.
+    """Yield shuffled, augmented batches `(images, {"boxes": boxes, "classes": classes})`, as an endless stream.
 
     Images are `[B, H, W, 3]` float32 normalized; boxes `[B, max_boxes, 4]` yxyx pixels of the input, without crowds;
-    classes `[B, max_boxes]` int32, -1 for padding. All batches are full: a batch may hold the last images of one epoch
-    and the first of the next. The stream depends only on the arguments, so skipping `start_step` batches resumes
-    exactly, and iterating again yields the same batches. It is endless unless `epochs` is given: call `fit` with
-    `steps_per_epoch`.
+    classes `[B, max_boxes]` int32, -1 for padding. The stream depends only on the arguments, so skipping `start_step`
+    batches resumes exactly, and iterating again yields the same batches. Call `fit` with `steps_per_epoch`.
 
-    `mosaics` is the fraction of inputs that combine the next image with three random ones: see `mosaic`. `cache`
-    decodes all images now and keeps them in memory, 3 bytes per pixel. `share` (number, count) yields only one of
-    `count` equal parts of each batch, `[batch_size / count, ...]`, for data-parallel training in several processes.
-    With `bad`, the next image of the data set replaces a bad one, until too many are bad.
+    `share` (number, count) yields only one of `count` equal parts of each batch, `[batch_size / count, ...]`, for
+    data-parallel training in several processes. `options` and errors are those of `training_input`.
+    """
+    example = training_input(dataset, image_size, batch_size, seed, **options)
+    return endless_batches(example, len(dataset), batch_size, seed, start_step, share)
+
+
+def training_input(
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    augment: Augment = Augment(),
+    max_boxes: int = 100,
+    cache: bool = False,
+    bad: BadImages | None = None,
+) -> TrainingInput:
+    """Return a graph function from `(counter, index)` to an augmented image and its targets, one row of a batch.
+
+    `cache` decodes all images now and keeps them in memory, 3 bytes per pixel. With `bad`, the next image of the data
+    set replaces a bad one, until too many are bad.
 
     Raises:
         DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image cannot be decoded.
             Without `cache`, iteration raises this error: see `data_errors`.
         ValueError: an argument is out of range.
     """
-    _check_arguments(dataset, image_size, batch_size, scale, max_boxes, mosaics)
+    _check_arguments(dataset, image_size, batch_size, max_boxes)
+    augment.check_task("detection")
     check_trainable(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
-    options = (image_size, seed, flip, scale, max_boxes, colors, mosaics)
-    augmenter = Augmenter(_reader(dataset, cache, bad), len(dataset), *options)
-    return endless_batches(augmenter.example, len(dataset), batch_size, seed, epochs, start_step, share)
-
-
-def endless_batches(
-    example: Callable[[tf.Tensor, tf.Tensor], tuple],
-    count: int,
-    batch_size: int,
-    seed: int,
-    epochs: int | None = None,
-    start_step: int = 0,
-    share: tuple[int, int] = (0, 1),
-) -> tf.data.Dataset:
-    """Shuffle the indices 0..count - 1 anew in each epoch, map `(counter, index)` by `example`, and batch.
-
-    The batches depend only on the arguments. They start at step `start_step`, end after `epochs` if given, and are
-    reduced to the part `share` (number, count).
-
-    Raises:
-        ValueError: `batch_size` is not divisible by the number of parts.
-    """
-    if batch_size % share[1]:
-        raise ValueError(f"`batch_size` must be divisible by the number of parts. Received: {batch_size=}, {share=}")
-    own = batch_size // share[1]
-    batches = (
-        _shuffled_indices(count, seed, epochs, skip=start_step * batch_size)
-        .apply(lambda indices: _part_of_each(indices, batch_size, slice(share[0] * own, (share[0] + 1) * own)))
-        .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(own, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    return batches.apply(tf.data.experimental.assert_cardinality(_steps(count, batch_size, epochs, start_step)))
-
-
-def ordered_batches(example: Callable[[tf.Tensor], tuple], count: int, batch_size: int) -> tf.data.Dataset:
-    """Map the indices 0..count - 1 by `example`, once and in order, and batch."""
-    examples = tf.data.Dataset.range(count).map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return Augmenter(_reader(dataset, cache, bad), len(dataset), image_size, seed, augment, max_boxes).example
 
 
 def evaluation_batches(
@@ -189,33 +161,6 @@ def data_errors() -> Iterator[None]:
         raise DataError(found[1]) from None
 
 
-def _shuffled_indices(count: int, seed: int, epochs: int | None, skip: int) -> tf.data.Dataset:
-    """Yield `(counter, index)` starting at counter `skip`, with a new permutation in each epoch."""
-
-    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
-        return tf.data.Dataset.from_tensor_slices(order)
-
-    first = skip // count  # the first epoch to draw
-    rounds = tf.data.Dataset.counter(first) if epochs is None else tf.data.Dataset.range(min(first, epochs), epochs)
-    return rounds.flat_map(permutation).enumerate(start=first * count).skip(skip % count)
-
-
-def _part_of_each(indices: tf.data.Dataset, batch_size: int, rows: slice) -> tf.data.Dataset:
-    """Keep only `rows` of each batch, so that other processes decode the other images."""
-    if rows == slice(0, batch_size):
-        return indices
-    batches = indices.batch(batch_size, drop_remainder=True)
-    return batches.flat_map(lambda *batch: tf.data.Dataset.from_tensor_slices(tuple(each[rows] for each in batch)))
-
-
-def _steps(count: int, batch_size: int, epochs: int | None, start_step: int) -> int:
-    if epochs is None:
-        return tf.data.INFINITE_CARDINALITY
-    return max(0, count * epochs // batch_size - start_step)
-
-
 def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None) -> Callable[[tf.Tensor], Part]:
     """Return a graph operation that maps an index to an image, its boxes and classes."""
     decode = partial(read_example, max_pixels=dataset.max_pixels)
@@ -243,21 +188,12 @@ def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Ten
 
 
 def _check_arguments(
-    dataset: DetectionDataset,
-    image_size: tuple[int, int],
-    batch_size: int,
-    scale: tuple[float, float] = (1.0, 1.0),
-    max_boxes: int = 1,
-    mosaics: float = 0.0,
+    dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, max_boxes: int = 1
 ) -> None:
     if not len(dataset):
         raise DataError(f"{dataset.name}: the data set has no images")
     if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
         raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
-    if not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"`scale` must be (minimum, maximum) with 0 < minimum <= maximum. Received: {scale=}")
-    if not 0 <= mosaics <= 1:
-        raise ValueError(f"`mosaics` must be in 0..1. Received: {mosaics=}")
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

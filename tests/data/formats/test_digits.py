@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spinenet_tf import data
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats import digits
-from spinenet_tf.data.formats.digits import read_digits, write_digits
+from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.data.input.pipeline import check_images
 
 SCENES = 40
@@ -24,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(folder: Path) -> DetectionDataset:
-    return read_digits(folder, "train", SCENES)
+    return data.digits(folder, "train", SCENES)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -46,7 +47,7 @@ def test_a_longer_set_begins_with_the_shorter_one_and_seeds_differ(dataset: Dete
 
 
 def test_one_class_has_the_same_scenes_and_boxes(folder: Path, dataset: DetectionDataset) -> None:
-    single = read_digits(folder, "train", SCENES, classes=1)
+    single = data.digits(folder, "train", SCENES, classes=1)
     assert single.class_names == ("digit",)
     assert dataset.class_names == tuple("0123456789")
     for a, b in zip(single, dataset, strict=True):
@@ -113,7 +114,7 @@ def test_the_splits_share_no_digit_and_no_ground() -> None:
 
 def test_a_complete_folder_is_used_again_and_not_touched(folder: Path, dataset: DetectionDataset) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    read_digits(folder, "train", SCENES)
+    data.digits(folder, "train", SCENES)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path in before} == before
 
 

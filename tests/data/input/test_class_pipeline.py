@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.data.formats.digit_images import cut_objects
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.data.images import normalize, read_size
 from spinenet_tf.data.input.class_pipeline import (
@@ -23,7 +24,6 @@ from spinenet_tf.data.input.class_pipeline import (
     random_resized_crop,
     training_batches,
 )
-from spinenet_tf.data.input.colors import Colors
 from spinenet_tf.data.input.pipeline import data_errors
 
 SIZE = (24, 32)
@@ -66,7 +66,7 @@ def test_labels_stay_with_their_images_and_every_epoch_shows_all(dataset) -> Non
 
 
 def test_the_stream_is_a_function_of_seed_and_step(dataset) -> None:
-    varied = {"colors": Colors(jitter=0.4, operations=1)}
+    varied = {"augment": Augment(color_jitter=0.4, rand_augment=1)}
     whole = take(training_batches(dataset, SIZE, 2, seed=3, **varied), 6)
     for other in (
         training_batches(dataset, SIZE, 2, seed=3, cache=True, **varied),
@@ -145,14 +145,14 @@ def test_faults_are_told_in_one_line(dataset, tmp_path: Path) -> None:
         training_batches(ClassificationDataset("nothing", ("a",), ()), SIZE, 1, 0)
 
 
-@pytest.mark.parametrize("fault", [{"batch_size": 0}, {"image_size": (0, 9)}, {"area": (0.5, 0.1)}, {"area": (0, 1)}])
+@pytest.mark.parametrize("fault", [{"batch_size": 0}, {"image_size": (0, 9)}, {"augment": Augment(mosaic=0.5)}])
 def test_arguments_out_of_range_are_refused(dataset, fault: dict) -> None:
     with pytest.raises(ValueError, match="Received: "):
         training_batches(dataset, **({"image_size": SIZE, "batch_size": 1, "seed": 0} | fault))
 
 
 def test_objects_are_cut_out_with_their_surroundings(tmp_path: Path) -> None:
-    scenes = read_digits(tmp_path, "val", scenes=6)
+    scenes = digits(tmp_path, "val", scenes=6)
     cut_objects(scenes, tmp_path / "cut")
     images = read_image_folder(tmp_path / "cut")
     labels = np.concatenate([example.classes for example in scenes])

@@ -12,18 +12,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
 from spinenet_tf.data.images import preprocess, read_image
-from spinenet_tf.data.input.colors import Colors
-from spinenet_tf.data.input.pipeline import (
-    check_images,
-    data_errors,
-    endless_batches,
-    evaluation_batches,
-    training_batches,
-)
+from spinenet_tf.data.input.pipeline import check_images, data_errors, evaluation_batches, training_batches
 
 SIZE = (48, 64)
+PLAIN = Augment(flip=False, scale=(1.0, 1.0))
+VARIED = Augment(color_jitter=0.3, rand_augment=2, mosaic=0.5)
 
 
 @pytest.fixture
@@ -91,12 +87,10 @@ def test_shares_of_a_batch_make_up_the_batch(dataset: DetectionDataset) -> None:
         training_batches(dataset, SIZE, 4, seed=0, share=(0, 3))
 
 
-VARIED = {"colors": Colors(jitter=0.3, operations=2), "mosaics": 0.5}
-
-
 def test_all_variation_together_is_a_function_of_seed_and_step(dataset: DetectionDataset) -> None:
-    whole = take(training_batches(dataset, SIZE, 2, seed=3, **VARIED), 8)
-    assert_same(whole[5:], take(training_batches(dataset, SIZE, 2, seed=3, start_step=5, cache=True, **VARIED), 3))
+    whole = take(training_batches(dataset, SIZE, 2, seed=3, augment=VARIED), 8)
+    rest = training_batches(dataset, SIZE, 2, seed=3, start_step=5, cache=True, augment=VARIED)
+    assert_same(whole[5:], take(rest, 3))
     for images, targets in whole:
         assert np.isfinite(images).all()
         assert np.isfinite(targets["boxes"]).all()
@@ -107,10 +101,11 @@ def test_all_variation_together_is_a_function_of_seed_and_step(dataset: Detectio
 
 def test_colors_vary_by_as_much_as_is_asked_and_boxes_stay(dataset: DetectionDataset) -> None:
     plain = take(training_batches(dataset, SIZE, 2, seed=3), 3)
-    colored = take(training_batches(dataset, SIZE, 2, seed=3, colors=VARIED["colors"]), 3)
+    colored = take(training_batches(dataset, SIZE, 2, seed=3, augment=Augment(color_jitter=0.3)), 3)
     assert_same([({}, targets) for _, targets in plain], [({}, targets) for _, targets in colored])
     assert any(np.abs(a[0] - b[0]).max() > 0.1 for a, b in zip(plain, colored, strict=True))
-    assert_same(plain, take(training_batches(dataset, SIZE, 2, seed=3, colors=Colors()), 3))
+    weak = Augment(magnitude=1.0)  # without an operation
+    assert_same(plain, take(training_batches(dataset, SIZE, 2, seed=3, augment=weak), 3))
 
 
 def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> None:
@@ -118,9 +113,9 @@ def test_mosaics_show_the_boxes_of_four_images(dataset: DetectionDataset) -> Non
     picked = tuple(dataclasses.replace(e, boxes=e.boxes[:1], crowd=np.zeros(1, bool)) for e in dataset.examples[3:])
     examples = tuple(dataclasses.replace(e, classes=np.array([i], np.int32)) for i, e in enumerate(picked))
     two = dataclasses.replace(dataset, examples=examples)
-    plain = {"flip": False, "scale": (1.0, 1.0)}
     for fraction, counts in ((0.0, {1}), (1.0, {4}), (0.5, {1, 4})):
-        batches = take(training_batches(two, SIZE, 1, seed=0, mosaics=fraction, **plain), 12)
+        augment = dataclasses.replace(PLAIN, mosaic=fraction)
+        batches = take(training_batches(two, SIZE, 1, seed=0, augment=augment), 12)
         assert {int((targets["classes"] >= 0).sum()) for _, targets in batches} == counts
         assert {int(label) for _, targets in batches for label in targets["classes"].ravel()} == {-1, 0, 1}
 
@@ -129,37 +124,11 @@ def test_an_image_of_a_mosaic_that_does_not_decode_surfaces_in_one_line(dataset:
     path = dataset.examples[2].path
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=r"2\.png: the image cannot be decoded"), data_errors():
-        take(training_batches(dataset, SIZE, 2, 0, mosaics=1.0), 5)
-
-
-def counted(count: int, batch_size: int, **options) -> np.ndarray:
-    """Return the (counter, index) of a shuffled stream `[steps, rows, 2]`."""
-    batches = endless_batches(lambda *pair: tf.stack(pair), count, batch_size, seed=3, **options)
-    return np.array([batch.numpy() for batch in batches.take(12)])
-
-
-@pytest.mark.parametrize("start", range(10))
-@pytest.mark.parametrize("options", [{}, {"epochs": 3}, {"share": (1, 2)}, {"epochs": 3, "share": (0, 2)}], ids=str)
-def test_a_stream_from_any_step_is_the_whole_one_from_there_on(start: int, options: dict) -> None:
-    whole, rest = counted(7, 2, **options), counted(7, 2, start_step=start, **options)
-    np.testing.assert_array_equal(rest[: len(whole) - start], whole[start:])
-    assert options.get("epochs") is None or len(rest) == max(0, 10 - start)
-
-
-def test_a_stream_begins_at_once_at_a_step_that_counting_would_take_years_to_reach() -> None:
-    found = counted(7, 2, start_step=10**15)[:7].reshape(14, 2)
-    np.testing.assert_array_equal(found[:, 0], 2 * 10**15 + np.arange(14))
-    epoch, place = divmod(2 * 10**15, 7)
-    orders = [
-        tf.random.experimental.stateless_shuffle(tf.range(7, dtype=tf.int64), seed=tf.constant([3, number], tf.int64))
-        for number in range(epoch, epoch + 3)
-    ]
-    np.testing.assert_array_equal(found[:, 1], np.concatenate(orders)[place : place + 14])
+        take(training_batches(dataset, SIZE, 2, 0, augment=Augment(mosaic=1.0)), 5)
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(dataset: DetectionDataset) -> None:
-    plain = {"flip": False, "scale": (1.0, 1.0)}
-    seen = [image for images, _ in take(training_batches(dataset, SIZE, 1, 0, **plain), 20) for image in images]
+    seen = [image for images, _ in take(training_batches(dataset, SIZE, 1, 0, augment=PLAIN), 20) for image in images]
     known = [preprocess(read_image(e.path), *SIZE)[0].numpy() for e in dataset]
     order = [int(np.argmin([np.abs(image - k).sum() for k in known])) for image in seen]
     epochs = [order[i : i + 5] for i in range(0, 20, 5)]
@@ -173,15 +142,9 @@ def test_epochs_are_augmented_differently(dataset: DetectionDataset) -> None:
     assert not np.array_equal(a[0], b[0])
 
 
-def test_cardinality_is_told(dataset: DetectionDataset) -> None:
-    assert training_batches(dataset, SIZE, 2, 0).cardinality() == tf.data.INFINITE_CARDINALITY
-    finite = training_batches(dataset, SIZE, 2, 0, epochs=3, start_step=1)
-    assert int(finite.cardinality()) == len(list(finite)) == 6
-
-
 def test_unaugmented_training_boxes_are_the_trainable_ones_scaled(dataset: DetectionDataset) -> None:
     one = dataclasses.replace(dataset, examples=dataset.examples[4:])
-    ((_, targets),) = take(training_batches(one, SIZE, 1, 0, flip=False, scale=(1.0, 1.0), max_boxes=6), 1)
+    ((_, targets),) = take(training_batches(one, SIZE, 1, 0, augment=PLAIN, max_boxes=6), 1)
     example = one.examples[0]
     scale = min(SIZE[0] / example.height, SIZE[1] / example.width)
     np.testing.assert_allclose(targets["boxes"][0, :3], example.boxes[:3] * scale, rtol=1e-5)
@@ -218,7 +181,7 @@ def test_evaluation_images_are_preprocess_and_cache_changes_nothing(dataset: Det
 
 def test_images_without_any_box_make_batches(dataset: DetectionDataset) -> None:
     few = dataclasses.replace(dataset, examples=dataset.examples[:3])  # no box, one crowd, and a box beside a crowd
-    ((_, targets),) = take(training_batches(few, SIZE, 3, 0, max_boxes=3, epochs=1), 1)
+    ((_, targets),) = take(training_batches(few, SIZE, 3, 0, max_boxes=3), 1)
     assert sorted((targets["classes"] >= 0).sum(axis=1)) == [0, 0, 1]
     empty = dataclasses.replace(dataset, examples=dataset.examples[:2])
     ((_, targets),) = take(evaluation_batches(empty, SIZE, 2), 1)
@@ -256,9 +219,7 @@ def test_sizes_that_differ_from_the_annotations_are_refused(dataset: DetectionDa
         {"batch_size": 0},
         {"image_size": (0, 64)},
         {"max_boxes": 0},
-        {"scale": (1.2, 0.8)},
-        {"scale": (0.0, 1.0)},
-        {"mosaics": 1.5},
+        {"augment": Augment(area=(0.5, 1.0))},
     ],
 )
 def test_arguments_out_of_range_are_refused(dataset: DetectionDataset, arguments: dict) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import export
-from spinenet_tf.data.formats.digits import read_digits
+from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.export.check import verify
 from spinenet_tf.export.check.verify import ap_difference, check, check_verifiable, float_difference
 from spinenet_tf.inference.naming import flatten, nest
@@ -45,7 +45,7 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    return read_digits(tmp_path_factory.mktemp("digits"), "val", scenes=3, classes=1, seed=0)
+    return digits(tmp_path_factory.mktemp("digits"), "val", scenes=3, classes=1, seed=0)
 
 
 def test_a_model_does_not_differ_from_itself(detector, images) -> None:
