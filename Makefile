@@ -6,7 +6,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness bench bench-quick lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness bench bench-quick docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -61,6 +61,16 @@ bench-quick: .venv-garden/installed
 test-addons: .venv/installed-test .venv-addons/installed
 	$(BIN)/python -m pytest tests/addons
 
+# The site of the docs in build/docs/site. Its tools read the package without importing it, so their environment has no
+# TensorFlow, and their versions do not restrict ours. export/ and configs/ are copied to where they are installed.
+docs: .venv-docs/installed
+	rm -rf build/docs
+	mkdir -p build/docs/pages build/docs/package
+	cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs benchmarks/*.md export/*/detector.js build/docs/pages
+	cp -r spinenet_tf build/docs/package
+	cp -r export configs build/docs/package/spinenet_tf
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
 # mypy and import-linter do not follow the package_dir of an editable install, so they check an installed copy, from outside
 # the root. It is built in a separate folder, because other build folders may contain old files.
 lint: .venv/installed-lint
@@ -95,6 +105,13 @@ clean:
 	$(or $(PYTHON311),$(PYTHON)) -m venv .venv-lowest
 	sed -nE 's/^ +([A-Za-z0-9-]+)>=([0-9.]+)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python $(INSTALL) --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	touch $@
+
+.venv-docs/installed: setup.cfg | .venv/created
+	@echo "Installing the tools for the docs into .venv-docs"
+	$(BIN)/python -m venv .venv-docs
+	sed -n '/^docs =/,/^[a-z]/s/^    //p' setup.cfg > .venv-docs/requirements.txt
+	.venv-docs/bin/python $(INSTALL) --requirement .venv-docs/requirements.txt
 	touch $@
 
 .venv-addons/installed: tests/addons/requirements.txt

@@ -38,7 +38,7 @@ def backbone(
 
     Raises:
         ValueError: an unknown name or override (the message lists the valid ones), a value out of range, a level that
-        the graph does not output, a side under 32 px, or any error of `Pretrained`.
+            the graph does not output, a side under 32 px, or any error of `Pretrained`.
     """
     _check_overrides(overrides, Style.names())
     row = variant(name)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
+from inspect import ismodule
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 import yaml
 from pydantic import TypeAdapter
 
+import spinenet_tf
 from spinenet_tf import cli
 from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.training.sources import Source
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
-PAGE = ROOT / "docs" / "your-own-data.md"
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md"), *ROOT.glob("benchmarks/*.md")])
+PAGE = DOCS / "your-own-data.md"
 SHORT = ["epochs=1", "steps_per_epoch=2", "evaluate_every=1", "batch_size=4", "model.image_size=[64,64]"]
 
 
@@ -78,16 +83,69 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     assert (tmp_path / "found-int8" / "detections.json").is_file()
 
 
-def test_the_settings_page_is_up_to_date(tmp_path):
-    path = PAGE.parent / "write_settings.py"
-    spec = importlib.util.spec_from_file_location("write_settings", path)
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    script.write(tmp_path / "settings.md")
-    assert (tmp_path / "settings.md").read_text() == (PAGE.parent / "settings.md").read_text(), f"run {path.name}"
+    return script
+
+
+def test_the_settings_page_is_up_to_date(tmp_path):
+    _script("write_settings").write(tmp_path / "settings.md")
+    assert (tmp_path / "settings.md").read_text() == (DOCS / "settings.md").read_text(), "run docs/write_settings.py"
     rows = [line.split(" | ") for line in (tmp_path / "settings.md").read_text().splitlines() if line.startswith("| `")]
     assert len(rows) > 30
     assert all(len(row) == 4 and len(row[3]) > 4 for row in rows), "each option has a comment"
+
+
+@pytest.mark.slow
+def test_tables_of_computed_figures_are_up_to_date(tmp_path):
+    script, tables = _script("write_tables"), []
+    for page in PAGES:
+        tables += (found := re.findall(r"<!-- table: (\w+) -->", page.read_text(encoding="utf-8")))
+        if found:
+            script.write(Path(shutil.copy(page, tmp_path / page.name)))
+            assert (tmp_path / page.name).read_text() == page.read_text(), f"run docs/write_tables.py {page.name}"
+    assert sorted(tables) == sorted(script.TABLES)
+
+
+def test_the_samples_of_the_page_on_extension_run(tmp_path, monkeypatch):
+    from spinenet_tf.nets import family
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(family, "VARIANTS", dict(family.VARIANTS))
+    monkeypatch.setattr(family, "_REGISTERED", set(family._REGISTERED))
+    printed: list = []
+    text = (DOCS / "extend.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec("\n".join(blocks), {"print": printed.append})
+    assert [str(line) for line in printed] == re.findall(r"^print\(.*\)  # (.*)$", text, re.MULTILINE)
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def listed(entry) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in listed(part)]
+
+    assert sorted(listed(site["nav"])) == sorted(str(page.relative_to(ROOT)) for page in PAGES)
+
+
+def test_the_api_reference_has_every_public_name_and_no_other():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("api/*.md"))
+    modules = [spinenet_tf, *(part for name in spinenet_tf.__all__ if ismodule(part := getattr(spinenet_tf, name)))]
+    names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
+    names -= {module.__name__ for module in modules}
+    assert set(re.findall(r"^::: (\S+)$", text, re.MULTILINE)) == names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_blank_line_comes_before_each_list_and_table(page: Path) -> None:
+    """GitHub does not need it, but the site would join the lines into one paragraph."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not re.findall(r"^(?![-|#<\s]|\d+\. )\S.*\n(?:- |\d+\. |\| ).*", text, re.MULTILINE)
 
 
 def test_data_sources_on_the_data_sets_page_are_valid():

@@ -122,7 +122,7 @@ class ArchitectureSpec:
         Raises:
             FileNotFoundError: the file does not exist.
             ValueError: the file is not YAML, a key is unknown or missing, or the graph cannot be built; the message
-            names the block.
+                names the block.
         """
         from spinenet_tf.nets.graph_file import read_values
 

@@ -1,0 +1,138 @@
+"""Write the tables of computed figures into pages, between `<!-- table: NAME -->` and `<!-- end of table -->`.
+
+python docs/write_tables.py README.md docs/paper.md docs/recipes.md
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from spinenet_tf import configs
+from spinenet_tf.cli.family_costs import summarize
+from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.specs import ArchitectureSpec
+
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_LADDER = {"r50_fpn": 37.8, "r23_sp30": 39.6, "r0_sp53": 40.7, "spinenet_49": 40.8}  # AP on val2017, protocol A
+_COST = re.compile(r"# Cost: ([\d,]+ steps of [\d,]+ images)")
+
+
+def write(page: Path) -> None:
+    """Rewrite all tables of a page.
+
+    Raises:
+        KeyError: the page names a table that is not in `TABLES`.
+    """
+    text = page.read_text(encoding="utf-8")
+    page.write_text(_BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text), encoding="utf-8")
+
+
+def models() -> str:
+    """Return the table of all models: their costs as counted here, and the published figures."""
+    rows = [
+        (
+            f"`{row['name']}`",
+            row["input"],
+            f"{row['detector_params']:,}",
+            _billions(row["macs"]),
+            _published(row["published"]["macs_b"], " B"),
+            _published(row["published"]["ap"]),
+        )
+        for row in _costs()
+    ]
+    head = (
+        "name",
+        "input",
+        "detector parameters",
+        "multiply-adds as run",
+        "published multiply-adds",
+        "published COCO AP",
+    )
+    return _table(head, rows)
+
+
+def ladder() -> str:
+    """Return the table of the paper's steps from ResNet-50-FPN to SpineNet-49."""
+    found = {row["name"]: row for row in _costs()}
+    rows = [
+        (f"`{name}`", f"{found[name]['detector_params']:,}", _billions(found[name]["macs"]), ap)
+        for name, ap in _LADDER.items()
+    ]
+    return _table(("model", "detector parameters", "multiply-adds as run", "published AP"), rows)
+
+
+def spinenet() -> str:
+    """Return the drawing of SpineNet-49."""
+    return _drawing(SPINENET)
+
+
+def mobile() -> str:
+    """Return the drawing of SpineNet-Mobile-49."""
+    return _drawing(SPINENET_MOBILE)
+
+
+def recipes() -> str:
+    """Return the table of the built-in configs, from the comments at the top of each."""
+    paths = sorted(Path(configs.__path__[0]).glob("*.yaml"))
+    return _table(("config", "what it trains", "published result", "length"), [_recipe(path) for path in paths])
+
+
+def _recipe(path: Path) -> tuple[str, str, str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    published = next((line.removeprefix("# Published: ") for line in lines if line.startswith("# Published: ")), "-")
+    cost = _COST.search("\n".join(lines))
+    return f"`{path.stem}`", lines[0].removeprefix("# "), published.rstrip("."), cost[1] if cost else "-"
+
+
+def _drawing(spec: ArchitectureSpec) -> str:
+    """Draw a graph as text: a row per level, a column per node, and below it the two nodes that it reads."""
+    levels = [*spec.stem, *(block.level for block in spec.blocks)]
+    names = [f"({node})" for node in range(len(spec.stem))]
+    names += [f"[{node}]" if block.is_output else str(node) for node, block in enumerate(spec.blocks, len(spec.stem))]
+    rows = [
+        (f"level {level}", *(name if level == own else "." for name, own in zip(names, levels, strict=True)))
+        for level in range(max(levels), min(levels) - 1, -1)
+    ]
+    parents = [("", "")] * len(spec.stem) + [block.parents for block in spec.blocks]
+    rows += [("reads", *(pair[0] for pair in parents)), ("and", *(pair[1] for pair in parents))]
+    return "```text\n" + "".join(_line(row) for row in rows) + "```\n"
+
+
+def _line(row: Sequence[Any]) -> str:
+    return (f"{row[0]:<8}" + "".join(f"{cell!s:>5}" for cell in row[1:])).rstrip() + "\n"
+
+
+@cache
+def _costs() -> list[dict[str, Any]]:
+    return summarize()
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:.3f} B" if count < 1e9 else f"{count / 1e9:.1f} B"
+
+
+def _published(figure: float | None, unit: str = "") -> str:
+    return "-" if figure is None else f"{figure:g}{unit}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "models": models,
+    "ladder": ladder,
+    "spinenet": spinenet,
+    "mobile": mobile,
+    "recipes": recipes,
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        write(Path(name))
