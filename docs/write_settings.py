@@ -13,16 +13,19 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.heads.table import HEADS
 from spinenet_tf.nets.options import Options, valid_values
 from spinenet_tf.nets.style import Style
 
-PAGE = """# Options of a model
+PAGE = """# Options of a model and of augmentation
 
-In Python these options are arguments: `spinenet_tf.detector("spinenet_49", 3, activation="swish", head_depth=3)`.
-In a config, options of the backbone are set in `model.overrides`, and options of the head in `model.head`:
+In Python the options of a model are arguments: `spinenet_tf.detector("spinenet_49", 3, activation="swish",
+head_depth=3)`. In a config, options of the backbone are set in `model.overrides`, and options of the head in
+`model.head`. Options of augmentation are fields of `spinenet_tf.data.Augment`, and of `data` in a config:
 
     model: {name: spinenet_49, image_size: [640, 640], head: {kind: retinanet, head_depth: 3}, overrides: {l2: 0.0001}}
+    data: {train: ..., val: ..., flip: false, scale: [0.5, 2.0]}
 
 For a model with a name, the published values replace these defaults.
 Written by `python docs/write_settings.py docs/settings.md`.
@@ -40,6 +43,7 @@ def write(target: Path) -> None:
     """Write the page."""
     parts = {"The backbone": Style}
     parts |= {f"The head `{row.name}`": row.options for row in HEADS.values() if row.options.names()}
+    parts |= {"Augmentation": Augment}
     target.write_text(PAGE + "".join(TABLE.format(title=title) + table(part) for title, part in parts.items()), "utf-8")
 
 

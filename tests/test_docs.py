@@ -72,15 +72,20 @@ def test_named_files_and_make_targets_exist(page: Path) -> None:
 def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert [language for language, _ in blocks] == ["python", "sh", "sh", "sh"]
+    assert [language for language, _ in blocks] == ["python", "sh", "sh", "sh", "python"]
     exec(re.sub(r"\b(200|40)\b", "6", blocks[0][1]), {})
-    commands = [shlex.split(line) for _, lines in blocks[1:] for line in lines.splitlines()]
+    commands = [shlex.split(line) for language, lines in blocks if language == "sh" for line in lines.splitlines()]
     for program, command, *arguments in commands:
         assert program == "spinenet-tf"
         succeed(command, *arguments, *(SHORT if command == "train" else []))
     assert len(list((tmp_path / "found").glob("*.png"))) == 6
     assert (tmp_path / "runs" / "mine" / "model-int8.tflite").is_file()
     assert (tmp_path / "found-int8" / "detections.json").is_file()
+    for given, short in (("(256, 256", "(64, 64"), ("16, augment", "3, augment"), ("epochs=30", "epochs=1")):
+        assert given in blocks[-1][1]
+        blocks[-1] = ("python", blocks[-1][1].replace(given, short))
+    exec(blocks[-1][1], {})
+    assert (tmp_path / "mine.weights.h5").is_file()
 
 
 def _script(name: str) -> ModuleType:
@@ -162,6 +167,11 @@ def test_the_commands_on_the_data_sets_page_run_in_order(tmp_path, monkeypatch, 
     annotations.rename(tmp_path / "annotations" / "train.json")
     images.rename(tmp_path / "train")
     monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    values: dict = {}
+    exec(code, values)
+    assert code.partition("# ")[2].partition("...")[0] == repr(values["dataset"]).partition("10 classes")[0]
+    assert int(values["batches"].cardinality()) == 1
     commands = re.findall(r"^    spinenet-tf (.*)$", text, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:

@@ -13,19 +13,20 @@ _OF_TASK = {"detection": ("scale", "mosaic"), "classification": ("area",)}
 class Augment(Options):
     """How training images change at random: `dataset.batches(..., augment=Augment(flip=False))`.
 
-    A config has the same options, with the same defaults, under `data`. Boxes move with their images. `scale` and
-    `mosaic` are for detectors, `area` is for classifiers, and the others are for both.
+    A config has the same options, with the same defaults, under `data`. Boxes move with their images.
+
+    `scale` and `mosaic` are for detectors, `area` is for classifiers, and the others are for both. `scale` is a range
+    of factors of the size that fits the input: larger images are cropped at random, smaller ones are padded. `area` is
+    the range of the random crop, as a fraction of the image.
 
     Raises:
         ValueError: an option has the wrong type or is out of range, or a range is not (smallest, largest).
     """
 
     flip: bool = option(True)  # mirror left to right with probability 0.5
-    # Detection: factor of the size that fits the input; larger images are cropped, smaller ones padded.
-    scale: tuple[float, float] = option((0.8, 1.2), above=0, count=2)
+    scale: tuple[float, float] = option((0.8, 1.2), above=0, count=2)  # detection: factor of the fitted size
     mosaic: float = option(0.0, 0, 1)  # detection: fraction of inputs that combine four images
-    # Classification: fraction of the image that the random crop keeps.
-    area: tuple[float, float] = option((0.08, 1.0), above=0, high=1, count=2)
+    area: tuple[float, float] = option((0.08, 1.0), above=0, high=1, count=2)  # classification: fraction of the image
     color_jitter: float = option(0.0, 0, 1)  # maximum change of brightness, contrast, saturation and hue
     rand_augment: int = option(0, 0)  # RandAugment operations per image, color operations only
     magnitude: float = option(0.5, 0, 1)  # strength of these operations

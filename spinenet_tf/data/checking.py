@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +95,7 @@ def check(
     dataset, problems = _read(source, images, split, max_pixels)
     if isinstance(dataset, ClassificationDataset):
         return _check_folder(dataset, problems, decode, track)
-    file = Path(dataset.name if isinstance(source, DetectionDataset) else source)
+    file = Path(source if isinstance(source, str | os.PathLike) else dataset.name)
     _check_images(dataset, problems, decode, track)
     if len(dataset):
         with problems.at(Place(file)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -54,6 +54,19 @@ class Collection(Generic[AnyExample]):
             raise ValueError(f"Both parts need images. Received: {fraction=} of {len(self)} images")
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(sorted(order[count:])), self.take(sorted(order[:count]))
+
+    def with_classes(self, names: Sequence[str]) -> Self:
+        """Return the data set with its classes numbered as in `names`, some of which it may lack.
+
+        Two data sets may number the same classes differently: use `validation.with_classes(training.class_names)`.
+
+        Raises:
+            DataError: the data set has objects or images of a class that is not in `names`.
+        """
+        from spinenet_tf.data.classes import with_classes
+
+        same: Any = self
+        return with_classes(same, names)
 
     def draw(self, index: int) -> Image:
         """Return a picture of one image with its boxes, or with its class; a notebook shows it.

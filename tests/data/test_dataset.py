@@ -57,6 +57,16 @@ def test_a_split_has_every_image_once_and_depends_on_the_seed(digits: DetectionD
             digits.split(fraction)
 
 
+def test_two_data_sets_can_have_the_same_class_numbers(digits: DetectionDataset) -> None:
+    names = ("new", *reversed(digits.class_names))
+    renumbered = digits.with_classes(names)
+    assert renumbered.class_names == names
+    for ours, theirs in zip(renumbered, digits, strict=True):
+        assert [names[label] for label in ours.classes] == [digits.class_names[label] for label in theirs.classes]
+    with pytest.raises(DataError, match="it has classes that are not in '0', '1'"):
+        digits.with_classes(("0", "1"))
+
+
 @pytest.mark.parametrize("kind", ["digits", "images"])
 def test_pictures_of_one_image_and_of_many(kind: str, request: pytest.FixtureRequest) -> None:
     dataset = request.getfixturevalue(kind)
