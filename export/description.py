@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from spinenet_tf.data.dataset import CENTER
+from spinenet_tf.heads.classes import checked_names
 from spinenet_tf.inference.keras_model import backbone_of, head_of, image_shape, task_of
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import INPUT
@@ -46,12 +47,13 @@ def describe(
 ) -> Metadata:
     """Return the metadata of a model whose signature has the raw `outputs`, objects with a shape and a dtype.
 
-    `inputs` is "float32" for normalized images or "uint8" for pixels. Classes without names are named by number.
+    `inputs` is "float32" for normalized images or "uint8" for pixels. `class_names` are by default those of the model;
+    classes without names are named by number.
     `float_layers` are the layers that a quantized file keeps in float; `center` is the side of a classifier's central
     crop, if it is not the default.
 
     Raises:
-        ValueError: the number of names is not the number of classes, or a name has a line break.
+        ValueError: see `names_for`; or a name has a line break.
     """
     task, head = task_of(model), head_of(model)
     return Metadata(
@@ -60,7 +62,8 @@ def describe(
         quantization=quantization,
         input=_input((batch_size, *image_shape(model)), inputs) | (_crop(center) if task == "classification" else {}),
         outputs=_outputs(head.layouts if head else {}, outputs),
-        class_names=_class_names(getattr(model, "num_classes", 0), class_names),
+        class_names=_names_or_numbers(model, class_names),
+        category_ids=_list(getattr(model, "category_ids", None)),
         head=head.name if head else None,
         graph=backbone_of(model).spec.get_config(),
         options=model.options.plain() if head else {},
@@ -107,12 +110,33 @@ def _outputs(layouts: Mapping[str, str], outputs: Mapping[str, Any]) -> dict[str
     }
 
 
-def _class_names(num_classes: int, names: Sequence[str] | None) -> list[str]:
-    if not names:
-        return [str(label) for label in range(num_classes)]
-    if len(names) != num_classes:
-        raise ValueError(f"The model has {num_classes} classes. Received: {len(names)} class names")
+def names_for(model: keras.Model, given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the class names of an artifact: those `given`, otherwise the model's; None if both have none.
+
+    Names other than the model's rename its classes.
+
+    Raises:
+        ValueError: the number of names is not the number of classes, a name is empty or occurs twice, or the model has
+            a given name for another class.
+    """
+    own = getattr(model, "class_names", None)
+    if not given:
+        return own
+    names = checked_names(given, getattr(model, "num_classes", 0))
+    for number, name in enumerate(names):
+        if own and name in own and own[number] != name:
+            received = f"{name!r} for class {number}"
+            raise ValueError(f"The model calls class {own.index(name)} {name!r}. Received in class_names: {received}")
+    return names
+
+
+def _names_or_numbers(model: keras.Model, given: Sequence[str] | None) -> list[str]:
+    names = names_for(model, given) or [str(label) for label in range(getattr(model, "num_classes", 0))]
     broken = [name for name in names if len(name.splitlines()) != 1]
     if broken:
         raise ValueError(f"A class name must be one line of text. Received: {broken[0]!r}")
     return list(names)
+
+
+def _list(values: Sequence[int] | None) -> list[int] | None:
+    return None if values is None else list(values)

@@ -1,4 +1,4 @@
-"""Export a run with its best weights and class names, calibrated and verified on its data."""
+"""Export a run with its best weights, calibrated and verified on its data."""
 
 from __future__ import annotations
 
@@ -74,15 +74,14 @@ def export_model(
 ) -> Artifact:
     """Export a loaded model and the config of its run, as `export_run` does."""
     _check_format(format, quantization, options)
-    names = config.class_names or ()
     given = {name: value for name, value in options.items() if value is not None}
     if config.task == "classification" and format != "web":
         given["center"] = _center(config)
     if format == "saved_model":
-        return saved_model(model, path, names, overwrite=overwrite, **given)
+        return saved_model(model, path, overwrite=overwrite, **given)
     if format == "onnx":
         given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
-        return onnx(model, path, names, overwrite=overwrite, **given)
+        return onnx(model, path, overwrite=overwrite, **given)
     calibration = None
     if quantization in CALIBRATED:
         images = _own_data(config, "train") if data is None else data
@@ -92,7 +91,7 @@ def export_model(
         verify_on = _own_data(config, "val") if data is None and config.data is not None else data
     write = web if format == "web" else tflite
     checks: dict[str, Any] = {"calibration": calibration, "verify_on": verify_on}
-    return write(model, path, quantization=quantization, class_names=names, overwrite=overwrite, **checks, **given)
+    return write(model, path, quantization=quantization, overwrite=overwrite, **checks, **given)
 
 
 def debug_run(

@@ -40,7 +40,8 @@ def onnx(
 
     A `batch_size` of None means any. Input and outputs have the names, shapes and layouts of a SavedModel's signature
     `raw`; BN is folded into the convs. The metadata is in the file, as its property `metadata.json`, and next to it,
-    with the labels. The file is compared with the model in ONNX Runtime before it appears. `center` is as in `tflite`.
+    with the labels. The file is compared with the model in ONNX Runtime before it appears. `class_names` and `center`
+    are as in `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the

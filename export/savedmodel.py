@@ -65,7 +65,7 @@ def saved_model(
     environment variable TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 makes TensorFlow prepare variables once, too.
 
     The folder `assets` has `metadata.json`, `labels.txt` (class names) and `config.json` (the model's Keras config).
-    The artifact is compared with the model before it appears. `center` is as in `tflite`.
+    The artifact is compared with the model before it appears. `class_names` and `center` are as in `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`) or has no NMS to omit, or the class

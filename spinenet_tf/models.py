@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spinenet_tf._files.messages import unknown
+from spinenet_tf.checkpoints.coco_classes import COCO, COCO_COUNT, class_names_of
+from spinenet_tf.heads.classes import Classes, check_same
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.table import find_head, head_of, options_of
@@ -60,49 +62,66 @@ def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., B
 
 def classifier(
     name: Net,
-    num_classes: int,
+    num_classes: int | None = None,
     input_shape: InputShape = (224, 224, 3),
     weights: str | os.PathLike | None = None,
     head: str | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
     **overrides: Any,
 ) -> HeadModel:
     """Build a classifier that outputs logits `[B, num_classes]`; train it with a loss that takes logits.
 
-    `weights` is a file of weights of the same classifier; None means random initialization. `head` is the name of a
-    classification head in `heads.table`; there is one. `overrides` are those of `backbone`.
+    `class_names` are in the order of the class numbers, and travel with the model in all files; `num_classes` may then
+    be left out. `weights` is a file of weights of the same classifier; None means random initialization. `head` is the
+    name of a classification head in `heads.table`; there is one. `overrides` are those of `backbone`.
 
     Raises:
-        ValueError: see `backbone`.
+        ValueError: neither `num_classes` nor `class_names` is given, they disagree, a name is empty or occurs twice, or
+            see `backbone`.
     """
-    return _model("classification", name, num_classes, input_shape, head, weights, overrides)
+    classes = Classes.of(num_classes, class_names)
+    return _model("classification", name, classes, input_shape, head, weights, overrides)
 
 
 def detector(
     name: Net,
-    num_classes: int,
+    num_classes: int | None = None,
     input_shape: InputShape = (640, 640, 3),
     head: str | None = None,
     weights: str | os.PathLike | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
     **overrides: Any,
 ) -> DetectionModel:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
 
+    `class_names` are in the order of the class numbers, and travel with the model in all files; `num_classes` may then
+    be left out. `category_ids` are the ids of these classes in COCO files, by default class + 1.
+
     `head` is the name of a detection head in `heads.table`, by default the one that the net was published with.
-    `weights` is as in `backbone`; with "coco", `num_classes` must be 91, and class numbers are COCO category ids.
+    `weights` is as in `backbone`; with "coco", the model has the 91 classes of the published one, whose numbers and
+    category ids are equal, and whose class 0 is the background.
 
     `overrides` are those of `backbone` and the options of the head: score_threshold, max_detections, and the fields of
     the options class in the head's file.
 
     Raises:
-        ValueError: an unknown head, an option out of range, or see `backbone`.
+        ValueError: neither `num_classes` nor `class_names` is given, they disagree, a name is empty or occurs twice, an
+            unknown head, an option out of range, or see `backbone`.
+        ClassNamesError: the class names differ from those in the file `weights`.
     """
-    return _model("detection", name, num_classes, input_shape, head, weights, overrides)
+    if weights == COCO and class_names is None:
+        num_classes = COCO_COUNT if num_classes is None else num_classes
+    classes = Classes.of(num_classes, class_names, category_ids)
+    return _model("detection", name, classes, input_shape, head, weights, overrides)
 
 
 def _model(
     task: str,
     name: Net,
-    num_classes: int,
+    classes: Classes,
     input_shape: InputShape,
     head: str | None,
     weights: str | os.PathLike | None,
@@ -111,11 +130,22 @@ def _model(
     row = head_of(name, task) if head is None else find_head(head, task)
     names = row.options.names()
     _check_overrides(overrides, Style.names() + names)
-    start = _pretrained(weights, name, row.name, num_classes)
+    start = _pretrained(weights, name, row.name, classes.count)
+    classes = _of_coco(classes) if weights == COCO else classes
     overrides = _trained_with(start, name, overrides) | overrides
     options = options_of(name, row, _pick(overrides, names))
     net = backbone(name, input_shape, **_pick(overrides, Style.names()))
-    return _with_weights(row.build(net, num_classes, options), start)
+    model = row.build(net, classes.count, options)
+    if classes.names:
+        model.name_classes(classes.names, classes.category_ids)
+    return _with_weights(model, start)
+
+
+def _of_coco(classes: Classes) -> Classes:
+    """Return the classes of the published COCO weights; raise ClassNamesError if others are given."""
+    names = class_names_of(classes.count)
+    check_same(COCO, names, classes.names or names)
+    return Classes(classes.count, names, classes.category_ids)
 
 
 def _pretrained(

@@ -66,6 +66,7 @@ def next_loss(model: keras.Model) -> float:
 def test_a_keras_file_with_our_optimizer_and_schedule(folder, kind) -> None:
     model = keras.saving.load_model(folder / f"{kind}.keras")
     check_outputs(model)
+    assert (model.class_names, model.category_ids) == (None, None)
     assert type(model.optimizer).__name__ == {"detector": "SGD", "classifier": "Adam"}[kind]
     assert type(model.optimizer).__module__.startswith("spinenet_tf.")
     assert int(model.optimizer.iterations) == 3
@@ -82,6 +83,13 @@ def test_weights(folder, kind) -> None:
     model = {"detector": detector, "classifier": classifier}[kind](SPEC, 3, (32, 32, 3), **SMALL, **head)
     model.load_weights(folder / f"{kind}.weights.h5")
     check_outputs(model)
+
+
+def test_a_named_model_keeps_its_names_with_weights_without_names(folder) -> None:
+    model = detector(SPEC, class_names=["a", "b", "c"], input_shape=(32, 32, 3), **SMALL, **HEAD)
+    model.load_weights(folder / "detector.weights.h5")
+    check_outputs(model)
+    assert (model.class_names, model.category_ids) == (("a", "b", "c"), None)
 
 
 @pytest.mark.parametrize("name", ["run", "detector.tflite"])

@@ -92,7 +92,7 @@ class Subject:
 
     def _class_names(self, setup: Setup) -> Sequence[str]:
         if self._run:
-            return self._run[1].class_names or ()
+            return self._run[0].class_names or ()
         metadata = metadata_of(setup.path)
         return metadata.class_names if metadata else ()
 

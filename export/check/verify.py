@@ -60,9 +60,9 @@ def ap_difference(
 ) -> dict[str, float]:
     """Return COCO AP of the detector ("keras") and of the artifact's runner ("exported"), and the difference ("loss").
 
-    `class_names` are the model's class names, by default those of the data set.
+    `class_names` are those of the artifact, by default the model's, or those of the data set if it has none.
     """
-    names = class_names or dataset.class_names
+    names = _names(model, class_names, dataset)
     image_size = image_shape(model)[:2]
     predictors = {"keras": model.predict_on_batch, "exported": runner.predict}
     ap = {name: average_precision(predict, dataset, image_size, names) for name, predict in predictors.items()}
@@ -81,10 +81,16 @@ def top1_difference(
     `center` is the side of the central crop: see `data.input.class_pipeline.central_crop`.
     """
     options: dict[str, Any] = {} if center is None else {"center": center}
-    known = (dataset, image_shape(model)[:2], class_names or dataset.class_names)
+    known = (dataset, image_shape(model)[:2], _names(model, class_names, dataset))
     calls = {"keras": model.predict_on_batch, "exported": runner.predict}
     top1 = {name: _score("classification", call, *known, **options) for name, call in calls.items()}
     return top1 | {"loss": top1["keras"] - top1["exported"]}
+
+
+def _names(
+    model: keras.Model, given: Sequence[str] | None, dataset: DetectionDataset | ClassificationDataset
+) -> Sequence[str]:
+    return given or model.class_names or dataset.class_names
 
 
 def average_precision(
@@ -169,9 +175,9 @@ def check_verifiable(
             f"The data set and the model must have the same task. Received: verify_on={verify_on.name!r} for {task}, "
             f"a model for {task_of(model)}"
         )
-    names = class_names or verify_on.class_names
+    names = _names(model, class_names, verify_on)
     if model.num_classes != len(names) or unknown_classes(verify_on, names):
         raise ValueError(
             f"{verify_on.name} has the classes {some_of(verify_on.class_names, show=repr)}. "
-            f"Received: num_classes={model.num_classes}, class_names={class_names}"
+            f"Received: num_classes={model.num_classes}, class_names={names}"
         )

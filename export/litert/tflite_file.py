@@ -14,7 +14,7 @@ import numpy as np
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import MEASURES, Artifact, check, check_verifiable
-from spinenet_tf.export.description import describe, with_outputs
+from spinenet_tf.export.description import describe, names_for, with_outputs
 from spinenet_tf.export.litert.appended import OUTPUT_NAMES, append_outputs
 from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
@@ -66,10 +66,11 @@ def tflite(
     still rounded to 8 bits. `sensitivity.find_sensitive` reports which layers may help. All operations are TFLite's
     built-in ones, except the custom operation; none are TensorFlow's (Flex).
 
-    Metadata and labels are in the file, as an appended zip, and next to it. Before the file appears, its operations and
-    ranks are checked against the target, and its outputs against the model: "none" and "fp16" by `verify.TOLERANCES`,
-    and all files by COCO AP or top-1 on the held-out images `verify_on`, if given. `center` is the side of a
-    classifier's central crop (see `data.input.class_pipeline`); the metadata contains it.
+    Metadata and labels are in the file, as an appended zip, and next to it. `class_names` are by default those of the
+    model; others rename its classes. `center` is the side of a classifier's central crop (see
+    `data.input.class_pipeline`). Before the file appears, its operations and ranks are checked against the target, and
+    its outputs against the model: "none" and "fp16" by `verify.TOLERANCES`, and all files by COCO AP or top-1 on the
+    held-out images `verify_on`, if given.
 
     Raises:
         ValueError: the quantization, target or outputs are unknown, the calibration is missing or has another shape,
@@ -83,6 +84,7 @@ def tflite(
     chosen, inputs, outputs = find_target(target, inputs, outputs)
     _check_outputs(model, quantization, inputs, outputs)
     kept = _kept(model, quantization, keep_float)
+    class_names = names_for(model, class_names)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.

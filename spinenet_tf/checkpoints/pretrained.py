@@ -18,6 +18,7 @@ import keras
 from spinenet_tf._files.writing import staged, write_whole
 from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
+from spinenet_tf.checkpoints.coco_classes import COCO, COCO_COUNT
 from spinenet_tf.checkpoints.names import Network
 from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.heads.classifier import Classifier
@@ -29,7 +30,6 @@ from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.weights import SUFFIX
 
 HOME = "https://storage.googleapis.com/tf_model_garden/vision"
-COCO_COUNT = 91  # classes: COCO's ids go up to 90, and 0 is the background
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def check_weights(
         ValueError: no COCO weights are published for model `name` with this head and number of classes.
         FileNotFoundError: `weights` is neither "coco" nor a file.
     """
-    if weights != "coco":
+    if weights != COCO:
         if not Path(weights).is_file():
             raise FileNotFoundError(f'`weights` must be "coco" or an existing file. Received: weights={str(weights)!r}')
         return
@@ -101,7 +101,7 @@ class Pretrained:
             DownloadError: the network is down, or the server does not have the file.
             CheckpointError: see `read_archive`.
         """
-        return read_archive(_coco_archive(str(self.name)) if self.weights == "coco" else Path(self.weights))
+        return read_archive(_coco_archive(str(self.name)) if self.weights == COCO else Path(self.weights))
 
     def trained_with(self, build: Callable[..., Backbone], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the overrides of the factory that the weights were trained with and that `given` does not set.
@@ -114,7 +114,7 @@ class Pretrained:
         Raises:
             DownloadError, CheckpointError: see `archive` and `find_functions`.
         """
-        if self.weights == "coco":
+        if self.weights == COCO:
             return {"background": True} | self._coco_functions(build, given)
         if self._is_our_file():
             return {}
@@ -130,7 +130,7 @@ class Pretrained:
         Raises:
             DownloadError, CheckpointError: see `archive`; or the architecture differs.
         """
-        if self.weights == "coco":
+        if self.weights == COCO:
             stem = f"{self.name}-{'backbone' if isinstance(model, Backbone) else 'detector'}"
             if not _load_kept(model, stem):
                 self.archive.load(model)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from spinenet_tf.checkpoints.coco_classes import COCO_COUNT
 from spinenet_tf.heads.table import head_of
 from spinenet_tf.models import detector
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
 
-COCO_CLASSES = 91  # COCO ids go up to 90; the published models have one output per id, including 0
 IMAGENET_CLASSES = 1000
 
 
@@ -37,7 +37,7 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 def _count(name: str) -> dict[str, Any]:
     row = variant(name)
-    net = without_values(lambda: detector(name, COCO_CLASSES, (row.image_size, row.image_size, 3)))
+    net = without_values(lambda: detector(name, COCO_COUNT, (row.image_size, row.image_size, 3)))
     return {
         "name": name,
         "input": row.image_size,

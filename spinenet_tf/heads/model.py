@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 
+from spinenet_tf.heads.classes import check_same, checked_ids, checked_names, classes_in, default_ids
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.options import Options
+from spinenet_tf.nets.weights import DamagedWeightsError
 
 
 class HeadModel(SpineNetModel):
-    """A backbone and a head of `num_classes`; `head` names its row in the table of heads."""
+    """A backbone and a head of `num_classes`; `head` names its row in the table of heads.
+
+    `class_names` are the names of the classes in the order of their numbers, and `category_ids` their ids in COCO
+    files; each is a tuple, or None if unknown. Both are in the model's config and in all files that it is saved to.
+    """
 
     head: str
     options_type: ClassVar[type[Options]]
@@ -20,6 +28,42 @@ class HeadModel(SpineNetModel):
     def _equip(self, backbone: Backbone, num_classes: int, options: Options) -> None:
         """Store what training and prediction need besides the network."""
         self.backbone, self.num_classes, self.options = backbone, num_classes, options
+        self.class_names: tuple[str, ...] | None = None
+        self.category_ids = default_ids(options, num_classes)
+
+    def name_classes(self, class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> None:
+        """Name or rename the classes, in the order of their numbers; without `category_ids`, these do not change.
+
+        Raises:
+            ValueError: a name is empty or occurs twice, an id occurs twice, or there are not `num_classes` of them.
+        """
+        names = checked_names(class_names, self.num_classes)
+        if category_ids is not None:
+            self.category_ids = checked_ids(category_ids, self.num_classes)
+        self.class_names = names
+
+    def _note(self) -> dict[str, Any]:
+        return {"class_names": self.class_names, "category_ids": self.category_ids} if self.class_names else {}
+
+    def _check_note(self, path: Path, note: dict[str, Any]) -> None:
+        """Check that a file has the class names of this model, if both have names.
+
+        Raises:
+            ClassNamesError: a name differs.
+            DamagedWeightsError: the names or ids in the file are invalid.
+        """
+        try:
+            names = classes_in(note, self.num_classes).names
+        except ValueError as error:
+            raise DamagedWeightsError(f"{path} contains damaged class names: {error}") from None
+        if names and self.class_names:
+            check_same(path, names, self.class_names)
+
+    def _take_note(self, note: dict[str, Any]) -> None:
+        """Take the class names and category ids in a file if this model has none."""
+        found = classes_in(note, self.num_classes)
+        if found.names and not (self.class_names and self.category_ids):
+            self.name_classes(found.names, found.category_ids)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -27,13 +71,19 @@ class HeadModel(SpineNetModel):
             "num_classes": self.num_classes,
             "options": self.options.plain(),
             "name": self.name,
+            "class_names": self.class_names,
+            "category_ids": self.category_ids,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = cls.modern_config(dict(config))
         backbone = keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects)
-        return cls(backbone, **config | {"options": cls.options_type.of(config["options"])})
+        names, ids = config.pop("class_names", None), config.pop("category_ids", None)
+        model = cls(backbone, **config | {"options": cls.options_type.of(config["options"])})
+        if names is not None:
+            model.name_classes(names, ids)
+        return model
 
     @classmethod
     def modern_config(cls, config: dict[str, Any]) -> dict[str, Any]:

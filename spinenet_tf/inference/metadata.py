@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from spinenet_tf.heads.classes import checked_ids, default_ids
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import find_head, modern_metadata
 
@@ -38,6 +39,7 @@ class Metadata:
     graph: dict[str, Any] = field(default_factory=dict)  # of the backbone, for `ArchitectureSpec.from_config`
     float_layers: list[str] = field(default_factory=list)  # of "int8": names of Keras layers that compute in float
     output_kind: str = "raw"  # "raw", "decoded", "detections" or "postprocess"
+    category_ids: list[int] | None = None  # of the classes in COCO files, by class index; None: class + 1
     format: int = FORMAT
 
     @property
@@ -165,13 +167,21 @@ def _checked(fields: dict[str, Any]) -> Metadata:
         if (value := getattr(metadata, key)) not in valid:
             raise ValueError(f"{key} must be one of {', '.join(valid)}. Received: {value!r:.100}")
     _check_input(metadata.input)
-    if metadata.task != "backbone":
-        row = find_head(metadata.head or "", metadata.task)
-        try:
-            row.options.of(metadata.options)
-        except ValueError as error:
-            raise ValueError(f"options: {error}") from None
-    return metadata
+    if metadata.task == "backbone":
+        return metadata
+    row = find_head(metadata.head or "", metadata.task)
+    try:
+        options = row.options.of(metadata.options)
+    except ValueError as error:
+        raise ValueError(f"options: {error}") from None
+    return replace(metadata, category_ids=_category_ids(metadata, options))
+
+
+def _category_ids(metadata: Metadata, options: Any) -> list[int] | None:
+    """Return the category ids of the classes; earlier versions did not write them."""
+    given, count = metadata.category_ids, len(metadata.class_names)
+    found = default_ids(options, count) if given is None else checked_ids(given, count)
+    return None if found is None else list(found)
 
 
 def _typed(kind: type[Any], fields: dict[str, Any]) -> Any:

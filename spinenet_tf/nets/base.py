@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -21,6 +22,7 @@ from spinenet_tf._files.writing import staged
 from spinenet_tf.nets.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.nets.weights import (
     FINGERPRINT,
+    NOTE,
     SUFFIX,
     ArchitectureError,
     DamagedWeightsError,
@@ -29,6 +31,7 @@ from spinenet_tf.nets.weights import (
     differences,
     have_equal_shapes,
     read_architecture,
+    read_note,
     read_shapes,
     seal,
     shape_table,
@@ -57,6 +60,16 @@ class SpineNetModel(keras.Model):
     def _understood(self, architecture: dict[str, Any]) -> dict[str, Any]:
         """Convert the architecture in a weights file of this or an earlier version to the form of this version."""
         return architecture
+
+    def _note(self) -> dict[str, Any]:
+        """Return what a weights file stores beside the architecture, as plain JSON types."""
+        return {}
+
+    def _check_note(self, path: Path, note: dict[str, Any]) -> None:
+        """Check the note of a weights file before its weights are loaded; raise ValueError if it does not fit."""
+
+    def _take_note(self, note: dict[str, Any]) -> None:
+        """Use the note of a weights file whose weights were loaded."""
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as the model in a `.keras` file was. Keras's own method refuses classes that override `compile`."""
@@ -124,6 +137,9 @@ class SpineNetModel(keras.Model):
         if sha256 is not None:
             check_hash(path, sha256)
         found = differences(self._understood(read_architecture(path)), self.architecture())
+        note = read_note(path)
+        if not found:
+            self._check_note(path, note)
         owner = read_owner(path)
         shapes, state = split_state(read_shapes(path), owner)
         restored, told = ([], "") if found else self._restorable(owner)
@@ -136,6 +152,7 @@ class SpineNetModel(keras.Model):
             except Exception as error:  # of Keras and HDF5, of any kind
                 reason = str(error)
             else:
+                self._take_note(note)
                 if told:
                     warnings.warn(
                         f"{path}: the weights were loaded, but the optimizer's state was not: {told}", stacklevel=2
@@ -165,6 +182,8 @@ class SpineNetModel(keras.Model):
             keras.Model.save_weights(stored, file)
         with h5py.File(file, "a") as opened:
             opened.attrs[FINGERPRINT] = json.dumps(self.architecture())
+            if note := self._note():
+                opened.attrs[NOTE] = json.dumps(note)
             if include_optimizer and self.compiled and self.optimizer is not None:
                 write_state(opened, self.optimizer, self._training_variables())
         return file

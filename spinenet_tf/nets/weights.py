@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import h5py
 
 FINGERPRINT = "spinenet_tf_architecture"
+NOTE = "spinenet_tf_note"  # facts beside the architecture, such as class names, which do not change the weights
 SUFFIX = ".weights.h5"
 
 _SEAL = b"\nspinenet_tf sha256 "
@@ -106,22 +107,39 @@ def read_architecture(filepath: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Weights file not found: {path}.")
     _check_seal(path)
+    architecture = _read_object(path, FINGERPRINT, "architecture")
+    if architecture is None:
+        reason = "it was not written by save_weights of a spinenet_tf model"
+        raise DamagedWeightsError(f"{path} contains no architecture: {reason}.")
+    return architecture
+
+
+def read_note(filepath: str | os.PathLike) -> dict[str, Any]:
+    """Return the note in a weights file whose architecture was read before; an empty one if it has none.
+
+    Raises:
+        DamagedWeightsError: the note is damaged.
+    """
+    return _read_object(Path(filepath), NOTE, "note") or {}
+
+
+def _read_object(path: Path, attribute: str, noun: str) -> dict[str, Any] | None:
+    """Return the JSON object in an attribute of an HDF5 file; None if there is no such attribute."""
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get(FINGERPRINT)
+            text = file.attrs.get(attribute)
     except Exception as error:  # HDF5 raises many types: OSError, RuntimeError, KeyError, UnicodeDecodeError, ...
         raise DamagedWeightsError(f"{path} is not a readable HDF5 file: {error}") from error
     if text is None:
-        reason = "it was not written by save_weights of a spinenet_tf model"
-        raise DamagedWeightsError(f"{path} contains no architecture: {reason}.")
+        return None
     try:
-        architecture = json.loads(text)
-        _flatten(architecture)
+        found = json.loads(text)
+        _flatten(found)
     except (ValueError, TypeError, RecursionError) as error:
-        raise DamagedWeightsError(f"{path} contains a damaged architecture: {error}") from error
-    if not isinstance(architecture, dict):
-        raise DamagedWeightsError(f"{path} contains a damaged architecture. Received: {type(architecture).__name__}")
-    return architecture
+        raise DamagedWeightsError(f"{path} contains a damaged {noun}: {error}") from error
+    if not isinstance(found, dict):
+        raise DamagedWeightsError(f"{path} contains a damaged {noun}. Received: {type(found).__name__}")
+    return found
 
 
 def read_shapes(source: str | os.PathLike | io.BytesIO) -> Shapes:

@@ -60,6 +60,7 @@ class TrainConfig(Strict):
     deterministic: bool = False  # on a GPU: use slower kernels that give the same numbers in every run
     seed: Seed = 0
     class_names: tuple[str, ...] | None = None  # filled in from the data
+    category_ids: tuple[int, ...] | None = None  # of the classes in COCO files; filled in from the data
 
     @model_validator(mode="before")
     @classmethod

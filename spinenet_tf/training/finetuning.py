@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
+from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.table import HEADS, build, modern_architecture
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.weights import differences, read_architecture
@@ -46,11 +47,11 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
         raise ConfigError(f"freeze: nothing is left to train. Received: {list(patterns)}")
 
 
-def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> list[str]:
+def load_what_fits(model: SpineNetModel, weights: Path) -> list[str]:
     """Load weights from a run or a weights file where name and shape match; return the paths of the other weights.
 
     The file may hold a detector, a classifier or a backbone of the same graph. The class prediction layer takes the
-    classes whose names match. Without a run's config next to the file, it takes all classes if their number matches.
+    classes whose names match. If the model or the file has no names, it takes all classes if their number matches.
 
     Raises:
         FileNotFoundError: the weights do not exist.
@@ -66,7 +67,7 @@ def load_what_fits(model: SpineNetModel, weights: Path, class_names: Names) -> l
     if _graph(donor.architecture()) != _graph(ours):
         raise ConfigError(f"weights: {path} has another graph, {theirs.get('backbone', theirs)['model']}.")
     donor.load_weights(path)
-    fresh = copy_what_fits(donor, model, _names_beside(path), class_names)
+    fresh = copy_what_fits(donor, model, _names(donor) or _names_beside(path), _names(model))
     taken = len(model.weights) - len(fresh)
     logger.warning(
         "Loaded %d of %d weights from %s. Newly initialized: %s",
@@ -131,7 +132,12 @@ def _graph(architecture: dict[str, Any]) -> Any:
     return architecture.get("backbone", architecture)["graph"]
 
 
+def _names(model: SpineNetModel) -> Names:
+    return model.class_names if isinstance(model, HeadModel) else None
+
+
 def _names_beside(path: Path) -> Names:
+    """Return the class names of the run with this weights file: earlier versions wrote them only to its config."""
     from spinenet_tf.training.run import Run
 
     run = Run(path.parent)

@@ -9,9 +9,8 @@ from typing import Any
 from spinenet_tf._files.document import plain
 from spinenet_tf.checkpoints.activation import find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
+from spinenet_tf.checkpoints.coco_classes import class_names_of
 from spinenet_tf.checkpoints.origins import read_checkpoint
-from spinenet_tf.checkpoints.pretrained import COCO_COUNT
-from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.models import backbone, backbone_builder, classifier
@@ -49,7 +48,7 @@ def convert_detector(
     run.check(overwrite=overwrite)
     source, ignore = read_checkpoint(checkpoint, averaged=averaged), tuple(ignore)
     count = source.num_classes()
-    names = tuple(class_names or default_class_names(count))
+    names = tuple(class_names or class_names_of(count))
     if len(names) != count:
         raise CheckpointError(f"{checkpoint} has {count} classes, background included. Received: {len(names)} names")
     model = {
@@ -126,9 +125,3 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         apply_override(values, pair)
     return plain(values)
-
-
-def default_class_names(count: int) -> tuple[str, ...]:
-    """Return class names for a detector with a background class: COCO names for 91 classes, numbers otherwise."""
-    named = COCO_CLASSES if count == COCO_COUNT else {}
-    return ("background", *(named.get(index, f"class {index}") for index in range(1, count)))

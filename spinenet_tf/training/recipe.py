@@ -56,7 +56,7 @@ def _train(config: TrainConfig, run: Run, *, resume: bool, overwrite: bool) -> A
     with first_ahead():
         bad = BadImages(data.max_bad_images)
         training, validation = _read_data(config, bad)
-    config = config.model_copy(update={"class_names": training.class_names})
+    config = with_classes_of(config, training)
     steps = config.steps_per_epoch or max(1, len(training) // config.batch_size)
     model = prepare(config, build_model, steps)
     batches = partial(task.training_batches, training, config.model.image_size, config.batch_size, config.seed)
@@ -91,7 +91,7 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
         finally:
             keras.config.set_dtype_policy(before)
         if config.weights is not None:
-            load_what_fits(model, config.weights, config.class_names)
+            load_what_fits(model, config.weights)
         freeze(model, config.freeze)
         model = QuantizationAware(model) if config.quantization else model
         options = config.data.loss_options() if config.data else {}
@@ -117,6 +117,21 @@ def _read_data(config: TrainConfig, bad: BadImages) -> tuple[Any, Any]:
     training, validation = match_classes(config, data.read("train", bad), data.read("val"))
     TASKS[config.task].check_data(training, validation, bad, config.model.head.get("max_detections"))
     return training, validation
+
+
+def with_classes_of(config: TrainConfig, training: AnyDataset) -> TrainConfig:
+    """Return the config with the class names and category ids of the training data.
+
+    Raises:
+        ConfigError: the config has other category ids.
+    """
+    ids = training.category_ids if isinstance(training, DetectionDataset) else None
+    if config.category_ids not in (None, ids):
+        has = "none" if ids is None else some_of(ids)
+        raise ConfigError(
+            f"category_ids must be those of the training data: {has}. Received: {some_of(config.category_ids)}"
+        )
+    return config.model_copy(update={"class_names": training.class_names, "category_ids": ids})
 
 
 def match_classes(config: TrainConfig, training: Dataset, validation: Dataset) -> tuple[Dataset, Dataset]:

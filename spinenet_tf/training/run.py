@@ -19,7 +19,10 @@ from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import read_config
 
 # These keys change neither the trained weights nor the training data.
-MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")
+MAY_CHANGE = (
+    *("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images"),
+    "category_ids",  # earlier versions did not write them
+)
 
 
 class RunError(ValueError):
@@ -186,7 +189,9 @@ def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
     try:
         model, shape = config.model, (*config.model.image_size, 3)
         options = {"head": model.head["kind"]} | model.options() | model.overrides
-        return factory(model.net(), len(config.class_names), shape, **options)
+        net = factory(model.net(), len(config.class_names), shape, **options)
+        net.name_classes(config.class_names, config.category_ids)
+        return net
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
 

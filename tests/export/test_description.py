@@ -39,11 +39,36 @@ def test_metadata_says_what_inputs_and_outputs_are(detector) -> None:
 
 
 def test_classes_without_names_are_numbered(detector) -> None:
-    assert describe(detector, outputs(), 1).class_names == ["0", "1", "2"]
+    metadata = describe(detector, outputs(), 1)
+    assert (metadata.class_names, metadata.category_ids) == (["0", "1", "2"], None)
+
+
+@pytest.fixture
+def named(detector):
+    """Return the shared detector with class names, which it has only in this test."""
+    detector.name_classes(["cat", "dog", "cow"], [17, 18, 21])
+    yield detector
+    detector.class_names = detector.category_ids = None
+
+
+def test_names_and_ids_are_those_of_the_model(named) -> None:
+    metadata = describe(named, outputs(), 1)
+    assert (metadata.class_names, metadata.category_ids) == (["cat", "dog", "cow"], [17, 18, 21])
+
+
+def test_other_names_rename_the_classes_and_keep_their_ids(named) -> None:
+    metadata = describe(named, outputs(), 1, class_names=["Katze", "dog", "Kuh"])
+    assert (metadata.class_names, metadata.category_ids) == (["Katze", "dog", "Kuh"], [17, 18, 21])
+
+
+def test_the_models_names_for_other_classes_are_refused(named) -> None:
+    with pytest.raises(ValueError, match=r"The model calls class 1 'dog'\. Received in class_names: 'dog' for class 0"):
+        describe(named, outputs(), 1, class_names=["dog", "cat", "cow"])
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [(["a", "b"], "3 classes. Received: 2"), (["a", "b\nc", "d"], "one line")]
+    ("names", "message"),
+    [(["a", "b"], "Received: num_classes=3"), (["a", "b\nc", "d"], "one line"), (["a", "b", "a"], "twice")],
 )
 def test_names_that_do_not_fit_are_refused(detector, names, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -15,8 +15,9 @@ import pytest
 import spinenet_tf
 from spinenet_tf.checkpoints import garden_model, pretrained
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.coco_classes import COCO_COUNT
 from spinenet_tf.checkpoints.names import variables_by_name
-from spinenet_tf.checkpoints.pretrained import ARCHIVES, COCO_COUNT, DownloadError
+from spinenet_tf.checkpoints.pretrained import ARCHIVES, DownloadError
 
 NAME, SIDE, ACTIVATION = "spinenet_mobile_49", 128, "hard_swish"
 

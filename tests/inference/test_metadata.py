@@ -33,6 +33,18 @@ def test_a_tflite_file_carries_its_metadata_behind_the_model(metadata, tmp_path)
         assert archive.read("labels.txt").decode().splitlines() == ["a", "größer", "c d"]
 
 
+def test_category_ids_are_optional_and_class_numbers_where_there_is_a_background(metadata, tmp_path) -> None:
+    fields = asdict(metadata)
+    assert fields.pop("category_ids") is None  # earlier versions had no such key
+    cases = {"plain": (False, None), "background": (True, [0, 1, 2])}
+    for name, (background, expected) in cases.items():
+        given = fields | {"options": fields["options"] | {"background": background}}
+        file = _with_metadata(tmp_path / f"{name}.tflite", json.dumps(given))
+        assert read_metadata(file).category_ids == expected
+    known = replace(metadata, category_ids=[3, 2**40, 1])
+    assert read_metadata(_with_metadata(tmp_path / "known.tflite", json.dumps(asdict(known)))) == known
+
+
 def test_equal_models_give_equal_bytes(metadata, tmp_path) -> None:
     files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
     for file in files:
@@ -84,6 +96,7 @@ BROKEN = {
     "output_kind": ["boxes", None],
     "class_names": [None, "abc", [1, 2], {"0": "cat"}],
     "float_layers": [None, "all"],
+    "category_ids": [[1, 2], [1, 2, 2], [1, 2, "c"], "123", 3],
     "outputs": [[], {"boxes": 1}],
     "input": [None, [], {}, {"shape": [1, 64, 128, 3]}],
     "head": [None, 3, "retinanett", "classifier"],

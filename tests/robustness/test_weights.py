@@ -247,7 +247,7 @@ def test_an_architecture_that_is_none_is_refused(model, saved, tmp_path: Path, k
     path = edited(saved, tmp_path / "hostile.weights.h5", edit)
     assert outcome(model, path, values(model))
     with pytest.raises(ValueError, match=r"hostile\.weights\.h5"):
-        load_what_fits(model, path, None)
+        load_what_fits(model, path)
     promise(HOSTILE, cases=1)
 
 
@@ -262,7 +262,7 @@ def test_a_damaged_file_is_an_error_of_the_disk_for_which_keras_takes_the_file_b
 def test_an_architecture_that_cannot_be_built_is_a_mistake_in_the_config(model, saved, tmp_path: Path) -> None:
     path = edited(saved, tmp_path / "hostile.weights.h5", lambda file: None)
     with pytest.raises(ConfigError, match=r"weights: .* cannot be built"):
-        load_what_fits(model, path, None)
+        load_what_fits(model, path)
 
 
 def test_shapes_that_differ_are_a_table_of_layers(tiny_spec, tmp_path: Path) -> None:

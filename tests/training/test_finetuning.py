@@ -78,7 +78,7 @@ def test_a_file_says_what_it_holds(tmp_path: Path, tiny_spec, make, randomize, k
     }
     donor, model = builders[kind](), make(4, seed=2)
     donor.save_weights(tmp_path / "donor.weights.h5")
-    fresh = load_what_fits(model, tmp_path / "donor.weights.h5", None)
+    fresh = load_what_fits(model, tmp_path / "donor.weights.h5")
     theirs, ours = values(donor), values(model)
     assert all(np.array_equal(ours[path], theirs[path]) for path in values(model.backbone))
     heads = [path for path in ours if path not in values(model.backbone)]
@@ -90,15 +90,15 @@ def test_a_file_says_what_it_holds(tmp_path: Path, tiny_spec, make, randomize, k
 def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, tiny_spec, make, caplog) -> None:
     other = detector(tiny_spec, 4, (64, 64, 3), activation="swish", **HEAD)
     other.save_weights(tmp_path / "swish.weights.h5")
-    load_what_fits(make(4), tmp_path / "swish.weights.h5", None)
+    load_what_fits(make(4), tmp_path / "swish.weights.h5")
     assert "The architectures differ: backbone.activation: swish in the file, relu in the model" in caplog.text
 
     stranger = backbone("spinenet_mobile_49xs", (64, 64, 3), width=0.25, max_level=5, endpoint=8)
     stranger.save_weights(tmp_path / "stranger.weights.h5")
     with pytest.raises(ConfigError, match=r"stranger\.weights\.h5 has another graph, spinenet_mobile"):
-        load_what_fits(make(4), tmp_path / "stranger.weights.h5", None)
+        load_what_fits(make(4), tmp_path / "stranger.weights.h5")
     with pytest.raises(FileNotFoundError, match="Weights file not found"):
-        load_what_fits(make(4), tmp_path / "nowhere.weights.h5", None)
+        load_what_fits(make(4), tmp_path / "nowhere.weights.h5")
 
 
 def test_frozen_layers_stay_as_they_are_and_their_statistics_too(tiny_spec, images) -> None:

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
+from spinenet_tf.checkpoints.coco_classes import COCO_CLASSES, class_names_of
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.checkpoints.origins import load_checkpoint
-from spinenet_tf.data.formats.coco_classes import COCO_CLASSES
-from spinenet_tf.training.from_checkpoint import convert_detector, default_class_names, parse_overrides
+from spinenet_tf.training.from_checkpoint import convert_detector, parse_overrides
 from spinenet_tf.training.run import Run, RunError
 
 pytestmark = pytest.mark.usefixtures("tiny_model")
@@ -115,6 +115,6 @@ def test_another_architecture_is_a_list_of_differences(checkpoint):
 
 
 def test_coco_classes_are_numbered_by_category_id():
-    names = default_class_names(91)
+    names = class_names_of(91)
     assert len(COCO_CLASSES) == 80
     assert (names[0], names[1], names[12], names[90]) == ("background", "person", "class 12", "toothbrush")

@@ -15,6 +15,7 @@ from tensorflow.compat.v1.train import summary_iterator
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.nets.weights import read_note
 from spinenet_tf.training import recipe
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import ConfigError, TrainConfig
@@ -41,6 +42,7 @@ def test_a_run_holds_config_weights_log_and_events(tiny_run: Path, tiny_model) -
     assert set(tiny_run.iterdir()) == {*files, run.events_folder, run.states_folder}
     config = run.config()
     assert (config.class_names, config.epochs, config.optimizer.warmup_steps) == (("digit",), 2, 1)
+    assert config.category_ids == config.own_data().read("train").category_ids
     assert all(list((run.events_folder / part).glob("events.out.tfevents.*")) for part in ("train", "validation"))
 
 
@@ -60,6 +62,13 @@ def test_best_and_last_weights_load(tiny_run: Path, tiny_model) -> None:
     raw = [model.flatten(model(images))[0] for model in (best, last)]
     assert np.isfinite(raw[0]).all()
     assert not np.allclose(*raw), "AP was 0 after both epochs, so the first was the best"
+
+
+def test_names_and_ids_of_the_training_data_come_back_with_the_model(tiny_run: Path, tiny_model) -> None:
+    run = Run(tiny_run)
+    detector, config = run.load()
+    assert (detector.class_names, detector.category_ids) == (("digit",), config.category_ids)
+    assert read_note(run.weights_path) == {"class_names": ["digit"], "category_ids": list(config.category_ids)}
 
 
 def test_a_finished_run_has_nothing_left_to_do(tiny_run: Path, tiny_model, contents) -> None:
@@ -93,6 +102,14 @@ def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+def test_other_category_ids_than_those_of_the_data_are_refused(tmp_path: Path, read) -> None:
+    refuse(read("category_ids=[7]"), tmp_path / "run", ConfigError, r"those of the training data: 1\. Received: 7$")
+    images = ClassificationDataset("train", ("cat",), ())
+    assert recipe.with_classes_of(read(), images).category_ids is None
+    with pytest.raises(ConfigError, match=r"those of the training data: none\. Received: 1"):
+        recipe.with_classes_of(read("category_ids=[1]"), images)
+
+
 def renumbered(source: Path, target: Path, names: list[str]) -> str:
     """Write annotations of digits with other categories in another order; return the source for a config."""
     content = json.loads((source / "annotations.json").read_text())
@@ -116,6 +133,7 @@ def test_validation_data_may_lack_a_class_and_have_another_order(tmp_path: Path,
     config = read("data.train.classes=10", "data.train.scenes=30", f"data.val={changed}")
     seen = recipe._read_data(config, BadImages(0.0))
     assert [part.class_names for part in seen] == [tuple("0123456789")] * 2
+    assert recipe.with_classes_of(config, seen[0]).category_ids == training.category_ids
     for ours, theirs in zip(seen[0], training, strict=True):
         np.testing.assert_array_equal(ours.classes, theirs.classes)
     for ours, theirs in zip(seen[1], validation, strict=True):
@@ -225,7 +243,9 @@ def test_ctrl_c_saves_the_state_says_where_and_training_goes_on(
     changed = config.model_copy(update={"evaluation_batch_size": 2})
     recipe.train(changed, run.folder, resume=True)
     assert [(row["epoch"], row["step"]) for row in run.read_log()] == [(1, 2), (2, 4)]
-    assert run.config() == changed.model_copy(update={"class_names": ("digit",)}), "it says how the run went on"
+    assert run.config() == changed.model_copy(update={"class_names": ("digit",), "category_ids": (1,)}), (
+        "it says how the run went on"
+    )
 
 
 @pytest.mark.slow

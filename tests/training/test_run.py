@@ -125,6 +125,7 @@ def test_what_differs_is_named_with_both_values_and_with_what_may(run: Run, conf
 
 def test_what_decides_on_no_weight_may_change(run: Run, config: TrainConfig) -> None:
     changes = {"evaluate_every": 2, "evaluation_batch_size": 2, "early_stopping": 3, "checkpoint_every": 7}
+    changes |= {"category_ids": (1,)}
     other = config.model_copy(update=changes | {"log_images": 0})
     run.check_config(other)
     run.keep_config(other)

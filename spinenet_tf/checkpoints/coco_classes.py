@@ -1,4 +1,7 @@
-"""List the 80 COCO categories by id; ids go up to 90, with some unused."""
+"""Name the classes of the published COCO weights by category id."""
+
+COCO = "coco"  # the argument `weights` for the published weights
+COCO_COUNT = 91  # classes: ids go up to 90, with some unused, and 0 is the background
 
 COCO_CLASSES: dict[int, str] = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train", 8: "truck", 9: "boat",
@@ -13,3 +16,9 @@ COCO_CLASSES: dict[int, str] = {
     77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink", 82: "refrigerator", 84: "book",
     85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear", 89: "hair drier", 90: "toothbrush",
 }  # fmt: skip
+
+
+def class_names_of(count: int) -> tuple[str, ...]:
+    """Return class names for a detector with a background class: COCO names for 91 classes, numbers otherwise."""
+    named = COCO_CLASSES if count == COCO_COUNT else {}
+    return ("background", *(named.get(index, f"class {index}") for index in range(1, count)))
