@@ -19,10 +19,8 @@ from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import read_config
 
 # These keys change neither the trained weights nor the training data.
-MAY_CHANGE = (
-    *("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images"),
-    "category_ids",  # earlier versions did not write them
-)
+MAY_CHANGE = ("evaluate_every", "evaluation_batch_size", "early_stopping", "checkpoint_every", "log_images")
+_FILLED_IN = ("category_ids",)  # from the data; runs of earlier versions lack it
 
 
 class RunError(ValueError):
@@ -79,7 +77,8 @@ class Run:
             RunError: this is not a run folder, or the run was started with a different config.
         """
         there, here = (_flat(one.model_dump(mode="json")) for one in (self.config(), config))
-        keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in MAY_CHANGE]
+        may_change = MAY_CHANGE + _FILLED_IN
+        keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in may_change]
         if keys:
             shown = some_of(f"{key}={_short(here.get(key))} (was {_short(there.get(key))})" for key in keys)
             raise RunError(
