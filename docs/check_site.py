@@ -14,6 +14,7 @@ from typing import Any
 import griffe
 
 _LOADED = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*?\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)[^>]*>")
+_JOINED = re.compile(r"^(?!- )\S.*\n- ", re.MULTILINE)
 _log = logging.getLogger("mkdocs.hooks.check_site")
 
 
@@ -43,13 +44,16 @@ def _undocumented(text: str) -> Iterator[str]:
             names += [f"{name}.{own}" for own in member.exports or []]
         elif f'id="spinenet_tf.{name}"' not in text:
             yield f"spinenet_tf.{name} is on no page of docs/api"
-        yield from _without_docstring(f"spinenet_tf.{name}", member)
+        yield from _faults(f"spinenet_tf.{name}", member)
 
 
-def _without_docstring(path: str, member: Any) -> Iterator[str]:
+def _faults(path: str, member: Any) -> Iterator[str]:
+    """Yield the faults of a docstring, and of those of a class's methods."""
     if not member.has_docstring:
         yield f"{path} has no docstring"
+    elif _JOINED.search(member.docstring.value):
+        yield f"{path} has a list without a blank line before it, which would be joined to the paragraph"
     if member.is_class:
         for name, method in member.members.items():
-            if method.is_function and not name.startswith("_") and not method.has_docstring:
-                yield f"{path}.{name} has no docstring"
+            if method.is_function and not name.startswith("_"):
+                yield from _faults(f"{path}.{name}", method)

@@ -40,6 +40,7 @@ def saved_model(
     """Write a SavedModel whose named signatures have one input `images`; plain TensorFlow loads and runs it.
 
     The signatures of a detector, of which only the last two are written without `nms`:
+
     - `serve`: from `[B, H, W, 3]` float32, normalized, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
       classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also `serving_default`
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
