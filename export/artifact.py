@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spinenet_tf._files import writing
-from spinenet_tf.inference.metadata import is_metadata
+from spinenet_tf.inference.metadata import LABELS, METADATA, is_metadata
 
 # The top-level contents of a SavedModel and of a web page, by the file that identifies the format.
 _MODEL_FILES = {"model.tflite", "model.metadata.json", "model.labels.txt"}
@@ -18,6 +18,7 @@ _CONTENTS = {
 }
 # Paths of the metadata; the first versions wrote a SavedModel's metadata to assets.extra.
 _METADATA = ("assets/metadata.json", "assets.extra/metadata.json", "model.metadata.json")
+_CONTAINERS = {".tflite", ".onnx", ".xml"}  # files of these formats contain their metadata, too
 _DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # operating systems add these to folders on viewing
 
 
@@ -45,3 +46,21 @@ def _is_export(folder: Path) -> bool:
     if others:
         raise FileExistsError(f"{folder} contains {min(others)}, which no export wrote: move it away first.")
     return True
+
+
+def holds_no_other_files(path: Path, *, is_folder: bool) -> bool:
+    """Return whether `path` is free or holds an earlier export of the same kind, which a new one may replace.
+
+    This includes the metadata and labels next to a file.
+    """
+    if is_folder:
+        return not path.exists() or (path.is_dir() and _is_export(path))
+    beside, labels = (path.with_suffix(f".{name}") for name in (METADATA, LABELS))
+    if is_metadata(beside.read_bytes()) if beside.is_file() else not labels.exists():
+        return not path.exists() or (path.is_file() and _is_described(path, beside))
+    return False
+
+
+def _is_described(file: Path, beside: Path) -> bool:
+    """Return whether a file has metadata inside, or next to it if its format cannot contain them."""
+    return METADATA.encode() in file.read_bytes() if file.suffix in _CONTAINERS else beside.is_file()

@@ -35,6 +35,7 @@ def onnx(
     batch_size: int | None = 1,
     overwrite: bool = False,
     center: float | None = None,
+    opset_version: int = OPSET,
 ) -> Artifact:
     """Write an .onnx file with input `images` `[batch_size, H, W, 3]`, normalized float32, and raw outputs.
 
@@ -58,7 +59,7 @@ def onnx(
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
         with _export_errors("tf2onnx cannot convert this net"):
-            proto = _converted(raw)
+            proto = _converted(raw, opset_version)
         proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)
@@ -86,13 +87,13 @@ def _export_errors(message: str) -> Iterator[None]:
         raise ExportError(f"{message}. Received: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _converted(raw: Any) -> Any:
-    """Convert a `tf.function` to an ONNX `ModelProto`."""
+def _converted(raw: Any, opset: int) -> Any:
+    """Convert a `tf.function` to an ONNX `ModelProto` of an operator set."""
     import tf2onnx
 
     with native_output.hidden():
         proto, _ = tf2onnx.convert.from_function(
-            raw, raw.input_signature, opset=OPSET, custom_rewriter=[_reshape_scalars]
+            raw, raw.input_signature, opset=opset, custom_rewriter=[_reshape_scalars]
         )
     _update_resize_mode(proto)
     return proto

@@ -99,12 +99,14 @@ def write_signatures(
 ) -> None:
     """Write `tf.function`s as the signatures of a SavedModel, with the variables `weights` that they read.
 
-    The files `assets` are copied to its folder `assets`.
+    They are attributes of the loaded model, too, as in Keras. The files `assets` are copied to its folder `assets`.
     """
     import tensorflow as tf
 
     module = tf.Module()
     module.weights = list(weights)
+    for name in signatures.keys() - {DEFAULT}:
+        setattr(module, name, signatures[name])
     module.files = [tf.saved_model.Asset(str(path)) for path in assets]
     tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from spinenet_tf.export.rewrites.adding import restore_sums
 from spinenet_tf.export.rewrites.freezing import freeze
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
-from spinenet_tf.inference.keras_model import backbone_of, image_shape
+from spinenet_tf.inference.keras_model import backbone_of, check_backend, image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
 from spinenet_tf.nets.resample import NearestUpsample
 
@@ -36,23 +36,25 @@ def raw_function(
     order; TFLite's converter folds BN itself.
 
     Raises:
-        ValueError: as `image_shape` does, or `batch_size` is not positive.
+        ValueError: as `check_backend` and `image_shape` do, or `batch_size` is not positive.
     """
+    check_backend()
     import tensorflow as tf
 
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, or None for any. Received: batch_size={batch_size}")
     spec = tf.TensorSpec((batch_size, *image_shape(model)), tf.float32, name=INPUT)
-    written = _with_upsampling(model, upsampling)
 
     @tf.function(input_signature=[spec], autograph=False)
     def traced(images):
-        return flatten(written(images, training=False))
+        return flatten(model(images, training=False))
 
-    graph, source, names = freeze(traced.get_concrete_function())
+    with _upsampling_by(upsampling, model):
+        function = traced.get_concrete_function()
+    graph, source, names = freeze(function)
     graph = _rewritten(graph, names, (restore_sums, *rewrites))
     weights = take_out_weights(graph) if variables else {}
-    structure = traced.get_concrete_function().structured_outputs
+    structure = function.structured_outputs
 
     @tf.function(input_signature=[spec], autograph=False)
     def raw(images):
@@ -63,19 +65,19 @@ def raw_function(
     return raw
 
 
-def _with_upsampling(model: keras.Model, upsampling: str) -> keras.Model:
-    """Return the model for "resize", which is how all models upsample; otherwise a copy with the given upsampling."""
-    if upsampling == "resize":
-        return model
-    state = random.getstate()
-    copy = type(model).from_config(model.get_config())
-    random.setstate(state)  # Keras drew the seeds of the copy's first weights from it
-    copy.set_weights(model.get_weights())
-    for part in (backbone_of(copy), copy):
-        for layer in part.layers:
-            if isinstance(layer, NearestUpsample):
-                layer.upsampling = upsampling
-    return copy
+@contextmanager
+def _upsampling_by(upsampling: str, model: keras.Model) -> Iterator[None]:
+    """Trace a model with another upsampling within the block; its results stay the same: see `NearestUpsample`."""
+    parts = (backbone_of(model), model)
+    layers = [layer for part in parts for layer in part.layers if isinstance(layer, NearestUpsample)]
+    before = [layer.upsampling for layer in layers]
+    try:
+        for layer in layers:
+            layer.upsampling = upsampling
+        yield
+    finally:
+        for layer, earlier in zip(layers, before, strict=True):
+            layer.upsampling = earlier
 
 
 def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any:

@@ -15,7 +15,7 @@ from spinenet_tf.data.classes import unknown_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.inference.keras_model import image_shape, task_of
 from spinenet_tf.inference.naming import flatten
-from spinenet_tf.tasks import TASKS
+from spinenet_tf.ops.pixels import MEAN, STD
 
 if TYPE_CHECKING:
     from spinenet_tf.evaluation.detections import Predict
@@ -110,6 +110,8 @@ def average_precision(
 
 def _score(task: str, *subject: Any, **options: Any) -> float:
     """Return the task's monitored metric for the arguments of its `measure`."""
+    from spinenet_tf.tasks import TASKS  # imports TensorFlow, which Keras's torch backend exports without
+
     return getattr(TASKS[task].measure(*subject, **options), TASKS[task].monitor)
 
 
@@ -131,10 +133,9 @@ def check(
         ExportError: an output is not finite or differs by more than `TOLERANCES`, or accuracy drops by more than
             `max_loss`.
     """
-    from spinenet_tf.data.images import normalize
-
     # Noise of whole pixels, so that files with uint8 input see the same values.
-    noise = np.asarray(normalize(np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))
+    noise = ((pixels / 255 - MEAN) / STD).astype(np.float32)
     difference = float_difference(model, runner.raw, noise)
     tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # integer files: any finite difference
     if not difference["max"] <= tolerance:

@@ -83,7 +83,8 @@ def tflite(
     _check_arguments(path, quantization, calibration)
     chosen, inputs, outputs = find_target(target, inputs, outputs)
     _check_outputs(model, quantization, inputs, outputs)
-    kept = _kept(model, quantization, keep_float)
+    provenance = Provenance(model)
+    kept = _kept(provenance, quantization, keep_float)
     class_names = names_for(model, class_names)
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
@@ -92,7 +93,7 @@ def tflite(
         specs = output_specs(raw)
         metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:
-            content = convert_partly(raw, Provenance(model), kept, calibration, inputs, chosen.xnnpack)
+            content = convert_partly(raw, provenance, kept, calibration, inputs, chosen.xnnpack)
         else:
             content = convert(raw, quantization, calibration, inputs, chosen.xnnpack)
         if not chosen.xnnpack:
@@ -115,12 +116,10 @@ def _check_arguments(path: str | os.PathLike, quantization: str, calibration: An
         )
 
 
-def _kept(model: keras.Model, quantization: str, patterns: Sequence[str]) -> list[str]:
-    if not patterns:
-        return []
-    if quantization != "int8":
+def _kept(provenance: Provenance, quantization: str, patterns: Sequence[str]) -> list[str]:
+    if patterns and quantization != "int8":
         raise ValueError(f"keep_float needs quantization='int8'. Received: {quantization=}")
-    return Provenance(model).find(patterns)
+    return provenance.find(patterns)
 
 
 def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:

@@ -16,7 +16,7 @@ from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.interpreter import open_interpreter
-from spinenet_tf.inference.keras_model import image_shape
+from spinenet_tf.inference.keras_model import check_backend, image_shape
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata, read_metadata
 from spinenet_tf.inference.naming import DEFAULT
@@ -101,6 +101,7 @@ def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None
 
 
 def _load_keras(setup: Setup, raw: bool, detector: DetectionModel) -> Runner:
+    check_backend()
     import tensorflow as tf
 
     shape = (1, *image_shape(detector))

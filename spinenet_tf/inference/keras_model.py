@@ -8,6 +8,7 @@ from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.table import find_head
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.training.quantization import QuantizationAware
 
 
 def head_of(model: keras.Model) -> Head | None:
@@ -38,9 +39,11 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
     """Return `(H, W, 3)` of a model that can be exported.
 
     Raises:
-        ValueError: height or width is dynamic, the net computes in half precision, or the Keras backend is not
-            TensorFlow; the message says what to do.
+        ValueError: height or width is dynamic, the net computes in half precision, or the model is quantization-aware;
+            the message says what to do.
     """
+    if isinstance(model, QuantizationAware):
+        raise ValueError(f"Export the `detector` of a quantization-aware model. Received: model={model.name!r}")
     height, width, channels = shape = backbone_of(model).image_shape
     static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
     if height is None or width is None:
@@ -48,10 +51,18 @@ def image_shape(model: keras.Model) -> tuple[int, int, int]:
     halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
     if halves:
         raise ValueError(f"An exported model must compute in float32: build it with {static}, dtypes={halves}")
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise ValueError(
-            "Export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow; weights files work with any backend. "
-            f"Received: backend={backend!r}"
-        )
     return height, width, channels
+
+
+def check_backend(needed: str = "tensorflow") -> None:
+    """Check that Keras runs on the backend that an exporter needs.
+
+    Raises:
+        ValueError: it runs on another one; the message says what to do.
+    """
+    backend = keras.backend.backend()
+    if backend != needed:
+        raise ValueError(
+            f"This needs Keras's {needed} backend: set KERAS_BACKEND={needed}, build the same model and load its "
+            f"weights, whose files work with every backend. Received: backend={backend!r}"
+        )

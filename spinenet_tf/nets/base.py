@@ -102,6 +102,29 @@ class SpineNetModel(keras.Model):
             with named_alike():
                 optimizer.build(self.trainable_variables)
 
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs) -> None:
+        """Export for inference, with the arguments of `keras.Model.export`; compare the result with the model first.
+
+        `format` is "tf_saved_model", "litert", "onnx", "openvino" or "torch" (on Keras's torch backend; the others need
+        TensorFlow). The first three are written by `spinenet_tf.export.saved_model`, `tflite` and `onnx`, which
+        describe the result, the last two by Keras. `kwargs` are the arguments of these functions, Keras's
+        `opset_version`, `optimizations` and `representative_dataset`, and for "torch" those of `torch.export.export`.
+        The input has the model's size in any `format`; `input_signature` sets its batch: any, or by default 1 in
+        "litert" and "torch". `verbose=False` prints nothing.
+
+        An earlier export at `filepath` is replaced, other files only with `overwrite=True`.
+
+        Raises:
+            ValueError: the format or an option is unknown, the format needs another backend, the model cannot be
+                exported, as if its height or width is None, or `input_signature` does not fit it.
+            FileExistsError: there is something else at `filepath`.
+            ImportError: the format needs a package that is not installed.
+            ExportError: the result differs from the model; nothing was written.
+        """
+        from spinenet_tf.export.formats import export_as
+
+        export_as(self, filepath, format, verbose, input_signature, **kwargs)
+
     def save_weights(self, filepath, overwrite: bool = True, *, include_optimizer: bool = True) -> None:
         """Write a `.weights.h5` file with the architecture and a checksum, atomically.
 

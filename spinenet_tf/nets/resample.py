@@ -78,7 +78,7 @@ class NearestUpsample(keras.layers.Layer):
     one resize op, which phones' delegates support, and training repeats pixels, whose gradient XLA can compile. All
     other sizes are gathered by exact integer indices, which are the same on all backends.
 
-    An exporter sets `upsampling` to "concat" instead of "resize" in its copy of a model, for engines that do not
+    While it traces a model, an exporter sets `upsampling` to "concat" instead of "resize", for engines that do not
     support the resize op: inference is then concatenations and depth-to-space, with the same result.
     """
 

@@ -1,0 +1,99 @@
+"""Export to OpenVINO's IR, for Intel's CPUs, GPUs and NPUs (extra `openvino`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+
+from spinenet_tf._files import native_output
+from spinenet_tf._files.size import size_of
+from spinenet_tf.export.artifact import staged
+from spinenet_tf.export.check.verify import Artifact, check
+from spinenet_tf.export.description import describe
+from spinenet_tf.export.rewrites.folding import fold_batch_norms
+from spinenet_tf.export.savedmodel import output_specs, write_signatures
+from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.metadata import METADATA
+from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
+
+SUFFIX = ".xml"
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default, some CPUs compute in bfloat16
+
+
+def openvino(
+    model: keras.Model,
+    path: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    center: float | None = None,
+) -> Artifact:
+    """Write an .xml file, and its weights in float32 next to it in a .bin file.
+
+    Input and outputs have the names, shapes and layouts of a SavedModel's signature `raw`; BN is folded into the convs.
+    A `batch_size` of None means any. The metadata is in the .xml file, as the runtime information `metadata.json`, and
+    next to it, with the labels. Before the files appear, they are compared with the model in OpenVINO's runtime.
+    `center` is as in `litert.tflite`.
+
+    Raises:
+        ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the
+            name does not end in .xml.
+        ImportError: openvino is not installed.
+        FileExistsError: a file exists and `overwrite` is False.
+        ExportError: the files differ from the model by more than 1e-4; nothing was written.
+    """
+    if Path(path).suffix != SUFFIX:
+        raise ValueError(f"The name of an OpenVINO file must end in {SUFFIX}. Received: path={str(path)!r}")
+    _runtime()
+    weights = Path(path).with_suffix(".bin")
+    if weights.exists() and not Path(path).exists():
+        raise FileExistsError(f"{weights} exists without {Path(path).name}: move it away first.")
+    with staged(path, overwrite) as file:
+        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
+        _write(file, raw, json.dumps(asdict(metadata), ensure_ascii=False))
+        metadata.write(file.parent, file.stem)
+        difference, _ = check(model, _Runner(file, batch_size))
+    return Artifact(Path(path), size_of(Path(path)) + size_of(weights), difference)
+
+
+def _runtime() -> Any:
+    """Import OpenVINO, without the part that reports every import to its maker and writes to the home folder."""
+    cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
+    try:
+        import openvino
+    except ImportError:
+        raise ImportError("OpenVINO export needs openvino: pip install spinenet_tf[openvino]") from None
+    return openvino
+
+
+def _write(file: Path, raw: Any, metadata: str) -> None:
+    """Convert a `tf.function`, as a SavedModel, to `file` and the .bin file next to it."""
+    runtime = _runtime()
+    with tempfile.TemporaryDirectory() as folder, native_output.hidden():
+        write_signatures(Path(folder), {DEFAULT: raw})
+        converted = runtime.Core().read_model(folder)
+        converted.set_rt_info(metadata, [METADATA])
+        runtime.serialize(converted, str(file))
+
+
+class _Runner:
+    """Run the files on the CPU."""
+
+    def __init__(self, path: Path, batch_size: int | None):
+        self._model = _runtime().Core().compile_model(str(path), "CPU", _EXACT)
+        self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
+
+    def raw(self, image: np.ndarray) -> Any:
+        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the model's batch."""
+        outputs = self._model({INPUT: np.repeat(image, self._batch_size, axis=0)})
+        return nest({output.any_name: x[:1] for output, x in outputs.items()})
