@@ -48,15 +48,12 @@ LITE = tuple(replace(net, name=f"{net.name}_lite") for net in MOBILE)
 
 def build_ours(net: Net, precision: str = "float32", l2: float = 0.0) -> Any:
     """Build our network as users do, with Keras's initial weights."""
-    import keras
-
     import spinenet_tf
 
-    keras.config.set_dtype_policy(precision)
     shape = (net.side, net.side, 3)
     if net.backbone:
-        return spinenet_tf.backbone(net.name, shape, l2=l2)
-    return spinenet_tf.detector(net.name, CLASSES, shape, background=True, l2=l2)
+        return spinenet_tf.backbone(net.name, shape, dtype=precision, l2=l2)
+    return spinenet_tf.detector(net.name, CLASSES, shape, dtype=precision, background=True, l2=l2)
 
 
 def build_theirs(net: Net, precision: str = "float32", l2: float = 0.0, nms: str = "v2", sync_bn: bool = False) -> Any:

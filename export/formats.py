@@ -15,7 +15,7 @@ from spinenet_tf.export.artifact import holds_no_other_files
 from spinenet_tf.export.check.verify import Artifact
 from spinenet_tf.export.input_signature import batch_size_in
 from spinenet_tf.export.litert.keras_options import without_converter_options
-from spinenet_tf.inference.keras_model import check_backend, image_shape
+from spinenet_tf.inference.keras_model import check_backend, image_shape, in_float32
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def export_as(
         raise ValueError(f"Valid formats are {tuple(FORMATS)}. Received: format={format!r}")
     kind, path = FORMATS[format], Path(filepath)
     check_backend(kind.backend)
-    write = _writer(format)
+    write, model = _writer(format), in_float32(model)
     given = _checked(format, write, options)
     batch_size = batch_size_in(input_signature, image_shape(model), kind.batch_size)
     if format == "litert" and batch_size != 1:

@@ -21,6 +21,7 @@ from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.keras_model import in_float32
 from spinenet_tf.inference.metadata import METADATA
 from spinenet_tf.inference.naming import INPUT, nest
 
@@ -41,8 +42,8 @@ def onnx(
 
     A `batch_size` of None means any. Input and outputs have the names, shapes and layouts of a SavedModel's signature
     `raw`; BN is folded into the convs. The metadata is in the file, as its property `metadata.json`, and next to it,
-    with the labels. The file is compared with the model in ONNX Runtime before it appears. `class_names` and `center`
-    are as in `tflite`.
+    with the labels. The file is compared with the model in ONNX Runtime before it appears. A model in half precision is
+    exported in float32. `class_names` and `center` are as in `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the
@@ -55,6 +56,7 @@ def onnx(
     if Path(path).suffix != SUFFIX:
         raise ValueError(f"The name of an ONNX file must end in {SUFFIX}. Received: path={str(path)!r}")
     _check_installed()
+    model = in_float32(model)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)

@@ -22,6 +22,7 @@ from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs, write_signatures
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.keras_model import in_float32
 from spinenet_tf.inference.metadata import METADATA
 from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
 
@@ -41,8 +42,8 @@ def openvino(
 
     Input and outputs have the names, shapes and layouts of a SavedModel's signature `raw`; BN is folded into the convs.
     A `batch_size` of None means any. The metadata is in the .xml file, as the runtime information `metadata.json`, and
-    next to it, with the labels. Before the files appear, they are compared with the model in OpenVINO's runtime.
-    `center` is as in `litert.tflite`.
+    next to it, with the labels. Before the files appear, they are compared with the model in OpenVINO's runtime. A
+    model in half precision is exported in float32. `center` is as in `litert.tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the
@@ -57,6 +58,7 @@ def openvino(
     weights = Path(path).with_suffix(".bin")
     if weights.exists() and not Path(path).exists():
         raise FileExistsError(f"{weights} exists without {Path(path).name}: move it away first.")
+    model = in_float32(model)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)

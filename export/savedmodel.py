@@ -21,7 +21,7 @@ from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.functions import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import task_of
+from spinenet_tf.inference.keras_model import in_float32, task_of
 from spinenet_tf.inference.naming import DEFAULT, nest
 
 CONFIG = "config.json"
@@ -66,7 +66,8 @@ def saved_model(
     environment variable TF_ONEDNN_ASSUME_FROZEN_WEIGHTS=1 makes TensorFlow prepare variables once, too.
 
     The folder `assets` has `metadata.json`, `labels.txt` (class names) and `config.json` (the model's Keras config).
-    The artifact is compared with the model before it appears. `class_names` and `center` are as in `tflite`.
+    The artifact is compared with the model before it appears. A model in half precision is exported in float32.
+    `class_names` and `center` are as in `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`) or has no NMS to omit, or the class
@@ -76,6 +77,7 @@ def saved_model(
     """
     if not nms and task_of(model) != "detection":
         raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
+    model = in_float32(model)
     with staged(path, overwrite) as folder:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)

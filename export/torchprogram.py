@@ -14,7 +14,7 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
-from spinenet_tf.inference.keras_model import check_backend, image_shape
+from spinenet_tf.inference.keras_model import check_backend, image_shape, in_float32
 from spinenet_tf.inference.naming import INPUT, flatten, nest
 
 SUFFIX = ".pt2"
@@ -33,8 +33,8 @@ def torch_program(
 
     The input and the names and layouts of the outputs are those of a SavedModel's signature `raw`. `options` are those
     of `torch.export.export`; `dynamic_shapes={0: torch.export.Dim("batch")}` makes the batch dynamic. Metadata and
-    labels are next to the file. It is compared with the model in PyTorch before it appears. `center` is as in
-    `litert.tflite`.
+    labels are next to the file. It is compared with the model in PyTorch before it appears. A model in half precision
+    is exported in float32. `center` is as in `litert.tflite`.
 
     Raises:
         ValueError: Keras's backend is not torch, the model cannot be exported (see `keras_model.image_shape`), the
@@ -54,6 +54,7 @@ def torch_program(
             "A PyTorch file for batches of any size needs dynamic_shapes={0: torch.export.Dim('batch')}. "
             "Received: a batch of None"
         )
+    model = in_float32(model)
     flat = keras.Model(model.input, flatten(model.output), name=model.name)  # Keras refuses nested outputs
     signature = keras.InputSpec(shape=(batch_size, *image_shape(model)), dtype="float32", name=INPUT)
     specs = {name: keras.KerasTensor((batch_size, *x.shape[1:]), x.dtype) for name, x in flat.output.items()}

@@ -13,6 +13,7 @@ from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.table import find_head, head_of, options_of
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.dtype import Dtype
 from spinenet_tf.nets.family import Net, variant
 from spinenet_tf.nets.style import Style
 
@@ -26,6 +27,8 @@ def backbone(
     name: Net,
     input_shape: InputShape = (640, 640, 3),
     weights: str | os.PathLike | None = None,
+    *,
+    dtype: Dtype = None,
     **overrides: Any,
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from a custom spec.
@@ -33,6 +36,9 @@ def backbone(
     `weights` is "coco" or the path of a file (see `checkpoints.pretrained.Pretrained`); None means random
     initialization. For "coco" and other archives, an activation or SE gate that is not given is inferred from the BN
     statistics.
+
+    `dtype` is a Keras dtype policy, such as "mixed_bfloat16"; a `DTypePolicyMap` has a policy for each layer. None
+    means Keras's global policy. Weights files do not depend on it.
 
     `overrides` are the fields of `nets.style.Style`, which documents them: min_level, max_level, width, alpha,
     repeats, endpoint, activation, stochastic_depth, se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2,
@@ -48,7 +54,7 @@ def backbone(
     start = _pretrained(weights, name)
     trained = _trained_with(start, name, overrides)
     style = Style.of({**row.style, **_pick(trained, Style.names()), **overrides})
-    return _with_weights(Backbone(row.graph, input_shape, style, title), start)
+    return _with_weights(Backbone(row.graph, input_shape, style, title, dtype), start)
 
 
 def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
@@ -68,20 +74,22 @@ def classifier(
     head: str | None = None,
     *,
     class_names: Sequence[str] | None = None,
+    dtype: Dtype = None,
     **overrides: Any,
 ) -> HeadModel:
     """Build a classifier that outputs logits `[B, num_classes]`; train it with a loss that takes logits.
 
     `class_names` are in the order of the class numbers, and travel with the model in all files; `num_classes` may then
     be left out. `weights` is a file of weights of the same classifier; None means random initialization. `head` is the
-    name of a classification head in `heads.table`; there is one. `overrides` are those of `backbone`.
+    name of a classification head in `heads.table`; there is one. `dtype` and `overrides` are those of `backbone`; the
+    logits are always float32.
 
     Raises:
         ValueError: neither `num_classes` nor `class_names` is given, they disagree, a name is empty or occurs twice, or
             see `backbone`.
     """
     classes = Classes.of(num_classes, class_names)
-    return _model("classification", name, classes, input_shape, head, weights, overrides)
+    return _model("classification", name, classes, input_shape, head, weights, dtype, overrides)
 
 
 def detector(
@@ -93,6 +101,7 @@ def detector(
     *,
     class_names: Sequence[str] | None = None,
     category_ids: Sequence[int] | None = None,
+    dtype: Dtype = None,
     **overrides: Any,
 ) -> DetectionModel:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
@@ -102,7 +111,8 @@ def detector(
 
     `head` is the name of a detection head in `heads.table`, by default the one that the net was published with.
     `weights` is as in `backbone`; with "coco", the model has the 91 classes of the published one, whose numbers and
-    category ids are equal, and whose class 0 is the background.
+    category ids are equal, and whose class 0 is the background. `dtype` is as in `backbone`; losses and detections are
+    always computed in float32.
 
     `overrides` are those of `backbone` and the options of the head: score_threshold, max_detections, and the fields of
     the options class in the head's file.
@@ -115,7 +125,7 @@ def detector(
     if weights == COCO and class_names is None:
         num_classes = COCO_COUNT if num_classes is None else num_classes
     classes = Classes.of(num_classes, class_names, category_ids)
-    return _model("detection", name, classes, input_shape, head, weights, overrides)
+    return _model("detection", name, classes, input_shape, head, weights, dtype, overrides)
 
 
 def _model(
@@ -125,6 +135,7 @@ def _model(
     input_shape: InputShape,
     head: str | None,
     weights: str | os.PathLike | None,
+    dtype: Dtype,
     overrides: dict[str, Any],
 ) -> Any:
     row = head_of(name, task) if head is None else find_head(head, task)
@@ -134,7 +145,7 @@ def _model(
     classes = _of_coco(classes) if weights == COCO else classes
     overrides = _trained_with(start, name, overrides) | overrides
     options = options_of(name, row, _pick(overrides, names))
-    net = backbone(name, input_shape, **_pick(overrides, Style.names()))
+    net = backbone(name, input_shape, dtype=dtype, **_pick(overrides, Style.names()))
     model = row.build(net, classes.count, options)
     if classes.names:
         model.name_classes(classes.names, classes.category_ids)

@@ -24,7 +24,7 @@ from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.rewrites.unfusing import unfuse
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import head_of
+from spinenet_tf.inference.keras_model import head_of, in_float32
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata
 
@@ -63,8 +63,9 @@ def tflite(
     `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: a finite number of batches
     `[B, H, W, 3]` of real images, preprocessed as for evaluation. With "int8", layers whose Keras names match one of
     the patterns `keep_float` ("box_predictor", "block2_*") compute in float; tensors between them and other layers are
-    still rounded to 8 bits. `sensitivity.find_sensitive` reports which layers may help. All operations are TFLite's
-    built-in ones, except the custom operation; none are TensorFlow's (Flex).
+    still rounded to 8 bits. `sensitivity.find_sensitive` reports which layers may help. A model in half precision is
+    exported in float32. All operations are TFLite's built-in ones, except the custom operation; none are TensorFlow's
+    (Flex).
 
     Metadata and labels are in the file, as an appended zip, and next to it. `class_names` are by default those of the
     model; others rename its classes. `center` is the side of a classifier's central crop (see
@@ -83,6 +84,7 @@ def tflite(
     _check_arguments(path, quantization, calibration)
     chosen, inputs, outputs = find_target(target, inputs, outputs)
     _check_outputs(model, quantization, inputs, outputs)
+    model = in_float32(model)
     provenance = Provenance(model)
     kept = _kept(provenance, quantization, keep_float)
     class_names = names_for(model, class_names)

@@ -15,6 +15,7 @@ from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.model import HeadModel, check_classes, check_levels
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.dtype import Dtype, dtype_scope
 from spinenet_tf.nets.options import Options
 from spinenet_tf.nets.resample import fuse
 from spinenet_tf.nets.style import Style
@@ -31,21 +32,29 @@ class ClassifierOptions(Options):
 class Classifier(HeadModel):
     """A classifier from normalized images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
 
+    `dtype` is the dtype policy of the head, by default that of the backbone; the logits are always float32.
+
     Raises:
-        ValueError: `num_classes` is not positive, or the backbone has no level from P3 on.
+        ValueError: `num_classes` is not positive, the backbone has no level from P3 on, or an invalid `dtype`.
     """
 
     head = NAME
     options_type = ClassifierOptions
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, options: ClassifierOptions | None = None, name: str = NAME
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        options: ClassifierOptions | None = None,
+        name: str = NAME,
+        dtype: Dtype = None,
     ):
         check_classes("classifier", num_classes)
         check_levels("classification head", backbone)
         images = keras.Input(backbone.image_shape, name="images")
-        logits = classification_head(backbone(images), images, num_classes, backbone.style)
-        super().__init__(images, logits, name=name)
+        with dtype_scope(backbone.dtype_policy if dtype is None else dtype):
+            logits = classification_head(backbone(images), images, num_classes, backbone.style)
+            super().__init__(images, logits, name=name)
         self._equip(backbone, num_classes, options or ClassifierOptions())
 
     def compile_for_labels(self, optimizer: keras.Optimizer, label_smoothing: float = 0.0) -> None:

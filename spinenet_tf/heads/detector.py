@@ -15,6 +15,7 @@ from spinenet_tf.heads.ground_truth import check_shapes, image_weights
 from spinenet_tf.heads.head import Decoding, ImageSize, Raw
 from spinenet_tf.heads.model import check_classes
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.dtype import Dtype, dtype_scope
 from spinenet_tf.nets.options import Options, option
 
 MAX_DETECTIONS = 1 << 30
@@ -35,10 +36,11 @@ class DetectionModel(CheckedModel):
     optional weights of the images. Boxes are yxyx in pixels of the network's input; classes are 0..num_classes - 1, or
     -1 for padding.
 
-    A head is a subclass that defines `outputs_of`, `losses_of` and the attributes below.
+    A head is a subclass that defines `outputs_of`, `losses_of` and the attributes below. `dtype` is the head's dtype
+    policy, by default that of the backbone; losses and detections are always computed in float32.
 
     Raises:
-        ValueError: `num_classes` is not positive.
+        ValueError: `num_classes` is not positive, or an invalid `dtype`.
     """
 
     options: DetectionOptions
@@ -46,13 +48,19 @@ class DetectionModel(CheckedModel):
     decoding: Decoding
 
     def __init__(
-        self, backbone: Backbone, num_classes: int, options: DetectionOptions | None = None, name: str | None = None
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        options: DetectionOptions | None = None,
+        name: str | None = None,
+        dtype: Dtype = None,
     ):
         check_classes("detector", num_classes)
         chosen = options or self.options_type()
         images = keras.Input(backbone.image_shape, name="images")
-        raw = self.outputs_of(backbone, images, num_classes, chosen)
-        super().__init__(inputs=images, outputs=raw, name=name or self.head)
+        with dtype_scope(backbone.dtype_policy if dtype is None else dtype):
+            raw = self.outputs_of(backbone, images, num_classes, chosen)
+            super().__init__(inputs=images, outputs=raw, name=name or self.head)
         self._equip(backbone, num_classes, chosen)
 
     def _equip(self, backbone, num_classes, options) -> None:

@@ -11,6 +11,8 @@ import keras
 from spinenet_tf.heads.classes import check_same, checked_ids, checked_names, classes_in, default_ids
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.dtype import Dtype
+from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.options import Options
 from spinenet_tf.nets.weights import DamagedWeightsError
 
@@ -70,20 +72,24 @@ class HeadModel(SpineNetModel):
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_classes": self.num_classes,
             "options": self.options.plain(),
-            "name": self.name,
             "class_names": self.class_names,
             "category_ids": self.category_ids,
-        }
+        } | layer_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = cls.modern_config(dict(config))
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects)
-        names, ids = config.pop("class_names", None), config.pop("category_ids", None)
-        model = cls(backbone, **config | {"options": cls.options_type.of(config["options"])})
+        given = cls.modern_config(arguments(config))
+        backbone = keras.saving.deserialize_keras_object(given.pop("backbone"), custom_objects)
+        names, ids = given.pop("class_names", None), given.pop("category_ids", None)
+        model = cls(backbone, **given | {"options": cls.options_type.of(given["options"])})
         if names is not None:
             model.name_classes(names, ids)
-        return model
+        return freeze(model, config)
+
+    def config_with(self, dtype: Dtype) -> dict[str, Any]:
+        config = super().config_with(dtype)
+        config["backbone"]["config"] = self.backbone.config_with(dtype)
+        return config
 
     @classmethod
     def modern_config(cls, config: dict[str, Any]) -> dict[str, Any]:

@@ -35,23 +35,35 @@ def backbone_of(model: keras.Model) -> Backbone:
     return model if isinstance(model, Backbone) else model.backbone
 
 
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return a model that computes in float32: the model itself, or a copy of it with the same weights."""
+    ours = isinstance(model, (Backbone, HeadModel))  # others are refused elsewhere
+    return model.with_dtype("float32") if ours and _other_dtypes(model) else model
+
+
 def image_shape(model: keras.Model) -> tuple[int, int, int]:
     """Return `(H, W, 3)` of a model that can be exported.
 
     Raises:
-        ValueError: height or width is dynamic, the net computes in half precision, or the model is quantization-aware;
-            the message says what to do.
+        ValueError: height or width is dynamic, the net does not compute in float32 (see `in_float32`), or the model is
+            quantization-aware; the message says what to do.
     """
     if isinstance(model, QuantizationAware):
         raise ValueError(f"Export the `detector` of a quantization-aware model. Received: model={model.name!r}")
     height, width, channels = shape = backbone_of(model).image_shape
-    static = f"a static input_shape=(H, W, 3) in float32, load the same weights and export that. Received: {shape=}"
     if height is None or width is None:
-        raise ValueError(f"An exported model needs a static image size: build the model with {static}")
-    halves = sorted({layer.compute_dtype for layer in backbone_of(model).layers} - {"float32"})
-    if halves:
-        raise ValueError(f"An exported model must compute in float32: build it with {static}, dtypes={halves}")
+        raise ValueError(
+            "An exported model needs a static image size: build the model with a static input_shape=(H, W, 3), load "
+            f"the same weights and export that. Received: {shape=}"
+        )
+    if others := _other_dtypes(model):
+        raise ValueError(f'An exported model must compute in float32: use with_dtype("float32"). Received: {others}')
     return height, width, channels
+
+
+def _other_dtypes(model: keras.Model) -> list[str]:
+    """Return the dtypes other than float32 that layers compute in."""
+    return sorted({layer.compute_dtype for part in (backbone_of(model), model) for layer in part.layers} - {"float32"})
 
 
 def check_backend(needed: str = "tensorflow") -> None:

@@ -12,6 +12,8 @@ from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.blocks import block_channels, chain
 from spinenet_tf.nets.deconv import deconv
+from spinenet_tf.nets.dtype import Dtype, dtype_scope
+from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
@@ -27,8 +29,12 @@ class Backbone(SpineNetModel):
     Each side of the input is at least 32 px, or None; the side of a map at level L is ceil(side / 2^L). Source: arXiv
     1912.05027, section 3 and appendix.
 
+    `dtype` is a Keras dtype policy: its name, a `DTypePolicy`, or a `DTypePolicyMap` from layer names (or regular
+    expressions) to policies. None means Keras's global policy.
+
     Raises:
-        ValueError: a side under 32 px, or a level that the spec does not output.
+        ValueError: a side under 32 px, a level that the spec does not output, or a `dtype` that is not a floating-point
+            policy.
     """
 
     def __init__(
@@ -37,30 +43,43 @@ class Backbone(SpineNetModel):
         input_shape: tuple[int | None, int | None, int] = (640, 640, 3),
         style: Style | None = None,
         name: str | None = None,
+        dtype: Dtype = None,
     ):
         spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
         _check_input_shape(input_shape)
         style = style or Style()
         first, last = _levels(spec, style)
         image = keras.Input(tuple(input_shape), name="images")
-        with named_alike():
-            pyramid = _WALKS[spec.fusion](spec, style, image).run()
-        outputs = {f"P{level}": pyramid[level] for level in range(first, last + 1)}
-        super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
+        with dtype_scope(dtype):
+            with named_alike():
+                pyramid = _WALKS[spec.fusion](spec, style, image).run()
+            outputs = {f"P{level}": pyramid[level] for level in range(first, last + 1)}
+            super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec
         self.image_shape: tuple[int | None, int | None, int] = (input_shape[0], input_shape[1], 3)
         self.min_level, self.max_level = first, last
         self.style = replace(style, min_level=first, max_level=last)
 
+    @property
+    def pyramid_outputs(self) -> dict[str, Any]:
+        """The symbolic outputs by level, `{"P3": KerasTensor, ...}`, under the name that keras-hub's heads use."""
+        return dict(self.output)
+
+    @property
+    def pyramid_levels(self) -> tuple[int, ...]:
+        """The levels of the outputs, finest first: (3, 4, 5, 6, 7)."""
+        return tuple(range(self.min_level, self.max_level + 1))
+
     def get_config(self) -> dict[str, Any]:
-        own = {"spec": self.spec.get_config(), "input_shape": list(self.image_shape), "name": self.name}
-        return own | self.style.plain()
+        own = {"spec": self.spec.get_config(), "input_shape": list(self.image_shape)}
+        return own | self.style.plain() | layer_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         style = {key: value for key, value in config.items() if key in Style.names()}
-        own = {key: value for key, value in config.items() if key not in style}
-        return cls(**own | {"input_shape": tuple(own["input_shape"]), "style": Style.of(style)})
+        own = {key: value for key, value in arguments(config).items() if key not in style}
+        model = cls(**own | {"input_shape": tuple(own["input_shape"]), "style": Style.of(style)})
+        return freeze(model, config)
 
     def architecture(self) -> dict[str, Any]:
         graph = {name: value for name, value in self.spec.get_config().items() if name != "name"}

@@ -6,12 +6,13 @@ import gc
 import inspect
 import io
 import json
+import random
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import keras
@@ -19,6 +20,7 @@ import keras
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import staged
+from spinenet_tf.nets.dtype import Dtype
 from spinenet_tf.nets.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.nets.weights import (
     FINGERPRINT,
@@ -75,6 +77,29 @@ class SpineNetModel(keras.Model):
         """Compile as the model in a `.keras` file was. Keras's own method refuses classes that override `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.build_optimizer()
+
+    def with_dtype(self, dtype: Dtype) -> Self:
+        """Return an uncompiled copy of the model, with the same weights, that is built with another dtype policy."""
+        state = random.getstate()
+        copy = type(self).from_config(self.config_with(dtype))
+        random.setstate(state)  # Keras drew the seeds of the copy's first weights from it
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def config_with(self, dtype: Dtype) -> dict[str, Any]:
+        """Return the config of a model that is the same but for its dtype policy."""
+        return self.get_config() | {"dtype": dtype}
+
+    def quantize(self, mode=None, config=None, **kwargs):
+        """Refuse to quantize: Keras would leave the convs as they are, and with them nearly all of the work.
+
+        Raises:
+            NotImplementedError: always; the message names what to use instead.
+        """
+        raise NotImplementedError(
+            "Keras does not quantize convs, which do nearly all of the work of this model. Write an int8 file with "
+            f"spinenet_tf.export.tflite(model, path, quantization='int8', ...). Received: mode={mode!r}"
+        )
 
     def fit(self, *args, **kwargs):
         """Train with the arguments of `keras.Model.fit`."""

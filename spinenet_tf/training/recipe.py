@@ -14,6 +14,7 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset, with_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DataError, DetectionDataset
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.dtype import dtype_scope
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.callbacks import CountBadImages, Evaluation, Pictures
 from spinenet_tf.training.config import ConfigError, TrainConfig
@@ -83,13 +84,9 @@ def prepare(config: TrainConfig, build: Callable[[TrainConfig], Model], steps: i
 
         tf.config.experimental.enable_op_determinism()
     with scope(config):
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.precision)
-        try:
-            optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)  # may refuse
+        optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)  # may refuse
+        with dtype_scope(config.precision):
             model = build(with_global_statistics(config))
-        finally:
-            keras.config.set_dtype_policy(before)
         if config.weights is not None:
             load_what_fits(model, config.weights)
         freeze(model, config.freeze)

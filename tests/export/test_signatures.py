@@ -12,7 +12,7 @@ import pytest
 import spinenet_tf
 from spinenet_tf.export import signatures
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import task_of
+from spinenet_tf.inference.keras_model import in_float32, task_of
 from spinenet_tf.inference.naming import flatten, nest
 from spinenet_tf.nets.calls import calls
 
@@ -89,13 +89,10 @@ def test_a_model_of_unknown_size_is_refused_with_the_remedy() -> None:
 
 
 def test_a_model_in_half_precision_is_refused() -> None:
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = spinenet_tf.backbone("spinenet_49", (64, 64, 3), **SMALL)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    with pytest.raises(ValueError, match=r"must compute in float32.*dtypes=\['bfloat16'\]"):
+    model = spinenet_tf.backbone("spinenet_49", (64, 64, 3), dtype="mixed_bfloat16", **SMALL)
+    with pytest.raises(ValueError, match=r"must compute in float32.*Received: \['bfloat16'\]"):
         raw_function(model, 1)
+    assert in_float32(model).compute_dtype == "float32"
 
 
 def test_a_batch_of_none_is_refused(detector) -> None:
