@@ -105,6 +105,9 @@ class DetectionDataset(Collection[Example]):
         images are left out in each epoch. The first iteration, the second one and so on depend only on the arguments.
         `train` also resumes exactly.
 
+        The attribute `class_names` has the names in the order of the class numbers. `fit` compares them with the
+        model's, or names the classes of a model without names. Methods such as `map` and `prefetch` drop it.
+
         Args:
             image_size: Height and width of the network's input.
             batch_size: Images per batch.
@@ -124,10 +127,10 @@ class DetectionDataset(Collection[Example]):
 
         chosen = Augment.chosen(augment)
         if chosen is None:
-            return pipeline.evaluation_batches(self, image_size, batch_size, cache)
+            return _named(pipeline.evaluation_batches(self, image_size, batch_size, cache), self)
         bad = BadImages(max_bad_images)
         example = pipeline.training_input(self, image_size, batch_size, seed, chosen, max_boxes, cache, bad)
-        return stream.epoch_batches(example, len(self), batch_size, seed)
+        return _named(stream.epoch_batches(example, len(self), batch_size, seed), self)
 
     def coco(self) -> dict:
         """Return the ground truth as a COCO dictionary with the image and category ids of the file."""
@@ -193,7 +196,14 @@ class ClassificationDataset(Collection[ClassificationExample]):
 
         chosen = Augment.chosen(augment)
         if chosen is None:
-            return class_pipeline.evaluation_batches(self, image_size, batch_size, center, cache)
+            return _named(class_pipeline.evaluation_batches(self, image_size, batch_size, center, cache), self)
         bad = BadImages(max_bad_images)
         example = class_pipeline.training_input(self, image_size, batch_size, seed, chosen, cache, bad)
-        return stream.epoch_batches(example, len(self), batch_size, seed)
+        return _named(stream.epoch_batches(example, len(self), batch_size, seed), self)
+
+
+def _named(batches: tf.data.Dataset, dataset: DetectionDataset | ClassificationDataset) -> tf.data.Dataset:
+    """Attach the class names to batches, as Keras's `image_dataset_from_directory` does, and the category ids."""
+    batches.class_names = list(dataset.class_names)
+    batches.category_ids = getattr(dataset, "category_ids", None)
+    return batches

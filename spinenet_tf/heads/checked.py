@@ -54,6 +54,7 @@ class CheckedModel(HeadModel):
     def evaluate(self, *args, **kwargs):
         """Return the losses, with the arguments of `keras.Model.evaluate`. Raises the errors of `fit`."""
         call = inspect.signature(super().evaluate).bind(*args, **kwargs)
+        self._check_classes_of(call.arguments.get("x"))
         if "_use_cached_eval_dataset" not in kwargs:  # the validation data of `fit` are already checked
             self._check_data(call.arguments)
         with in_one_line():

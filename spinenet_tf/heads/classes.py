@@ -95,14 +95,31 @@ def check_same(path: str | Path, theirs: Sequence[str], ours: Sequence[str]) -> 
     Raises:
         ClassNamesError: a name differs; the message lists the differences.
     """
-    pairs = enumerate(zip(theirs, ours, strict=True))
-    odd = [f"class {n} is {there!r} in the file, {own!r} in the model" for n, (there, own) in pairs if there != own]
-    if odd:
+    if odd := _differences("file", theirs, ours):
         other = "the model's classes in another order" if set(theirs) == set(ours) else "other classes than the model"
         raise ClassNamesError(
-            f"{path} has {other}: {some_of(odd, '; ')}. Build the model without class names to take those of the "
-            "file; then `model.name_classes(...)` renames them."
+            f"{path} has {other}: {odd}. Build the model without class names to take those of the file; then "
+            "`model.name_classes(...)` renames them."
         )
+
+
+def check_data(theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """Check that each class of a data set has the same number in a model, which may have more classes.
+
+    Raises:
+        ClassNamesError: a name differs; the message lists the differences.
+    """
+    if odd := _differences("data", theirs, [*ours, *[None] * len(theirs)][: len(theirs)]):
+        raise ClassNamesError(
+            f"The data and the model number the classes differently: {odd}. Renumber those of the data by "
+            "`dataset.with_classes(model.class_names)`."
+        )
+
+
+def _differences(where: str, theirs: Sequence[str], ours: Sequence[str | None]) -> str:
+    pairs = enumerate(zip(theirs, ours, strict=True))
+    odd = [f"class {n} is {there!r} in the {where}, {own!r} in the model" for n, (there, own) in pairs if there != own]
+    return some_of(odd, "; ")
 
 
 def classes_in(note: Mapping[str, Any], num_classes: int) -> Classes:

@@ -74,7 +74,9 @@ class Classifier(HeadModel):
 
     def evaluate(self, *args, **kwargs):
         """Evaluate with the arguments of `keras.Model.evaluate`; arrays of class numbers are checked as in `fit`."""
-        self._check_labels(inspect.signature(super().evaluate).bind(*args, **kwargs).arguments.get("y"))
+        given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
+        self._check_classes_of(given.get("x"))
+        self._check_labels(given.get("y"))
         return super().evaluate(*args, **kwargs)
 
     def _check_labels(self, labels: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from spinenet_tf.heads.classes import check_same, checked_ids, checked_names, classes_in, default_ids
+from spinenet_tf.heads.classes import check_data, check_same, checked_ids, checked_names, classes_in, default_ids
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.dtype import Dtype
@@ -43,6 +43,25 @@ class HeadModel(SpineNetModel):
         if category_ids is not None:
             self.category_ids = checked_ids(category_ids, self.num_classes)
         self.class_names = names
+
+    def _before_fit(self, given: dict[str, Any]) -> None:
+        super()._before_fit(given)
+        names = getattr(given.get("x"), "class_names", None)
+        if names and not self.class_names and len(names) == self.num_classes:
+            self.name_classes(names, getattr(given["x"], "category_ids", None))
+        self._check_classes_of(given.get("x"))
+        self._check_classes_of(given.get("validation_data"))
+
+    def _check_classes_of(self, data: Any) -> None:
+        """Check that batches with the attribute `class_names`, if they have it, number the classes as the model does.
+
+        Raises:
+            ClassNamesError: a class has another number.
+        """
+        names = getattr(data, "class_names", None)
+        is_binary = self.num_classes == 1 and names and len(names) == 2  # one logit separates two classes
+        if names and self.class_names and not is_binary:
+            check_data(names, self.class_names)
 
     def _note(self) -> dict[str, Any]:
         return {"class_names": self.class_names, "category_ids": self.category_ids} if self.class_names else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,12 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from spinenet_tf import classifier, detector
 from spinenet_tf.checkpoints import pretrained
 from spinenet_tf.checkpoints.pretrained import Archive, Pretrained
+from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.heads.classes import ClassNamesError, checked_ids, checked_names
 from spinenet_tf.nets.weights import NOTE, DamagedWeightsError, read_note, seal
 from spinenet_tf.training.quantization import QuantizationAware
@@ -245,3 +248,78 @@ def test_other_names_than_those_of_coco_are_refused_before_the_download(publishe
         detector(**published, class_names=[f"thing {number}" for number in range(91)])
     with pytest.raises(ValueError, match="COCO weights have 91 classes"):
         detector(**published, class_names=NAMES)
+
+
+@pytest.fixture(scope="module")
+def pets() -> Callable[..., DetectionDataset]:
+    """Return `pets(*names)`: two images with one object of each class."""
+    file = io.BytesIO()
+    Image.new("RGB", SHAPE[:2]).save(file, "PNG")
+
+    class Picture:
+        name = "pets.png"
+
+        def read_bytes(self) -> bytes:
+            return file.getvalue()
+
+    def make(*names: str) -> DetectionDataset:
+        count = len(names)
+        boxes = np.tile(np.array([[8, 8, 40, 40]], np.float32), (count, 1))
+        rows = (boxes, np.arange(count, dtype=np.int32), np.zeros(count, bool), np.full(count, 1024.0))
+        examples = tuple(Example(number, Picture(), *SHAPE[:2], *rows) for number in (1, 2))
+        return DetectionDataset("pets", names, tuple(range(7, 7 + count)), examples)
+
+    return make
+
+
+def fit(model: keras.Model, data: Any, **options: Any) -> None:
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.fit(data, verbose=0, **options)
+
+
+def test_a_model_without_names_takes_those_of_the_batches_that_it_is_fitted_on(make, pets) -> None:
+    model = make(num_classes=3)
+    batches = pets(*NAMES).batches(SHAPE[:2], 2)
+    assert batches.class_names == list(NAMES)
+    fit(model, batches)
+    assert (model.class_names, model.category_ids) == (NAMES, (7, 8, 9))
+    augmented = pets(*NAMES).batches(SHAPE[:2], 2, augment=True)
+    assert (augmented.class_names, augmented.category_ids) == (list(NAMES), (7, 8, 9))
+
+
+def test_batches_that_number_the_classes_differently_are_refused_before_anything_is_trained(make, pets) -> None:
+    model, ours = make(class_names=NAMES), pets(*NAMES).batches(SHAPE[:2], 2)
+    other = pets("cat", "dog").batches(SHAPE[:2], 2)
+    more = pets(*NAMES, "cow").batches(SHAPE[:2], 2)
+    message = r"differently: class 1 is 'dog' in the data, 'größer Vogel' in the model\. .*dataset\.with_classes\("
+    for data in ({"data": other}, {"data": ours, "validation_data": other}):
+        with pytest.raises(ClassNamesError, match=message):
+            fit(model, **data)
+    with pytest.raises(ClassNamesError, match=message):
+        model.evaluate(other, verbose=0)
+    with pytest.raises(ClassNamesError, match="class 3 is 'cow' in the data, None in the model"):
+        model.evaluate(more, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+    renumbered = pets("cat", "dog").with_classes(model.class_names).batches(SHAPE[:2], 2)
+    fit(model, ours, validation_data=renumbered)
+    assert (model.class_names, model.category_ids) == (NAMES, None)
+
+
+def test_a_classifier_compares_the_names_of_a_keras_data_set(make, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", SHAPE[:2]).save(tmp_path / name / "0.png")
+    data = keras.utils.image_dataset_from_directory(tmp_path, batch_size=2, image_size=SHAPE[:2], verbose=False)
+    models = [make("classifier", class_names=["dog", "cat"]), make("classifier", 2), make("classifier", 1)]
+    for model in models:
+        model.compile(keras.optimizers.SGD(0.0), keras.losses.BinaryCrossentropy(), run_eagerly=True)
+    with pytest.raises(ClassNamesError, match="class 0 is 'cat' in the data, 'dog' in the model"):
+        models[0].evaluate(data, verbose=0)
+    with pytest.raises(ClassNamesError, match="class 0 is 'cat' in the data, 'dog' in the model"):
+        models[0].fit(data, verbose=0)
+    models[1].compile_for_labels(keras.optimizers.SGD(0.0))
+    models[1].run_eagerly = True
+    models[1].fit(data, verbose=0)
+    assert models[1].class_names == ("cat", "dog")
+    models[2].name_classes(["is a dog"])
+    models[2].fit(data, verbose=0)  # one logit separates the two classes
