@@ -102,7 +102,8 @@ class Experiment:
 
     def left(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the keys that were not translated: those that may change the result, and all others."""
-        changes, others = {}, {}
+        changes: dict[str, Any] = {}
+        others: dict[str, Any] = {}
         for key, value in self.values.items():
             if key not in self._translated:
                 harmless = not value or any(fnmatchcase(key, pattern) for pattern in _HARMLESS)
