@@ -96,7 +96,7 @@ clean:
 .venv-garden/installed: setup.cfg pyproject.toml | .venv/installed-test
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
-	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' hypothesis keras-hub pytest
+	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' grain hypothesis keras-hub pytest
 	touch $@
 
 # The lower bounds are pip constraints, so pip reports bounds that are incompatible. NumPy's bound needs Python 3.11 or 3.12.

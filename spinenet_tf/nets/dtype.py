@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
 # As in Keras: the name of a policy, a `DTypePolicy` or `DTypePolicyMap`, the config of one, or None for the global one.
-Dtype = str | keras.DTypePolicy | Mapping[str, Any] | None
+Dtype: TypeAlias = str | keras.DTypePolicy | Mapping[str, Any] | None
 
 
 @contextmanager
