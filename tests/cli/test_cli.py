@@ -179,7 +179,8 @@ def here(tmp_path: Path, tiny_run: Path, write_config) -> Path:
     (tmp_path / "cats.json").write_text(json.dumps(coco))
     shutil.copytree(tiny_run, tmp_path / "two")
     two_classes = tmp_path / "two" / "config.yaml"
-    two_classes.write_text(two_classes.read_text().replace("- digit", "- digit\n- cat"))
+    text = two_classes.read_text().replace("- digit", "- digit\n- cat")
+    two_classes.write_text(text.replace("category_ids:\n- 1\n", "category_ids:\n- 1\n- 2\n"))
     return tmp_path
 
 
