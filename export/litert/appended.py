@@ -37,15 +37,12 @@ def _decode(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
 
 
 def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
-    """Detect with TFLite's NMS, which ignores classes: an offset per class keeps the boxes of classes apart."""
+    """Detect with TFLite's NMS, on boxes that `_kept_apart` moves."""
     import tensorflow as tf
 
-    beyond = max(metadata.image_size) + 1.0
-
     def nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Any:
-        places = tf.cast(candidates.classes[0], tf.float32)[:, None] * beyond
         kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
-            boxes=candidates.boxes[0] + places,
+            boxes=_kept_apart(candidates, max(metadata.image_size) + 1.0),
             scores=candidates.scores[0],
             max_output_size=max_detections,
             iou_threshold=iou_threshold,
@@ -56,6 +53,21 @@ def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
         return tf.where(tf.range(max_detections) < count, kept, -1)[None]
 
     return decoding.decode(raw, options, metadata.image_size, nms=nms)
+
+
+def _kept_apart(candidates: Candidates, beyond: float) -> Any:
+    """Return the boxes `[K, 4]` with an offset of `beyond` per class, since TFLite's NMS ignores classes.
+
+    A box without an area, such as one that was clipped at the edge, moves to a place of its own: LiteRT 2.3 would
+    select it again for all further detections.
+    """
+    import tensorflow as tf
+
+    boxes = candidates.boxes[0] + tf.cast(candidates.classes[0], tf.float32)[:, None] * beyond
+    sides = boxes[:, 2:] - boxes[:, :2]
+    row = tf.range(boxes.shape[0], dtype=tf.float32)[:, None]
+    alone = row * [-2.0, 0.0, -2.0, 0.0] + [-2.0, 0.0, -1.0, 1.0]
+    return tf.where(sides[:, :1] * sides[:, 1:] > 0.0, boxes, alone)
 
 
 def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:

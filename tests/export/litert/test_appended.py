@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from spinenet_tf import export
 from spinenet_tf.export.description import describe
-from spinenet_tf.export.litert.appended import append_outputs
+from spinenet_tf.export.litert.appended import _detect, append_outputs
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
 from spinenet_tf.export.litert.tflite_file import _write_outputs
 from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
+from spinenet_tf.ops.decoding import Candidates, greedy_nms
 
 KINDS = ("decoded", "detections", "postprocess")
 
@@ -126,3 +130,24 @@ def test_the_custom_operation_knows_no_boxes_that_end_in_a_pixel(detector) -> No
         append_outputs("postprocess", metadata)(
             class_logits_P3=np.zeros((1, 8, 16, 27)), box_deltas_P3=np.zeros((1, 8, 16, 36))
         )
+
+
+def test_boxes_without_an_area_are_each_found_once(detector, tmp_path) -> None:
+    """LiteRT's NMS alone returns the first of them again in all further slots."""
+    boxes = np.float32([[0, 0, 9, 9], [0, 0, 5, 0], [1, 1, 9, 9], [3, 3, 3, 8], [0, 0, 5, 0], [2, 2, 2, 2]])
+    scores, classes = np.linspace(0.9, 0.4, 6, dtype=np.float32), tf.constant([[0, 1, 0, 1, 1, 0]])
+    metadata = describe(detector, {}, 1)
+
+    def decode(raw, options, image_size, nms):
+        return {"kept": nms(Candidates(raw["boxes"], raw["scores"], classes), iou_threshold=0.5, max_detections=8)}
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 6, 4)), tf.TensorSpec((1, 6))])
+    def run(boxes, scores):
+        return _detect({"boxes": boxes, "scores": scores}, SimpleNamespace(decode=decode), None, metadata)
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"), signatures={"run": run})
+    (tmp_path / "nms.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    found = open_interpreter(tmp_path / "nms.tflite").get_signature_runner("run")(boxes=boxes[None], scores=scores[None])
+    assert found["kept"].tolist() == [[0, 1, 3, 4, 5, -1, -1, -1]]
+    expected = greedy_nms(Candidates(tf.constant(boxes[None]), tf.constant(scores[None]), classes), 0.5, 8)
+    assert found["kept"].tolist() == np.asarray(expected).tolist()
