@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import contact_sheet, draw_detections
-from spinenet_tf.inference.predictor import load_predictor
+from spinenet_tf.inference.loading import load
 from spinenet_tf.training.run import Run
 
 SCENES = 8
@@ -38,12 +39,12 @@ def draw_curve(run: Run, path: Path) -> None:
 
 def draw_detections_beside_truth(run: Run, path: Path) -> None:
     """Draw validation scenes in pairs: the ground truth, then the detections of the run's model."""
-    predictor, dataset = load_predictor(run.folder), run.config().own_data().val.read("val")
+    predictor, dataset = load(run.folder), run.config().own_data().val.read("val")
     pictures = []
     for example in dataset.examples[:SCENES]:
         image, names = read_image(example.path), dataset.class_names
         pictures.append(draw_detections(image, example.boxes, example.classes, class_names=names))
-        pictures.append(predictor.draw(image, predictor.detect(image)))
+        pictures.append(np.asarray(predictor(image).draw()))
     sheet = Image.fromarray(contact_sheet(pictures, columns=4))
     sheet.thumbnail((1200, 1200))
     sheet.save(path, quality=80)

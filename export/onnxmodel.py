@@ -21,9 +21,9 @@ from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.artifacts import open_artifact
 from spinenet_tf.inference.keras_model import in_float32
 from spinenet_tf.inference.metadata import METADATA
-from spinenet_tf.inference.naming import INPUT, nest
 
 SUFFIX = ".onnx"
 OPSET = 18
@@ -120,16 +120,13 @@ def _update_resize_mode(proto: Any) -> None:
 
 
 class _Runner:
-    """Run an .onnx file on the CPU."""
+    """Run an .onnx file on one image."""
 
     def __init__(self, path: Path, batch_size: int | None):
-        import onnxruntime
-
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self._model = open_artifact(path)
         self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
 
     def raw(self, image: np.ndarray) -> Any:
         """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""
-        names = [output.name for output in self._session.get_outputs()]
-        outputs = self._session.run(names, {INPUT: np.repeat(image, self._batch_size, axis=0)})
-        return nest({name: x[:1] for name, x in zip(names, outputs, strict=True)})
+        outputs = self._model.raw(np.repeat(image, self._batch_size, axis=0))
+        return keras.tree.map_structure(lambda x: x[:1], outputs)

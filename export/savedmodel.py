@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
@@ -21,8 +20,9 @@ from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.functions import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.artifacts import open_artifact
 from spinenet_tf.inference.keras_model import in_float32, task_of
-from spinenet_tf.inference.naming import DEFAULT, nest
+from spinenet_tf.inference.naming import DEFAULT
 
 CONFIG = "config.json"
 
@@ -87,7 +87,7 @@ def saved_model(
             Path(assets, CONFIG).write_text(config, encoding="utf-8")
             signatures, weights = _signatures(model, guarded(raw), nms), raw.get_concrete_function().variables
             write_signatures(folder, signatures, sorted(Path(assets).iterdir()), weights)
-        difference, _ = check(model, _Runner(folder, batch_size))
+        difference, _ = check(model, open_artifact(folder, raw=True))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 
@@ -122,20 +122,3 @@ def _signatures(model: keras.Model, raw: Any, nms: bool) -> dict[str, Callable]:
     serve = detection_function(model, raw)
     others = {"serve_image": image_function(serve), "serve_bytes": bytes_function(serve)}
     return {"serve": serve, "raw": raw, DEFAULT: serve} | others
-
-
-class _Runner:
-    """Run the signature `raw` of a SavedModel."""
-
-    def __init__(self, folder: Path, batch_size: int | None):
-        import tensorflow as tf
-
-        self._raw = tf.saved_model.load(str(folder)).signatures["raw"]
-        self._batch_size = batch_size or 1
-
-    def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the signature's batch."""
-        import tensorflow as tf
-
-        outputs = self._raw(images=tf.constant(np.repeat(image, self._batch_size, axis=0)))
-        return nest({name: x.numpy()[:1] for name, x in outputs.items()})

@@ -9,6 +9,10 @@ from spinenet_tf._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinenet_tf import data, export
+    from spinenet_tf.inference.classification import Classification
+    from spinenet_tf.inference.detections import Detections
+    from spinenet_tf.inference.loading import load
+    from spinenet_tf.inference.predictor import Predictor
     from spinenet_tf.models import backbone, classifier, detector
     from spinenet_tf.nets.family import list_models, register
     from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
@@ -16,12 +20,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchitectureSpec",
     "BlockSpec",
+    "Classification",
+    "Detections",
+    "Predictor",
     "backbone",
     "classifier",
     "data",
     "detector",
     "export",
     "list_models",
+    "load",
     "register",
 ]
 __version__ = "0.1.0"
@@ -29,12 +37,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArchitectureSpec": ".nets.specs",
     "BlockSpec": ".nets.specs",
+    "Classification": ".inference.classification",
+    "Detections": ".inference.detections",
+    "Predictor": ".inference.predictor",
     "backbone": ".models",
     "classifier": ".models",
     "data": ".data",
     "detector": ".models",
     "export": ".export",
     "list_models": ".nets.family",
+    "load": ".inference.loading",
     "register": ".nets.family",
 }
 

@@ -253,7 +253,7 @@ def foreign(tmp_path_factory) -> dict[str, Path]:
     """Return a TFLite file and a SavedModel of other origin, which return the mean color of an image."""
     import tensorflow as tf
 
-    from spinenet_tf.inference.engines import SAVED_MODEL, TFLITE
+    from spinenet_tf.inference.artifacts import SAVED_MODEL, TFLITE
 
     @tf.function(input_signature=[tf.TensorSpec([None, 8, 16, 3], tf.uint8, name="picture")])
     def mean(picture):

@@ -94,17 +94,17 @@ def test_a_named_model_keeps_its_names_with_weights_without_names(folder) -> Non
 
 @pytest.mark.parametrize("name", ["run", "detector.tflite"])
 def test_a_run_and_a_tflite_file(folder, monkeypatch, name) -> None:
-    from spinenet_tf.inference.predictor import load_predictor
+    from spinenet_tf.inference.loading import load
     from spinenet_tf.nets.family import VARIANTS, Variant
 
     heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
     row = Variant(SPEC, 32, {"endpoint": 8}, heads)
     monkeypatch.setitem(VARIANTS, "tiny", row)
-    predictor = load_predictor(folder / name)
-    found = predictor.detect(noise()[1])
+    predictor = load(folder / name)
+    found = predictor(noise()[1])
     assert list(predictor.class_names) == ["a", "b", "c"]
     for key, values in EXPECTED[name].items():
-        np.testing.assert_allclose(np.asarray(found[key])[:5], values, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(getattr(found, key)[:5], values, rtol=1e-3, atol=1e-3)
 
 
 def test_metadata_of_format_2(folder) -> None:

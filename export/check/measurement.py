@@ -74,8 +74,8 @@ def benchmark(
     A model is a run's folder (Keras and the exports in it), or an artifact: any SavedModel, .tflite or .onnx file. A
     run without exports, or any run if `quantizations` is set, is exported to a temporary folder. TFLite and ONNX
     Runtime are measured at 1, 2, 4, ... `threads`; default: all cores. `raw` omits decoding and NMS; it has no effect
-    on ONNX files and on artifacts without metadata of this package. `ap` adds COCO AP, once per file, on `dataset` or
-    on a run's own validation data.
+    on artifacts without metadata of this package. `ap` adds COCO AP, once per file, on `dataset` or on a run's own
+    validation data.
 
     Raises:
         FileNotFoundError: a path does not exist.

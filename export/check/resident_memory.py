@@ -9,7 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from spinenet_tf._files import native_output
-from spinenet_tf.inference.engines import ONNX, Setup, load
+from spinenet_tf.inference.artifacts import ONNX
+from spinenet_tf.inference.engines import Setup, load
 
 RUNS = 3  # the first runs allocate
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

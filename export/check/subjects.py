@@ -10,18 +10,9 @@ from spinenet_tf._files.progress import Track
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.check.verify import average_precision
 from spinenet_tf.export.from_run import default_path, export_model
-from spinenet_tf.inference.engines import (
-    FUNCTION,
-    KERAS,
-    ONNX,
-    SAVED_MODEL,
-    Runner,
-    Setup,
-    engine_of,
-    has_onnx_runtime,
-    load,
-    metadata_of,
-)
+from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, engine_of
+from spinenet_tf.inference.engines import FUNCTION, KERAS, Runner, Setup, load, metadata_of
+from spinenet_tf.inference.onnxfile import has_onnx_runtime
 from spinenet_tf.training.run import Run
 
 
@@ -75,7 +66,7 @@ class Subject:
         return self._run[1].own_data().read("val") if self._run else None
 
     def average_precision(self, setup: Setup, dataset: DetectionDataset) -> float | None:
-        """Return COCO AP in a setup; None if the model does not detect in one image, or has no class names.
+        """Return COCO AP in a setup; None if the model does not detect, or has no class names.
 
         It is None for data without objects, too.
 
@@ -84,8 +75,8 @@ class Subject:
         """
         runner = self.load(setup)
         names = self._class_names(setup)
-        batch, height, width, _ = runner.shape
-        if not runner.detects or not names or batch != 1:
+        _, height, width, _ = runner.shape
+        if not runner.detects or not names:
             return None
         precision = average_precision(runner.call, dataset, (height, width), names, batch_size=1)
         return None if math.isnan(precision) else precision

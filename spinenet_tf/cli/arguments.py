@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-ModelPath = Annotated[Path, typer.Argument(help="The folder of a run, or a .tflite file.")]
+MODELS = "The folder of a run or a SavedModel, or a .tflite or .onnx file."
+ModelPath = Annotated[Path, typer.Argument(help=MODELS)]
 Images = Annotated[Path | None, typer.Option(help="The folder of the images.")]
 Classes = Annotated[str | None, typer.Option(help="Comma-separated class names; default: all.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -14,7 +14,8 @@ import numpy as np
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.inference.predictor import Predictor, load_predictor
+from spinenet_tf.inference.loading import load
+from spinenet_tf.inference.predictor import Predictor
 
 DRAWN_SCENES = 12
 
@@ -47,7 +48,7 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
     ap = written["tflite_int8"].ap or {}
     weights = run.weights_path
     paths = {name: artifact.path for name, artifact in written.items()}
-    int8 = load_predictor(paths["tflite_int8"])
+    int8 = load(paths["tflite_int8"])
     summary = {
         "ap_float": ap["keras"],
         "ap_int8": ap["exported"],
@@ -65,11 +66,12 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
 def _latencies(detector: DetectionModel, folder: Path, paths: dict[str, Path]) -> dict[str, float]:
     """Return the median latency per image in milliseconds, from pixels to detections."""
     from spinenet_tf.export.check.measurement import time_calls
-    from spinenet_tf.inference.engines import KERAS, Setup, engine_of, load
+    from spinenet_tf.inference import engines
+    from spinenet_tf.inference.artifacts import engine_of
 
-    setups = {"keras_weights": Setup(KERAS, folder, None, "keras_weights")}
-    setups |= {name: Setup(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}
-    calls = {name: load(setup, detector=detector).on_example() for name, setup in setups.items()}
+    setups = {"keras_weights": engines.Setup(engines.KERAS, folder, None, "keras_weights")}
+    setups |= {name: engines.Setup(engine_of(path) or "", path, os.cpu_count(), name) for name, path in paths.items()}
+    calls = {name: engines.load(setup, detector=detector).on_example() for name, setup in setups.items()}
     return {name: round(float(np.median(times)), 2) for name, times in time_calls(calls, repeats=30).items()}
 
 
@@ -78,5 +80,5 @@ def _draw(predictor: Predictor, dataset: DetectionDataset, path: Path) -> Path:
     from spinenet_tf.drawing.boxes import contact_sheet, save_png
 
     images = (read_image(example.path) for example in dataset.examples[:DRAWN_SCENES])
-    save_png(path, contact_sheet(predictor.draw(image, predictor.detect(image)) for image in images))
+    save_png(path, contact_sheet(np.asarray(found.draw()) for found in predictor.stream(images)))
     return path

@@ -27,11 +27,7 @@ def is_deep(head: bytes) -> bool:
 
 
 def read_deep(encoded: bytes, name: str) -> np.ndarray:
-    """Decode a PNG with 16 bits per channel to `[H, W, 3]` uint8, dropping alpha; `name` is for the warning.
-
-    By the standard, values span all 16 bits, and the upper 8 are kept. Cameras with fewer bits often store unscaled
-    values. These are scaled by the bit depth that the file declares (sBIT chunk), otherwise by the smallest of `DEPTHS`
-    that holds the largest value, with one warning per depth.
+    """Decode a PNG with 16 bits per channel to `[H, W, 3]` uint8, dropping alpha: see `to_8_bits`.
 
     Raises:
         tf.errors.InvalidArgumentError: the file cannot be decoded.
@@ -40,7 +36,16 @@ def read_deep(encoded: bytes, name: str) -> np.ndarray:
 
     samples = tf.io.decode_png(encoded, dtype=tf.uint16).numpy()  # Pillow keeps only 8 bits of color channels
     samples = samples[..., :3] if samples.shape[-1] > 2 else samples[..., :1]
-    declared = declared_bits(encoded)
+    return to_8_bits(samples, declared_bits(encoded), name)
+
+
+def to_8_bits(samples: np.ndarray, declared: int, name: str) -> np.ndarray:
+    """Convert `[H, W, 1 or 3]` uint16 to `[H, W, 3]` uint8; `name` is for the warning.
+
+    By the standard, values span all 16 bits, and the upper 8 are kept. Cameras with fewer bits often store unscaled
+    values. These are scaled by the bit depth that the file declares (sBIT chunk), or if `declared` is 0, by the
+    smallest of `DEPTHS` that holds the largest value, with one warning per depth.
+    """
     bits = declared or next(bits for bits in DEPTHS if not int(samples.max()) >> bits)
     if not _unscaled(samples, bits):
         bits = 16

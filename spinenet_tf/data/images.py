@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile as OpenedImage
 
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
-from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep
+from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep, to_8_bits
 from spinenet_tf.data.orientation import TURNS, UPRIGHT, turned_size, upright_image
 from spinenet_tf.ops.pixels import MEAN, STD
 
@@ -23,6 +23,7 @@ MAX_SCANS = 100  # of a progressive JPEG, which usually has ten: a 10-byte scan 
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _METADATA_MARKS = (b"Exif\0\0", b"EXIF", b"eXIf", b"exif", b"XMP ", b"adobe.")  # a file with an orientation has one
+_UNBOUNDED = ("I", "F")  # modes with 32 bits per value
 _BYTES_PER_PIXEL = 16  # plausible maximum: the largest pixel format, 16-bit RGBA, has 8
 
 
@@ -53,6 +54,30 @@ def read_image(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> np
             return upright_image(read_deep(_bytes(path), str(path)) if deep else np.array(_to_rgb(image)), orientation)
         except Exception as error:  # Pillow's decoders raise a dozen unrelated types on corrupt data
             raise ImageError(f"{path}: the image cannot be decoded ({_one_line(error)})") from None
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Convert a Pillow image of any mode to `[H, W, 3]` uint8 RGB, upright by its EXIF orientation, without alpha.
+
+    Of 16-bit gray values, 8 bits are kept: see `to_8_bits`.
+
+    Raises:
+        ImageError: the image has no pixels, its file is truncated or closed, or its values have no known range.
+    """
+    if not all(image.size):
+        raise ImageError(f"the image has no pixels ({image.size[0]} x {image.size[1]})")
+    if image.mode in _UNBOUNDED:
+        raise ImageError(f"an image of mode {image.mode} may have values of any range: convert it to 8 bits")
+    try:
+        orientation = _orientation(image)
+        image.load()
+        if image.mode.startswith("I;16"):
+            stored = to_8_bits(np.array(image).astype(np.uint16)[..., None], 0, "the image")
+        else:
+            stored = np.array(_to_rgb(image))
+        return upright_image(stored, orientation)
+    except Exception as error:  # as above
+        raise ImageError(f"the image cannot be decoded ({_one_line(error)})") from None
 
 
 def read_size(path: str | Path | ImageFile, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -111,8 +136,8 @@ def _source(path: str | Path | ImageFile, max_pixels: int) -> Path | io.BytesIO:
     return Path(path)
 
 
-def _orientation(image: OpenedImage) -> int:
-    if image.format == "PNG" and "exif" not in image.info:
+def _orientation(image: Image.Image) -> int:
+    if isinstance(image, OpenedImage) and image.format == "PNG" and "exif" not in image.info:
         if not may_be_turned(_read_again(image)):  # otherwise Pillow decodes all pixels to find later chunks
             return UPRIGHT
         image.load()

@@ -1,4 +1,4 @@
-"""Run a detector on a data set or an image, and return detections in pixels of the original image."""
+"""Run a detector on a data set or on images, and return detections in pixels of the original image."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ def detect_in_dataset(
             yield {"image_id": int(image_id)} | in_file(found, row, scale, targets["size"][row])
 
 
-def detect_in_image(predict: Predict, image: np.ndarray, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Detect objects in one RGB image `[h, w, 3]` uint8; return boxes `[M, 4]` yxyx in its pixels, scores and classes.
+def detect_in_images(
+    predict: Predict, images: Sequence[np.ndarray], image_size: tuple[int, int]
+) -> list[dict[str, np.ndarray]]:
+    """Detect objects in RGB images `[h, w, 3]` uint8 of any sizes, all in one call of `predict`.
 
-    Raises:
-        ValueError: the image has another shape or dtype, or no pixels.
+    Returns boxes `[M, 4]` yxyx in pixels of the image, scores and classes `[M]` of each.
     """
     from spinenet_tf.data.images import preprocess
 
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"An image must have uint8 pixels. Received: shape={image.shape}, dtype={image.dtype}")
-    pixels, scale = preprocess(image, *image_size)
-    return in_file(predict(np.asarray(pixels)[None]), 0, float(scale), image.shape[:2])
+    fitted = [preprocess(image, *image_size) for image in images]
+    found = predict(np.stack([np.asarray(pixels) for pixels, _ in fitted]))
+    return [
+        in_file(found, row, float(scale), image.shape[:2])
+        for row, (image, (_, scale)) in enumerate(zip(images, fitted, strict=True))
+    ]
 
 
 def in_classes_of(

@@ -1,12 +1,10 @@
-"""One interface to all engines: Keras, SavedModel, LiteRT and ONNX Runtime."""
+"""One interface to all engines, for benchmarks: Keras, SavedModel, LiteRT and ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,16 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE, open_artifact
 from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.keras_model import check_backend, image_shape
-from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata, read_metadata
 from spinenet_tf.inference.naming import DEFAULT
+from spinenet_tf.inference.onnxfile import open_session
+from spinenet_tf.inference.savedmodel import open_saved_model, signature_runner
 from spinenet_tf.training.run import Run
 
-RAW = "raw"  # the signature of a SavedModel without decoding
 KERAS, FUNCTION = "Keras predict", "Keras tf.function"
-SAVED_MODEL, TFLITE, ONNX = "SavedModel", "TFLite", "ONNX Runtime"
 _ONNX_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 
@@ -65,18 +63,6 @@ class Runner:
         return partial(self.call, self.example())
 
 
-def engine_of(path: Path) -> str | None:
-    """Return the engine that runs a file or folder; None if it is not an artifact."""
-    if (path / "saved_model.pb").is_file():
-        return SAVED_MODEL
-    return {SUFFIX: TFLITE, ".onnx": ONNX}.get(path.suffix) if path.is_file() else None
-
-
-def has_onnx_runtime() -> bool:
-    """Return whether the package `onnxruntime` is installed."""
-    return find_spec("onnxruntime") is not None
-
-
 def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None) -> Runner:
     """Load a model that returns detections, or with `raw`, the network's outputs without decoding.
 
@@ -85,14 +71,15 @@ def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None
 
     Raises:
         RunError: the folder is not a run with weights.
-        ValueError: the artifact does not load, or its input is not one image of fixed size; Keras does not run on
-            TensorFlow; or a package is missing.
+        ImportError: the package that runs the format is not installed.
+        ValueError: the artifact does not load, or its input is not one image of fixed size; or Keras does not run on
+            TensorFlow.
     """
     if setup.engine in (KERAS, FUNCTION):
         return _load_keras(setup, raw, Run(setup.path).load()[0] if detector is None else detector)
-    loader = {SAVED_MODEL: _load_saved_model, TFLITE: _load_tflite, ONNX: _load_onnx}[setup.engine]
+    metadata = metadata_of(setup.path)
     with native_output.hidden():
-        runner = loader(setup, raw)
+        runner = _load_other(setup) if metadata is None else _load_own(setup, metadata, raw)
         try:
             runner.on_example()()  # LiteRT prints messages about its delegate when it first runs
         except Exception as error:  # errors of ONNX Runtime and TensorFlow have no common base class
@@ -116,39 +103,31 @@ def _load_keras(setup: Setup, raw: bool, detector: DetectionModel) -> Runner:
     return Runner(lambda images: _to_numpy(run(tf.constant(images))), shape, "float32", not raw)
 
 
-def _load_saved_model(setup: Setup, raw: bool) -> Runner:
-    import tensorflow as tf
+def _load_own(setup: Setup, metadata: Metadata, raw: bool) -> Runner:
+    model, detects = open_artifact(setup.path, setup.threads, raw=raw), metadata.task == "detection" and not raw
+    shape = (model.batch_size or 1, *model.image_size, 3)
+    return Runner(model.predict if detects else model.raw, shape, "float32", detects)
 
-    try:
-        model = tf.saved_model.load(str(setup.path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"TensorFlow cannot load {setup.path} as a SavedModel: {error}") from error
-    name = RAW if raw and RAW in model.signatures else DEFAULT
-    if name not in model.signatures:
-        raise ValueError(f"{setup.path} has no signature {name!r}. Received: {sorted(model.signatures)}")
-    signature = model.signatures[name]
+
+def _load_other(setup: Setup) -> Runner:
+    """Load an artifact without metadata of this package."""
+    return {SAVED_MODEL: _other_saved_model, TFLITE: _other_tflite, ONNX: _other_onnx}[setup.engine](setup)
+
+
+def _other_saved_model(setup: Setup) -> Runner:
+    model = open_saved_model(setup.path)
+    if DEFAULT not in model.signatures:
+        raise ValueError(f"{setup.path} has no signature {DEFAULT!r}. Received: {sorted(model.signatures)}")
+    signature = model.signatures[DEFAULT]
     specs = signature.structured_input_signature[1]
     key = _only(setup.path, list(specs))
-    sides = specs[key].shape.as_list() if specs[key].shape.rank else []
-    shape = _image_shape(setup.path, sides, metadata_of(setup.path))
-
-    def call(images):
-        # Look up the signature in the model, to keep it alive: it owns the weights, and a signature does not.
-        return _to_numpy(model.signatures[name](**{key: tf.constant(images)}))
-
+    shape = _image_shape(setup.path, specs[key].shape.as_list() if specs[key].shape.rank else [])
+    dtype = _image_type(setup.path, specs[key].dtype.name)
     detects = "num_detections" in signature.structured_outputs
-    return Runner(call, shape, _image_type(setup.path, specs[key].dtype.name), detects)
+    return Runner(signature_runner(model, DEFAULT, key), shape, dtype, detects)
 
 
-def _load_tflite(setup: Setup, raw: bool) -> Runner:
-    metadata = metadata_of(setup.path)
-    if metadata is None:
-        return _load_any_tflite(setup)
-    model, detects = TFLiteModel(setup.path, setup.threads), metadata.task == "detection" and not raw
-    return Runner(model.predict if detects else model.raw, (1, *model.image_size, 3), "float32", detects)
-
-
-def _load_any_tflite(setup: Setup) -> Runner:
+def _other_tflite(setup: Setup) -> Runner:
     interpreter = open_interpreter(setup.path, num_threads=setup.threads)
     source = _only(setup.path, interpreter.get_input_details())
     targets = [output["index"] for output in interpreter.get_output_details()]
@@ -162,16 +141,8 @@ def _load_any_tflite(setup: Setup) -> Runner:
     return Runner(call, shape, _image_type(setup.path, np.dtype(source["dtype"]).name), detects=False)
 
 
-def _load_onnx(setup: Setup, raw: bool) -> Runner:
-    if not has_onnx_runtime():
-        raise ValueError(f"ONNX files need onnxruntime (pip install onnxruntime). Received: {setup.path}")
-    onnxruntime = import_module("onnxruntime")  # an extra, which may be missing when types are checked
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = setup.threads or 0
-    try:
-        session = onnxruntime.InferenceSession(str(setup.path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base class of their own
-        raise ValueError(f"ONNX Runtime cannot load {setup.path}: {error}") from error
+def _other_onnx(setup: Setup) -> Runner:
+    session = open_session(setup.path, setup.threads)
     source = _only(setup.path, session.get_inputs())
     shape = _image_shape(setup.path, [side if isinstance(side, int) else None for side in source.shape])
     dtype = _image_type(setup.path, _ONNX_TYPES.get(source.type, source.type))
@@ -192,13 +163,11 @@ def _only(path: Path, inputs: Sequence) -> Any:
     return inputs[0]
 
 
-def _image_shape(path: Path, sides: Sequence[int | None], metadata: Metadata | None = None) -> tuple[int, ...]:
-    """Return the shape of the input, with batch size 1 if dynamic, and the metadata's image size if dynamic."""
-    known = (1, *metadata.image_size, 3) if metadata else (1, None, None, None)
-    if len(sides) == 4:
-        shape = [given if given and given > 0 else other for given, other in zip(sides, known, strict=True)]
-        if None not in shape:
-            return tuple(side for side in shape if side)
+def _image_shape(path: Path, sides: Sequence[int | None]) -> tuple[int, ...]:
+    """Return the shape of the input, with batch size 1 if it is dynamic."""
+    shape = [side if side and side > 0 else None for side in sides]
+    if len(shape) == 4 and None not in shape[1:]:
+        return tuple(side or 1 for side in shape)
     raise ValueError(f"The input of {path} is not an image of fixed size. Received: shape={list(sides)}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from spinenet_tf.heads.classes import checked_ids, default_ids
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import find_head, modern_metadata
+from spinenet_tf.inference.onnxfile import read_property
 
 FORMAT = 4  # incremented when an older reader would misread the new format
 READ = (2, 3, FORMAT)
@@ -20,6 +21,8 @@ _RENAMED = {"form": "output_kind", "centre": "center"}  # of formats 2 and 3  # 
 METADATA, LABELS = "metadata.json", "labels.txt"
 ASSETS = "assets"  # the folder of a SavedModel for additional files
 
+# The zip module raises these for damaged files, RuntimeError if they look encrypted; `read_property` LookupError.
+_UNREADABLE = (OSError, LookupError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, struct.error)
 _TASKS = ("detection", "classification", "backbone")
 _OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess")
 
@@ -85,12 +88,14 @@ class Metadata:
         return files | ({LABELS: "\n".join(self.class_names) + "\n"} if self.class_names else {})
 
 
-def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
-    """Return a detector's metadata with the limit `max_detections` per image.
+def with_slots(metadata: Metadata, max_detections: int | None) -> Metadata:
+    """Return a detector's metadata with the limit `max_detections` per image; None: its own.
 
     Raises:
         ValueError: the file contains NMS with another limit.
     """
+    if max_detections is None:
+        return metadata
     given = metadata.known_head()[1].max_detections
     if metadata.output_kind in ("detections", "postprocess") and max_detections != given:
         raise ValueError(f"The file has a fixed limit of {given} detections per image. Received: {max_detections=}")
@@ -98,7 +103,7 @@ def with_slots(metadata: Metadata, max_detections: int) -> Metadata:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Return the metadata of a .tflite file or a SavedModel's folder; unknown keys are ignored.
+    """Return the metadata of a .tflite or an .onnx file or a SavedModel's folder; unknown keys are ignored.
 
     Raises:
         FileNotFoundError: there is no such artifact.
@@ -131,10 +136,11 @@ def _metadata_in(path: Path) -> dict[str, Any]:
     try:
         if path.is_dir():
             return _as_object((path / ASSETS / METADATA).read_bytes())
+        if path.suffix == ".onnx":
+            return _as_object(read_property(path, METADATA))
         with zipfile.ZipFile(path) as archive:
             return _as_object(archive.read(METADATA))
-    # The zip module raises these for damaged files, RuntimeError if they look encrypted.
-    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, struct.error):
+    except _UNREADABLE:
         return {}
 
 

@@ -31,7 +31,7 @@ def _as_graph(function: Callable) -> Callable:
         return function
     import tensorflow as tf
 
-    return tf.function(function, autograph=False)
+    return tf.function(function, autograph=False, reduce_retracing=True)  # batches may differ in size
 
 
 def _read_post_processed(outputs: Mapping[str, Any], image_size: tuple[int, int], background: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,32 +15,12 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import check_known, chosen_classes, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
-from spinenet_tf.evaluation.accuracy import Accuracy, Classify, classify_dataset
+from spinenet_tf.evaluation.accuracy import Accuracy, classify_dataset
 from spinenet_tf.heads.model import HeadModel
-from spinenet_tf.tasks.task import Outcome, Task
+from spinenet_tf.tasks.task import Outcome, Task, Trained
 
 
-class ImageClassifier(Protocol):
-    """A trained classifier in any format."""
-
-    @property
-    def classify(self) -> Classify:
-        """Return the function from normalized images `[B, H, W, 3]` to logits `[B, C]`."""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Return the input height and width."""
-
-    @property
-    def center(self) -> float:
-        """Return the relative size of the central crop: see `data.input.class_pipeline.central_crop`."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the class names in the order of the logits."""
-
-
-class Classification(Task[ImageClassifier, ClassificationDataset]):
+class Classification(Task[ClassificationDataset]):
     """Image classification: one class per image."""
 
     monitor = "top1"
@@ -86,7 +66,7 @@ class Classification(Task[ImageClassifier, ClassificationDataset]):
 
     def evaluate(
         self,
-        model: ImageClassifier,
+        model: Trained,
         dataset: ClassificationDataset,
         max_detections: int | None = None,
         classes: Sequence[str] | None = None,
@@ -94,4 +74,5 @@ class Classification(Task[ImageClassifier, ClassificationDataset]):
     ) -> Outcome:
         dataset = chosen_classes(dataset, classes, model.class_names)
         known = (model.image_size, model.class_names)
-        return Outcome(self.measure(model.classify, dataset, *known, track=track, center=model.center))
+        crop = {} if model.center is None else {"center": model.center}
+        return Outcome(self.measure(model.predict, dataset, *known, track=track, **crop))

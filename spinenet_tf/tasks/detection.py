@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,34 +21,14 @@ from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import draw_detections
 from spinenet_tf.evaluation import report
 from spinenet_tf.evaluation.average_precision import MAX_DETECTIONS, Evaluation, crowded_images, evaluate
-from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_image, in_classes_of
+from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_images, in_classes_of
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.tasks.task import Outcome, Task
+from spinenet_tf.tasks.task import Outcome, Task, Trained
 
 logger = logging.getLogger(__name__)
 
 
-class Detector(Protocol):
-    """A trained detector in any format."""
-
-    @property
-    def predict(self) -> Predict:
-        """Return the function from normalized images `[B, H, W, 3]` to detections."""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Return the input height and width."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the class names in the order of the class numbers."""
-
-    @property
-    def max_detections(self) -> int | None:
-        """Return the maximum number of detections per image, or None if it is unknown."""
-
-
-class Detection(Task[Detector, DetectionDataset]):
+class Detection(Task[DetectionDataset]):
     """Object detection: objects and their boxes."""
 
     monitor = "AP"
@@ -95,7 +75,7 @@ class Detection(Task[Detector, DetectionDataset]):
 
     def evaluate(
         self,
-        model: Detector,
+        model: Trained,
         dataset: DetectionDataset,
         max_detections: int | None = None,
         classes: Sequence[str] | None = None,
@@ -124,5 +104,5 @@ def _truth_and_found(
 ) -> tuple[np.ndarray, np.ndarray]:
     image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
     truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=class_names)
-    found = detect_in_image(predict, image, image_size)
+    (found,) = detect_in_images(predict, [image], image_size)
     return truth, draw_detections(image, found["boxes"], found["classes"], found["scores"], class_names)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Protocol
 
 import keras
 import numpy as np
@@ -17,8 +17,35 @@ from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.average_precision import Evaluation
 
-Model = TypeVar("Model", contravariant=True)  # a trained model in any format
 Numbers = Evaluation | Accuracy
+
+
+class Trained(Protocol):
+    """A trained model of any format: see `inference.predictor.Predictor`."""
+
+    @property
+    def predict(self) -> Callable[[np.ndarray], Any]:
+        """Return the function from normalized images `[B, H, W, 3]` to detections, or to logits `[B, C]`."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Return the input height and width."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names in the order of the class numbers."""
+
+    @property
+    def max_detections(self) -> int | None:
+        """Return a detector's maximum number of detections per image, or None if it is unknown."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...] | None:
+        """Return the ids of the classes in the COCO file that a detector was trained on, or None if unknown."""
+
+    @property
+    def center(self) -> float | None:
+        """Return the side of a classifier's central crop: see `class_pipeline.central_crop`; None: the default."""
 
 
 def _refuse_report(*_: object, **__: object) -> NoReturn:
@@ -33,7 +60,7 @@ class Outcome:
     write_report: Callable[..., Path] = _refuse_report
 
 
-class Task(ABC, Generic[Model, Dataset]):
+class Task(ABC, Generic[Dataset]):
     """How the models of a task are built, trained, evaluated and drawn."""
 
     monitor: ClassVar[str]  # the metric that selects the best weights; higher is better
@@ -103,7 +130,7 @@ class Task(ABC, Generic[Model, Dataset]):
     @abstractmethod
     def evaluate(
         self,
-        model: Model,
+        model: Trained,
         dataset: Dataset,
         max_detections: int | None = None,
         classes: Sequence[str] | None = None,

@@ -12,7 +12,6 @@ from spinenet_tf import models
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig
@@ -123,14 +122,6 @@ class Run:
         """
         return self._load(build_detector, weights or self.weights_path)
 
-    def load_classifier(self) -> tuple[HeadModel, TrainConfig]:
-        """Build the run's classifier with its best weights.
-
-        Raises:
-            RunError: as `load` does.
-        """
-        return self._load(build_classifier, self.weights_path)
-
     def load_trained(self) -> tuple[Any, TrainConfig]:
         """Build the run's model with its best weights, for any task; raises as `load` does."""
         return self._load(build_model, self.weights_path)
@@ -168,11 +159,6 @@ def build_detector(config: TrainConfig) -> DetectionModel:
             another task.
     """
     return _build(models.detector, config, "detection")
-
-
-def build_classifier(config: TrainConfig) -> HeadModel:
-    """Build the classifier that a config describes, with fresh weights; raises as `build_detector` does."""
-    return _build(models.classifier, config, "classification")
 
 
 def build_model(config: TrainConfig) -> Any:

@@ -13,12 +13,11 @@ from spinenet_tf import export
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.export.check.verify import check, check_verifiable, top1_difference
 from spinenet_tf.export.from_run import calibration_batches, export_run
-from spinenet_tf.inference.class_predictor import load_classifier
-from spinenet_tf.inference.loading import read_task
+from spinenet_tf.inference.loading import load
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config_file import read_config
-from spinenet_tf.training.run import Run, build_classifier
+from spinenet_tf.training.run import Run, build_model
 
 CENTER = 0.8  # not the usual one, so that a format that does not carry it shows
 
@@ -44,7 +43,7 @@ def run(tmp_path_factory, tiny_row, randomize) -> Path:
         patch.setitem(VARIANTS, "tiny", tiny_row)
         resolved = read_config(folder / "config.yaml")
         Run(folder / "run").create(resolved)
-        randomize(build_classifier(resolved)).save_weights(Run(folder / "run").weights_path)
+        randomize(build_model(resolved)).save_weights(Run(folder / "run").weights_path)
     return folder / "run"
 
 
@@ -60,11 +59,11 @@ BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1, "int16x8": 0
 def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation, quantization, tmp_path) -> None:
     path = tmp_path / "model.tflite"
     artifact = export_run(run, "tflite", quantization, path)
-    predictor, original = load_classifier(path), load_classifier(run)
+    predictor, original = load(path), load(run)
     assert predictor.center == CENTER
     (images,) = calibration_batches(validation, Run(run).config(), count=4)
-    logits = original.classify(images)
-    assert np.abs(predictor.classify(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
+    logits = original.predict(images)
+    assert np.abs(predictor.predict(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
     assert artifact.ap is None
     if quantization == "none":
         assert artifact.top1 is None
@@ -112,7 +111,7 @@ def test_the_command_writes_an_onnx_file_for_any_batch(run: Path, succeed, tmp_p
 
 
 def test_more_lost_than_allowed_fails_and_writes_nothing(run: Path, tiny_model, validation, tmp_path) -> None:
-    model, _ = Run(run).load_classifier()
+    model, _ = Run(run).load_trained()
 
     class Silent:
         raw = staticmethod(lambda images: np.asarray(model(images)))
@@ -128,11 +127,4 @@ def test_data_of_another_task_are_refused(run: Path, tiny_model, detector, valid
     with pytest.raises(ValueError, match="The data set and the model must have the same task"):
         check_verifiable(detector, validation)
     with pytest.raises(ValueError, match=r"has the classes .* Received: num_classes=10"):
-        check_verifiable(Run(run).load_classifier()[0], validation, class_names=list("abc"))
-
-
-def test_a_detectors_file_does_not_classify(exported, tmp_path) -> None:
-    path = exported("none").path
-    assert read_task(path) == "detection"
-    with pytest.raises(ValueError, match=r"is not a classifier. Received: task='detection'"):
-        load_classifier(path)
+        check_verifiable(Run(run).load_trained()[0], validation, class_names=list("abc"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from spinenet_tf import export
 from spinenet_tf.export import webpage
-from spinenet_tf.inference.predictor import load_predictor
+from spinenet_tf.inference.loading import load
 
 NEEDED = ("node", "npm", "chromium")
 DRIVER = "playwright-core@1"
@@ -78,14 +78,14 @@ def test_the_page_finds_on_a_digits_image_what_python_finds(page, url, node_modu
     shown = browse(node_modules, url, image, tmp_path)
     assert (shown["problems"], shown["foreign"]) == ([], [])
 
-    predictor = load_predictor(page / "model.tflite")
-    expected = predictor.detect(np.asarray(Image.open(image).convert("RGB")))
-    assert len(shown["found"]) == len(expected["scores"]) > 0
+    predictor = load(page / "model.tflite")
+    expected = predictor(image)
+    assert len(shown["found"]) == len(expected) > 0
     assert shown["status"].startswith(f"{len(shown['found'])} found in ")
-    assert shown["texts"][0].startswith(f"{predictor.class_names[expected['classes'][0]]}, score ")
-    np.testing.assert_allclose([one["score"] for one in shown["found"]], expected["scores"], atol=1e-4)
-    np.testing.assert_allclose([one["box"] for one in shown["found"]], expected["boxes"], atol=0.05)
-    assert [one["class"] for one in shown["found"]] == expected["classes"].tolist()
+    assert shown["texts"][0].startswith(f"{expected.names[0]}, score ")
+    np.testing.assert_allclose([one["score"] for one in shown["found"]], expected.scores, atol=1e-4)
+    np.testing.assert_allclose([one["box"] for one in shown["found"]], expected.boxes, atol=0.05)
+    assert [one["class"] for one in shown["found"]] == expected.classes.tolist()
     with Image.open(tmp_path / "screenshot.png") as screenshot:
         assert screenshot.size == (1280, 720)
 

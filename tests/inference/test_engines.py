@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.inference.engines import FUNCTION, KERAS, ONNX, SAVED_MODEL, TFLITE, Setup, engine_of, load
+from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE, engine_of
+from spinenet_tf.inference.engines import FUNCTION, KERAS, Setup, load
 
 
 @pytest.fixture(scope="module")

@@ -1,121 +1,132 @@
-"""One interface to a trained detector from disk in any format."""
+"""A predictor takes one image or many, in batches of its size, and says which one it cannot take."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spinenet_tf.data.dataset import DataError
-from spinenet_tf.inference.predictor import Predictor, detect_in_files, image_files, load_predictor, passed_over
+from spinenet_tf import Classification, Detections, Predictor, load
 
 
-def predict(images: np.ndarray) -> dict[str, np.ndarray]:
+class Model:
     """Return the same two objects for every image, the second beyond its edge, and one row of padding."""
-    found = {
-        "boxes": np.float32([[8, 4, 16, 12], [20, 30, 90, 90], [0, 0, 0, 0]]),
-        "scores": np.float32([0.9, 0.2, 0.0]),
-        "classes": np.int32([1, 0, -1]),
-        "num_detections": np.int32(2),
-    }
-    return {name: np.repeat(values[None], len(images), axis=0) for name, values in found.items()}
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.batches.append(len(images))
+        found = {
+            "boxes": np.float32([[8, 4, 16, 12], [20, 30, 90, 90], [0, 0, 0, 0]]),
+            "scores": np.float32([0.9, 0.2, 0.0]),
+            "classes": np.int32([1, 0, -1]),
+            "num_detections": np.int32(2),
+        }
+        return {name: np.repeat(values[None], len(images), axis=0) for name, values in found.items()}
 
 
-@pytest.fixture
-def predictor() -> Predictor:
-    return Predictor(predict, (64, 64), ("cat", "dog"))
+def predictor(model: Model, batch_size: int = 1) -> Predictor:
+    return Predictor(model, (64, 64), ("cat", "dog"), category_ids=(17, 18), batch_size=batch_size)
 
 
-def save(path: Path, height: int, width: int) -> Path:
-    Image.fromarray(np.full((height, width, 3), 80, np.uint8)).save(path)
-    return path
+def blank(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 80, np.uint8)
 
 
-def test_boxes_are_in_pixels_of_the_image_and_inside_it(predictor: Predictor) -> None:
-    found = predictor.detect(np.zeros((128, 96, 3), np.uint8))
-    np.testing.assert_allclose(found["boxes"], [[16, 8, 32, 24], [40, 60, 128, 96]])
-    assert found["classes"].tolist() == [1, 0]
+def test_boxes_are_in_pixels_of_the_image_and_inside_it() -> None:
+    found = predictor(Model())(blank(128, 96))
+    assert isinstance(found, Detections)
+    np.testing.assert_allclose(found.boxes, [[16, 8, 32, 24], [40, 60, 128, 96]])
+    assert (found.classes.tolist(), found.names) == ([1, 0], ["dog", "cat"])
+    assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int32)
+    np.testing.assert_array_equal(found.image, blank(128, 96))
 
 
-@pytest.mark.parametrize("kind", ["run", "tflite"])
-def test_each_kind_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_model, kind: str) -> None:
-    predictor = load_predictor(tiny_run if kind == "run" else tiny_tflite)
-    assert (predictor.image_size, predictor.class_names) == ((64, 64), ("digit",))
-    found = predictor.detect(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8))
-    assert len(found["boxes"]) == len(found["scores"]) == len(found["classes"]) > 0
-    assert (found["classes"] == 0).all()
-    assert (found["boxes"] >= 0).all()
-    assert (found["boxes"] <= [50, 90, 50, 90]).all()
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, [1] * 5), (2, [2, 2, 1]), (8, [5])])
+def test_a_list_is_run_in_batches_and_each_image_keeps_its_size(tmp_path: Path, batch_size, batches) -> None:
+    Image.fromarray(blank(20, 64)).save(tmp_path / "a.png")
+    given = [blank(128, 96), tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(blank(64, 32)), blank(8, 8)]
+    model = Model()
+    found = predictor(model, batch_size)(given)
+    assert model.batches == batches
+    assert [one.image.shape[:2] for one in found] == [(128, 96), (20, 64), (20, 64), (64, 32), (8, 8)]
+    for one, alone in zip(found, map(predictor(Model()), given), strict=True):
+        np.testing.assert_array_equal(one.boxes, alone.boxes)
+    assert [len(one) for one in predictor(Model(), batch_size)(tuple(given))] == [2] * 5
 
 
-@pytest.mark.parametrize("kind", ["run", "tflite"])
-def test_a_model_gives_as_many_detections_as_one_asks_for(tiny_run, tiny_tflite, tiny_model, kind: str) -> None:
-    path = tiny_run if kind == "run" else tiny_tflite
-    predictors = load_predictor(path), load_predictor(path, 30)
-    assert [predictor.max_detections for predictor in predictors] == [100, 30]
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    usual, few = (predictor.detect(image)["scores"] for predictor in predictors)
-    assert len(usual) > len(few) == 30
-    np.testing.assert_array_equal(usual[:30], few)
+def test_no_images_have_no_results() -> None:
+    model = Model()
+    assert (predictor(model)([]), model.batches) == ([], [])
 
 
-def test_a_file_that_takes_pixels_and_detects_needs_nothing_else(succeed, tiny_run, tiny_model, tmp_path: Path) -> None:
-    file = tmp_path / "model.tflite"
-    succeed("export", tiny_run, "--inputs", "uint8", "--outputs", "detections", "--output", file)
-    image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
-    found, expected = (load_predictor(path).detect(image) for path in (file, tiny_run))
-    assert len(expected["scores"]) > 0
-    # The file sees pixels rounded to whole ones.
-    count = min(len(found["scores"]), len(expected["scores"]), 10)
-    assert count > 0
-    np.testing.assert_allclose(found["scores"][:count], expected["scores"][:count], atol=0.01)
+def test_a_stream_reads_one_batch_at_a_time() -> None:
+    read, model = [], Model()
+
+    def images():
+        for side in range(8, 13):
+            read.append(side)
+            yield blank(side, side)
+
+    results = predictor(model, 2).stream(images())
+    assert next(results).image.shape == (8, 8, 3)
+    assert read == [8, 9]
+    assert [len(one.image) for one in results] == [9, 10, 11, 12]
 
 
-def test_images_of_a_folder_come_by_name_and_nothing_else_does(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpg", "c.txt", "d"):
-        (tmp_path / name).write_text("")
-    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG"]
-    assert image_files(tmp_path / "d") == [tmp_path / "d"], "a file that is named is taken at its word"
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (blank(8, 8) / 255, r"^images\[1\]: An array must have uint8 pixels: floats may"),
+        ("no.jpg", r"^images\[1\]: no\.jpg: no such image file$"),
+        ([blank(8, 8)], r"^images\[1\]: An image must be a path, .*of type list$"),
+    ],
+)
+def test_an_image_that_is_none_is_named_before_the_model_runs(bad, message: str) -> None:
+    model = Model()
+    with pytest.raises(ValueError, match=message):
+        predictor(model)([blank(8, 8), bad])
+    assert model.batches == []
 
 
-def test_what_else_lies_in_the_folder_is_named(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.heic", "notes.txt", ".DS_Store"):
-        (tmp_path / name).write_text("")
-    for name in ("more", "folder.jpg"):
-        (tmp_path / name).mkdir()
-    files = image_files(tmp_path)
-    assert [path.name for path in files] == ["b.PNG"], "a folder is no image, whatever its name"
-    assert passed_over(tmp_path) == ["a.heic", "folder.jpg/", "more/", "notes.txt"]
-    assert passed_over(files[0]) == []
-    with pytest.raises(DataError, match=r"more has no images .* It has no other files\.$"):
-        image_files(tmp_path / "more")
-    (tmp_path / "b.PNG").unlink()
-    with pytest.raises(DataError, match=r"has no images .* It has a\.heic, folder\.jpg/, more/, notes\.txt\.$"):
-        image_files(tmp_path)
+def test_a_classifier_returns_probabilities() -> None:
+    logits = np.float32([[0.0, np.log(3.0)]])
+    model = Predictor(lambda images: np.repeat(logits, len(images), 0), (32, 32), ("cat", "dog"), task="classification")
+    found = model(blank(50, 40))
+    assert isinstance(found, Classification)
+    np.testing.assert_allclose(found.probabilities, [0.25, 0.75], rtol=1e-6)
+    assert (found.label, found.name, repr(found)) == (1, "dog", "Classification(dog 0.75, cat 0.25)")
+    assert found.top(1) == [("dog", pytest.approx(0.75))]
+    assert len(model([blank(9, 9)] * 3)) == 3
 
 
-def test_pictures_and_all_detections_are_written(predictor: Predictor, tmp_path: Path) -> None:
-    files = [save(tmp_path / "a.png", 128, 96), save(tmp_path / "b.jpg", 64, 64)]
-    written = list(detect_in_files(predictor, files, tmp_path / "out", threshold=0.5))
-    assert written == files
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png.png", "b.jpg.png", "detections.json"]
-    found = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert found["a.png"] == {
-        "size": [128, 96],
-        "detections": [
-            {"class": "dog", "score": 0.9, "box": [16.0, 8.0, 32.0, 24.0]},
-            {"class": "cat", "score": 0.2, "box": [40.0, 60.0, 128.0, 96.0]},
-        ],
-    }
+@pytest.mark.parametrize(("center", "kept"), [(None, 0.875), (0.5, 0.5)])
+def test_a_classifier_sees_the_center_of_the_image(center: float | None, kept: float) -> None:
+    seen = []
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        seen.append(images)
+        return np.zeros((len(images), 2))
+
+    image = blank(64, 64)
+    border = round(64 * (1 - kept) / 2)
+    image[:border] = image[-border:] = 255
+    Predictor(predict, (16, 16), ("a", "b"), task="classification", center=center)(image)
+    assert np.ptp(seen[0][..., 0]) < 1e-6, "the border is cropped"
+    image[: border + 4] = 255
+    Predictor(predict, (16, 16), ("a", "b"), task="classification", center=center)(image)
+    assert np.ptp(seen[1][..., 0]) > 0.1, "and nothing else"
 
 
-@pytest.mark.parametrize("cut", [0, -40], ids=["garbage", "truncated"])
-def test_one_bad_image_leaves_nothing_behind(predictor: Predictor, tmp_path: Path, cut: int) -> None:
-    files = [save(tmp_path / "a.jpg", 64, 64), save(tmp_path / "b.jpg", 64, 64)]
-    files[1].write_bytes(files[1].read_bytes()[:cut])
-    with pytest.raises(DataError, match=r"b\.jpg: "):
-        list(detect_in_files(predictor, files, tmp_path / "out", threshold=0.5))
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("kind", ["run", "tflite", "saved_model"])
+def test_each_kind_detects_in_images_of_any_size(tiny_run, tiny_tflite, tiny_saved_model, tiny_model, kind) -> None:
+    predictor = load({"run": tiny_run, "tflite": tiny_tflite, "saved_model": tiny_saved_model}[kind])
+    assert (predictor.image_size, predictor.class_names, predictor.max_detections) == ((64, 64), ("digit",), 100)
+    found = predictor(np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8))
+    assert len(found) > 0
+    assert set(found.names) == {"digit"}
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [50, 90, 50, 90]).all()

@@ -18,8 +18,8 @@ from PIL import Image
 from pngs import png
 
 from spinenet_tf.export import TFLiteModel
+from spinenet_tf.inference.loading import load
 from spinenet_tf.inference.naming import flatten
-from spinenet_tf.inference.predictor import load_predictor
 
 SIDE = 64  # of the networks' input
 NORMALIZED = np.random.default_rng(0).standard_normal((2, SIDE, SIDE, 3), "float32")
@@ -189,14 +189,19 @@ def test_a_tflite_file_takes_arrays_of_any_kind(method, tiny_tflite, promise) ->
     promise("Serving: a TFLite file returns finite numbers or an error, and continues to work", cases=tried)
 
 
-@pytest.mark.parametrize("kind", ["run", "tflite"])
-def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_model, promise) -> None:
-    predictor = load_predictor(tiny_run if kind == "run" else tiny_tflite)
+@pytest.mark.parametrize("kind", ["run", "tflite", "saved_model"])
+def test_a_predictor_takes_anything(kind, tiny_run, tiny_tflite, tiny_saved_model, tiny_model, promise) -> None:
+    predictor = load({"run": tiny_run, "tflite": tiny_tflite, "saved_model": tiny_saved_model}[kind])
     tried = assert_goes_on(predictor.predict, TENSORS | OBJECTS, NORMALIZED, ValueError)
+
+    def detect(image: Any) -> dict[str, np.ndarray]:
+        found = predictor(image)
+        return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes}
+
     # It takes one image, not a batch.
     singles = {name: (given[0] if len(given) else given, answers) for name, (given, answers) in IMAGES.items()}
     singles |= {"rank 3": (PIXELS, False), "None": (None, False), "a list": (PIXELS[0].tolist(), False)}
-    tried += assert_goes_on(predictor.detect, singles, PIXELS[0], ValueError)
+    tried += assert_goes_on(detect, singles, PIXELS[0], ValueError)
     promise("Serving: a predictor returns finite numbers or an error, and continues to work", cases=tried)
 
 
@@ -244,7 +249,7 @@ def test_sixteen_threads_get_the_answers_of_one(kind, served, tiny_run, tiny_tfl
     if kind == "serve_bytes":
         given = [[encode(image[0], "PNG")] for image in given]
     paths = {"run": tiny_run, "tflite": tiny_tflite}
-    run, alone = (load_predictor(paths[kind]).predict if kind in paths else served(kind) for _ in range(2))
+    run, alone = (load(paths[kind]).predict if kind in paths else served(kind) for _ in range(2))
     together = threading.Barrier(threads)
 
     def call(images: Any) -> list[Mapping[str, Any]]:

@@ -27,8 +27,8 @@ from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.drawing.boxes import save_png
 from spinenet_tf.evaluation.page import element, write_page
 from spinenet_tf.export.artifact import staged as export_staged
-from spinenet_tf.inference import class_predictor
-from spinenet_tf.inference.predictor import Predictor, detect_in_files
+from spinenet_tf.inference.folders import classify_files, detect_in_files
+from spinenet_tf.inference.predictor import Predictor
 from spinenet_tf.training.callbacks import JsonLog
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
@@ -131,12 +131,12 @@ class Writers:
         write_page(folder / "report", "Title", "tests", [element("p", "x" * 2 * ROOM)])
 
     def predictions(self, folder: Path) -> None:
-        list(detect_in_files(Predictor(nothing, (64, 64), ()), self.photos, folder / "found", 0.3))
+        detect_in_files(Predictor(nothing, (64, 64), ()), self.photos, folder / "found")
 
     def classes(self, folder: Path) -> None:
         names = tuple("x" * ROOM + str(number) for number in range(3))
-        predictor = class_predictor.ClassPredictor(lambda images: np.zeros((1, 3)), (64, 64), 1.0, names)
-        class_predictor.classify_files(predictor, self.photos, folder / "found")
+        predictor = Predictor(lambda images: np.zeros((1, 3)), (64, 64), names, task="classification")
+        classify_files(predictor, self.photos, folder / "found")
 
     def coco(self, folder: Path) -> None:
         write_coco(load_coco(self.scenes, self.scenes.parent / "images"), folder / "coco")

@@ -21,7 +21,7 @@ from spinenet_tf.training import recipe
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.optimization import make_optimizer
-from spinenet_tf.training.run import Run, build_classifier, build_detector
+from spinenet_tf.training.run import Run, build_model
 from spinenet_tf.training.smoke import smoke
 
 SHIPPED = sorted(
@@ -97,7 +97,7 @@ import keras
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import prepare
-from spinenet_tf.training.run import build_classifier, build_detector
+from spinenet_tf.training.run import build_model
 from spinenet_tf.training.smoke import smoke
 
 assert keras.backend.backend() == "jax"
@@ -106,8 +106,7 @@ models = {}
 for name in sys.argv[2:]:
     config = smoke(read_config(find_config(name)), Path("nowhere")).model_copy(update={"class_names": ("a", "b")})
     key = f"{VARIANTS[config.model.name].graph.name} {config.model.overrides} {config.optimizer}"
-    build = build_detector if config.task == "detection" else build_classifier
-    models[key] = models.get(key) or prepare(config, build, steps=2)
+    models[key] = models.get(key) or prepare(config, build_model, steps=2)
     print(name, len(models[key].trainable_variables))
 """
 
@@ -123,8 +122,7 @@ def test_every_shipped_config_builds_on_jax_with_as_many_weights(tmp_path: Path,
     assert list(counts) == SHIPPED
     for name in ("spinenet-190-1280-c", "imagenet-spinenet-49"):
         config = smoke(read_config(find_config(name)), tmp_path).model_copy(update={"class_names": ("a", "b")})
-        model = {"detection": build_detector, "classification": build_classifier}[config.task](config)
-        assert int(counts[name]) == len(model.trainable_variables)
+        assert int(counts[name]) == len(build_model(config).trainable_variables)
 
 
 def test_no_shipped_config_says_over_which_devices_statistics_are_taken() -> None:

@@ -16,8 +16,9 @@ from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.export.check.measurement import benchmark, thread_counts, time_calls
 from spinenet_tf.export.check.resident_memory import peak_memory
 from spinenet_tf.export.check.tradeoff import draw_tradeoff
-from spinenet_tf.inference.engines import FUNCTION, KERAS, SAVED_MODEL, TFLITE, Setup
-from spinenet_tf.inference.predictor import load_predictor
+from spinenet_tf.inference.artifacts import SAVED_MODEL, TFLITE
+from spinenet_tf.inference.engines import FUNCTION, KERAS, Setup
+from spinenet_tf.inference.loading import load
 from spinenet_tf.training.run import Run
 
 
@@ -95,7 +96,7 @@ def test_an_artifact_is_evaluated_on_data_that_are_given(tiny_run, tiny_tflite, 
     """An artifact without class names has no AP and is not in the plot."""
     dataset = Run(tiny_run).config().own_data().val.read("val")
     found = benchmark([tiny_tflite, foreign[TFLITE]], 1, 1, memory=False, ap=True, dataset=dataset).measurements
-    predictor = load_predictor(tiny_tflite)
+    predictor = load(tiny_tflite)
     expected = evaluate(dataset, detect_in_dataset(predictor.predict, dataset, predictor.image_size)).AP
     assert found[0].ap == pytest.approx(expected)
     assert found[1].ap is None

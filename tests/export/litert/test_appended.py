@@ -147,7 +147,8 @@ def test_boxes_without_an_area_are_each_found_once(detector, tmp_path) -> None:
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved"), signatures={"run": run})
     (tmp_path / "nms.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
-    found = open_interpreter(tmp_path / "nms.tflite").get_signature_runner("run")(boxes=boxes[None], scores=scores[None])
+    signature = open_interpreter(tmp_path / "nms.tflite").get_signature_runner("run")
+    found = signature(boxes=boxes[None], scores=scores[None])
     assert found["kept"].tolist() == [[0, 1, 3, 4, 5, -1, -1, -1]]
     expected = greedy_nms(Candidates(tf.constant(boxes[None]), tf.constant(scores[None]), classes), 0.5, 8)
     assert found["kept"].tolist() == np.asarray(expected).tolist()
