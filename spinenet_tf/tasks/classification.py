@@ -74,5 +74,5 @@ class Classification(Task[ClassificationDataset]):
     ) -> Outcome:
         dataset = chosen_classes(dataset, classes, model.class_names)
         known = (model.image_size, model.class_names)
-        crop = {} if model.center is None else {"center": model.center}
+        crop: dict[str, Any] = {} if model.center is None else {"center": model.center}
         return Outcome(self.measure(model.predict, dataset, *known, track=track, **crop))

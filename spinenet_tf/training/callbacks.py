@@ -32,7 +32,7 @@ class Evaluation(keras.callbacks.Callback):
 
     def __init__(
         self,
-        task: Task[Any, Any],
+        task: Task[Any],
         dataset: DetectionDataset | ClassificationDataset,
         image_size: tuple[int, int],
         batch_size: int,
@@ -59,7 +59,7 @@ class Pictures(keras.callbacks.Callback):
 
     def __init__(
         self,
-        task: Task[Any, Any],
+        task: Task[Any],
         dataset: DetectionDataset | ClassificationDataset,
         image_size: tuple[int, int],
         events: Path,
