@@ -25,4 +25,5 @@ _HOMES = {
     "web": ".webpage",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # for a type checker, a module with `__getattr__` has every name
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -50,7 +50,8 @@ _HOMES = {
     "register": ".nets.family",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # for a type checker, a module with `__getattr__` has every name
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 # Keras loads a file only if the classes in it are registered: Keras 3.15 does not import the modules of other packages
 # that a file names. The command line loads no such file, and its `--help` should not wait seconds for Keras. Python

@@ -51,4 +51,5 @@ _HOMES = {
     "read_image": ".images",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # for a type checker, a module with `__getattr__` has every name
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 import numpy as np
 
@@ -65,8 +65,7 @@ class Collection(Generic[AnyExample]):
         """
         from spinenet_tf.data.classes import with_classes
 
-        same: Any = self
-        return with_classes(same, names)
+        return with_classes(cast(Any, self), names)
 
     def draw(self, index: int) -> Image:
         """Return a picture of one image with its boxes, or with its class; a notebook shows it.
@@ -97,5 +96,4 @@ class Collection(Generic[AnyExample]):
         return f"{len(self)} images"
 
     def _of(self, examples: Iterable[AnyExample]) -> Self:
-        fields: Any = self  # the type of a dataclass, which this class is not
-        return replace(fields, examples=tuple(examples))
+        return replace(cast(Any, self), examples=tuple(examples))  # a dataclass, as every subclass is
