@@ -82,6 +82,16 @@ def test_a_config_in_json_rebuilds_the_model(models, kind):
     assert built.get_config() == net.get_config()
     assert built.architecture() == net.architecture()
     assert [weight.path for weight in built.weights] == [weight.path for weight in net.weights]
+    assert keras.models.model_from_json(net.to_json()).get_config() == net.get_config()
+
+
+def test_set_random_seed_repeats_the_initial_weights():
+    weights = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        weights.append(build("retinanet").get_weights())
+    assert_same(weights[0], weights[1])
+    assert not np.array_equal(weights[0][0], weights[2][0])
 
 
 @each_kind
@@ -280,6 +290,13 @@ def test_a_backbone_is_a_layer_of_another_model(images, tmp_path):
     assert_same(outputs(restored, images(32, 32)), outputs(model, images(32, 32)))
 
 
+def test_a_classifier_in_a_sequential_model(models, images):
+    inner = models["classifier"]
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Rescaling(1 / 255), inner, keras.layers.Softmax()])
+    expected = keras.ops.softmax(inner(images(32, 32)))
+    np.testing.assert_allclose(model.predict(255 * images(32, 32), verbose=0), expected, atol=1e-5)
+
+
 # Training and prediction
 
 
@@ -476,6 +493,22 @@ def test_trainable_false_freezes_backbone_and_statistics(images):
     with pytest.warns(UserWarning, match="does not have any trainable weights"):
         net.fit(images(32, 32), truth(2), verbose=0)
     assert_same(net.get_weights(), before)
+
+
+def test_lora_of_a_layer_is_merged_into_the_saved_weights(images, tmp_path):
+    net, layer = build("retinanet"), "class_predictor"
+    net.get_layer(layer).enable_lora(2)
+    for part in net.layers:
+        part.trainable = part.name == layer
+    net.compile(keras.optimizers.SGD(1.0))
+    before = net.get_layer(layer).kernel + 0.0
+    net.fit(images(32, 32), truth(2), verbose=0)
+    assert len(net.trainable_weights) == 3, "two factors of the kernel, and the bias"
+    assert not np.array_equal(net.get_layer(layer).kernel, before)
+    net.save_weights(tmp_path / "net.weights.h5")
+    plain = build("retinanet")
+    plain.load_weights(tmp_path / "net.weights.h5")
+    assert_near(outputs(plain, images(32, 32)), outputs(net, images(32, 32)), 1e-5)
 
 
 def test_float16_scales_the_loss(images, tmp_path):
