@@ -19,7 +19,6 @@ from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
-from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 
 SCENES = {"train": 2000, "val": 200}
@@ -61,7 +60,8 @@ def carry_out(data: list[str], steps: int, folder: Path):
     """Train the config `digits` on other data for a number of steps, and return the detector."""
     length = [f"epochs={EPOCHS}", f"steps_per_epoch={steps // EPOCHS}", f"evaluate_every={EPOCHS}"]
     size = ["model.image_size=[128, 128]", "optimizer.warmup_steps=100", "log_images=0"]
-    return train(read_config(find_config("digits"), [*data, *length, *size]), folder)
+    run = train("digits", folder, overrides=[*data, *length, *size])
+    return run.load(run.last_weights_path)
 
 
 def measure(detector, dataset: DetectionDataset) -> dict[str, float]:

@@ -114,9 +114,9 @@ def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
     """Train, or resume; return the AP in Keras and in int8, and the sizes of the files."""
     config, path = unit.config(folder / "data"), folder / unit.key
     train(config, path, resume=path.exists())
-    detector, config = Run(path).load()
+    detector = Run(path).load()
     found = {"title": unit.title, "seed": unit.seed, "learning_rate": unit.learning_rate, "steps": 8 * unit.steps}
-    found["AP"] = Run(path).read_log()[-1]["val_AP"]
+    found["AP"] = Run(path).log[-1]["val_AP"]
     if unit.steps == TRIAL:
         return found
     files = {name: path / f"{name}.tflite" for name in QUANTIZATIONS}
@@ -141,7 +141,7 @@ def latencies(folder: Path) -> dict[str, Any]:
 def call(path: Path) -> Callable[[], Any]:
     """Return a function that runs a file on held-out scenes."""
     run = open_interpreter(path, num_threads=1).get_signature_runner(DEFAULT)
-    config = Run(path.parent).config()
+    config = Run(path.parent).config
     images = next(calibration_batches(config.own_data().val.read("val"), config, 1))
     pixels = to_pixels(images).astype(np.uint8)
     return lambda: run(**{INPUT: pixels})

@@ -54,7 +54,8 @@ def main() -> None:
 
 def measure(folder: Path, keep: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of a run: AP, loss compared with Keras, goal, size and latency of each file."""
-    detector, config = Run(folder).load()
+    run = Run(folder)
+    detector, config = run.load(), run.config
     precision = partial(precision_of, dataset=config.own_data().val.read("val"), config=config)
     own = precision(detector.predict_on_batch)
     rows: list[dict[str, Any]] = [{"run": folder.name, "format": "Keras", "AP": own, "lost": 0.0, "goal": None}]

@@ -22,7 +22,7 @@ SCENES = 8
 
 def draw_curve(run: Run, path: Path) -> None:
     """Plot losses and AP over the steps."""
-    rows = run.read_log()
+    rows = run.log
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     for name in ("class_loss", "box_loss"):
@@ -39,7 +39,7 @@ def draw_curve(run: Run, path: Path) -> None:
 
 def draw_detections_beside_truth(run: Run, path: Path) -> None:
     """Draw validation scenes in pairs: the ground truth, then the detections of the run's model."""
-    predictor, dataset = load(run.folder), run.config().own_data().val.read("val")
+    predictor, dataset = load(run.folder), run.config.own_data().val.read("val")
     pictures = []
     for example in dataset.examples[:SCENES]:
         image, names = read_image(example.path), dataset.class_names

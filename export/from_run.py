@@ -58,8 +58,9 @@ def export_run(
         ExportError: the artifact failed its check; nothing was written.
     """
     _check_format(format, quantization, options)
+    run = Run(folder)
     path = path or default_path(folder, format, quantization, options.get("target"))
-    return export_model(*Run(folder).load_trained(), path, format, quantization, overwrite, data, **options)
+    return export_model(run.load(), run.config, path, format, quantization, overwrite, data, **options)
 
 
 def export_model(
@@ -109,7 +110,8 @@ def debug_run(
         ConfigError, RunError: as `export_run` does.
         ValueError: as `find_sensitive` does.
     """
-    model, config = Run(folder).load_trained()
+    run = Run(folder)
+    model, config = run.load(), run.config
     training, validation = (_own_data(config, split) if data is None else data for split in ("train", "val"))
     images = np.concatenate(list(calibration_batches(validation, config, DEBUG_IMAGES, config.seed + 1)))
     batches = calibration_batches(training, config)

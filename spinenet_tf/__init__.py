@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from spinenet_tf._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spinenet_tf import data, export
+    from spinenet_tf import callbacks, data, export, optimizers
     from spinenet_tf.inference.classification import Classification
     from spinenet_tf.inference.detections import Detections
     from spinenet_tf.inference.loading import load
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spinenet_tf.models import backbone, classifier, detector
     from spinenet_tf.nets.family import list_models, register
     from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
+    from spinenet_tf.training.recipe import train
+    from spinenet_tf.training.run import Run
 
 __all__ = [
     "ArchitectureSpec",
@@ -23,14 +25,18 @@ __all__ = [
     "Classification",
     "Detections",
     "Predictor",
+    "Run",
     "backbone",
+    "callbacks",
     "classifier",
     "data",
     "detector",
     "export",
     "list_models",
     "load",
+    "optimizers",
     "register",
+    "train",
 ]
 __version__ = "0.1.0"
 
@@ -40,14 +46,18 @@ _HOMES = {
     "Classification": ".inference.classification",
     "Detections": ".inference.detections",
     "Predictor": ".inference.predictor",
+    "Run": ".training.run",
     "backbone": ".models",
+    "callbacks": ".callbacks",
     "classifier": ".models",
     "data": ".data",
     "detector": ".models",
     "export": ".export",
     "list_models": ".nets.family",
     "load": ".inference.loading",
+    "optimizers": ".optimizers",
     "register": ".nets.family",
+    "train": ".training.recipe",
 }
 
 if not TYPE_CHECKING:  # for a type checker, a module with `__getattr__` has every name

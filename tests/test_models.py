@@ -106,14 +106,14 @@ np.savez(sys.argv[3], **{f"{name} {key}": getattr(one, key) for name, one in fou
 @pytest.mark.usefixtures("family")
 def test_a_run_loads_where_its_graph_is_not_registered(tiny_spec, randomize, tmp_path):
     from spinenet_tf.training.config_file import make_config
-    from spinenet_tf.training.run import Run, build_detector
+    from spinenet_tf.training.run import Run, build_model
 
     register("mine", tiny_spec)
     head = {"kind": "retinanet", "head_depth": 1, "head_width": 8, "score_threshold": 0.001}
     model = {"name": "mine", "image_size": [64, 64], "head": head, "overrides": {"endpoint": 8}}
     config = make_config({"model": model, "batch_size": 1, "epochs": 1, "class_names": ["a", "b"]}, "a test")
     run = tmp_path / "run"
-    Run(run).create(config, model=randomize(build_detector(config)))
+    Run(run).create(config, model=randomize(build_model(config)))
     image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
     np.save(tmp_path / "image.npy", image)
     arguments = [run, tmp_path / "image.npy", tmp_path / "found.npz"]

@@ -34,7 +34,8 @@ class Subject:
             if not path.is_dir():
                 kinds = "a run, a SavedModel, a .tflite or a .onnx file"
                 raise ValueError(f"A model to measure must be {kinds}. Received: {path}")
-            self._run = Run(path).load()
+            run = Run(path)
+            self._run = (run.load(task="detection"), run.config)
 
     def setups(
         self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track

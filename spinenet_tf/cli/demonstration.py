@@ -29,19 +29,15 @@ def run_demo(folder: Path, *, overwrite: bool, announce: Callable[[str], None]) 
         RunError: the folder exists and `overwrite` is False.
     """
     from spinenet_tf.export.from_run import default_path, export_model
-    from spinenet_tf.training.config_file import find_config, read_config
     from spinenet_tf.training.recipe import train
-    from spinenet_tf.training.run import Run
 
     started = time.monotonic()
     announce("Training spinenet_mobile_49xs on handwritten digits")
-    scenes = json.dumps(str(folder.parent / "data"))  # JSON is YAML, whatever characters the path has
-    config = read_config(find_config("demo"), [f"data.{split}.digits={scenes}" for split in ("train", "val")])
-    train(config, folder, overwrite=overwrite)
+    places = ("data.train.digits", "data.val.digits")
+    run = train("demo", folder, overrides=dict.fromkeys(places, folder.parent / "data"), overwrite=overwrite)
 
     announce("Exporting, and evaluating on validation images")
-    run = Run(folder)
-    detector, config = run.load()
+    detector, config = run.load(), run.config
     kinds = {"saved_model": ("saved_model", "none"), "tflite": ("tflite", "none"), "tflite_int8": ("tflite", "int8")}
     written = {name: export_model(detector, config, default_path(folder, *kind), *kind) for name, kind in kinds.items()}
     # Exporting a quantized model evaluates both it and the Keras model on the run's validation data.

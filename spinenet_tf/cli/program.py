@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from spinenet_tf import __version__
 from spinenet_tf._files import native_output
 from spinenet_tf.cli import dataset
 from spinenet_tf.cli.benchmark import benchmark
@@ -30,6 +33,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SpineNet for Keras 3: train, evaluate and export object detectors and image classifiers.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the versions that a bug report needs, and exit."""
+    if wanted:
+        others = ", ".join(f"{name} {version(name)}" for name in ("keras", "tensorflow"))
+        console.print(f"spinenet-tf {__version__} ({others}, Python {platform.python_version()})", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    """Accept the options before a command."""
 
 
 dataset_app = typer.Typer(help="Check, convert and show data sets of any format.")

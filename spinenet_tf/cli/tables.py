@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spinenet_tf.export.check.measurement import Benchmark
     from spinenet_tf.export.litert.sensitivity import Sensitivity
     from spinenet_tf.inference.inspection import Inspection
+    from spinenet_tf.training.plan import Plan
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -164,6 +165,18 @@ def statistics_table(findings: Findings) -> Table:
         classes.add_row(label, str(count))
     table = Table(findings.name, "by class")
     table.add_row(numbers, classes)
+    return table
+
+
+def plan_table(found: Plan) -> Table:
+    """Build a table of the result of `training.plan.plan`."""
+    table = Table(box=None, show_header=False)
+    table.add_row("run", str(found.folder))
+    table.add_row("steps per epoch", f"{found.steps_per_epoch:,}")
+    table.add_row("steps", f"{found.steps:,}")
+    table.add_row("parameters", f"{found.parameters:,}")
+    table.add_row("trainable parameters", f"{found.trainable_parameters:,}")
+    table.add_row("bad training images", f"{found.bad_images:,}")
     return table
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,30 +26,59 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Only test the config: two steps, small net, synthetic images.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the resolved config, steps, parameters and data.")
+    ] = False,
 ) -> None:
     """Train a detector or a classifier from a config.
 
     Example: spinenet-tf train digits epochs=2 --run runs/short
     """
-    from spinenet_tf._fast.pools import share_one_pool
-    from spinenet_tf.training import recipe
-    from spinenet_tf.training.config_file import find_config, read_config
-    from spinenet_tf.training.smoke import smoke as shrunk
-
-    share_one_pool()
-    path = find_config(config)
-    folder = run or Path("runs") / path.stem
     names = split_classes(classes)
     listed = [] if names is None else [f"class_names={json.dumps(names, ensure_ascii=False)}"]
-    resolved = read_config(path, [*(overrides or []), *listed])
-    options = {"resume": resume, "overwrite": overwrite}
+    options = {"overrides": [*(overrides or []), *listed], "resume": resume, "overwrite": overwrite}
+    with _shrunk(config, run, options) if smoke else _as_given(config, run, options) as arguments:
+        _show(arguments) if dry_run else _train(arguments)
+
+
+def _train(arguments: dict[str, Any]) -> None:
+    from spinenet_tf._fast.pools import share_one_pool
+    from spinenet_tf.training import recipe
+
+    share_one_pool()
     with _interruptible():
-        if smoke:
-            with TemporaryDirectory() as made_up:
-                recipe.train(shrunk(resolved, Path(made_up)), folder, **options)
-        else:
-            recipe.train(resolved, folder, **options)
+        folder = recipe.train(**arguments).folder
     console.print(f"Saved the run in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
+
+
+def _show(arguments: dict[str, Any]) -> None:
+    from spinenet_tf.cli.tables import plan_table, statistics_table
+    from spinenet_tf.training.plan import plan
+
+    with console.status("Reading the data and building the model"):
+        found = plan(**arguments)
+    console.print(found.config.to_yaml(), soft_wrap=True, markup=False)
+    console.print(plan_table(found))
+    for findings in found.data.values():
+        console.print(statistics_table(findings))
+
+
+@contextmanager
+def _as_given(config: str, run: Path | None, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"config": config, "run": run, **options}
+
+
+@contextmanager
+def _shrunk(config: str, run: Path | None, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments for a training that takes seconds, with images in a temporary folder."""
+    from spinenet_tf.training.config_file import resolve
+    from spinenet_tf.training.recipe import default_folder
+    from spinenet_tf.training.smoke import smoke
+
+    resolved = resolve(config, options["overrides"])
+    with TemporaryDirectory() as folder:
+        small = smoke(resolved, Path(folder))
+        yield {"config": small, "run": run or default_folder(config), **options, "overrides": ()}
 
 
 @contextmanager

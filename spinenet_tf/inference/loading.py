@@ -87,7 +87,8 @@ def predictor_of(model: HeadModel, center: float | None = None) -> Predictor:
 
 
 def _load_run(path: Path, max_detections: int | None) -> Predictor:
-    model, config = Run(path).load_trained()
+    run = Run(path)
+    model, config = run.load(), run.config
     if max_detections is not None:
         model.options = replace(model.options, max_detections=max_detections)
     center = config.own_images().center if config.task == "classification" and config.data else None
@@ -147,7 +148,7 @@ def read_task(path: Path) -> str:
     Raises:
         FileNotFoundError, ValueError: as `find_engine` does, or an artifact has no metadata, or is a backbone.
     """
-    task = Run(path).config().task if find_engine(path) == RUN else read_metadata(path).task
+    task = Run(path).config.task if find_engine(path) == RUN else read_metadata(path).task
     if task not in TASKS:
         raise ValueError(f"{path} is not a detector or a classifier. Received: task={task!r}")
     return task
@@ -161,4 +162,4 @@ def read_validation(path: Path) -> DetectionDataset | ClassificationDataset:
     """
     if find_engine(path) != RUN:
         raise ValueError(f"An exported model has no validation data: pass {TASKS[read_task(path)].given_by}.")
-    return Run(path).config().task_data().read("val")
+    return Run(path).config.task_data().read("val")

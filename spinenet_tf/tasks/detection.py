@@ -68,10 +68,12 @@ class Detection(Task[DetectionDataset]):
         image_size: tuple[int, int],
         class_names: Sequence[str],
         batch_size: int = 8,
+        track: Track = untracked,
         **options: Any,
     ) -> Evaluation:
         found = detect_in_dataset(predict, dataset, image_size, batch_size, **options)
-        return evaluate(dataset, in_classes_of(dataset, class_names, found))
+        found = track(in_classes_of(dataset, class_names, found), len(dataset), "Detecting")
+        return evaluate(dataset, found)
 
     def evaluate(
         self,

@@ -117,6 +117,7 @@ class Task(ABC, Generic[Dataset]):
         image_size: tuple[int, int],
         class_names: Sequence[str],
         batch_size: int = 8,
+        track: Track = untracked,
         **options: Any,
     ) -> Numbers:
         """Measure `predict`, which maps normalized images `[B, H, W, 3]` to the task's outputs.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,26 @@ def find_config(name: str) -> Path:
     return Path(name)
 
 
-def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
-    """Read a config file and apply `key.subkey=value` overrides, whose values are YAML, or plain text for text fields.
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def resolve(config: TrainConfig | Mapping[str, Any] | str | os.PathLike, overrides: Overrides = ()) -> TrainConfig:
+    """Return the config that a user passed: the name of one of the package, a YAML file, or its content.
+
+    Raises:
+        ConfigError: as `find_config` and `read_config` do.
+    """
+    if isinstance(config, (str, os.PathLike)):
+        return read_config(find_config(os.fspath(config)), overrides)
+    if isinstance(config, TrainConfig):
+        config = config.model_dump(mode="json")
+    values = _copied(config)
+    _apply(values, overrides)
+    return make_config(values, "config")
+
+
+def read_config(path: str | Path, overrides: Overrides = ()) -> TrainConfig:
+    """Read a config file and apply overrides: `{"key.subkey": value}`, or texts `key.subkey=value` with YAML values.
 
     A config may name another config by `base: OTHER.yaml`, relative to its folder, and list only the differences:
     mappings are merged key by key, any other value replaces that of the base.
@@ -42,8 +62,7 @@ def read_config(path: str | Path, overrides: list[str] | None = None) -> TrainCo
     """
     path = Path(path)
     values = _read_values(path)
-    for override in overrides or []:
-        apply_override(values, override)
+    _apply(values, overrides)
     return make_config(values, path)
 
 
@@ -116,17 +135,38 @@ def apply_override(values: Any, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"An override is key=value. Received: {override!r}")
+    try:
+        value = _as_typed(parse_yaml(text), text.strip())
+    except DocumentError as error:
+        raise ConfigError(f"The value of {key} is not YAML. Received: {override[:80]!r}") from error
+    _set(values, key, value)
+
+
+def _apply(values: dict[str, Any], overrides: Overrides) -> None:
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _set(values, key, _copied(value))
+        return
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        apply_override(values, override)
+
+
+def _set(values: Any, key: str, value: Any) -> None:
+    """Set `key.subkey` in nested `values`."""
     *parents, last = key.split(".")
     if len(parents) >= DEEPEST:
-        raise ConfigError(f"A key has at most {DEEPEST} levels. Received: {override[:40]!r}")
+        raise ConfigError(f"A key has at most {DEEPEST} levels. Received: {key[:40]!r}")
     for parent in parents:
         values = values.setdefault(parent, {}) if isinstance(values, dict) else None
     if not isinstance(values, dict):
-        raise ConfigError(f"{key} cannot be set: a parent of it is not a mapping. Received: {override!r}")
-    try:
-        values[last] = _as_typed(parse_yaml(text), text.strip())
-    except DocumentError as error:
-        raise ConfigError(f"The value of {key} is not YAML. Received: {override[:80]!r}") from error
+        received = f"{key}={plain(value)!r}"[:80]
+        raise ConfigError(f"{key} cannot be set: a parent of it is not a mapping. Received: {received}")
+    values[last] = value
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy with every mapping as a dictionary, so that overrides do not change the user's."""
+    return {key: _copied(part) for key, part in value.items()} if isinstance(value, Mapping) else value
 
 
 def _as_typed(value: Any, text: str) -> Any:

@@ -141,4 +141,4 @@ def _names_beside(path: Path) -> Names:
     from spinenet_tf.training.run import Run
 
     run = Run(path.parent)
-    return run.config().class_names if run.config_path.is_file() else None
+    return run.config.class_names if run.config_path.is_file() else None

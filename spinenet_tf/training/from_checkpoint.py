@@ -18,7 +18,7 @@ from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
 from spinenet_tf.nets.style import Style
 from spinenet_tf.training.config_file import apply_override, make_config
-from spinenet_tf.training.run import Run, build_detector
+from spinenet_tf.training.run import Run, build_model
 
 
 def convert_detector(
@@ -58,7 +58,7 @@ def convert_detector(
         "overrides": _overrides(source, name, overrides, ignore),
     }
     config = make_config({"model": model, "batch_size": 256, "epochs": 1, "class_names": names}, checkpoint)
-    detector = build_detector(config)
+    detector = build_model(config)
     source.load(detector, ignore=ignore)
     run.create(config, overwrite=overwrite, model=detector)
     return detector
@@ -111,8 +111,7 @@ def convert_run(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> Non
     """
     from spinenet_tf.checkpoints.garden_model import write_checkpoint
 
-    detector, _ = Run(folder).load()
-    write_checkpoint(detector, checkpoint)
+    write_checkpoint(Run(folder).load(task="detection"), checkpoint)
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spinenet_tf import models
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
-from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import ConfigError, TrainConfig
@@ -27,7 +24,15 @@ class RunError(ValueError):
 
 
 class Run:
-    """The paths inside a run's folder."""
+    """The folder of one training: its resolved config, log, weights, and the states that it resumes from.
+
+    `train` returns it, and `Run("runs/digits")` opens an earlier one. Creating the object reads and checks nothing.
+
+    Attributes:
+        folder, config_path, log_path, events_folder (TensorBoard), states_folder: the paths of the run.
+        weights_path: the weights with the best validation metric, AP for a detector, top-1 accuracy for a classifier.
+        last_weights_path: the weights after the last epoch.
+    """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
@@ -37,6 +42,46 @@ class Run:
         self.states_folder = self.folder / "states"
         self.log_path = self.folder / "log.jsonl"
         self.events_folder = self.folder / "events"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def config(self) -> TrainConfig:
+        """The resolved config, with all defaults and the class names.
+
+        Raises:
+            RunError: this is not a run folder.
+        """
+        return read_config(self._own_config())
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The rows of the log, one per finished epoch, such as `{"epoch": 1, "loss": ..., "val_AP": ...}`.
+
+        It is empty before the end of the first epoch.
+        """
+        if not self.log_path.exists():
+            return []
+        lines = self.log_path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last line may be incomplete
+
+    def load(self, weights: str | os.PathLike | None = None, *, task: str | None = None) -> Any:
+        """Build the run's Keras model in float32, with its best weights or those of the file `weights`.
+
+        `run.load(run.last_weights_path)` is the model as it was after the last epoch.
+
+        Raises:
+            RunError: this is not a run folder, or it has no weights yet.
+            ConfigError: the run is not of `task`, if given: "detection" or "classification".
+            ArchitectureError, DamagedWeightsError: see `SpineNetModel.load_weights`.
+        """
+        config, path = self.config, self.weights_path if weights is None else Path(weights)
+        if not path.is_file():
+            raise RunError(f"{self.folder} has no weights yet: {path.name} is missing.")
+        model = build_model(config, task)
+        model.load_weights(path)
+        return model
 
     def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Check that a training may write here, before it starts; change nothing.
@@ -48,7 +93,7 @@ class Run:
         if resume and overwrite:
             raise RunError("--resume and --overwrite cannot be combined.")
         if resume:
-            self.config()
+            read_config(self._own_config())
         elif self.folder.exists() and not overwrite:
             raise RunError(f"{self.folder} exists. Pass --resume to continue, or --overwrite to start over.")
         elif self.folder.exists() and not self._is_ours():
@@ -75,7 +120,7 @@ class Run:
         Raises:
             RunError: this is not a run folder, or the run was started with a different config.
         """
-        there, here = (_flat(one.model_dump(mode="json")) for one in (self.config(), config))
+        there, here = (_flat(one.model_dump(mode="json")) for one in (self.config, config))
         may_change = MAY_CHANGE + _FILLED_IN
         keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in may_change]
         if keys:
@@ -87,58 +132,26 @@ class Run:
 
     def keep_config(self, config: TrainConfig) -> None:
         """Store the config of a resumed training if it differs."""
-        if self.config() != config:
+        if self.config != config:
             write_whole(self.config_path, config.to_yaml())
-
-    def read_log(self) -> list[dict[str, Any]]:
-        """Return the rows of the log, one per epoch; an empty list if there is no log yet."""
-        if not self.log_path.exists():
-            return []
-        lines = self.log_path.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last line may be incomplete
 
     def rewind(self, epochs: int) -> None:
         """Cut the log to the first `epochs` epochs, those whose state was saved, and remove partly written files."""
-        rows = [row for row in self.read_log() if row["epoch"] <= epochs]
+        rows = [row for row in self.log if row["epoch"] <= epochs]
         write_whole(self.log_path, "".join(json.dumps(row) + "\n" for row in rows))
         for folder in (self.folder, self.states_folder):
             remove_leftovers(folder)
 
-    def config(self) -> TrainConfig:
-        """Read the resolved config.
-
-        Raises:
-            RunError: this is not a run folder.
-        """
+    def _own_config(self) -> Path:
         if not self.config_path.is_file():
             raise RunError(f"{self.folder} is not a run folder: it has no config.yaml.")
-        return read_config(self.config_path)
-
-    def load(self, weights: Path | None = None) -> tuple[DetectionModel, TrainConfig]:
-        """Build the run's detector with its best weights, or with the weights file `weights`.
-
-        Raises:
-            RunError: this is not a run folder, or it has no weights yet.
-        """
-        return self._load(build_detector, weights or self.weights_path)
-
-    def load_trained(self) -> tuple[Any, TrainConfig]:
-        """Build the run's model with its best weights, for any task; raises as `load` does."""
-        return self._load(build_model, self.weights_path)
-
-    def _load(self, build: Callable[[TrainConfig], Any], weights: Path) -> tuple[Any, TrainConfig]:
-        config = self.config()
-        if not weights.is_file():
-            raise RunError(f"{self.folder} has no weights yet: {weights.name} is missing.")
-        model = build(config)
-        model.load_weights(weights)
-        return model, config
+        return self.config_path
 
     def _is_ours(self) -> bool:
         """Return whether the folder may be removed: it is empty or a training wrote it."""
         try:
             found = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else None
-            return found is not None and (not found or (self._has_traces(found) and bool(self.config())))
+            return found is not None and (not found or (self._has_traces(found) and bool(self.config)))
         except ValueError:
             return False
 
@@ -151,30 +164,21 @@ class Run:
         return names == {self.config_path.name} or not names.isdisjoint(path.name for path in written)
 
 
-def build_detector(config: TrainConfig) -> DetectionModel:
-    """Build the detector that a config describes, with fresh weights.
+def build_model(config: TrainConfig, task: str | None = None) -> Any:
+    """Build the model that a config describes, with fresh weights; it must be of `task`, if given.
 
     Raises:
         ConfigError: the model's name, an override or the image size is invalid, or the config has no class names or
             another task.
     """
-    return _build(models.detector, config, "detection")
-
-
-def build_model(config: TrainConfig) -> Any:
-    """Build the model that a config describes, for any task; raises as `build_detector` does."""
-    return _build(TASKS[config.task].build, config, config.task)
-
-
-def _build(factory: Callable[..., Any], config: TrainConfig, task: str) -> Any:
-    if config.task != task:
+    if task not in (None, config.task):
         raise ConfigError(f"The config or run must be of task {task}. Received: task={config.task}")
     if not config.class_names:
         raise ConfigError("The config has no class_names: training fills them in from the data.")
     try:
         model, shape = config.model, (*config.model.image_size, 3)
         options = {"head": model.head["kind"]} | model.options() | model.overrides
-        net = factory(model.net(), len(config.class_names), shape, **options)
+        net = TASKS[config.task].build(model.net(), len(config.class_names), shape, **options)
         net.name_classes(config.class_names, config.category_ids)
         return net
     except (TypeError, ValueError) as error:

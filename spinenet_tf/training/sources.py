@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
@@ -35,6 +36,10 @@ class DigitsSource(Strict):
     classes: Literal[1, 10] = 10
     seed: Seed = 0
     size: tuple[Count, Count] = (128, 160)  # approximate height and width of a scene in px
+
+    def moved(self, folder: Path) -> DigitsSource:
+        """Return the same source in another folder."""
+        return self.model_copy(update={"digits": folder})
 
     def read(self, split: Literal["train", "val"], problems: Problems | None = None) -> DetectionDataset:
         """Write the scenes if needed, and read them as COCO files."""
@@ -135,6 +140,10 @@ class DigitImagesSource(Strict):
     scenes: Count  # the digits are cut out of these scenes, three or four per scene
     seed: Seed = 0
 
+    def moved(self, folder: Path) -> DigitImagesSource:
+        """Return the same source in another folder."""
+        return self.model_copy(update={"digit_images": folder})
+
     def read(self, split: Literal["train", "val"]) -> ClassificationDataset:
         """Write the images if needed, and read them as an image folder."""
         from spinenet_tf.data.formats.digit_images import digit_images
@@ -151,3 +160,8 @@ ImageSource = Annotated[
     Annotated[FolderSource, Tag("(folder)")] | Annotated[DigitImagesSource, Tag("(digits)")],
     Discriminator(_kind_of_images),
 ]
+
+
+def in_folder(source: Any, folder: Path) -> Any:
+    """Return the source with built-in data in another folder; other sources write nothing and stay the same."""
+    return source.moved(folder) if isinstance(source, (DigitsSource, DigitImagesSource)) else source

@@ -230,7 +230,8 @@ def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
     converted = convert_detector(
         _write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE), overrides={"activation": "swish"}
     )
-    loaded, config = Run(tmp_path / "run").load()
+    run = Run(tmp_path / "run")
+    loaded, config = run.load(), run.config
     assert config.class_names == ("background", "class 1", "class 2", "class 3")
     assert loaded.options.plus_one
     x = images(SIDE, SIDE, batch=1)

@@ -106,7 +106,7 @@ def test_evaluate_prints_and_writes_the_numbers_of_the_best_weights(command, tin
     assert code == 0
     assert all(name in out for name in (*METRICS, "digit"))
     assert numbers.keys() == {*METRICS, "per_class"}
-    best = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    best = max(row["val_AP"] for row in Run(tiny_run).log)
     assert numbers["AP"] == pytest.approx(best, abs=1e-4)
 
 
@@ -116,7 +116,7 @@ def test_more_than_100_detections_are_labeled_as_not_those_of_coco(command, tiny
     assert code == 0
     assert all(text in out for text in ("non-COCO metrics", "AP@300", "AR10 ", "AR300"))
     assert (numbers["max_detections"], "AP" in numbers) == (300, False)
-    usual = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    usual = max(row["val_AP"] for row in Run(tiny_run).log)
     assert numbers["AP@300"] >= usual - 1e-4
 
 

@@ -49,7 +49,7 @@ def run(tmp_path_factory, tiny_row, randomize) -> Path:
 
 @pytest.fixture
 def validation(run: Path, tiny_model) -> ClassificationDataset:
-    return Run(run).config().own_images().val.read("val")
+    return Run(run).config.own_images().val.read("val")
 
 
 BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
@@ -61,7 +61,7 @@ def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation
     artifact = export_run(run, "tflite", quantization, path)
     predictor, original = load(path), load(run)
     assert predictor.center == CENTER
-    (images,) = calibration_batches(validation, Run(run).config(), count=4)
+    (images,) = calibration_batches(validation, Run(run).config, count=4)
     logits = original.predict(images)
     assert np.abs(predictor.predict(images) - logits).max() < BOUNDS[quantization] * np.abs(logits).max()
     assert artifact.ap is None
@@ -111,7 +111,7 @@ def test_the_command_writes_an_onnx_file_for_any_batch(run: Path, succeed, tmp_p
 
 
 def test_more_lost_than_allowed_fails_and_writes_nothing(run: Path, tiny_model, validation, tmp_path) -> None:
-    model, _ = Run(run).load_trained()
+    model = Run(run).load()
 
     class Silent:
         raw = staticmethod(lambda images: np.asarray(model(images)))
@@ -127,4 +127,4 @@ def test_data_of_another_task_are_refused(run: Path, tiny_model, detector, valid
     with pytest.raises(ValueError, match="The data set and the model must have the same task"):
         check_verifiable(detector, validation)
     with pytest.raises(ValueError, match=r"has the classes .* Received: num_classes=10"):
-        check_verifiable(Run(run).load_trained()[0], validation, class_names=list("abc"))
+        check_verifiable(Run(run).load(), validation, class_names=list("abc"))

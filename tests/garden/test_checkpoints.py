@@ -119,7 +119,8 @@ def test_a_converted_net_detects_what_model_gardens_does(tmp_path, garden_detect
     convert_detector(
         tmp_path / "ckpt", tmp_path / "run", SMALL, image_size=(SIDE, SIDE), class_names=NAMES, overrides=FUNCTIONS
     )
-    converted, config = Run(tmp_path / "run").load()
+    run = Run(tmp_path / "run")
+    converted, config = run.load(), run.config
     assert config.class_names == NAMES
     expected = theirs(x, tf.constant([[SIDE, SIDE]] * 2), training=False)
     got = converted.predict_on_batch(x)

@@ -19,7 +19,7 @@ from spinenet_tf.training.config_file import make_config, read_config
 from spinenet_tf.training.experiment import Experiment
 from spinenet_tf.training.from_experiment import convert_experiment, translate
 from spinenet_tf.training.optimization import make_optimizer
-from spinenet_tf.training.run import build_detector
+from spinenet_tf.training.run import build_model
 
 FOLDERS = ["data.train.folder=imagenet/train", "data.val.folder=imagenet/val"]
 
@@ -85,7 +85,7 @@ def test_a_translated_detector_has_the_parameters_of_model_garden(written) -> No
     )
     theirs = factory.build_retinanet(tf_keras.layers.InputSpec(shape=[None, 128, 128, 3]), experiment.task.model)
     theirs(tf.zeros([1, 128, 128, 3]), training=True)
-    assert build_detector(config).count_params() == sum(np.prod(variable.shape) for variable in theirs.variables)
+    assert build_model(config).count_params() == sum(np.prod(variable.shape) for variable in theirs.variables)
 
 
 def test_a_classification_experiment_keeps_its_schedule(written, tmp_path) -> None:

@@ -88,7 +88,7 @@ def artifact(folder, photos) -> Callable[[str, str], Path]:
         if not path.exists():
             if "quantization" in options:
                 options = options | {"calibration": [_normalized(photos)]}
-            model, _ = Run(folder / head).load()
+            model = Run(folder / head).load()
             getattr(export, format)(model, path, **options)
         return path
 
@@ -138,12 +138,12 @@ def _finds(found: Detections, one: Detections) -> bool:
 
 
 def test_a_keras_model_is_taken_as_it_is(folder, expected, photos) -> None:
-    predictor = spinenet_tf.load(Run(folder / "retinanet").load()[0])
+    predictor = spinenet_tf.load(Run(folder / "retinanet").load())
     for found, there in zip(predictor(photos), expected["retinanet"], strict=True):
         np.testing.assert_allclose(found.boxes, there.boxes, atol=1e-4)
         np.testing.assert_array_equal(found.classes, there.classes)
     with pytest.raises(ValueError, match=r"Set the limit when you build the model\. Received: max_detections=5"):
-        spinenet_tf.load(Run(folder / "retinanet").load()[0], max_detections=5)
+        spinenet_tf.load(Run(folder / "retinanet").load(), max_detections=5)
 
 
 @pytest.mark.parametrize("form", ["run", "tflite", "saved_model", "onnx of any batch"])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.training import fitting, recipe
+from spinenet_tf.training import recipe
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run
 
@@ -50,14 +50,6 @@ class Gauges(keras.callbacks.Callback):
             self.readings.append((self.step, resident, len(os.listdir("/proc/self/fd"))))
 
 
-@pytest.fixture
-def gauges(monkeypatch) -> Gauges:
-    """Return gauges that are added to every training in this test."""
-    fit, added = fitting._fit, Gauges()
-    monkeypatch.setattr(fitting, "_fit", lambda *given: fit(*given[:-1], [*given[-1], added]))
-    return added
-
-
 # Tracing, the first evaluation and TensorFlow's pools allocate in the first steps; 2,000 then tell a leak from noise.
 @pytest.mark.parametrize(
     ("epochs", "steps", "warm", "most"),
@@ -68,11 +60,12 @@ def gauges(monkeypatch) -> Gauges:
 )
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and files are read from /proc")
 def test_memory_and_files_stay_flat(
-    epochs, steps, warm, most, gauges, tmp_path, tiny_model, write_config, promise, capsys
+    epochs, steps, warm, most, tmp_path, tiny_model, write_config, promise, capsys
 ) -> None:
     """Train, evaluate and save after each epoch; `most` is the growth in bytes per step that counts as noise."""
     overrides = [*SHORT, f"epochs={epochs}", f"steps_per_epoch={steps}", f"checkpoint_every={steps}"]
-    recipe.train(read_config(write_config(tmp_path), overrides), tmp_path / "run")
+    gauges = Gauges()
+    recipe.train(write_config(tmp_path), tmp_path / "run", gauges, overrides=overrides)
     step, memory, files = np.array([reading for reading in gauges.readings if reading[0] > warm]).T
     slope = np.polyfit(step, memory, 1)[0]
     line = f"{epochs * steps} steps: {memory[0] / 1e6:.0f} MB after {step[0]}, {memory[-1] / 1e6:.0f} MB at the end"
@@ -87,24 +80,18 @@ CHILD = """
 import pickle, sys
 from functools import partialmethod
 from pathlib import Path
+import keras
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
-from spinenet_tf.training import fitting, recipe
-from spinenet_tf.training.config_file import read_config
+from spinenet_tf.training import recipe
 
-fit = fitting._fit
-
-def told(*given):
-    print("training", flush=True)
-    fit(*given)
-
-fitting._fit = told
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[1]))
-config, folder = read_config(sys.argv[2], sys.argv[4:]), Path(sys.argv[3])
+folder = Path(sys.argv[3])
 # Tracing a graph takes ten times as long as these steps.
 RetinaNet.compile = partialmethod(RetinaNet.compile, run_eagerly=True)
 print("ready", flush=True)
-recipe.train(config, folder, resume=(folder / "config.yaml").exists())
+told = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: print("training", flush=True))
+recipe.train(sys.argv[2], folder, told, overrides=sys.argv[4:], resume=(folder / "config.yaml").exists())
 """
 
 
@@ -136,7 +123,7 @@ def newest_state(folder: Path) -> tuple[int, int]:
     [pytest.param(2, 2, 8, id="2-kills"), pytest.param(50, 20, 30, id="50-kills", marks=pytest.mark.soak)],
 )
 def test_kills_at_random_moments_change_nothing(
-    kills, epochs, steps, gauges, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
+    kills, epochs, steps, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
 ) -> None:
     """Kill alternately during building and restoring, and during training, evaluation and saving; then resume."""
     # Tracing a graph takes ten times as long as these steps.
@@ -144,7 +131,8 @@ def test_kills_at_random_moments_change_nothing(
     path = write_config(tmp_path)
     config = read_config(path, overrides := [*WITH_MEMORY, f"epochs={epochs}", f"steps_per_epoch={steps}"])
     whole, killed, start = Run(tmp_path / "whole"), Run(tmp_path / "killed"), time.monotonic()
-    expected = recipe.train(config, whole.folder).get_weights()
+    gauges = Gauges()
+    expected = recipe.train(config, whole.folder, gauges).load(whole.last_weights_path).get_weights()
     spans = {"ready": gauges.began - start, "training": 2 * (time.monotonic() - gauges.began) / kills}
 
     arguments = [pickle.dumps(tiny_row).hex(), str(path), str(killed.folder), *overrides]
@@ -155,8 +143,9 @@ def test_kills_at_random_moments_change_nothing(
     with capsys.disabled():
         reached = newest_state(killed.folder)
         print(f"\n{kills} kills left epoch and batch {reached} of {epochs, steps}; at most seconds after: {spans}")
-    resumed = recipe.train(config, killed.folder, resume=killed.config_path.exists()).get_weights()
+    recipe.train(config, killed.folder, resume=killed.config_path.exists())
+    resumed = killed.load(killed.last_weights_path).get_weights()
     for mine, other in zip(resumed, expected, strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=f"killed after {moments}")
-    assert [row["val_AP"] for row in killed.read_log()] == [row["val_AP"] for row in whole.read_log()]
+    assert [row["val_AP"] for row in killed.log] == [row["val_AP"] for row in whole.log]
     promise("Long runs: kills at random times do not change the result", cases=kills)

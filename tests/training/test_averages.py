@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from spinenet_tf.training.averages import WeightAverages
+from spinenet_tf.training.averages import UpdateAverages, WeightAverages
 from spinenet_tf.training.clock import Clock
 
 
@@ -18,10 +18,11 @@ def train(accumulate: int) -> tuple[WeightAverages, list[list[np.ndarray]]]:
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     clock, history = Clock(steps=4), [values(model.weights)]
-    averages = WeightAverages(model, 0.75, clock, accumulate)
+    averages = WeightAverages(model, 0.75)
+    update = UpdateAverages(averages, clock, accumulate)
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: history.append(values(model.weights)))
     inputs = np.random.default_rng(0).normal(size=(16, 3))
-    model.fit(inputs, inputs[:, :2], batch_size=4, verbose=0, callbacks=[clock, averages, note])
+    model.fit(inputs, inputs[:, :2], batch_size=4, verbose=0, callbacks=[clock, update, note])
     return averages, history
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import pytest
 
-from spinenet_tf.data.formats.digits import digits
-from spinenet_tf.tasks import TASKS
-from spinenet_tf.training.callbacks import AtEpochEnd, EarlyStopping, Evaluation, JsonLog, SaveBest
+from spinenet_tf.training.callbacks import EarlyStopping, JsonLog, SaveBest
 from spinenet_tf.training.clock import Clock
 
 
@@ -79,61 +75,3 @@ def test_early_stopping_counts_the_epochs_before_it_was_resumed() -> None:
     assert not EarlyStopping("val_AP", 2, rows).is_due()
     assert stopped_after(EarlyStopping("val_AP", 2, rows), [0.2]) == 1
     assert EarlyStopping("val_AP", 2, [*rows, {"epoch": 4, "val_AP": 0.2}]).is_due(), "a stopped run stays stopped"
-
-
-def test_measures_run_in_their_contexts_and_know_the_last_epoch_of_all() -> None:
-    seen = []
-
-    class Measure(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append((epoch, self.params["epochs"]))
-
-    @contextmanager
-    def averaged():
-        seen.append("averaged")
-        yield
-        seen.append("trained")
-
-    callback = AtEpochEnd([Measure()], 9, averaged)
-    callback.set_model(SimpleNamespace())
-    callback.set_params({"epochs": 5})
-    callback.on_epoch_end(4)
-    assert seen == ["averaged", (4, 9), "trained"]
-
-
-def perfect(dataset, size: int):
-    """Return a predictor of the true boxes of a data set of square images, called with one image at a time."""
-    examples = iter(dataset)
-
-    def predict(images):
-        example = next(examples)
-        scale = size / max(example.height, example.width)
-        count = len(example.boxes)
-        found = {"boxes": example.boxes * scale, "scores": [0.9] * count, "classes": example.classes}
-        return {name: [values] for name, values in found.items()} | {"num_detections": [count]}
-
-    return predict
-
-
-def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) -> None:
-    dataset = digits(tmp_path, "val", scenes=2, classes=1)
-    callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=2)
-    callback.set_params({"epochs": 5})
-    logged = []
-    for epoch in range(5):
-        callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))
-        logs = {"loss": 1.0}
-        callback.on_epoch_end(epoch, logs)
-        logged.append(logs.get("val_AP"))
-    assert logged == [None, pytest.approx(1.0), None, pytest.approx(1.0), pytest.approx(1.0)]
-
-
-def test_numbers_without_ground_truth_are_left_out_of_the_log(tmp_path: Path) -> None:
-    dataset = digits(tmp_path, "val", scenes=2, classes=1)
-    callback = Evaluation(TASKS["detection"], dataset, (64, 64), batch_size=1, every=1)
-    callback.set_params({"epochs": 1})
-    callback.set_model(SimpleNamespace(predict_on_batch=perfect(dataset, 64)))
-    logs: dict = {}
-    callback.on_epoch_end(0, logs)
-    assert {"val_AP", "val_AP50", "val_AR100"} < logs.keys()
-    assert "val_APl" not in logs, "no digit is over 96 x 96 px"

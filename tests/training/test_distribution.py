@@ -36,7 +36,6 @@ from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.recipe import prepare
-from spinenet_tf.training.run import build_detector
 
 row, config, output, *overrides = sys.argv[1:]
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(row))
@@ -50,7 +49,7 @@ classes = np.array([[0, 1, 1], [0, -1, -1], [-1, -1, -1], [1, -1, -1]] * 2, "int
 batches = tf.data.Dataset.from_tensor_slices((images, {"boxes": boxes, "classes": classes})).batch(4)
 answers = {}
 for distribution in ("null", "mirrored"):
-    model = prepare(read_config(config, [*overrides, f"distribution={distribution}"]), build_detector, steps=2)
+    model = prepare(read_config(config, [*overrides, f"distribution={distribution}"]), steps=2)
     history = model.fit(batches, verbose=0).history
     numbers = {weight.path: np.array(weight.value) for weight in model.weights}
     numbers["scores"] = model.predict_on_batch(images)["scores"]

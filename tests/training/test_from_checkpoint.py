@@ -44,7 +44,8 @@ def checkpoint(detector, as_garden, tmp_path_factory) -> Path:
 
 def test_a_checkpoint_becomes_a_run(detector, checkpoint, tmp_path, images):
     convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
-    converted, config = Run(tmp_path / "run").load()
+    run = Run(tmp_path / "run")
+    converted, config = run.load(), run.config
     assert config.class_names == ("background", "class 1", "class 2")
     assert config.model.overrides["activation"] == "swish"
     x = images(64, 64)
@@ -100,7 +101,7 @@ def test_a_converted_run_has_no_data_to_train_on(checkpoint, tmp_path):
 
     convert_detector(checkpoint, tmp_path / "run", "tiny", overrides=OPTIONS)
     with pytest.raises(ConfigError, match="has no data"):
-        Run(tmp_path / "run").config().own_data()
+        Run(tmp_path / "run").config.own_data()
 
 
 def test_another_architecture_is_a_list_of_differences(checkpoint):

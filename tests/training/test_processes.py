@@ -108,7 +108,7 @@ def test_two_processes_stopped_and_resumed_end_as_one_does(tmp_path: Path, start
     for key, expected in one.items():  # of the weights, BN's statistics, momenta, averages
         size = max(1.0, np.abs(expected).max())
         np.testing.assert_allclose(two[key], expected, rtol=1e-5, atol=1e-5 * size, err_msg=key)
-    rows = zip(Run(tmp_path / "one").read_log(), Run(run).read_log(), strict=True)
+    rows = zip(Run(tmp_path / "one").log, Run(run).log, strict=True)
     for ours, theirs in rows:
         for name in ("loss", "class_loss", "box_loss", "val_AP"):
             assert theirs[name] == pytest.approx(ours[name], rel=1e-5, abs=1e-5)

@@ -8,6 +8,7 @@ import signal
 from functools import partialmethod
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from tensorflow.compat.v1.train import summary_iterator
@@ -20,6 +21,7 @@ from spinenet_tf.training import recipe
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import find_config, read_config
+from spinenet_tf.training.datasets import match_classes, read_datasets, with_classes_of
 from spinenet_tf.training.run import Run, RunError
 
 
@@ -40,7 +42,7 @@ def test_a_run_holds_config_weights_log_and_events(tiny_run: Path, tiny_model) -
     run = Run(tiny_run)
     files = (run.config_path, run.weights_path, run.last_weights_path, run.log_path)
     assert set(tiny_run.iterdir()) == {*files, run.events_folder, run.states_folder}
-    config = run.config()
+    config = run.config
     assert (config.class_names, config.epochs, config.optimizer.warmup_steps) == (("digit",), 2, 1)
     assert config.category_ids == config.own_data().read("train").category_ids
     assert all(list((run.events_folder / part).glob("events.out.tfevents.*")) for part in ("train", "validation"))
@@ -56,8 +58,7 @@ def test_the_log_has_a_row_per_epoch(tiny_run: Path) -> None:
 
 def test_best_and_last_weights_load(tiny_run: Path, tiny_model) -> None:
     run = Run(tiny_run)
-    best, config = run.load()
-    last, _ = run.load(run.last_weights_path)
+    best, last, config = run.load(), run.load(run.last_weights_path), run.config
     images = np.random.default_rng(0).normal(size=(2, *config.model.image_size, 3)).astype("float32")
     raw = [model.flatten(model(images))[0] for model in (best, last)]
     assert np.isfinite(raw[0]).all()
@@ -66,7 +67,7 @@ def test_best_and_last_weights_load(tiny_run: Path, tiny_model) -> None:
 
 def test_names_and_ids_of_the_training_data_come_back_with_the_model(tiny_run: Path, tiny_model) -> None:
     run = Run(tiny_run)
-    detector, config = run.load()
+    detector, config = run.load(), run.config
     assert (detector.class_names, detector.category_ids) == (("digit",), config.category_ids)
     assert read_note(run.weights_path) == {"class_names": ["digit"], "category_ids": list(config.category_ids)}
 
@@ -74,8 +75,10 @@ def test_names_and_ids_of_the_training_data_come_back_with_the_model(tiny_run: P
 def test_a_finished_run_has_nothing_left_to_do(tiny_run: Path, tiny_model, contents) -> None:
     kept = ("log.jsonl", "best.weights.h5", "last.weights.h5")
     before = contents(tiny_run)
-    detector = recipe.train(Run(tiny_run).config(), tiny_run, resume=True)
-    assert int(detector.optimizer.iterations) == 4
+    began = []
+    tell = keras.callbacks.LambdaCallback(on_train_begin=began.append)
+    recipe.train(Run(tiny_run).config, tiny_run, tell, resume=True)
+    assert began == []
     after = contents(tiny_run)
     assert [after[name] for name in kept] == [before[name] for name in kept]
 
@@ -105,9 +108,9 @@ def test_classes_that_do_not_fit_are_refused_before_a_run_is_made(tmp_path: Path
 def test_other_category_ids_than_those_of_the_data_are_refused(tmp_path: Path, read) -> None:
     refuse(read("category_ids=[7]"), tmp_path / "run", ConfigError, r"those of the training data: 1\. Received: 7$")
     images = ClassificationDataset("train", ("cat",), ())
-    assert recipe.with_classes_of(read(), images).category_ids is None
+    assert with_classes_of(read(), images).category_ids is None
     with pytest.raises(ConfigError, match=r"those of the training data: none\. Received: 1"):
-        recipe.with_classes_of(read("category_ids=[1]"), images)
+        with_classes_of(read("category_ids=[1]"), images)
 
 
 def renumbered(source: Path, target: Path, names: list[str]) -> str:
@@ -131,9 +134,9 @@ def test_validation_data_may_lack_a_class_and_have_another_order(tmp_path: Path,
     # Backwards, and without the seven.
     changed = renumbered(folder, tmp_path / "made" / "val.json", list("986543210"))
     config = read("data.train.classes=10", "data.train.scenes=30", f"data.val={changed}")
-    seen = recipe._read_data(config, BadImages(0.0))
+    seen = read_datasets(config, BadImages(0.0))
     assert [part.class_names for part in seen] == [tuple("0123456789")] * 2
-    assert recipe.with_classes_of(config, seen[0]).category_ids == training.category_ids
+    assert with_classes_of(config, seen[0]).category_ids == training.category_ids
     for ours, theirs in zip(seen[0], training, strict=True):
         np.testing.assert_array_equal(ours.classes, theirs.classes)
     for ours, theirs in zip(seen[1], validation, strict=True):
@@ -146,17 +149,17 @@ def test_the_folders_of_a_classifier_are_matched_by_name_too() -> None:
     images = [ClassificationExample(Path(f"{number}.png"), number) for number in range(3)]
     training = ClassificationDataset("train", ("cat", "cow", "dog"), tuple(images))
     validation = ClassificationDataset("val", ("cat", "dog"), tuple(images[:2]))
-    seen = recipe.match_classes(config, training, validation)
+    seen = match_classes(config, training, validation)
     assert [part.class_names for part in seen] == [training.class_names] * 2
     assert [[example.label for example in part] for part in seen] == [[0, 1, 2], [0, 2]]
     with pytest.raises(ConfigError, match=r"^data\.val: .* not in 'cat', 'dog'\. Received: 'cow'$"):
-        recipe.match_classes(config, validation, training)
+        match_classes(config, validation, training)
 
 
 def test_the_config_gives_the_order_of_the_classes(read) -> None:
     names = list("7913502468")
     config = read("data.train.classes=10", "data.val.classes=10", f"class_names={json.dumps(names)}")
-    for seen, split in zip(recipe._read_data(config, BadImages(0.0)), ("train", "val"), strict=True):
+    for seen, split in zip(read_datasets(config, BadImages(0.0)), ("train", "val"), strict=True):
         assert seen.class_names == tuple(names)
         for ours, theirs in zip(seen, config.own_data().read(split), strict=True):
             assert [names[label] for label in ours.classes] == [str(label) for label in theirs.classes]
@@ -239,25 +242,26 @@ def test_ctrl_c_saves_the_state_says_where_and_training_goes_on(
         said = r"Stopped by Ctrl-C after step 3\. Continue with --resume\. The state is .*/epoch-00001-batch-00000001"
         with pytest.raises(KeyboardInterrupt, match=said):
             recipe.train(config, run.folder)
-    assert [row["epoch"] for row in run.read_log()] == [1]
+    assert [row["epoch"] for row in run.log] == [1]
     changed = config.model_copy(update={"evaluation_batch_size": 2})
     recipe.train(changed, run.folder, resume=True)
-    assert [(row["epoch"], row["step"]) for row in run.read_log()] == [(1, 2), (2, 4)]
-    assert run.config() == changed.model_copy(update={"class_names": ("digit",), "category_ids": (1,)}), (
+    assert [(row["epoch"], row["step"]) for row in run.log] == [(1, 2), (2, 4)]
+    assert run.config == changed.model_copy(update={"class_names": ("digit",), "category_ids": (1,)}), (
         "it says how the run went on"
     )
 
 
 @pytest.mark.slow
 def test_fine_tuning_in_half_precision_keeps_what_is_frozen_and_stops_early(tmp_path: Path, read, tiny_run) -> None:
-    start = {weight.path: np.array(weight.value) for weight in Run(tiny_run).load()[0].weights}
+    start = {weight.path: np.array(weight.value) for weight in Run(tiny_run).load().weights}
     options = ["data.train.classes=10", "data.val.classes=10", "epochs=5", "steps_per_epoch=1", "early_stopping=1"]
     options += [f"weights={tiny_run}", "freeze=[backbone]", "precision=mixed_float16", "optimizer.learning_rate=1e-9"]
-    detector = recipe.train(read(*options), tmp_path / "run")
-    run = Run(tmp_path / "run")
-    assert [row["epoch"] for row in run.read_log()] == [1, 2], "nothing was learned at that rate"
+    seen = keras.callbacks.Callback()
+    run = recipe.train(read(*options), tmp_path / "run", seen)
+    detector = seen.model
+    assert [row["epoch"] for row in run.log] == [1, 2], "nothing was learned at that rate"
     assert detector.compute_dtype == "float16"
-    assert run.load()[0].compute_dtype == "float32", "what was trained in half precision is used in full"
+    assert run.load().compute_dtype == "float32", "what was trained in half precision is used in full"
     for weight in detector.backbone.weights:
         np.testing.assert_array_equal(np.array(weight.value), start[weight.path])
     assert detector.get_layer("class_predictor").bias.shape == (10 * 9,)

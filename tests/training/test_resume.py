@@ -17,10 +17,9 @@ import pytest
 
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.family import Variant
-from spinenet_tf.training import fitting, recipe
-from spinenet_tf.training.callbacks import Evaluation
-from spinenet_tf.training.clock import Clock
+from spinenet_tf.training import recipe
 from spinenet_tf.training.config_file import read_config
+from spinenet_tf.training.measuring import Evaluate
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run
 
@@ -43,39 +42,30 @@ OVERRIDES = [
 class SignalAt(keras.callbacks.Callback):
     """Send a signal to this process while it trains on a given batch of the run, counted from 1."""
 
-    def __init__(self, clock: Clock, step: int, number: signal.Signals):
+    def __init__(self, step: int, number: signal.Signals):
         super().__init__()
-        self.clock, self.step, self.number = clock, step, number
+        self.step, self.number = step, number
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.clock.step + 1 == self.step:
+        if self.epoch * self.params["steps"] + batch + 1 == self.step:
             os.kill(os.getpid(), self.number)
-
-
-def signal_at(patch: pytest.MonkeyPatch, step: int, number: signal.Signals) -> None:
-    fit = fitting._fit
-
-    def fit_with_signal(course, first, clock, epochs, callbacks):
-        fit(course, first, clock, epochs, [*callbacks, SignalAt(clock, step, number)])
-
-    patch.setattr(fitting, "_fit", fit_with_signal)
 
 
 CHILD = """
 import pickle, signal, sys
 from functools import partialmethod
-import pytest
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.training import recipe
-from spinenet_tf.training.config_file import read_config
 sys.path.insert(0, sys.argv[1])
-from test_resume import OVERRIDES, signal_at
+from test_resume import OVERRIDES, SignalAt
 
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv[2]))
 RetinaNet.compile = partialmethod(RetinaNet.compile, run_eagerly=True)
-signal_at(pytest.MonkeyPatch(), int(sys.argv[5]), signal.SIGKILL)
-recipe.train(read_config(sys.argv[3], OVERRIDES), sys.argv[4])
+recipe.train(sys.argv[3], sys.argv[4], SignalAt(int(sys.argv[5]), signal.SIGKILL), overrides=OVERRIDES)
 """
 
 
@@ -96,8 +86,12 @@ def positions(run: Run) -> list[tuple[int, ...]]:
     return sorted(tuple(map(int, path.name.split("-")[1:4:2])) for path in run.states_folder.glob("*.npz"))
 
 
+def last_weights(run: Run) -> list[np.ndarray]:
+    return run.load(run.last_weights_path).get_weights()
+
+
 def rows(run: Run) -> list[dict]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.read_log()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.log]
 
 
 @pytest.mark.slow
@@ -109,36 +103,34 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)
     config, run, whole = read_config(path, OVERRIDES), Run(tmp_path / "stopped"), Run(tmp_path / "whole")
-    expected = recipe.train(config, whole.folder).get_weights()
+    expected = last_weights(recipe.train(config, whole.folder))
 
     step = random.SystemRandom().randint(1, STEPS)
     kill_in_step(step, path, run.folder, tiny_row)
     assert positions(run) == ([(0, 2)] if step > 2 else []), f"killed in step {step}"
 
     with monkeypatch.context() as patch:
-        patch.setattr(Evaluation, "on_epoch_end", terminate_in_evaluation)
+        patch.setattr(Evaluate, "on_epoch_end", terminate_in_evaluation)
         with pytest.raises(Preempted, match=f"Stopped by SIGTERM after step {STEPS}. Continue with --resume."):
             recipe.train(config, run.folder, resume=True)
     assert positions(run) == [(0, 2), (0, STEPS)]
     assert rows(run) == []
 
-    with monkeypatch.context() as patch:
-        signal_at(patch, STEPS + 2, signal.SIGTERM)
-        with pytest.raises(Preempted, match=f"after step {STEPS + 2}"):
-            recipe.train(config, run.folder, resume=True)
+    with pytest.raises(Preempted, match=f"after step {STEPS + 2}"):
+        recipe.train(config, run.folder, SignalAt(STEPS + 2, signal.SIGTERM), resume=True)
     assert positions(run) == [(1, 0), (1, 2)]
     assert rows(run) == rows(whole)[:1], "what was interrupted was evaluated again"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "it was given back"
 
     newest = max(run.states_folder.iterdir())
     newest.write_bytes(newest.read_bytes()[:-100])
-    resumed = recipe.train(config, run.folder, resume=True).get_weights()
+    resumed = last_weights(recipe.train(config, run.folder, resume=True))
     assert f"{newest} is damaged: falling back to the previous state." in caplog.text
     for mine, other in zip(resumed, expected, strict=True):
         np.testing.assert_array_equal(mine, other, err_msg=f"killed in step {step}")
     assert rows(run) == rows(whole), "metrics and AP as if there had been no interruption"
     for name in ("best.weights.h5", "last.weights.h5"):
-        stored = [one.load(one.folder / name)[0].get_weights() for one in (run, whole)]
+        stored = [one.load(one.folder / name).get_weights() for one in (run, whole)]
         for mine, other in zip(*stored, strict=True):
             np.testing.assert_array_equal(mine, other)
 
@@ -151,15 +143,14 @@ def test_a_fine_tuning_for_integers_resumes_exactly(
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     config = read_config(write_config(tmp_path), [*OVERRIDES, f"weights={tiny_run}", "quantization=int8"])
     run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")
-    expected = recipe.train(config, whole.folder)
-    with monkeypatch.context() as patch:
-        signal_at(patch, STEPS - 1, signal.SIGTERM)
-        with pytest.raises(Preempted):
-            recipe.train(config, run.folder)
-    resumed = recipe.train(config, run.folder, resume=True)
+    recipe.train(config, whole.folder)
+    with pytest.raises(Preempted):
+        recipe.train(config, run.folder, SignalAt(STEPS - 1, signal.SIGTERM))
+    recipe.train(config, run.folder, resume=True)
+    resumed, expected = (one.load(one.last_weights_path) for one in (run, whole))
     assert type(resumed) is RetinaNet
     for mine, other in zip(resumed.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert rows(run) == rows(whole)
-    begun, tuned = (one.load()[0].get_weights() for one in (Run(tiny_run), run))
+    begun, tuned = (one.load().get_weights() for one in (Run(tiny_run), run))
     assert any((before != after).any() for before, after in zip(begun, tuned, strict=True))

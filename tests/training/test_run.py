@@ -14,7 +14,7 @@ import pytest
 
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import read_config
-from spinenet_tf.training.run import Run, RunError, build_detector
+from spinenet_tf.training.run import Run, RunError, build_model
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(tmp_path: Path, config: TrainConfig) -> Run:
 
 def test_a_run_is_its_resolved_config_at_first(run: Run, config: TrainConfig, contents) -> None:
     assert list(contents(run.folder)) == ["config.yaml"]
-    assert run.config() == config
+    assert run.config == config
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_overwriting_removes_all_of_an_earlier_run(run: Run, config: TrainConfig
     run.events_folder.mkdir()
     run.create(config.model_copy(update={"epochs": 9}), overwrite=True)
     assert list(contents(run.folder)) == ["config.yaml"]
-    assert run.config().epochs == 9
+    assert run.config.epochs == 9
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "config.yaml"])
@@ -96,7 +96,7 @@ def test_a_file_in_the_way_is_not_deleted(tmp_path: Path, config: TrainConfig) -
 def test_an_empty_folder_may_be_overwritten(tmp_path: Path, config: TrainConfig) -> None:
     (tmp_path / "empty").mkdir()
     Run(tmp_path / "empty").create(config, overwrite=True)
-    assert Run(tmp_path / "empty").config() == config
+    assert Run(tmp_path / "empty").config == config
 
 
 def test_what_is_not_a_run_is_not_resumed(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_what_decides_on_no_weight_may_change(run: Run, config: TrainConfig) -> 
     other = config.model_copy(update=changes | {"log_images": 0})
     run.check_config(other)
     run.keep_config(other)
-    assert run.config() == other
+    assert run.config == other
 
 
 def test_many_and_long_differences_are_cut(run: Run, config: TrainConfig) -> None:
@@ -147,24 +147,24 @@ def test_a_run_without_weights_does_not_load(run: Run) -> None:
 def test_the_log_is_rewound_to_the_epochs_whose_weights_were_saved(run: Run) -> None:
     run.log_path.write_text("".join(json.dumps({"epoch": epoch, "loss": 0.5}) + "\n" for epoch in (1, 2, 3)))
     run.rewind(2)
-    assert run.read_log() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.5}]
+    assert run.log == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.5}]
 
 
 def test_a_row_that_was_cut_off_is_no_row(run: Run) -> None:
     run.log_path.write_text('{"epoch": 1}\n{"epoch": 2, "lo')
-    assert run.read_log() == [{"epoch": 1}]
+    assert run.log == [{"epoch": 1}]
 
 
 def test_a_log_that_was_never_written_has_no_rows(run: Run) -> None:
-    assert run.read_log() == []
+    assert run.log == []
 
 
 def test_a_detector_needs_class_names_and_valid_overrides(config: TrainConfig) -> None:
     with pytest.raises(ConfigError, match="no class_names"):
-        build_detector(config.model_copy(update={"class_names": None}))
+        build_model(config.model_copy(update={"class_names": None}))
     wrong = config.model.model_copy(update={"overrides": {"activatoin": "relu"}})
     with pytest.raises(ConfigError, match=r"model: Unknown override 'activatoin'. Did you mean 'activation'"):
-        build_detector(config.model_copy(update={"model": wrong}))
+        build_model(config.model_copy(update={"model": wrong}))
 
 
 def test_best_and_last_weights_are_weights_alone(tiny_run: Path) -> None:
@@ -185,12 +185,12 @@ def old_run(tmp_path: Path, tiny_model, write_config) -> Run:
     """Return a run of two epochs of an earlier version."""
     config = read_config(write_config(tmp_path), [*OLD, "class_names=[digit]"])
     run = Run(tmp_path / "old")
-    run.create(config, model=build_detector(config))
+    run.create(config, model=build_model(config))
     return run
 
 
 def test_an_old_run_loads_is_evaluated_and_exported(old_run: Run, succeed, tmp_path: Path) -> None:
-    detector, config = old_run.load()
+    detector, config = old_run.load(), old_run.config
     assert config.model.overrides["sync_bn"] is True
     assert detector.backbone.get_config()["sync_bn"] is True
     succeed("evaluate", old_run.folder)

@@ -83,7 +83,7 @@ def train(tmp_path_factory, least_family) -> Callable[[TrainConfig], Run]:
 def test_every_shipped_config_trains(name: str, train, digits: Path) -> None:
     config = smoke(read_config(find_config(name)), digits)
     run = train(config)
-    (row,) = run.read_log()
+    (row,) = run.log
     assert row["step"] == 2
     assert np.isfinite(list(row.values())).all()
     assert {"detection": "val_AP50", "classification": "val_top1"}[config.task] in row
@@ -97,7 +97,6 @@ import keras
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import prepare
-from spinenet_tf.training.run import build_model
 from spinenet_tf.training.smoke import smoke
 
 assert keras.backend.backend() == "jax"
@@ -106,7 +105,7 @@ models = {}
 for name in sys.argv[2:]:
     config = smoke(read_config(find_config(name)), Path("nowhere")).model_copy(update={"class_names": ("a", "b")})
     key = f"{VARIANTS[config.model.name].graph.name} {config.model.overrides} {config.optimizer}"
-    models[key] = models.get(key) or prepare(config, build_model, steps=2)
+    models[key] = models.get(key) or prepare(config, steps=2)
     print(name, len(models[key].trainable_variables))
 """
 
@@ -161,5 +160,5 @@ def test_the_command_tries_a_published_net_and_writes_nothing_but_its_run(tmp_pa
     monkeypatch.chdir(tmp_path)
     succeed("train", "spinenet-49s-640-b", "--smoke", "--run", "tried")
     assert [path.name for path in tmp_path.iterdir()] == ["tried"]
-    assert Run("tried").config().model.name == "spinenet_49s"
-    assert len(Run("tried").read_log()) == 1
+    assert Run("tried").config.model.name == "spinenet_49s"
+    assert len(Run("tried").log) == 1

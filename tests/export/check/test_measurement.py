@@ -67,7 +67,7 @@ def test_the_command_exports_measures_and_draws(tiny_run, succeed, contents, tmp
         (TFLITE, 1),
     ]
     assert all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
-    best = max(row["val_AP"] for row in Run(tiny_run).read_log())
+    best = max(row["val_AP"] for row in Run(tiny_run).log)
     assert [row["ap"] for row in rows] == pytest.approx([best] * 4, abs=1e-4)
     assert [row["memory_bytes"] for row in rows] == [None] * 4
     assert rows[0]["file_bytes"] == Run(tiny_run).weights_path.stat().st_size
@@ -94,7 +94,7 @@ def test_exports_that_are_there_are_taken(tiny_run, tiny_tflite, tiny_model, tmp
 
 def test_an_artifact_is_evaluated_on_data_that_are_given(tiny_run, tiny_tflite, foreign, tiny_model) -> None:
     """An artifact without class names has no AP and is not in the plot."""
-    dataset = Run(tiny_run).config().own_data().val.read("val")
+    dataset = Run(tiny_run).config.own_data().val.read("val")
     found = benchmark([tiny_tflite, foreign[TFLITE]], 1, 1, memory=False, ap=True, dataset=dataset).measurements
     predictor = load(tiny_tflite)
     expected = evaluate(dataset, detect_in_dataset(predictor.predict, dataset, predictor.image_size)).AP
