@@ -13,6 +13,7 @@ from spinenet_tf.heads.classes import checked_names
 from spinenet_tf.inference.keras_model import backbone_of, head_of, image_shape, task_of
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import INPUT
+from spinenet_tf.ops.pixels import MEAN, STD
 
 _LAYOUTS = {
     "decoded": {
@@ -77,8 +78,6 @@ def with_outputs(metadata: Metadata, kind: str, outputs: Mapping[str, Any]) -> M
 
 
 def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
-    from spinenet_tf.data.images import MEAN, STD
-
     pixels = dtype == "uint8"
     padding = f"the mean color, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
     return {
