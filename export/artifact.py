@@ -26,10 +26,17 @@ _DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # operating systems add th
 def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary path whose content moves to `target` on success; raises as `writing.staged` does.
 
-    With `overwrite`, a folder is replaced if an export wrote it and nothing else was added to it.
+    With `overwrite`, a folder is replaced if an export wrote it and nothing else was added to it. The metadata and
+    labels next to a file are replaced if no other file is, since `model.tflite` and `model.onnx` share them.
     """
-    with writing.staged(target, overwrite=overwrite, replaces=_is_export) as path:
+    target = Path(target)
+    shared = not target.exists() and _beside(target).is_file() and holds_no_other_files(target, is_folder=False)
+    with writing.staged(target, overwrite=overwrite or shared, replaces=_is_export) as path:
         yield path
+
+
+def _beside(file: Path) -> Path:
+    return file.with_suffix(f".{METADATA}")
 
 
 def _is_export(folder: Path) -> bool:
@@ -55,7 +62,7 @@ def holds_no_other_files(path: Path, *, is_folder: bool) -> bool:
     """
     if is_folder:
         return not path.exists() or (path.is_dir() and _is_export(path))
-    beside, labels = (path.with_suffix(f".{name}") for name in (METADATA, LABELS))
+    beside, labels = _beside(path), path.with_suffix(f".{LABELS}")
     if is_metadata(beside.read_bytes()) if beside.is_file() else not labels.exists():
         return not path.exists() or (path.is_file() and _is_described(path, beside))
     return False

@@ -70,6 +70,17 @@ def test_a_file_beside_is_not_replaced_either(tmp_path) -> None:
     assert (tmp_path / "a.beside").read_text() == "mine"
 
 
+def test_files_of_two_formats_share_their_metadata(tmp_path) -> None:
+    """Exporting model.onnx after model.tflite failed at the end, because the labels were there."""
+    for name, labels in (("model.tflite", "cat"), ("model.onnx", "dog")):
+        with staged(tmp_path / name, overwrite=False) as path:
+            path.write_text("metadata.json")
+            path.with_suffix(".metadata.json").write_text(METADATA)
+            path.with_suffix(".labels.txt").write_text(labels)
+    assert names(tmp_path) == {"model.tflite", "model.onnx", "model.metadata.json", "model.labels.txt"}
+    assert (tmp_path / "model.labels.txt").read_text() == "dog"
+
+
 def test_a_folder_of_something_else_is_never_replaced(tmp_path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
