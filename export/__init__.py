@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from spinenet_tf._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spinenet_tf.export.card.page import model_card
     from spinenet_tf.export.check.verify import ExportError
     from spinenet_tf.export.litert.sensitivity import find_sensitive
     from spinenet_tf.export.litert.tflite_file import tflite
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     from spinenet_tf.export.webpage import web
     from spinenet_tf.inference.litert import TFLiteModel
 
-__all__ = ["ExportError", "TFLiteModel", "find_sensitive", "onnx", "saved_model", "tflite", "web"]
+__all__ = ["ExportError", "TFLiteModel", "find_sensitive", "model_card", "onnx", "saved_model", "tflite", "web"]
 
 _HOMES = {
     "ExportError": ".check.verify",
     "TFLiteModel": "spinenet_tf.inference.litert",
     "find_sensitive": ".litert.sensitivity",
+    "model_card": ".card.page",
     "onnx": ".onnxmodel",
     "saved_model": ".savedmodel",
     "tflite": ".litert.tflite_file",

@@ -47,6 +47,13 @@ def export(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="ONNX: accept any batch size instead of one image.")
     ] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Also measure accuracy and write a model card, README.md, next to the file.")
+    ] = False,
+    license: Annotated[str | None, typer.Option(help="With --card: the model's license, such as apache-2.0.")] = None,
+    latencies: Annotated[
+        Path | None, typer.Option("--benchmark", help="With --card: latencies from a file of `benchmark --json`.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Export a run's best weights, and compare the exported model with Keras.
@@ -58,6 +65,8 @@ def export(
     from spinenet_tf.tasks import TASKS
 
     check_parent(numbers)
+    folder = output.parent if output else run
+    _check_card(card, folder, license, latencies, debug, format, overwrite)
     options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
     options |= {"nms": nms, "variables": variables, "keep_float": keep_float or None}
     options["dynamic_batch"] = dynamic_batch or None
@@ -75,6 +84,33 @@ def export(
     for measure, found in (("AP", artifact.ap), ("Top-1", artifact.top1)):
         if found:
             console.print(f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported.", soft_wrap=True)
+    if card:
+        files = [artifact.path] if output else None
+        _write_card(run, license, files=files, data=data, benchmark=latencies, artifact=artifact, overwrite=overwrite)
+
+
+def _check_card(
+    card: bool, folder: Path, license: str | None, latencies: Path | None, debug: bool, format: str, overwrite: bool
+) -> None:
+    """Check, before the export, that a card can be written."""
+    from spinenet_tf.export.card.page import UNKNOWN, check_card
+
+    if not card and (license or latencies):
+        raise ValueError("--license and --benchmark require --card.")
+    if card and (debug or format == "web"):
+        raise ValueError("--card requires a tflite, saved_model or onnx file, so neither --debug nor --format web.")
+    if card:
+        check_card(folder, license or UNKNOWN, overwrite=overwrite)
+
+
+def _write_card(run: Path, license: str | None, **options: Any) -> None:
+    from spinenet_tf.export.card.page import UNKNOWN, model_card
+
+    with console.status(f"Measuring {run}"):
+        path = model_card(run, license or UNKNOWN, **options)
+    console.print(f"Wrote {path}.", soft_wrap=True)
+    if license is None:
+        console.print("The card says that the license is unknown: pass --license.", soft_wrap=True)
 
 
 def _debug(run: Path, format: str, quantization: str, data: Any, options: dict[str, Any], numbers: Path | None) -> None:

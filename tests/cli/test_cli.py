@@ -235,6 +235,9 @@ MISTAKES = {
     "export {run} --no-nms": (
         "The format tflite has the options ('target', 'inputs', 'outputs', 'keep_float'). Received: ['nms']"
     ),
+    "export {run} --license mit": "--license and --benchmark require --card.",
+    "export {run} --card --format web": "--card requires a tflite, saved_model or onnx file",
+    "export {run} --card --license 'My own'": "A license is an identifier such as apache-2.0 or cc-by-4.0.",
     "export {run} --quantization int4": "'int4' is not one of 'none', 'fp16', 'dynamic', 'int8', 'int16x8'",
     "predict images --model {run} --threshold 2": "Invalid value for '--threshold'",
     # What is in the way, or missing.

@@ -1,0 +1,79 @@
+"""Write the code that runs an exported file, with this package and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spinenet_tf.export.card.facts import ModelFile
+from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE
+
+PHOTO = "photo.jpg"
+
+
+def with_package(file: ModelFile) -> str:
+    """Return Python code that runs a file with `spinenet_tf.load`."""
+    detects = file.metadata.task == "detection"
+    shown = "found.boxes, found.scores, found.names" if detects else "found"
+    lines = ["import spinenet_tf", "", f'model = spinenet_tf.load("{file.path.name}")']
+    return "\n".join([*lines, f'found = model("{PHOTO}")', f"print({shown})"])
+
+
+def without_package(file: ModelFile) -> str:
+    """Return Python code that runs a file with its engine alone."""
+    if file.engine == SAVED_MODEL and b"serve_bytes" in (file.path / "saved_model.pb").read_bytes():
+        return _from_bytes(file)
+    imports, calls = _CALLS[file.engine](file.path.name)
+    lines = ["import numpy as np", *imports, "from PIL import Image, ImageOps", "", *_images(file), *calls]
+    return "\n".join([*lines, "print({name: x.shape for name, x in outputs.items()})"])
+
+
+def _from_bytes(file: ModelFile) -> str:
+    return "\n".join(
+        [
+            "import tensorflow as tf",
+            "",
+            f'model = tf.saved_model.load("{file.path.name}")',
+            f'found = model.serve_bytes(tf.io.read_file("{PHOTO}")[None])',
+            'print(found["boxes"], found["scores"], found["classes"])  # boxes are yxyx in pixels of the photo',
+        ]
+    )
+
+
+def _images(file: ModelFile) -> list[str]:
+    """Return the lines that read a photo as the file's input."""
+    given = file.metadata.input
+    height, width = file.metadata.image_size
+    mean, std = given["mean"], given["std"]
+    color = tuple(round(255 * value) for value in mean)
+    fitted = f"ImageOps.pad(photo, ({width}, {height}), Image.Resampling.BILINEAR, {color}, centering=(0, 0))"
+    if "center" in given:
+        bleed = round((1 - given["center"]) / 2, 4)
+        fitted = f"ImageOps.fit(photo, ({width}, {height}), Image.Resampling.BILINEAR, bleed={bleed})"
+    lines = [f'photo = ImageOps.exif_transpose(Image.open("{PHOTO}")).convert("RGB")']
+    if given["dtype"] == "uint8":
+        return [*lines, f"images = np.asarray({fitted})[None]"]
+    lines += [f"pixels = np.asarray({fitted}) / 255"]
+    return [*lines, f"images = ((pixels - {mean}) / {std})[None].astype(np.float32)"]
+
+
+def _tflite(name: str) -> tuple[list[str], list[str]]:
+    imports = ["from ai_edge_litert.interpreter import Interpreter"]
+    return imports, [f'outputs = Interpreter("{name}").get_signature_runner()(images=images)']
+
+
+def _saved_model(name: str) -> tuple[list[str], list[str]]:
+    calls = [f'model = tf.saved_model.load("{name}")']
+    return ["import tensorflow as tf"], [*calls, 'outputs = model.signatures["serve"](images=tf.constant(images))']
+
+
+def _onnx(name: str) -> tuple[list[str], list[str]]:
+    calls = [
+        f'session = onnxruntime.InferenceSession("{name}")',
+        "names = [output.name for output in session.get_outputs()]",
+        'outputs = dict(zip(names, session.run(names, {"images": images})))',
+    ]
+    return ["import onnxruntime"], calls
+
+
+_CALLS: dict[str, Callable[[str], tuple[list[str], list[str]]]]
+_CALLS = {TFLITE: _tflite, SAVED_MODEL: _saved_model, ONNX: _onnx}
