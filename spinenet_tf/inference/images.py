@@ -21,7 +21,8 @@ _RANGE = (
 def as_pixels(image: Any) -> np.ndarray:
     """Return the pixels `[h, w, 3]` uint8 RGB of an image, upright by its EXIF orientation, without alpha.
 
-    `image` is a path, a Pillow image of any mode, or an array `[h, w, 3]` uint8 RGB, also of another framework.
+    `image` is a path or the `path` of an example of a data set, a Pillow image of any mode, or an array `[h, w, 3]`
+    uint8 RGB, also of another framework.
 
     Raises:
         ImageError: the file does not exist or does not decode: see `read_image` and `pixels_of`.
@@ -31,6 +32,8 @@ def as_pixels(image: Any) -> np.ndarray:
 
     if isinstance(image, str | os.PathLike):
         return read_image(Path(image))
+    if hasattr(image, "read_bytes"):  # a part of a TFRecord file
+        return read_image(image)
     if isinstance(image, Image.Image):
         return pixels_of(image)
     if not hasattr(image, "__array__"):

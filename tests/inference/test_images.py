@@ -11,7 +11,10 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from spinenet_tf.data.dataset import DataError
+from spinenet_tf.data.formats.digits import write_digits
+from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image
+from spinenet_tf.data.reading import load, read
 from spinenet_tf.inference.images import as_pixels, image_files, passed_over
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
@@ -46,6 +49,15 @@ def test_arrays_are_copied(tmp_path: Path) -> None:
         found = as_pixels(image)
         np.testing.assert_array_equal(found, np.asarray(image))
         assert not np.shares_memory(found, given)
+
+
+def test_an_image_inside_a_record_is_read(tmp_path: Path) -> None:
+    """The `path` of an example of a TFRecord data set is a part of a file."""
+    folder = write_digits(tmp_path, 2)[0].parent
+    write_tfrecord(load(folder), tmp_path / "records", shards=1)
+    records, files = read(tmp_path / "records"), read(folder)
+    assert not isinstance(records[1].path, Path)
+    np.testing.assert_array_equal(as_pixels(records[1].path), as_pixels(files[1].path))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr", "HSV", "I;16"])
