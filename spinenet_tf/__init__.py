@@ -9,9 +9,12 @@ from spinenet_tf._lazy import lazy_names
 
 if TYPE_CHECKING:
     from spinenet_tf import callbacks, data, export, optimizers
+    from spinenet_tf.evaluation.accuracy import Accuracy
+    from spinenet_tf.evaluation.average_precision import Evaluation
     from spinenet_tf.inference.classification import Classification
     from spinenet_tf.inference.detections import Detections
     from spinenet_tf.inference.loading import load
+    from spinenet_tf.inference.measurement import evaluate
     from spinenet_tf.inference.predictor import Predictor
     from spinenet_tf.models import backbone, classifier, detector
     from spinenet_tf.nets.family import list_models, register
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
     from spinenet_tf.training.run import Run
 
 __all__ = [
+    "Accuracy",
     "ArchitectureSpec",
     "BlockSpec",
     "Classification",
     "Detections",
+    "Evaluation",
     "Predictor",
     "Run",
     "backbone",
@@ -31,6 +36,7 @@ __all__ = [
     "classifier",
     "data",
     "detector",
+    "evaluate",
     "export",
     "list_models",
     "load",
@@ -41,10 +47,12 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Accuracy": ".evaluation.accuracy",
     "ArchitectureSpec": ".nets.specs",
     "BlockSpec": ".nets.specs",
     "Classification": ".inference.classification",
     "Detections": ".inference.detections",
+    "Evaluation": ".evaluation.average_precision",
     "Predictor": ".inference.predictor",
     "Run": ".training.run",
     "backbone": ".models",
@@ -52,6 +60,7 @@ _HOMES = {
     "classifier": ".models",
     "data": ".data",
     "detector": ".models",
+    "evaluate": ".inference.measurement",
     "export": ".export",
     "list_models": ".nets.family",
     "load": ".inference.loading",

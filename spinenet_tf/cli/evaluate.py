@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,18 @@ from spinenet_tf._files.writing import write_whole
 from spinenet_tf.cli.arguments import Classes, Images, JsonFile, ModelPath, Overwrite, check_parent, split_classes
 from spinenet_tf.cli.terminal import console, with_progress
 
+if TYPE_CHECKING:
+    from spinenet_tf.tasks import Task
+
 
 def evaluate(
     model: ModelPath,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON; default: the run's validation data.")] = None,
     images: Images = None,
     output: JsonFile = None,
+    detections: Annotated[
+        Path | None, typer.Option(help="Also write the detections to this JSON file, in COCO's results format.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write an HTML report to this folder.")] = None,
     classes: Classes = None,
     max_detections: Annotated[
@@ -32,19 +38,37 @@ def evaluate(
     """
     check_parent(output)
     from spinenet_tf.cli.tables import measured_table
-    from spinenet_tf.inference.loading import load, read_task, read_validation
+    from spinenet_tf.evaluation.average_precision import Evaluation
+    from spinenet_tf.inference import measurement
+    from spinenet_tf.inference.loading import read_task
     from spinenet_tf.tasks import TASKS
 
     task = TASKS[read_task(model)]
-    if report:
-        task.check_report(report, overwrite)
-    loaded = load(model, max_detections)
-    given = task.given_data(annotations, images)
-    dataset = read_validation(model) if given is None else given
-    outcome = task.evaluate(loaded, dataset, max_detections, split_classes(classes), with_progress)
-    console.print(measured_table(outcome.numbers))
+    _check_outputs(task, report, detections, overwrite)
+    data, chosen = task.given_data(annotations, images), split_classes(classes)
+    found = measurement.evaluate(model, data, classes=chosen, max_detections=max_detections, verbose=with_progress)
+    console.print(measured_table(found))
     if output:
-        write_whole(output, json.dumps(outcome.numbers.to_dict(), indent=2))
+        write_whole(output, json.dumps(found.to_dict(), indent=2))
+    if not isinstance(found, Evaluation):
+        return
+    if detections:
+        found.save_detections(detections, overwrite=overwrite)
+        console.print(f"Wrote the detections to {detections}.", soft_wrap=True)
     if report:
-        page = outcome.write_report(report, model=str(model), threshold=threshold, overwrite=overwrite)
+        page = found.report(report, threshold=threshold, overwrite=overwrite)
         console.print(f"Wrote the report to {page}.", soft_wrap=True)
+
+
+def _check_outputs(task: Task, report: Path | None, detections: Path | None, overwrite: bool) -> None:
+    """Check, before the evaluation, that the report and the detections can be written."""
+    from spinenet_tf.evaluation.report import check_report_folder
+
+    for name, path in (("report", report), ("detections", detections)):
+        if path and not task.has_boxes:
+            raise ValueError(f"Only a detector has this output. Received: --{name} with a classifier")
+    if report:
+        check_report_folder(report, overwrite)
+    check_parent(detections)
+    if detections and detections.exists() and not overwrite:
+        raise FileExistsError(f"{detections} exists. Pass --overwrite to replace it.")

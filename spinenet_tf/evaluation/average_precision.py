@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.coco_results import result_rows
+from spinenet_tf.evaluation.coco_results import result_rows, write_results
 
 # In the order of COCO's summary.
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -24,7 +27,8 @@ _FEWER = (1, 10)  # that COCO counts for AR1 and AR10
 class Evaluation:
     """The 12 COCO metrics in 0..1, with AP and precision-recall curves per class; NaN without ground truth.
 
-    They equal COCO's if `max_detections` is `MAX_DETECTIONS`.
+    They equal COCO's if `max_detections` is `MAX_DETECTIONS`. `detections` are those that were evaluated, one item per
+    image as in `evaluate`, with the class numbers of `dataset`.
     """
 
     AP: float  # mean over IoU 0.50:0.05:0.95
@@ -41,6 +45,9 @@ class Evaluation:
     ARl: float
     per_class: dict[str, float]
     precision: np.ndarray = field(repr=False, compare=False)  # [IoU 0.50:0.05:0.95, recall 0:0.01:1, class]
+    dataset: DetectionDataset = field(repr=False, compare=False)
+    detections: Sequence[Mapping[str, Any]] = field(repr=False, compare=False)
+    model: str = "model"  # its name or path, for the report
     max_detections: int = MAX_DETECTIONS  # counted per class and image, also for "AR100"
     crowded: int = 0  # number of images with more objects than counted detections: see `crowded_images`
 
@@ -68,6 +75,21 @@ class Evaluation:
                 "evaluate --max-detections."
             )
         return found
+
+    def report(self, folder: str | os.PathLike, *, threshold: float = 0.3, overwrite: bool = False) -> Path:
+        """Write an HTML report to the folder, and return the path of its page: see `report.write_report`."""
+        from spinenet_tf.evaluation.report import write_report
+
+        return write_report(folder, self, threshold=threshold, overwrite=overwrite)
+
+    def save_detections(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Write all detections to a JSON file in COCO's results format, with the ids of the data set.
+
+        Raises:
+            FileExistsError, FileNotFoundError, WriteError: see `writing.staged`.
+        """
+        rows = (row for item in self.detections for row in _rows(item, self.dataset.category_ids))
+        write_results(path, rows, overwrite=overwrite)
 
     def to_log(self) -> dict[str, float]:
         """Return the metrics that training logs, without NaN."""
@@ -119,17 +141,20 @@ def evaluate(
     from faster_coco_eval import COCO, COCOeval_faster
 
     numbered, numbers_of = _numbered(dataset)
+    detections = list(detections)
     truth = COCO(numbered.coco(), print_function=_quiet)
-    rows = [row for item in detections for row in _rows(item, numbers_of, numbered.category_ids)]
+    rows = [row for item in detections for row in _numbered_rows(item, numbers_of, numbered.category_ids)]
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
     run.params.maxDets = [*_FEWER, max_detections]
     run.run()
-    numbers = (_defined(value) for value in run.stats[: len(METRICS)])
+    numbers: dict[str, Any] = dict(zip(METRICS, map(_defined, run.stats), strict=False))
     precision = _precision(run.eval["precision"])
     return Evaluation(
-        **dict(zip(METRICS, numbers, strict=True)),
+        **numbers,
         per_class=dict(zip(dataset.class_names, precision.mean(axis=(0, 1)).tolist(), strict=True)),
         precision=precision,
+        dataset=dataset,
+        detections=detections,
         max_detections=max_detections,
         crowded=crowded_images(dataset, max_detections, slots),
     )
@@ -160,10 +185,13 @@ def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, in
     return replace(dataset, examples=renamed, category_ids=categories), numbers
 
 
-def _rows(item: Mapping, numbers: Mapping[int, int], category_ids: Sequence[int]) -> list[dict]:
-    """Convert the detections of one image to COCO result rows; `numbers` maps image ids to the evaluator's ids."""
-    image_id = item["image_id"]
-    rows = result_rows(image_id, item["boxes"], item["scores"], item["classes"], category_ids)
+def _rows(item: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    return result_rows(item["image_id"], item["boxes"], item["scores"], item["classes"], category_ids)
+
+
+def _numbered_rows(item: Mapping[str, Any], numbers: Mapping[int, int], category_ids: Sequence[int]) -> list[dict]:
+    """Return the COCO results of one image; `numbers` maps image ids to the evaluator's ids."""
+    rows, image_id = _rows(item, category_ids), item["image_id"]
     if image_id not in numbers:
         raise ValueError(f"Detections have an image id that is not in the data set. Received: {image_id=}")
     for row in rows:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,27 +52,20 @@ def _is_report(folder: Path) -> bool:
 
 
 def write_report(
-    folder: str | Path,
-    dataset: DetectionDataset,
-    detections: Iterable[Mapping[str, Any]],
-    numbers: Evaluation,
-    *,
-    model: str,
-    threshold: float,
-    overwrite: bool = False,
+    folder: str | os.PathLike, evaluation: Evaluation, *, threshold: float = 0.3, overwrite: bool = False
 ) -> Path:
     """Write the self-contained page `folder/index.html` atomically; return its path.
 
-    `detections` are those that `numbers` was computed from, in the format of `evaluate`, one item per image. The
-    confusion matrix and the pictures show detections that score at least `threshold`.
+    The confusion matrix and the pictures show detections that score at least `threshold`.
 
     Raises:
         DataError: an image to draw cannot be decoded.
         FileExistsError, FileNotFoundError: as `check_report_folder` does.
     """
-    folder, names = Path(folder), dataset.class_names
+    folder, dataset, model = Path(folder), evaluation.dataset, evaluation.model
+    names = dataset.class_names
     check_report_folder(folder, overwrite)
-    found = {item["image_id"]: item for item in detections}
+    found = {item["image_id"]: item for item in evaluation.detections}
     nothing: dict[str, Any] = {"boxes": [], "scores": [], "classes": []}
     judged = []
     for example in dataset:
@@ -81,9 +75,9 @@ def write_report(
     title = f"Evaluation of {Path(model).name or model} on {dataset.name}"
     body = [
         *_header(title, dataset, model, threshold),
-        *_numbers(numbers),
-        *_curves(numbers.precision),
-        *_classes(names, numbers.precision, matrix),
+        *_numbers(evaluation),
+        *_curves(evaluation.precision),
+        *_classes(names, evaluation.precision, matrix),
         *_confusions(names, matrix),
         *gallery(judged, names, threshold),
     ]

@@ -12,12 +12,12 @@ import numpy as np
 from spinenet_tf import models
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.classes import check_known, chosen_classes, only_classes
+from spinenet_tf.data.classes import check_known, only_classes
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation.accuracy import Accuracy, classify_dataset
 from spinenet_tf.heads.model import HeadModel
-from spinenet_tf.tasks.task import Outcome, Task, Trained
+from spinenet_tf.tasks.task import Task
 
 
 class Classification(Task[ClassificationDataset]):
@@ -25,6 +25,7 @@ class Classification(Task[ClassificationDataset]):
 
     monitor = "top1"
     given_by = "--images, a folder of class folders"
+    has_boxes = False
     has_replicas = False
 
     def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> HeadModel:
@@ -63,16 +64,3 @@ class Classification(Task[ClassificationDataset]):
         check_known(dataset, class_names)
         known = only_classes(dataset, class_names)
         return classify_dataset(predict, known, image_size, batch_size, track, **options)
-
-    def evaluate(
-        self,
-        model: Trained,
-        dataset: ClassificationDataset,
-        max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
-        track: Track = untracked,
-    ) -> Outcome:
-        dataset = chosen_classes(dataset, classes, model.class_names)
-        known = (model.image_size, model.class_names)
-        crop: dict[str, Any] = {} if model.center is None else {"center": model.center}
-        return Outcome(self.measure(model.predict, dataset, *known, track=track, **crop))

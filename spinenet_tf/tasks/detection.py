@@ -14,16 +14,14 @@ import numpy as np
 from spinenet_tf import models
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.classes import chosen_classes
 from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import draw_detections
-from spinenet_tf.evaluation import report
 from spinenet_tf.evaluation.average_precision import MAX_DETECTIONS, Evaluation, crowded_images, evaluate
 from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_images, in_classes_of
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.tasks.task import Outcome, Task, Trained
+from spinenet_tf.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +31,7 @@ class Detection(Task[DetectionDataset]):
 
     monitor = "AP"
     given_by = "--annotations and --images"
+    has_boxes = True
     has_replicas = True
 
     def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> DetectionModel:
@@ -69,29 +68,13 @@ class Detection(Task[DetectionDataset]):
         class_names: Sequence[str],
         batch_size: int = 8,
         track: Track = untracked,
+        max_detections: int = MAX_DETECTIONS,
+        slots: int | None = None,
         **options: Any,
     ) -> Evaluation:
         found = detect_in_dataset(predict, dataset, image_size, batch_size, **options)
-        found = track(in_classes_of(dataset, class_names, found), len(dataset), "Detecting")
-        return evaluate(dataset, found)
-
-    def evaluate(
-        self,
-        model: Trained,
-        dataset: DetectionDataset,
-        max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
-        track: Track = untracked,
-    ) -> Outcome:
-        dataset = chosen_classes(dataset, classes, model.class_names)
-        found = in_classes_of(dataset, model.class_names, detect_in_dataset(model.predict, dataset, model.image_size))
-        detections = list(track(found, len(dataset), "Detecting"))
-        numbers = evaluate(dataset, detections, max_detections or MAX_DETECTIONS, slots=model.max_detections)
-        write_report = partial(report.write_report, dataset=dataset, detections=detections, numbers=numbers)
-        return Outcome(numbers, write_report)
-
-    def check_report(self, folder: Path, overwrite: bool) -> None:
-        report.check_report_folder(folder, overwrite)
+        detections = track(in_classes_of(dataset, class_names, found), len(dataset), "Detecting")
+        return evaluate(dataset, detections, max_detections, slots)
 
     def draw(
         self, predict: Callable[[np.ndarray], Any], dataset: DetectionDataset, image_size: tuple[int, int], count: int

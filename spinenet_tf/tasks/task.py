@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NoReturn, Protocol
+from typing import Any, ClassVar, Generic, Protocol
 
 import keras
 import numpy as np
@@ -48,23 +47,12 @@ class Trained(Protocol):
         """Return the side of a classifier's central crop: see `class_pipeline.central_crop`; None: the default."""
 
 
-def _refuse_report(*_: object, **__: object) -> NoReturn:
-    raise ValueError("Only a detector has a report. Received: --report with a classifier")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of an evaluation. `write_report` takes the remaining arguments of `report.write_report`."""
-
-    numbers: Numbers
-    write_report: Callable[..., Path] = _refuse_report
-
-
 class Task(ABC, Generic[Dataset]):
     """How the models of a task are built, trained, evaluated and drawn."""
 
     monitor: ClassVar[str]  # the metric that selects the best weights; higher is better
     given_by: ClassVar[str]  # the command-line options that `given_data` reads
+    has_boxes: ClassVar[bool]  # whether an evaluation has detections to save, and a report
     has_replicas: ClassVar[bool]  # whether several devices may train one model
 
     @abstractmethod
@@ -122,39 +110,12 @@ class Task(ABC, Generic[Dataset]):
     ) -> Numbers:
         """Measure `predict`, which maps normalized images `[B, H, W, 3]` to the task's outputs.
 
-        `class_names` are the model's. `options` are those of `evaluation_batches`.
+        `class_names` are the model's. `options` are those of `evaluation_batches`; for a detector, also those of
+        `average_precision.evaluate`.
 
         Raises:
-            ValueError: the data set has a class that the model does not have.
+            ValueError: the data set has a class that the model does not have, or an option is invalid.
         """
-
-    @abstractmethod
-    def evaluate(
-        self,
-        model: Trained,
-        dataset: Dataset,
-        max_detections: int | None = None,
-        classes: Sequence[str] | None = None,
-        track: Track = untracked,
-    ) -> Outcome:
-        """Evaluate a loaded model.
-
-        `max_detections` per image count for a detector, by default COCO's 100. With `classes`, the objects or images of
-        all other classes are left out.
-
-        Raises:
-            ValueError: the data set or `classes` has a class that the model does not have, or `max_detections` is too
-                small.
-        """
-
-    def check_report(self, folder: Path, overwrite: bool) -> None:
-        """Check, before the evaluation, that a report can be written to `folder`.
-
-        Raises:
-            ValueError: this task has no reports.
-            FileExistsError, FileNotFoundError: as `report.check_report_folder` does.
-        """
-        _refuse_report()
 
     def draw(
         self, predict: Callable[[np.ndarray], Any], dataset: Dataset, image_size: tuple[int, int], count: int

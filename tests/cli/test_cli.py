@@ -250,6 +250,8 @@ MISTAKES = {
     "export {run} --output nowhere/a.tflite": "The output folder nowhere does not exist.",
     "evaluate {run} --max-detections 5": "Input should be greater than or equal to 11",
     "evaluate {run} --json nowhere/a.json": "The output folder nowhere does not exist.",
+    "evaluate {run} --detections nowhere/a.json": "The output folder nowhere does not exist.",
+    "evaluate {run} --detections list.json": "list.json exists. Pass --overwrite to replace it.",
     "evaluate {run} --report nowhere/report": "The output folder nowhere does not exist.",
     "evaluate {run} --report thesis": "thesis is not an earlier report. Pass --overwrite to write into it.",
     "evaluate {run} --report cats.json --overwrite": "cats.json is a file, but a report is written to a folder.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
+from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.evaluation.average_precision import METRICS, Evaluation
 from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
@@ -33,20 +35,24 @@ def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
     assert ["small", "640", "1.23", "2.00", "-", "85.900", "0.900", "1.800", "-"] in printed
 
 
+NOTHING: dict[str, Any] = {
+    "precision": np.empty((10, 101, 2)),
+    "dataset": DetectionDataset("none", ("cat", "dog"), (1, 2), ()),
+    "detections": [],
+}
+
+
 def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
     values = dict(zip(METRICS, [0.5, *[0.25] * 10, math.nan], strict=True))
-    printed = lines(
-        evaluation_table(
-            Evaluation(**values, per_class={"cat": 0.125, "dog": math.nan}, precision=np.empty((10, 101, 2)))
-        )
-    )
+    values |= NOTHING | {"per_class": {"cat": 0.125, "dog": math.nan}}
+    printed = lines(evaluation_table(Evaluation(**values)))
     assert ["AP", "0.500", "cat", "0.125"] in printed
     assert ["AP50", "0.250", "dog", "-"] in printed
     assert ["ARl", "-"] in printed
 
 
 def test_an_evaluation_that_is_not_cocos_says_so_and_what_bounds_it() -> None:
-    values = dict.fromkeys(METRICS, 0.5) | {"per_class": {"cat": 0.5}, "precision": np.empty((10, 101, 1))}
+    values = dict.fromkeys(METRICS, 0.5) | NOTHING | {"per_class": {"cat": 0.5}}
     usual, full, other = (
         [" ".join(line) for line in lines(evaluation_table(Evaluation(**values | options)))]
         for options in ({}, {"crowded": 3}, {"max_detections": 300, "crowded": 1})

@@ -81,6 +81,17 @@ def by_pycocotools(
     return run
 
 
+def by_pycocotools_from_files(annotations: Path, results: Path) -> np.ndarray:
+    """Return COCO's 12 metrics of a results file, as pycocotools alone reads and evaluates it."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        run = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run.stats
+
+
 def write_coco(folder: Path, rng: np.random.Generator) -> Path:
     """Write a COCO file with unordered ids with gaps, crowds, and mask areas on both sides of each size limit.
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detections, write_coco
+from random_scenes import (
+    CLASSES,
+    by_pycocotools,
+    by_pycocotools_from_files,
+    random_dataset,
+    random_detections,
+    write_coco,
+)
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
@@ -55,6 +62,21 @@ def test_a_file_that_is_read_scores_as_pycocotools_scores_the_file_itself(tmp_pa
     expected = by_pycocotools(dataset, merged, json.loads(path.read_text())).stats
     assert (expected > 0.01).all()
     np.testing.assert_allclose([getattr(result, name) for name in METRICS], expected, atol=1e-6)
+
+
+def test_pycocotools_finds_the_same_metrics_in_the_saved_detections(tmp_path: Path) -> None:
+    """The ids are those of the data set, not those that the evaluator counts with; padding is not saved."""
+    rng = np.random.default_rng(5)
+    annotations = write_coco(tmp_path, rng)
+    detections = random_detections(rng, read_coco(annotations, tmp_path))
+    detections[0]["classes"][:3] = -1
+    ours = evaluate(read_coco(annotations, tmp_path), iter(detections))
+    ours.save_detections(tmp_path / "results.json")
+    theirs = by_pycocotools_from_files(annotations, tmp_path / "results.json")
+    np.testing.assert_allclose([getattr(ours, name) for name in METRICS], theirs, atol=1e-9)
+    assert len(json.loads((tmp_path / "results.json").read_text())) == sum(len(i["scores"]) for i in detections) - 3
+    with pytest.raises(FileExistsError):
+        ours.save_detections(tmp_path / "results.json")
 
 
 def test_perfect_detections_score_one() -> None:

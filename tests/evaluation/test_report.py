@@ -121,7 +121,8 @@ def cats(tmp_path: Path) -> Callable[..., tuple[DetectionDataset, list[dict]]]:
 
 
 def write(folder: Path, data: tuple[DetectionDataset, list[dict]], **options) -> Path:
-    return write_report(folder, *data, evaluate(*data), **{"model": "<u>run</u>", "threshold": 0.3} | options)
+    model = options.pop("model", "<u>run</u>")
+    return write_report(folder, replace(evaluate(*data), model=model), **options)
 
 
 def test_names_of_users_are_text_and_never_markup(tmp_path: Path, cats) -> None:
@@ -136,7 +137,7 @@ def test_names_of_users_are_text_and_never_markup(tmp_path: Path, cats) -> None:
 def test_numbers_that_are_not_cocos_are_called_by_other_names(tmp_path: Path, cats) -> None:
     dataset, detections = cats(("cat", "dog"))
     numbers = replace(evaluate(dataset, detections, 300), crowded=2)
-    write_report(tmp_path / "report", dataset, detections, numbers, model="run", threshold=0.3)
+    numbers.report(tmp_path / "report")
     page = Page(tmp_path / "report" / "index.html")
     assert page.words[page.words.index("AP@300") + 1] == page.words[page.words.index("AR300") + 1] == "0.500"
     assert {"Non-COCO metrics", "with 300"} < set(page.words)

@@ -14,8 +14,8 @@ from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.export.check.verify import check, check_verifiable, top1_difference
 from spinenet_tf.export.from_run import calibration_batches, export_run
 from spinenet_tf.inference.loading import load
+from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.inference.metadata import read_metadata
-from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.run import Run, build_model
 
@@ -68,7 +68,7 @@ def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation
     if quantization == "none":
         assert artifact.top1 is None
     else:
-        top1 = [TASKS["classification"].evaluate(one, validation).numbers.top1 for one in (original, predictor)]
+        top1 = [evaluate(one, validation).top1 for one in (original, predictor)]
         assert [artifact.top1[name] for name in ("keras", "exported")] == top1
 
 

@@ -13,8 +13,8 @@ import yaml
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.heads.classifier import SmoothedCrossentropy
-from spinenet_tf.inference.loading import load, read_task
-from spinenet_tf.tasks import TASKS
+from spinenet_tf.inference.loading import read_task
+from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.training import recipe
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.config_file import read_config
@@ -46,7 +46,9 @@ def run(tmp_path_factory, succeed) -> Path:
 
 
 def measured(run: Path, dataset: ClassificationDataset) -> Accuracy:
-    return TASKS["classification"].evaluate(load(run), dataset).numbers
+    found = evaluate(run, dataset)
+    assert isinstance(found, Accuracy)
+    return found
 
 
 def test_a_run_holds_what_a_detectors_does(run: Path, tiny_model) -> None:
