@@ -155,13 +155,14 @@ def test_dtype_reaches_all_layers_and_comes_back(tmp_path, kind):
         ["head_logits"] if kind == "classifier" else []
     )
     net.save(tmp_path / "net.keras")
-    for restored in (keras.saving.load_model(tmp_path / "net.keras"), type(net).from_config(net.get_config())):
-        assert restored.get_config() == net.get_config()
-        assert [layer.dtype_policy.name for layer in restored.layers] == [
-            layer.dtype_policy.name for layer in net.layers
-        ]
-    clone = keras.models.clone_model(net)
-    assert [layer.dtype_policy.name for layer in clone.layers] == [layer.dtype_policy.name for layer in net.layers]
+    restored, clone = keras.saving.load_model(tmp_path / "net.keras"), keras.models.clone_model(net)
+    assert restored.get_config() == net.get_config()
+    for other in (restored, clone):
+        assert [layer.dtype_policy.name for layer in other.layers] == [layer.dtype_policy.name for layer in net.layers]
+    exact = net.with_dtype("float32")
+    assert {layer.compute_dtype for part in parts(exact) for layer in (part, *part.layers)} == {"float32"}
+    assert exact.architecture() == net.architecture()
+    assert_same(exact.get_weights(), net.get_weights())
 
 
 def parts(net) -> list[keras.Model]:
