@@ -17,6 +17,7 @@ from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.data.formats.image_folder import read_image_folder
 from spinenet_tf.evaluation.accuracy import Accuracy, classify_dataset
 from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.nets.family import Net
 from spinenet_tf.tasks.task import Task
 
 
@@ -28,7 +29,7 @@ class Classification(Task[ClassificationDataset]):
     has_boxes = False
     has_replicas = False
 
-    def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> HeadModel:
+    def build(self, name: Net, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> HeadModel:
         return models.classifier(name, num_classes, input_shape, **overrides)
 
     def compile(self, model: HeadModel, optimizer: keras.Optimizer, **options: Any) -> None:

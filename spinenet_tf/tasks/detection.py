@@ -21,6 +21,7 @@ from spinenet_tf.drawing.boxes import draw_detections
 from spinenet_tf.evaluation.average_precision import MAX_DETECTIONS, Evaluation, crowded_images, evaluate
 from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_images, in_classes_of
 from spinenet_tf.heads.detector import DetectionModel
+from spinenet_tf.nets.family import Net
 from spinenet_tf.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Detection(Task[DetectionDataset]):
     has_boxes = True
     has_replicas = True
 
-    def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> DetectionModel:
+    def build(self, name: Net, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> DetectionModel:
         return models.detector(name, num_classes, input_shape, **overrides)
 
     def given_data(self, annotations: Path | None, images: Path | None) -> DetectionDataset | None:

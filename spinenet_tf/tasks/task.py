@@ -15,6 +15,7 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
 from spinenet_tf.evaluation.average_precision import Evaluation
+from spinenet_tf.nets.family import Net
 
 Numbers = Evaluation | Accuracy
 
@@ -56,7 +57,7 @@ class Task(ABC, Generic[Dataset]):
     has_replicas: ClassVar[bool]  # whether several devices may train one model
 
     @abstractmethod
-    def build(self, name: str, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> keras.Model:
+    def build(self, name: Net, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> keras.Model:
         """Build a model with new weights; raises as `models` does."""
 
     def compile(self, model: Any, optimizer: keras.Optimizer, **options: Any) -> None:

@@ -98,19 +98,23 @@ class AverageWeights(keras.callbacks.Callback):
         self.momentum = momentum
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start the averages at the weights of the model."""
         self.averages, self.batches = WeightAverages(self.model, self.momentum), 0
         self.accumulate = getattr(self.model.optimizer, "gradient_accumulation_steps", None) or 1
         self.trained: list[np.ndarray] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Continue with the trained weights."""
         if self.trained is not None:
             self.averages.put_back(self.trained)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Update the averages."""
         assert self.model is not None  # as in `UpdateAverages`
         self.batches += 1
         if self.batches % self.accumulate == 0:
             self.averages.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Put the averages into the model."""
         self.trained = self.averages.put_into_model()

@@ -107,7 +107,8 @@ class OneFit(keras.callbacks.CallbackList):
     ):
         params = {"verbose": verbose, "epochs": epochs, "steps": clock.steps}
         super().__init__([clock, *callbacks], add_history=True, add_progbar=verbose != 0, model=model, **params)
-        self.clock, self.began, self.logs = clock, False, None
+        self.clock, self.began = clock, False
+        self.logs: dict[str, Any] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self.began:

@@ -75,9 +75,11 @@ class Evaluate(keras.callbacks.Callback):
         self.options = {"batch_size": batch_size, **options}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._known()  # reports errors before the first step
+        """Check that the model and the data set fit each other, before the first step."""
+        self._known()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure the model, if the epoch is one of every `every`, and add the metrics to `logs`."""
         due = (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"] or self.model.stop_training
         if due and logs is not None:
             logs.update({f"{self.prefix}{name}": number for name, number in self._measure().items()})

@@ -28,9 +28,13 @@ class _ClipsWholeBatch(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class Adam(_ClipsWholeBatch, keras.optimizers.Adam):
-    """Keras's Adam (Kingma 2015); AMSGrad uses Keras's own update."""
+    """Keras's Adam (Kingma 2015), with the arguments and numbers of `keras.optimizers.Adam`.
+
+    AMSGrad uses Keras's own update.
+    """
 
     def update_step(self, gradient, variable, learning_rate):
+        """Update one variable and its moments; Keras calls it."""
         if not _fuses() or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -55,9 +59,13 @@ class Adam(_ClipsWholeBatch, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class SGD(_ClipsWholeBatch, keras.optimizers.SGD):
-    """Keras's stochastic gradient descent with momentum."""
+    """Keras's stochastic gradient descent, with the arguments and numbers of `keras.optimizers.SGD`.
+
+    On several devices, `global_clipnorm` and the other limits apply to the gradient of the whole batch.
+    """
 
     def update_step(self, gradient, variable, learning_rate):
+        """Update one variable and its moments; Keras calls it."""
         if not _fuses() or not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return

@@ -57,11 +57,9 @@ def plan(
 
 def _plan(config: TrainConfig, folder: Path, scratch: Path) -> Plan:
     data = config.task_data()
-    bad, read = (
-        BadImages(data.max_bad_images),
-        {key: in_folder(getattr(data, key), scratch) for key in ("train", "val")},
-    )
-    elsewhere = config.model_copy(update={"data": data.model_copy(update=read)})
+    sources = {key: in_folder(getattr(data, key), scratch) for key in ("train", "val")}
+    elsewhere = config.model_copy(update={"data": data.model_copy(update=sources)})
+    bad = BadImages(data.max_bad_images)
     training, validation = read_datasets(elsewhere, bad)
     config = with_classes_of(config, training)
     steps = count_steps(config, training)

@@ -28,13 +28,12 @@ from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.run import Run, build_model
 
 AnyDataset = DetectionDataset | ClassificationDataset
-Callbacks = keras.callbacks.Callback | Sequence[keras.callbacks.Callback]
 
 
 def train(
     config: TrainConfig | Mapping[str, Any] | str | os.PathLike,
     run: str | os.PathLike | None = None,
-    callbacks: Callbacks | None = None,
+    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = None,
     *,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     resume: bool = False,

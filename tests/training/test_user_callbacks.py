@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
+import optuna
+import optuna_integration
 import pytest
 from tensorflow.compat.v1.train import summary_iterator
 
@@ -253,10 +255,9 @@ def test_what_is_no_callback_or_changes_weights_is_refused_before_anything_is_wr
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
-def test_optuna_prunes_a_run_by_its_ap(train) -> None:
-    """Optuna's callback for Keras is the one of `optuna_integration` that is not named TFKeras."""
-    optuna = pytest.importorskip("optuna")
-    pruning = pytest.importorskip("optuna_integration").KerasPruningCallback
+@pytest.mark.parametrize("name", ["KerasPruningCallback", "TFKerasPruningCallback"])
+def test_optuna_prunes_a_run_by_its_ap(train, name: str) -> None:
+    pruning = getattr(optuna_integration, name)
 
     def objective(trial) -> float:
         run = train(pruning(trial, "val_AP"), name=f"trial{trial.number}")
