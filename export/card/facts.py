@@ -91,12 +91,12 @@ def collect(
     numbers = None if benchmark is None else _read_benchmark(benchmark)
     known = _accuracies(numbers, artifact)
     found = [describe_file(path, known.get(path.name)) for path in files]
-    model, config = run.load_trained()
+    model, config = run.load(), run.config
     name = data.name if data is not None else _source_name(config)
     if data is None and config.data is not None:
         data = config.task_data().read("val")
     measured = None if data is None else _measure(model, config, data, name)
-    return Facts(run.folder.resolve().name, license, config, run.read_log(), found, measured, numbers)
+    return Facts(run.folder.resolve().name, license, config, run.log, found, measured, numbers)
 
 
 def exported_files(run: Run) -> list[Path]:

@@ -57,7 +57,7 @@ def test_the_front_matter_has_the_fields_of_model_hubs(run, card) -> None:
     (result,) = index["results"]
     assert index["name"] == "my run"
     assert result["task"] == {"type": "object-detection", "name": "Object detection"}
-    value = max(row["val_AP"] for row in Run(run).read_log())
+    value = max(row["val_AP"] for row in Run(run).log)
     assert result["metrics"][0]["value"] == pytest.approx(value, abs=1e-4)
 
 
@@ -70,7 +70,7 @@ def test_hugging_faces_library_reads_it(card) -> None:
 
 
 def test_it_states_what_the_run_knows(run, card, tiny_model) -> None:
-    config = Run(run).config()
+    config = Run(run).config
     assert f"`{config.model.name}` backbone and a retinanet head, for images of 64 x 64 px" in card
     assert "## What it detects\n\n`digit`." in card
     assert re.search(r"- Training: `digits: data, scenes: 8, classes: 1, seed: 0, .+`\.\n", card)
@@ -86,7 +86,7 @@ def test_it_states_what_the_run_knows(run, card, tiny_model) -> None:
 
 def test_it_names_no_folder_of_the_machine(run, card, tiny_model) -> None:
     assert str(run.parent) not in card
-    assert str(Run(run).config().own_data().train.digits.parent) not in card
+    assert str(Run(run).config.own_data().train.digits.parent) not in card
 
 
 def test_its_code_runs(run, card, tmp_path, monkeypatch, capsys, tiny_model) -> None:
@@ -146,7 +146,7 @@ def test_what_is_unknown_is_called_unknown(run, tmp_path, tiny_model) -> None:
 
 
 def test_class_names_of_any_origin_stay_text(run, tiny_model) -> None:
-    config = Run(run).config().model_copy(update={"class_names": ("a`|<b>\n# x", "[click](javascript:x)")})
+    config = Run(run).config.model_copy(update={"class_names": ("a`|<b>\n# x", "[click](javascript:x)")})
     facts = Facts("<run>", "unknown", config, [], [], None, None)
     assert "\n".join(sections.classes(facts)).endswith("`a <b> # x`, `[click](javascript:x)`.")
     assert next(sections.title(facts)) == "# run"
