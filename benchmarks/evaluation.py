@@ -51,11 +51,11 @@ def _our_turns(images: int) -> Mapping[str, Callable]:
 
 def _their_turns(images: int) -> Mapping[str, Callable | Fresh]:
     """Return pycocotools' turn; its input dictionaries, which it modifies, are made outside the timed part."""
-    from spinenet_tf.evaluation.average_precision import _rows
+    from spinenet_tf.evaluation.coco_results import result_rows
 
     dataset, detections = scenes(images)
-    truth, numbers = dataset.coco(), {example.image_id: example.image_id for example in dataset}
-    rows = [row for item in detections for row in _rows(item, numbers, CLASSES)]
+    truth = dataset.coco()
+    rows = [row for item in detections for row in result_rows(**item, category_ids=dataset.category_ids)]
     found: list[float] = []
     evaluate = Fresh(lambda: deepcopy((truth, rows)), lambda made: found.append(_pycocotools(*made)))
     return {"evaluate": evaluate, "AP": found.pop}

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+import spinenet_tf
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.data.formats.digits import digits
-from spinenet_tf.evaluation.average_precision import evaluate
-from spinenet_tf.evaluation.detections import detect_in_dataset
 from spinenet_tf.training.recipe import train
 
 SCENES = {"train": 2000, "val": 200}
@@ -66,9 +65,7 @@ def carry_out(data: list[str], steps: int, folder: Path):
 
 def measure(detector, dataset: DetectionDataset) -> dict[str, float]:
     """Return COCO AP of all classes, and of the classes that are new to the first detector."""
-    numbers = evaluate(
-        dataset, detect_in_dataset(detector.predict_on_batch, dataset, detector.backbone.image_shape[:2])
-    )
+    numbers = spinenet_tf.evaluate(detector, dataset)
     new = list(numbers.per_class.values())[KNOWN:]
     return {"AP": round(numbers.AP, 3), "AP50": round(numbers.AP50, 3), "AP of 5 to 9": round(float(np.mean(new)), 3)}
 

@@ -26,7 +26,7 @@ def check_known(dataset: DetectionDataset | ClassificationDataset, names: Sequen
     if unknown := unknown_classes(dataset, names):
         raise ValueError(
             f"The model does not have the classes {some_of(unknown, show=repr)}, only {some_of(names, show=repr)}. "
-            "Select classes with evaluate --classes."
+            "Choose classes with `classes` (evaluate --classes)."
         )
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from random_scenes import by_pycocotools_from_files
 
-from spinenet_tf import classifier
+from spinenet_tf import classifier, detector
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DetectionDataset, Example
 from spinenet_tf.evaluation.average_precision import METRICS
 from spinenet_tf.inference.loading import load
@@ -86,6 +87,25 @@ def test_run_keras_model_and_predictor_score_the_same_on_data_and_on_their_path(
     assert [one.to_dict() for one in found[1:]] == [found[0].to_dict()] * 3
     assert (found[0].model, found[2].model) == (str(tiny_run), model.name)
     assert found[0].dataset.class_names == ("digit",)
+
+
+def test_a_model_is_measured_by_name_after_fit_and_after_it_is_loaded(tiny_run: Path, tiny_model, tmp_path) -> None:
+    data = Run(tiny_run).config.own_data().read("val")
+    model = detector(tiny_model, 1, (64, 64, 3), max_level=5, score_threshold=0.001)
+    with pytest.raises(ValueError, match=r"have no names"):
+        evaluate(model, data)
+    model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+    model.fit(data.batches((64, 64), 4), verbose=0)
+    model.save(tmp_path / "model.keras")
+    found = evaluate(model, data)
+    assert list(found.per_class) == ["digit"]
+    assert len(found.detections[0]["scores"]) > 0
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert (loaded.class_names, loaded.category_ids) == (("digit",), data.category_ids)
+    assert evaluate(loaded, data).to_log() == pytest.approx(found.to_log(), abs=1e-6)
+    other = replace(data, class_names=("number",))
+    with pytest.raises(ValueError, match=r"does not have the classes 'number', only 'digit'\. Choose classes with"):
+        evaluate(loaded, other)
 
 
 def test_pycocotools_finds_the_same_metrics_in_the_file_of_the_command(
