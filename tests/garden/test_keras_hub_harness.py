@@ -12,7 +12,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from keras_hub.src.tests.test_case import TestCase
+from keras_hub.src.tests import test_case
 
 from spinenet_tf.heads.centernet import CenterNet
 from spinenet_tf.heads.classifier import Classifier
@@ -27,7 +27,7 @@ class HarnessBackbone(Backbone):
     token_embedding = None
 
 
-class TestBackbone(TestCase):
+class TestBackbone(test_case.TestCase):
     @pytest.fixture(autouse=True)
     def _arguments(self, tiny_spec, tiny_mobile_spec):
         self.all_arguments = {
