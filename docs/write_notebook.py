@@ -19,7 +19,8 @@ def write(page: Path, target: Path) -> None:
     parts = re.split(r"```python\n(.*?)```\n", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     cells = [_cell(number, text.strip("\n")) for number, text in enumerate(parts) if text.strip()]
     notebook = {"cells": cells, "metadata": {"kernelspec": _KERNEL}, "nbformat": 4, "nbformat_minor": 5}
-    target.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)  # in the order of `ruff format`
+    target.write_text(text + "\n", encoding="utf-8")
 
 
 def _cell(number: int, text: str) -> dict[str, Any]:

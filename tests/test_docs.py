@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -113,6 +115,41 @@ def test_tables_of_computed_figures_are_up_to_date(tmp_path):
             script.write(Path(shutil.copy(page, tmp_path / page.name)))
             assert (tmp_path / page.name).read_text() == page.read_text(), f"run docs/write_tables.py {page.name}"
     assert sorted(tables) == sorted(script.TABLES)
+
+
+def test_the_notebook_has_the_text_and_the_code_of_its_page(tmp_path):
+    _script("write_notebook").write(DOCS / "first-detector.md", tmp_path / "first-detector.ipynb")
+    written = (DOCS / "first-detector.ipynb").read_text(encoding="utf-8")
+    assert (tmp_path / "first-detector.ipynb").read_text(encoding="utf-8") == written, "run docs/write_notebook.py"
+    assert [cell["cell_type"] for cell in json.loads(written)["cells"]].count("code") > 5
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_ends_with_a_picture(tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("SPINENET_TF_SHORT", "1")
+    notebook = nbformat.read(DOCS / "first-detector.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert re.search(r"^AP \d\.\d{3}", text, re.MULTILINE), text
+    assert re.search(r"^\d\.\d\d MB; AP", text, re.MULTILINE), text
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert (tmp_path / "digits-int8.tflite").is_file()
+
+
+def test_every_dependency_is_explained():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = settings["options.extras_require"]
+    listed = "\n".join([settings["options"]["install_requires"], *extras.values()])
+    table = (DOCS / "dependencies.md").read_text(encoding="utf-8")
+    names = {re.split(r"[\[<>=~]", line)[0] for line in listed.split()} - {"spinenet_tf"}
+    assert {name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", table, re.IGNORECASE)} == set()
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    assert set(extras) == set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE))))
 
 
 def test_the_samples_of_the_page_on_extension_run(tmp_path, monkeypatch):
