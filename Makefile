@@ -66,7 +66,7 @@ test-addons: .venv/installed-test .venv-addons/installed
 docs: .venv-docs/installed
 	rm -rf build/docs
 	mkdir -p build/docs/pages build/docs/package
-	cp -r --parents README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs benchmarks/*.md export/*/detector.js build/docs/pages
+	tar -cf - *.md LICENSE docs benchmarks/*.md export/static/detector.js | tar -xf - -C build/docs/pages
 	cp -r spinenet_tf build/docs/package
 	cp -r export configs build/docs/package/spinenet_tf
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
