@@ -53,6 +53,7 @@ class Head:
     outputs: tuple[str, ...] = ("raw",)  # outputs of exported files; also "decoded", "detections" and "postprocess"
     smallest: Mapping[str, Any] = field(default_factory=dict)  # options of the cheapest model
     decoding: Decoding | None = None  # only for detectors
+    garden_keys: Mapping[str, str] = field(default_factory=dict)  # option -> key in experiments of TF Model Garden
     # Convert the architecture in a weights file, or the metadata of an exported file, of earlier versions to the form
     # of this version; return None if it belongs to another head.
     old_architecture: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None

@@ -12,6 +12,7 @@ import yaml
 
 from spinenet_tf._files.document import plain
 from spinenet_tf._files.writing import write_whole
+from spinenet_tf.heads.table import HEADS
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.config_file import apply_override, make_config
 from spinenet_tf.training.experiment import Experiment
@@ -105,7 +106,7 @@ def _model(experiment: Experiment, is_detector: bool) -> dict[str, Any]:
         "name": f"{kind}_{experiment.take(f'{backbone}.model_id')}".lower(),
         "image_size": [height, width],
         "overrides": _style(experiment, backbone),
-        **({"head": _retinanet(experiment, is_mobile=kind == "spinenet_mobile")} if is_detector else {}),
+        **({"head": _head(experiment, is_mobile=kind == "spinenet_mobile")} if is_detector else {}),
     }
 
 
@@ -129,22 +130,8 @@ def _style(experiment: Experiment, backbone: str) -> dict[str, Any]:
     return style
 
 
-def _retinanet(experiment: Experiment, is_mobile: bool) -> dict[str, Any]:
-    theirs = {
-        "head_depth": "model.head.num_convs",
-        "head_width": "model.head.num_filters",
-        "num_scales": "model.anchor.num_scales",
-        "aspect_ratios": "model.anchor.aspect_ratios",
-        "anchor_size": "model.anchor.anchor_size",
-        "focal_alpha": "losses.focal_loss_alpha",
-        "focal_gamma": "losses.focal_loss_gamma",
-        "huber_delta": "losses.huber_loss_delta",
-        "box_weight": "losses.box_loss_weight",
-        "score_threshold": "model.detection_generator.pre_nms_score_threshold",
-        "iou_threshold": "model.detection_generator.nms_iou_threshold",
-        "max_detections": "model.detection_generator.max_num_detections",
-        "pre_nms_top_k": "model.detection_generator.pre_nms_top_k",
-    }
+def _head(experiment: Experiment, is_mobile: bool) -> dict[str, Any]:
+    """Return the head of a detector: the one whose keys the experiment has."""
     same = {
         "model.decoder.type": ("identity",),
         "model.head.use_separable_conv": (is_mobile,),
@@ -157,7 +144,9 @@ def _retinanet(experiment: Experiment, is_mobile: bool) -> dict[str, Any]:
     }
     for key, valid in same.items():
         experiment.equals(f"task.{key}", *valid)
-    return {"kind": "retinanet"} | {ours: experiment.take(f"task.{key}") for ours, key in theirs.items()}
+    known = [row for row in HEADS.values() if row.garden_keys]
+    row = max(known, key=lambda row: sum(map(experiment.has, row.garden_keys.values())))
+    return {"kind": row.name} | {option: experiment.take(key) for option, key in row.garden_keys.items()}
 
 
 def _detection_data(experiment: Experiment) -> dict[str, Any]:
