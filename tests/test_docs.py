@@ -89,6 +89,7 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     exec(blocks[-1][1], {})
     assert (tmp_path / "mine.weights.h5").is_file()
     assert (tmp_path / "found.png").is_file()
+    assert (tmp_path / "mine.tflite").is_file()
 
 
 def _script(name: str) -> ModuleType:
