@@ -148,7 +148,9 @@ def _model(
     net = backbone(name, input_shape, dtype=dtype, **_pick(overrides, Style.names()))
     model = row.build(net, classes.count, options)
     if classes.names:
-        model.name_classes(classes.names, classes.category_ids)
+        model.class_names = classes.names
+    if classes.category_ids:
+        model.category_ids = classes.category_ids
     return _with_weights(model, start)
 
 

@@ -99,7 +99,7 @@ def check_same(path: str | Path, theirs: Sequence[str], ours: Sequence[str]) -> 
         other = "the model's classes in another order" if set(theirs) == set(ours) else "other classes than the model"
         raise ClassNamesError(
             f"{path} has {other}: {odd}. Build the model without class names to take those of the file; then "
-            "`model.name_classes(...)` renames them."
+            "an assignment to `model.class_names` renames them."
         )
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 
-from spinenet_tf.heads.classes import check_data, check_same, checked_ids, checked_names, classes_in, default_ids
+from spinenet_tf.heads.classes import (
+    Classes,
+    check_data,
+    check_same,
+    checked_ids,
+    checked_names,
+    classes_in,
+    default_ids,
+)
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.dtype import Dtype
@@ -20,8 +29,7 @@ from spinenet_tf.nets.weights import DamagedWeightsError
 class HeadModel(SpineNetModel):
     """A backbone and a head of `num_classes`; `head` names its row in the table of heads.
 
-    `class_names` are the names of the classes in the order of their numbers, and `category_ids` their ids in COCO
-    files; each is a tuple, or None if unknown. Both are in the model's config and in all files that it is saved to.
+    `class_names` and `category_ids` are in the model's config and in all files that it is saved to.
     """
 
     head: str
@@ -30,25 +38,50 @@ class HeadModel(SpineNetModel):
     def _equip(self, backbone: Backbone, num_classes: int, options: Options) -> None:
         """Store what training and prediction need besides the network."""
         self.backbone, self.num_classes, self.options = backbone, num_classes, options
-        self.class_names: tuple[str, ...] | None = None
-        self.category_ids = default_ids(options, num_classes)
+        self._classes = Classes(num_classes, category_ids=default_ids(options, num_classes))
 
-    def name_classes(self, class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> None:
-        """Name or rename the classes, in the order of their numbers; without `category_ids`, these do not change.
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes in the order of their numbers, or None. Assign a list to name or rename them.
 
         Raises:
-            ValueError: a name is empty or occurs twice, an id occurs twice, or there are not `num_classes` of them.
+            ValueError: a name is empty or occurs twice, or there are not `num_classes` names.
         """
-        names = checked_names(class_names, self.num_classes)
-        if category_ids is not None:
-            self.category_ids = checked_ids(category_ids, self.num_classes)
+        return self._classes.names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        checked = None if names is None else checked_names(names, self.num_classes)
+        self._use_classes(replace(self._classes, names=checked))
+
+    @property
+    def category_ids(self) -> tuple[int, ...] | None:
+        """The ids of the classes in COCO files in the order of their numbers, or None: class + 1. Can be assigned.
+
+        Raises:
+            ValueError: an id is not an integer or occurs twice, or there are not `num_classes` ids.
+        """
+        return self._classes.category_ids
+
+    @category_ids.setter
+    def category_ids(self, ids: Sequence[int] | None) -> None:
+        checked = None if ids is None else checked_ids(ids, self.num_classes)
+        self._use_classes(replace(self._classes, category_ids=checked))
+
+    def _use_classes(self, classes: Classes) -> None:
+        self._classes = classes
+
+    def _take_classes(self, names: Sequence[str], ids: Sequence[int] | None) -> None:
+        """Name the classes; without `ids`, these do not change."""
         self.class_names = names
+        if ids is not None:
+            self.category_ids = ids
 
     def _before_fit(self, given: dict[str, Any]) -> None:
         super()._before_fit(given)
         names = getattr(given.get("x"), "class_names", None)
         if names and not self.class_names and len(names) == self.num_classes:
-            self.name_classes(names, getattr(given["x"], "category_ids", None))
+            self._take_classes(names, getattr(given["x"], "category_ids", None))
         self._check_classes_of(given.get("x"))
         self._check_classes_of(given.get("validation_data"))
 
@@ -84,7 +117,7 @@ class HeadModel(SpineNetModel):
         """Take the class names and category ids in a file if this model has none."""
         found = classes_in(note, self.num_classes)
         if found.names and not (self.class_names and self.category_ids):
-            self.name_classes(found.names, found.category_ids)
+            self._take_classes(found.names, found.category_ids)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -102,7 +135,7 @@ class HeadModel(SpineNetModel):
         names, ids = given.pop("class_names", None), given.pop("category_ids", None)
         model = cls(backbone, **given | {"options": cls.options_type.of(given["options"])})
         if names is not None:
-            model.name_classes(names, ids)
+            model._take_classes(names, ids)
         return freeze(model, config)
 
     def config_with(self, dtype: Dtype) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _predictor(model: Model, max_detections: int | None) -> Predictor:
         return load(model, max_detections)
     if isinstance(model, HeadModel) and not model.class_names:
         raise ValueError(
-            f"Classes are matched by name, but those of {model.name!r} have no names: call model.name_classes([...]), "
+            f"Classes are matched by name, but those of {model.name!r} have no names: assign model.class_names, "
             "or build it with class_names=[...]."
         )
     return model if isinstance(model, Predictor) else load(model)

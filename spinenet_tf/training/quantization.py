@@ -47,14 +47,14 @@ class QuantizationAware(DetectionModel):
         self.head, self.loss_names, self.decoding = detector.head, detector.loss_names, detector.decoding
         self._equip(detector.backbone, detector.num_classes, detector.options)
         self.detector = detector  # computes in float
-        self.class_names, self.category_ids = detector.class_names, detector.category_ids
+        self._classes = detector._classes
 
     def losses_of(self, raw, truth, image_size, weights):
         return self.detector.losses_of(raw, truth, image_size, weights)
 
-    def name_classes(self, class_names, category_ids=None) -> None:
-        super().name_classes(class_names, category_ids)
-        self.detector.name_classes(class_names, category_ids)
+    def _use_classes(self, classes) -> None:
+        super()._use_classes(classes)
+        self.detector._use_classes(classes)
 
     def export(self, *args, **kwargs) -> None:
         """Export `detector`, whose int8 file computes like this model: `format="litert", quantization="int8"`."""

@@ -179,7 +179,9 @@ def build_model(config: TrainConfig, task: str | None = None) -> Any:
         model, shape = config.model, (*config.model.image_size, 3)
         options = {"head": model.head["kind"]} | model.options() | model.overrides
         net = TASKS[config.task].build(model.net(), len(config.class_names), shape, **options)
-        net.name_classes(config.class_names, config.category_ids)
+        net.class_names = config.class_names
+        if config.category_ids:
+            net.category_ids = config.category_ids
         return net
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error

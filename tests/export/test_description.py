@@ -46,7 +46,7 @@ def test_classes_without_names_are_numbered(detector) -> None:
 @pytest.fixture
 def named(detector):
     """Return the shared detector with class names, which it has only in this test."""
-    detector.name_classes(["cat", "dog", "cow"], [17, 18, 21])
+    detector.class_names, detector.category_ids = ["cat", "dog", "cow"], [17, 18, 21]
     yield detector
     detector.class_names = detector.category_ids = None
 

@@ -196,14 +196,15 @@ def test_a_damaged_note_is_refused_and_nothing_is_loaded(make, named, tmp_path: 
 def test_classes_can_be_renamed_and_keep_their_ids(make, named) -> None:
     model = make(num_classes=3)
     model.load_weights(named[1])
-    model.name_classes(["Katze", "Vogel", "Hund"])
+    model.class_names = ["Katze", "Vogel", "Hund"]
     assert (model.class_names, model.category_ids) == (("Katze", "Vogel", "Hund"), (17, 2**40, 18))
-    model.name_classes(NAMES, np.array([5, 6, 7]))
+    model.class_names = NAMES
+    model.category_ids = np.array([5, 6, 7])
     assert model.category_ids == (5, 6, 7)
     with pytest.raises(ValueError, match="the number of class names, 2"):
-        model.name_classes(["a", "b"])
+        model.class_names = ["a", "b"]
     with pytest.raises(ValueError, match="3 different integers"):
-        model.name_classes(["a", "b", "c"], [1, 1, 1])
+        model.category_ids = [1, 1, 1]
     assert (model.class_names, model.category_ids) == (NAMES, (5, 6, 7))
 
 
@@ -216,6 +217,9 @@ def test_with_a_background_class_the_numbers_are_the_category_ids(make) -> None:
 def test_a_quantization_aware_model_has_the_names_of_its_detector(make, named) -> None:
     aware = QuantizationAware(make(class_names=NAMES, category_ids=[1, 2, 3]))
     assert (aware.class_names, aware.category_ids) == (NAMES, (1, 2, 3))
+    aware.class_names = NAMES[::-1]
+    assert aware.detector.class_names == NAMES[::-1]
+    aware.detector.class_names = aware.class_names = NAMES
     other = QuantizationAware(make(num_classes=3))
     other.load_weights(named[1])
     assert other.detector.class_names == other.class_names == NAMES
@@ -321,5 +325,5 @@ def test_a_classifier_compares_the_names_of_a_keras_data_set(make, tmp_path: Pat
     models[1].run_eagerly = True
     models[1].fit(data, verbose=0)
     assert models[1].class_names == ("cat", "dog")
-    models[2].name_classes(["is a dog"])
+    models[2].class_names = ["is a dog"]
     models[2].fit(data, verbose=0)  # one logit separates the two classes

@@ -151,9 +151,9 @@ def test_a_classifier_is_measured_by_accuracy(tmp_path: Path) -> None:
 
 def test_a_keras_classifier_needs_names(tiny_spec, tmp_path: Path) -> None:
     model, data = classifier(tiny_spec, 2, (32, 32, 3), max_level=5, endpoint=8), images_of(tmp_path, [0, 1])
-    with pytest.raises(ValueError, match=r"have no names: call model\.name_classes\(\[\.\.\.\]\), or build it with"):
+    with pytest.raises(ValueError, match=r"have no names: assign model\.class_names, or build it with"):
         evaluate(model, data)
-    model.name_classes(["white", "black"])
+    model.class_names = ["white", "black"]
     logits = model.predict_on_batch(np.stack([np.full((32, 32, 3), value, "float32") for value in (-2.0, 2.0)]))
     assert logits.shape == (2, 2)
     assert evaluate(model, data).images == 2
