@@ -47,8 +47,9 @@ def evaluate(
             returns an iterator over the results.
 
     Returns:
-        An `Evaluation` of a detector: `AP`, `AP50` and the other metrics, `per_class`, `report(folder)` and
-        `save_detections(path)`. An `Accuracy` of a classifier: `top1`, `top5` and `per_class`.
+        Evaluation | Accuracy: of a detector an `Evaluation`, with `AP`, `AP50` and the other metrics, `per_class`,
+            `report(folder)` and `save_detections(path)`; of a classifier an `Accuracy`, with `top1`, `top5` and
+            `per_class`.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model or data set, they have different tasks, the model's
