@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator
 from functools import partialmethod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -20,6 +21,8 @@ from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.data.formats.digits import digits
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.family import VARIANTS, Variant
+from spinenet_tf.training import processes
+from spinenet_tf.training.callback_list import StopTogether
 from spinenet_tf.training.run import Run
 
 STEPS = 3
@@ -268,3 +271,20 @@ def test_optuna_prunes_a_run_by_its_ap(train, name: str) -> None:
     (trial,) = study.trials
     assert trial.state is optuna.trial.TrialState.PRUNED
     assert list(trial.intermediate_values) == [0]
+
+
+def test_all_processes_stop_if_a_callback_of_one_stops(monkeypatch) -> None:
+    measured = Recorder()
+    measured.on_epoch_end = lambda epoch, logs: measured.calls.append((epoch, logs))
+    model = SimpleNamespace(stop_training=False)
+    stop = StopTogether(model, measured, "val_AP")
+    stop.on_train_batch_end(0)
+    stop.on_epoch_end(0, {})
+    assert (model.stop_training, measured.calls) == (False, [])
+    monkeypatch.setattr(processes, "largest", lambda number: 1)  # another process stops
+    stop.on_train_batch_end(0)
+    assert model.stop_training
+    stop.on_epoch_end(1, {"val_AP": 0.5})
+    assert measured.calls == [], "it was measured in this epoch"
+    stop.on_epoch_end(1, {})
+    assert measured.calls == [(1, {})]
