@@ -105,8 +105,9 @@ class DetectionDataset(Collection[Example]):
         images are left out in each epoch. The first iteration, the second one and so on depend only on the arguments.
         `train` also resumes exactly.
 
-        The attribute `class_names` has the names in the order of the class numbers. `fit` compares them with the
-        model's, or names the classes of a model without names. Methods such as `map` and `prefetch` drop it.
+        The attribute `class_names` has the names in the order of the class numbers, `category_ids` their ids in the
+        file. `fit` compares the names with the model's; a model without names or ids takes them. Methods such as `map`
+        and `prefetch` drop both attributes.
 
         Args:
             image_size: Height and width of the network's input.

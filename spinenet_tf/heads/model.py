@@ -79,11 +79,19 @@ class HeadModel(SpineNetModel):
 
     def _before_fit(self, given: dict[str, Any]) -> None:
         super()._before_fit(given)
-        names = getattr(given.get("x"), "class_names", None)
-        if names and not self.class_names and len(names) == self.num_classes:
-            self._take_classes(names, getattr(given["x"], "category_ids", None))
         self._check_classes_of(given.get("x"))
         self._check_classes_of(given.get("validation_data"))
+        self._learn_classes_of(given.get("x"))
+
+    def _learn_classes_of(self, data: Any) -> None:
+        """Take the class names of the training data, and its category ids, if this model has none."""
+        names, ids = getattr(data, "class_names", None), getattr(data, "category_ids", None)
+        if not names or len(names) != self.num_classes:
+            return
+        if not self.class_names:
+            self._take_classes(names, ids)
+        elif self.category_ids is None:
+            self.category_ids = ids
 
     def _check_classes_of(self, data: Any) -> None:
         """Check that batches with the attribute `class_names`, if they have it, number the classes as the model does.

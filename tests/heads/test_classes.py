@@ -306,7 +306,10 @@ def test_batches_that_number_the_classes_differently_are_refused_before_anything
     assert int(model.optimizer.iterations) == 0
     renumbered = pets("cat", "dog").with_classes(model.class_names).batches(SHAPE[:2], 2)
     fit(model, ours, validation_data=renumbered)
-    assert (model.class_names, model.category_ids) == (NAMES, None)
+    assert (model.class_names, model.category_ids) == (NAMES, (7, 8, 9))
+    own = make(class_names=NAMES, category_ids=[1, 2, 3])
+    fit(own, ours)
+    assert own.category_ids == (1, 2, 3)
 
 
 def test_a_classifier_compares_the_names_of_a_keras_data_set(make, tmp_path: Path) -> None:
