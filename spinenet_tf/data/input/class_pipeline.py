@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
-from spinenet_tf.data.dataset import CENTER, ClassificationDataset, ClassificationExample, DataError
+from spinenet_tf.data.dataset import CENTER, ClassificationDataset, ClassificationExample
 from spinenet_tf.data.images import normalize, read_image, read_size
 from spinenet_tf.data.input.augmenter import recolored
-from spinenet_tf.data.input.pipeline import check_all
+from spinenet_tf.data.input.pipeline import check_all, check_sizes
 from spinenet_tf.data.input.reader import Reader
 from spinenet_tf.data.input.stream import TrainingInput, endless_batches, ordered_batches
 
@@ -54,7 +54,7 @@ def training_input(
             this error: see `pipeline.data_errors`.
         ValueError: an argument is out of range.
     """
-    _check_arguments(dataset, image_size, batch_size)
+    check_sizes(dataset, image_size, batch_size)
     augment.check_task("classification")
     read = _reader(dataset, cache, bad)
 
@@ -80,7 +80,7 @@ def evaluation_batches(
 
     Raises as `training_input` does.
     """
-    _check_arguments(dataset, image_size, batch_size)
+    check_sizes(dataset, image_size, batch_size)
     if not 0 < center <= 1:
         raise ValueError(f"`center` must be above 0 and at most 1. Received: {center=}")
     read = _reader(dataset, cache)
@@ -158,10 +158,3 @@ def _reader(
 
 def _labels(dataset: ClassificationDataset) -> tf.Tensor:
     return tf.constant([example.label for example in dataset], tf.int32)
-
-
-def _check_arguments(dataset: ClassificationDataset, image_size: tuple[int, int], batch_size: int) -> None:
-    if not len(dataset):
-        raise DataError(f"{dataset.name}: the data set has no images")
-    if batch_size < 1 or min(image_size) < 1:
-        raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}")

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
+from spinenet_tf.data.collection import Collection
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
 from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
 from spinenet_tf.data.input.augment import pad_boxes
@@ -67,7 +68,7 @@ def training_input(
             Without `cache`, iteration raises this error: see `data_errors`.
         ValueError: an argument is out of range.
     """
-    _check_arguments(dataset, image_size, batch_size, max_boxes)
+    check_sizes(dataset, image_size, batch_size, max_boxes)
     augment.check_task("detection")
     check_trainable(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
@@ -83,7 +84,7 @@ def evaluation_batches(
     training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (divide boxes by it to get
     pixels of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
     """
-    _check_arguments(dataset, image_size, batch_size)
+    check_sizes(dataset, image_size, batch_size)
     read = _reader(dataset, cache)
     rows = max(1, *(int(example.trainable.sum()) for example in dataset))
     ids = tf.constant([example.image_id for example in dataset], tf.int64)
@@ -112,6 +113,16 @@ def check_trainable(dataset: DetectionDataset) -> None:
             f"{dataset.name}: all boxes lie within the first pixel of their images; they seem to be fractions of the "
             "image size, but must be in pixels"
         )
+
+
+def check_sizes(dataset: Collection, image_size: Sequence[int], batch_size: int, max_boxes: int = 1) -> None:
+    """Raise DataError if a data set has no images, and ValueError if one of the sizes is invalid."""
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: the data set has no images")
+    if not isinstance(image_size, Sequence) or len(image_size) != 2:
+        raise ValueError(f"`image_size` must be (height, width). Received: {image_size=}")
+    if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
+        raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
 
 
 def check_images(dataset: DetectionDataset, bad: BadImages | None = None) -> None:
@@ -185,15 +196,6 @@ def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Ten
         return boxes[rows], classes[rows]
 
     return objects
-
-
-def _check_arguments(
-    dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, max_boxes: int = 1
-) -> None:
-    if not len(dataset):
-        raise DataError(f"{dataset.name}: the data set has no images")
-    if batch_size < 1 or max_boxes < 1 or min(image_size) < 1:
-        raise ValueError(f"Sizes must be positive. Received: {image_size=}, {batch_size=}, {max_boxes=}")
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

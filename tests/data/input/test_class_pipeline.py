@@ -145,7 +145,9 @@ def test_faults_are_told_in_one_line(dataset, tmp_path: Path) -> None:
         training_batches(ClassificationDataset("nothing", ("a",), ()), SIZE, 1, 0)
 
 
-@pytest.mark.parametrize("fault", [{"batch_size": 0}, {"image_size": (0, 9)}, {"augment": Augment(mosaic=0.5)}])
+@pytest.mark.parametrize(
+    "fault", [{"batch_size": 0}, {"image_size": (0, 9)}, {"image_size": 9}, {"augment": Augment(mosaic=0.5)}]
+)
 def test_arguments_out_of_range_are_refused(dataset, fault: dict) -> None:
     with pytest.raises(ValueError, match="Received: "):
         training_batches(dataset, **({"image_size": SIZE, "batch_size": 1, "seed": 0} | fault))

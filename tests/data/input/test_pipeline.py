@@ -218,6 +218,8 @@ def test_sizes_that_differ_from_the_annotations_are_refused(dataset: DetectionDa
     [
         {"batch_size": 0},
         {"image_size": (0, 64)},
+        {"image_size": 64},
+        {"image_size": (64, 64, 3)},
         {"max_boxes": 0},
         {"augment": Augment(area=(0.5, 1.0))},
     ],
