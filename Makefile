@@ -36,6 +36,7 @@ robustness: .venv/installed-test
 
 # Each dependency at its lower bound in setup.cfg. Old versions raise warnings: -W default.
 LOWEST := tests/nets/test_base.py tests/test_jax.py tests/inference/test_predictor.py tests/cli/test_tables.py tests/ops tests/data/formats/test_coco.py \
+	tests/inference/test_detections.py \
 	tests/data/test_images.py tests/data/formats/test_tfrecord.py tests/evaluation/test_average_precision.py tests/evaluation/test_confusion.py \
 	tests/evaluation/test_gallery.py tests/export/test_onnxmodel.py tests/training/test_config.py
 test-lowest: .venv-lowest/installed

@@ -249,6 +249,16 @@ def tiny_saved_model(tmp_path_factory, succeed, tiny_run) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory, succeed, tiny_run) -> Path:
+    """Return the ONNX file of `tiny_run`, exported once; it is read-only."""
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    succeed("export", tiny_run, "--format", "onnx", "--output", path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def foreign(tmp_path_factory) -> dict[str, Path]:
     """Return a TFLite file and a SavedModel of other origin, which return the mean color of an image."""
     import tensorflow as tf

@@ -44,6 +44,7 @@ def load(
     Raises:
         FileNotFoundError: `path` does not exist.
         ImportError: the package that runs the format is not installed.
+        TypeError: `path` is not a path or a model.
         ValueError: there is no such model at `path`, it is not a detector or classifier, or it does not support
             `max_detections` or `threads`.
     """
@@ -52,6 +53,9 @@ def load(
         if max_detections is not None:
             raise ValueError(f"Set the limit when you build the model. Received: {max_detections=}")
         return predictor_of(path)
+    if not isinstance(path, str | os.PathLike):
+        kinds = "a path, or a detector or classifier of spinenet_tf"
+        raise TypeError(f"`path` must be {kinds}. Received: an object of type {type(path).__name__}")
     path = Path(path)
     engine = find_engine(path)
     _check_options(engine, read_task(path), max_detections, threads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shlex
@@ -16,6 +18,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from spinenet_tf import cli, list_models
 from spinenet_tf.cli.program import with_home
@@ -127,10 +131,10 @@ def test_a_tflite_file_is_evaluated_on_data_that_are_given(command, tiny_run: Pa
     assert all(name in out for name in (*METRICS, "digit"))
 
 
-@pytest.mark.parametrize("kind", ["run", "tflite"])
-def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: Path, tmp_path: Path, kind) -> None:
+@pytest.mark.parametrize("kind", ["run", "tflite", "saved_model", "onnx"])
+def test_predict_writes_pictures_and_json(command, tiny_run: Path, tmp_path: Path, kind: str, request) -> None:
     _, images = val_scenes(tiny_run)
-    model = tiny_run if kind == "run" else tiny_tflite
+    model = request.getfixturevalue(f"tiny_{kind}")
     code, out, _ = command("predict", images, "--model", model, "--output", "found", "--threshold", 0)
     names = sorted(path.name for path in images.iterdir())
     assert code == 0
@@ -146,6 +150,20 @@ def test_predict_writes_pictures_and_json(command, tiny_run: Path, tiny_tflite: 
             assert (detection["class"], 0 < detection["score"] <= 1) == ("digit", True)
             assert 0 <= top <= bottom <= height
             assert 0 <= left <= right <= width
+
+
+def test_predict_writes_coco_results_with_the_ids_of_a_file(command, tiny_run: Path, tmp_path: Path) -> None:
+    annotations, images = val_scenes(tiny_run)
+    given = ("--format", "coco", "--annotations", annotations)
+    code, out, _ = command("predict", images, "--model", tiny_run, "--output", "found", *given)
+    assert (code, "Wrote 4 pictures and coco_results.json to found." in out) == (0, True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        found = COCOeval(truth, truth.loadRes("found/coco_results.json"), "bbox")
+        found.evaluate()
+        found.accumulate()
+        found.summarize()
+    assert found.stats[0] == pytest.approx(max(row["val_AP"] for row in Run(tiny_run).read_log()), abs=1e-4)
 
 
 def test_export_writes_the_file_and_its_metadata_whole(tiny_tflite: Path) -> None:

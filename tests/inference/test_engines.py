@@ -11,9 +11,10 @@ from spinenet_tf.inference.engines import FUNCTION, KERAS, Setup, load
 
 
 @pytest.fixture(scope="module")
-def setups(tiny_run, tiny_tflite, tiny_saved_model) -> list[Setup]:
-    """Return the four ways to run the model; TFLite runs its int8 file."""
-    paths = {KERAS: tiny_run, FUNCTION: tiny_run, SAVED_MODEL: tiny_saved_model, TFLITE: tiny_tflite}
+def setups(tiny_run, tiny_tflite, tiny_saved_model, tiny_onnx) -> list[Setup]:
+    """Return the five ways to run the model; TFLite runs its int8 file."""
+    artifacts = {SAVED_MODEL: tiny_saved_model, TFLITE: tiny_tflite, ONNX: tiny_onnx}
+    paths = {KERAS: tiny_run, FUNCTION: tiny_run} | artifacts
     return [Setup(engine, path, 1 if engine == TFLITE else None, engine) for engine, path in paths.items()]
 
 
@@ -26,7 +27,7 @@ def test_all_forms_give_the_same_detections(setups, tiny_model) -> None:
         assert {name: value.shape for name, value in output.items()} == {
             **{"boxes": (1, 100, 4), "scores": (1, 100), "classes": (1, 100), "num_detections": (1,)}
         }
-    for engine in (FUNCTION, SAVED_MODEL):
+    for engine in (FUNCTION, SAVED_MODEL, ONNX):
         np.testing.assert_allclose(outputs[engine]["scores"], outputs[KERAS]["scores"], atol=1e-5)
 
 

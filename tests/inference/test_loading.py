@@ -146,6 +146,15 @@ def test_a_keras_model_is_taken_as_it_is(folder, expected, photos) -> None:
         spinenet_tf.load(Run(folder / "retinanet").load(), max_detections=5)
 
 
+def test_objects_that_are_no_path_and_no_model_are_refused(tiny_backbone, tiny_spec) -> None:
+    for given in (tiny_backbone, None, 3):
+        with pytest.raises(TypeError, match=r"`path` must be a path, or a detector or classifier of spinenet_tf"):
+            spinenet_tf.load(given)
+    model = spinenet_tf.detector(tiny_spec, 1, (None, None, 3), max_level=5, endpoint=8)
+    with pytest.raises(ValueError, match=r"Build the model with a static input_shape=\(H, W, 3\)"):
+        spinenet_tf.load(model)
+
+
 @pytest.mark.parametrize("form", ["run", "tflite", "saved_model", "onnx of any batch"])
 def test_a_detector_returns_as_many_detections_as_asked_for(artifact, expected, photos, form: str) -> None:
     few = spinenet_tf.load(artifact("retinanet", form), max_detections=7)
