@@ -163,7 +163,7 @@ def test_predict_writes_coco_results_with_the_ids_of_a_file(command, tiny_run: P
         found.evaluate()
         found.accumulate()
         found.summarize()
-    assert found.stats[0] == pytest.approx(max(row["val_AP"] for row in Run(tiny_run).read_log()), abs=1e-4)
+    assert found.stats[0] == pytest.approx(max(row["val_AP"] for row in Run(tiny_run).log), abs=1e-4)
 
 
 def test_export_writes_the_file_and_its_metadata_whole(tiny_tflite: Path) -> None:
