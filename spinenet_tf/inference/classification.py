@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from spinenet_tf.data.dataset import CENTER
 from spinenet_tf.inference.detections import png
-from spinenet_tf.tasks import Trained
+
+if TYPE_CHECKING:
+    from spinenet_tf.inference.predictor import Predictor
 
 TOP = 5  # classes that are reported by default
 
@@ -53,7 +56,7 @@ class Classification:
         return png(self.draw())
 
 
-def classify(model: Trained, images: Sequence[np.ndarray]) -> list[Classification]:
+def classify(model: Predictor, images: Sequence[np.ndarray]) -> list[Classification]:
     """Classify RGB images `[h, w, 3]` uint8, all in one call of the model."""
     from spinenet_tf.data.input.class_pipeline import central_crop
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from spinenet_tf.evaluation.coco_results import result_rows
 from spinenet_tf.evaluation.detections import detect_in_images
-from spinenet_tf.tasks import Trained
+
+if TYPE_CHECKING:
+    from spinenet_tf.inference.predictor import Predictor
 
 THRESHOLD = 0.3  # lowest score that is drawn
 _SHOWN = 5  # detections in `repr`
@@ -110,7 +112,7 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def detect(model: Trained, images: Sequence[np.ndarray]) -> list[Detections]:
+def detect(model: Predictor, images: Sequence[np.ndarray]) -> list[Detections]:
     """Detect in RGB images `[h, w, 3]` uint8, all in one call of the model."""
     return [
         Detections(

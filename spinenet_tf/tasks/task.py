@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol
+from typing import Any, ClassVar, Generic
 
 import keras
 import numpy as np
@@ -18,34 +18,6 @@ from spinenet_tf.evaluation.average_precision import Evaluation
 from spinenet_tf.nets.family import Net
 
 Numbers = Evaluation | Accuracy
-
-
-class Trained(Protocol):
-    """A trained model of any format: see `inference.predictor.Predictor`."""
-
-    @property
-    def predict(self) -> Callable[[np.ndarray], Any]:
-        """Return the function from normalized images `[B, H, W, 3]` to detections, or to logits `[B, C]`."""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Return the input height and width."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Return the class names in the order of the class numbers."""
-
-    @property
-    def max_detections(self) -> int | None:
-        """Return a detector's maximum number of detections per image, or None if it is unknown."""
-
-    @property
-    def category_ids(self) -> tuple[int, ...] | None:
-        """Return the ids of the classes in the COCO file that a detector was trained on, or None if unknown."""
-
-    @property
-    def center(self) -> float | None:
-        """Return the side of a classifier's central crop: see `class_pipeline.central_crop`; None: the default."""
 
 
 class Task(ABC, Generic[Dataset]):

@@ -145,7 +145,7 @@ def test_an_error_of_tf2onnx_is_one_line(tiny_backbone, tmp_path, monkeypatch) -
 
 
 def test_an_error_of_onnx_runtime_is_one_line(tiny_backbone, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(onnxmodel, "_converted", lambda raw: onnx_format.ModelProto())
+    monkeypatch.setattr(onnxmodel, "_converted", lambda raw, opset: onnx_format.ModelProto())
     with pytest.raises(export.ExportError, match=r"^ONNX Runtime cannot run the file\. Received: .+$"):
         export.onnx(tiny_backbone, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
