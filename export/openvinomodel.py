@@ -20,6 +20,7 @@ from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
+from spinenet_tf.export.rewrites.gates import clip_after_scaling
 from spinenet_tf.export.savedmodel import output_specs, write_signatures
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.keras_model import in_float32
@@ -60,7 +61,7 @@ def openvino(
         raise FileExistsError(f"{weights} exists without {Path(path).name}: move it away first.")
     model = in_float32(model)
     with staged(path, overwrite) as file:
-        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
+        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, clip_after_scaling))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
         _write(file, raw, json.dumps(asdict(metadata), ensure_ascii=False))
         metadata.write(file.parent, file.stem)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import spinenet_tf
-from spinenet_tf.export import formats, saved_model
+from spinenet_tf.export import formats, openvinomodel, saved_model
 from spinenet_tf.export.check.verify import TOLERANCES, Artifact, ExportError
 from spinenet_tf.export.formats import FORMATS
 from spinenet_tf.export.input_signature import batch_size_in
@@ -315,6 +315,14 @@ def test_a_result_that_differs_is_not_left(make, tmp_path, monkeypatch) -> None:
     with pytest.raises(ExportError, match="differs from Keras"):
         make("backbone").export(tmp_path / "model.xml", format="openvino")
     assert not list(tmp_path.iterdir())
+
+
+def test_openvino_keeps_the_constant_of_gates(tiny_mobile_spec, randomize, tmp_path) -> None:
+    """It takes 0.16667 for 1 / 6 where it sees a hard sigmoid: the outputs of this net differed by 5e-5."""
+    pytest.importorskip("openvino")
+    model = randomize(spinenet_tf.backbone(tiny_mobile_spec, (SIDE, SIDE, 3), **SMALL, activation="relu6"))
+    assert any(layer.name.endswith("se_excite") for layer in model.layers)
+    assert openvinomodel.openvino(model, tmp_path / "model.xml").difference["max"] < 3e-6
 
 
 def test_every_format_of_keras_is_there() -> None:
