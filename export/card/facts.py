@@ -15,6 +15,7 @@ from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.check.verify import Artifact
 from spinenet_tf.inference.artifacts import engine_of
 from spinenet_tf.inference.engines import metadata_of
+from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import TrainConfig
@@ -91,11 +92,11 @@ def collect(
     numbers = None if benchmark is None else _read_benchmark(benchmark)
     known = _accuracies(numbers, artifact)
     found = [describe_file(path, known.get(path.name)) for path in files]
-    model, config = run.load(), run.config
+    config = run.config
     name = data.name if data is not None else _source_name(config)
     if data is None and config.data is not None:
         data = config.task_data().read("val")
-    measured = None if data is None else _measure(model, config, data, name)
+    measured = None if data is None else _measure(run, data, name)
     return Facts(run.folder.resolve().name, license, config, run.log, found, measured, numbers)
 
 
@@ -104,12 +105,10 @@ def exported_files(run: Run) -> list[Path]:
     return [path for path in sorted(run.folder.iterdir()) if engine_of(path) and metadata_of(path)]
 
 
-def _measure(model: Any, config: TrainConfig, data: Any, name: str) -> Measured:
-    options = config.data.evaluation_options() if config.data else {}
-    known = (config.model.image_size, config.class_names or data.class_names, config.evaluation_batch_size)
-    numbers = TASKS[config.task].measure(model.predict_on_batch, data, *known, **options)
+def _measure(run: Run, data: DetectionDataset | ClassificationDataset, name: str) -> Measured:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Measured(numbers.to_log(), name, len(data), today, {name: version(name) for name in PACKAGES})
+    versions = {package: version(package) for package in PACKAGES}
+    return Measured(evaluate(run.folder, data).to_log(), name, len(data), today, versions)
 
 
 def _source_name(config: TrainConfig) -> str:
