@@ -6,7 +6,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-lowest test-robustness test-soak parity robustness bench bench-quick docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -35,12 +35,12 @@ robustness: .venv/installed-test
 	$(BIN)/python docs/write_robustness.py build/robustness.jsonl build/robustness.xml docs/robustness.md
 
 # Each dependency at its lower bound in setup.cfg. Old versions raise warnings: -W default.
-LOWEST := tests/nets/test_base.py tests/test_jax.py tests/inference/test_predictor.py tests/cli/test_tables.py tests/ops tests/data/formats/test_coco.py \
+LOWEST := tests/nets/test_base.py tests/backends tests/inference/test_predictor.py tests/cli/test_tables.py tests/ops tests/data/formats/test_coco.py \
 	tests/inference/test_detections.py \
 	tests/data/test_images.py tests/data/formats/test_tfrecord.py tests/evaluation/test_average_precision.py tests/evaluation/test_confusion.py \
 	tests/evaluation/test_gallery.py tests/export/test_onnxmodel.py tests/training/test_config.py
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/python -m pytest -W default -m 'not slow and not soak' $(LOWEST)
+	.venv-lowest/bin/python -m pytest -W default -m 'not slow and not soak and not torch' $(LOWEST)
 
 # TF Model Garden pins its TensorFlow, so it has a separate environment. It raises warnings: -W default.
 test-garden: .venv-garden/installed
@@ -71,6 +71,11 @@ docs: .venv-docs/installed
 	cp -r spinenet_tf build/docs/package
 	cp -r export configs build/docs/package/spinenet_tf
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+# PyTorch and its CUDA libraries take several GB, and the package has to work without TensorFlow: a separate environment
+# has only them, Keras and the package. The tests compare with TensorFlow, so they run in .venv.
+test-torch: .venv/installed-test .venv-torch/installed
+	$(BIN)/python -m pytest -m torch tests/backends tests/ops/test_backends.py
 
 # mypy and import-linter do not follow the package_dir of an editable install, so they check an installed copy, from outside
 # the root. It is built in a separate folder, because other build folders may contain old files.
@@ -123,6 +128,13 @@ else
 	.venv-addons/bin/python $(INSTALL) --requirement $<
 	touch $@
 endif
+
+.venv-torch/installed: setup.cfg pyproject.toml | .venv/created
+	@echo "Installing PyTorch into .venv-torch (several minutes and GB the first time)"
+	$(BIN)/python -m venv .venv-torch
+	.venv-torch/bin/python $(INSTALL) 'keras>=3.15.1' pytest torch
+	.venv-torch/bin/python $(INSTALL) --no-deps --editable .
+	touch $@
 
 .venv/installed-%: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing spinenet_tf[$*] into .venv (a few minutes the first time)"

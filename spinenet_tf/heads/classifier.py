@@ -61,7 +61,7 @@ class Classifier(HeadModel):
         """Compile for integer labels `[B]`, with smoothed cross-entropy and top-1 and top-5 accuracy."""
         metrics = [
             keras.metrics.SparseCategoricalAccuracy("top1"),
-            keras.metrics.SparseTopKCategoricalAccuracy(5, "top5"),
+            keras.metrics.SparseTopKCategoricalAccuracy(min(5, self.num_classes), "top5"),
         ]
         self.compile(optimizer, loss=SmoothedCrossentropy(label_smoothing), metrics=metrics)
         # Keras creates the metrics' variables at the first batch, but restoring a state needs them before.

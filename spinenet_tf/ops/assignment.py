@@ -50,14 +50,13 @@ def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assign
     image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
     claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
     # Each positive anchor is treated as an image with one anchor.
-    anchors, claims = ops.take(anchors, anchor, axis=0)[:, None], claim[:, None]
-    boxes, classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
-    class_targets, box_targets = _targets(anchors, boxes, classes, claims)  # [P, 1], [P, 1, 4]
-    place, shape = ops.stack([image, anchor], axis=-1), ops.shape(positive)
-    background = -1  # the class of anchors that nothing is scattered to
+    of_images = (ops.take(x, image, axis=0) for x in (boxes, classes))
+    class_targets, box_targets = _targets(ops.take(anchors, anchor, axis=0)[:, None], *of_images, claim[:, None])
+    place = ops.stack([image, anchor], axis=-1)
+    # Not `ops.scatter`, which is a Python loop on PyTorch.
     return Assignment(
-        ops.scatter(place, class_targets[:, 0] - background, shape) + background,
-        ops.scatter(place, box_targets[:, 0], (*shape, 4)),
+        ops.scatter_update(ops.full_like(claims, -1), place, class_targets[:, 0]),
+        ops.scatter_update(ops.zeros((*ops.shape(positive), 4), "float32"), place, box_targets[:, 0]),
         positive,
     )
 
@@ -131,14 +130,11 @@ def _claims_and_positives(largest: _Largest) -> tuple[Tensor, Tensor]:
 def _claims(best_anchor: Tensor, valid: Tensor, num_anchors: int | Tensor) -> Tensor:
     """Return the first valid row of `best_anchor [B, M]` that contains each anchor: `[B, N]` int32, -1 = none."""
     batch, rows = ops.shape(best_anchor)
-    # Without a dtype, arange returns int64 if Keras's float type is float64.
-    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, rows))
-    updates = ops.where(valid, ops.arange(rows, dtype="int32"), rows)
-    indices = ops.stack([image, best_anchor], axis=-1)
-    first = ops.scatter_update(
-        ops.broadcast_to(rows, (batch, num_anchors)),
-        ops.reshape(indices, (-1, 2)),
-        ops.reshape(updates, (-1,)),
-        reduction="min",
-    )
-    return ops.where(first < rows, first, -1)
+    # A segment maximum, because the minimum of `ops.scatter_update` is a Python loop on PyTorch; of floats, because an
+    # anchor without a box is -inf there.
+    image = num_anchors * ops.arange(batch, dtype="int32")[:, None]
+    order = ops.where(valid, ops.arange(rows, 0, -1, dtype="float32"), 0.0)  # largest for the first row
+    segments = ops.reshape(image + best_anchor, (-1,))
+    largest = ops.segment_max(ops.reshape(order, (-1,)), segments, batch * num_anchors)
+    first = rows - ops.cast(ops.maximum(largest, 0.0), "int32")
+    return ops.reshape(ops.where(first < rows, first, -1), (batch, num_anchors))

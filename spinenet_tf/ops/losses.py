@@ -35,7 +35,8 @@ def _focal_loss_of_rows(logits: Tensor, targets: Tensor, alpha: float, gamma: fl
         one_loss, one_slope = focal_terms(sign * ops.take_along_axis(logits, place[:, 1:], axis=1)[:, 0], gamma)
 
         def gradient(*given: Tensor, upstream: Tensor | None = None) -> Tensor:
-            (upstream,) = given or (upstream,)
+            if upstream is None:  # PyTorch passes it by name, after the inputs of `loss`
+                (upstream,) = given
             one = sign * _choose(is_hot, alpha, 1.0 - alpha) * one_slope * upstream
             return ops.scatter_update(slopes * ((1.0 - alpha) * upstream)[:, None], place, one)
 

@@ -12,7 +12,7 @@ from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.training.quantization import MIN_RANGE, QuantizationAware, Rounded, RoundedConv, round_kernel
 
 SIDE = 64
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="test_jax compares JAX with TensorFlow")
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tests/backends has the others")
 
 
 def batch(count: int = 4) -> tuple[np.ndarray, dict[str, np.ndarray]]:
