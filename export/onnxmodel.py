@@ -20,9 +20,9 @@ from spinenet_tf.export.check.verify import Artifact, ExportError, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.export.signatures import pixel_function, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
-from spinenet_tf.inference.keras_model import in_float32
+from spinenet_tf.inference.keras_model import exported_form
 from spinenet_tf.inference.metadata import METADATA
 
 SUFFIX = ".onnx"
@@ -38,12 +38,13 @@ def onnx(
     center: float | None = None,
     opset_version: int = OPSET,
 ) -> Artifact:
-    """Write an .onnx file with input `images` `[batch_size, H, W, 3]`, normalized float32, and raw outputs.
+    """Write an .onnx file with input `images` `[batch_size, H, W, 3]` and raw outputs.
 
-    A `batch_size` of None means any. Input and outputs have the names, shapes and layouts of a SavedModel's signature
-    `raw`; BN is folded into the convs. The metadata is in the file, as its property `metadata.json`, and next to it,
-    with the labels. The file is compared with the model in ONNX Runtime before it appears. A model in half precision is
-    exported in float32. `class_names` and `center` are as in `tflite`.
+    The input is normalized float32, or uint8 if the model takes pixels. A `batch_size` of None means any. Input and
+    outputs have the names, shapes and layouts of a SavedModel's signature `raw`; BN is folded into the convs. The
+    metadata is in the file, as its property `metadata.json`, and next to it, with the labels. The file is compared with
+    the model in ONNX Runtime before it appears. A model in half precision is exported in float32. `class_names` and
+    `center` are as in `tflite`.
 
     Raises:
         ValueError: the model cannot be exported (see `keras_model.image_shape`), the class names do not fit it, or the
@@ -56,12 +57,12 @@ def onnx(
     if Path(path).suffix != SUFFIX:
         raise ValueError(f"The name of an ONNX file must end in {SUFFIX}. Received: path={str(path)!r}")
     _check_installed()
-    model = in_float32(model)
+    model, inputs = exported_form(model)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
         with _export_errors("tf2onnx cannot convert this net"):
-            proto = _converted(raw, opset_version)
+            proto = _converted(raw if inputs == "float32" else pixel_function(raw, inputs), opset_version)
         proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)

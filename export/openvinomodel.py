@@ -22,10 +22,11 @@ from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.gates import clip_after_scaling
 from spinenet_tf.export.savedmodel import output_specs, write_signatures
-from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import in_float32
+from spinenet_tf.export.signatures import pixel_function, raw_function
+from spinenet_tf.inference.keras_model import exported_form
 from spinenet_tf.inference.metadata import METADATA
 from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
+from spinenet_tf.ops.pixels import as_input
 
 SUFFIX = ".xml"
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default, some CPUs compute in bfloat16
@@ -41,7 +42,7 @@ def openvino(
 ) -> Artifact:
     """Write an .xml file, and its weights in float32 next to it in a .bin file.
 
-    Input and outputs have the names, shapes and layouts of a SavedModel's signature `raw`; BN is folded into the convs.
+    Input and outputs have the names, types and layouts of a SavedModel's signature `raw`; BN is folded into the convs.
     A `batch_size` of None means any. The metadata is in the .xml file, as the runtime information `metadata.json`, and
     next to it, with the labels. Before the files appear, they are compared with the model in OpenVINO's runtime. A
     model in half precision is exported in float32. `center` is as in `litert.tflite`.
@@ -59,13 +60,14 @@ def openvino(
     weights = Path(path).with_suffix(".bin")
     if weights.exists() and not Path(path).exists():
         raise FileExistsError(f"{weights} exists without {Path(path).name}: move it away first.")
-    model = in_float32(model)
+    model, inputs = exported_form(model)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, clip_after_scaling))
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
-        _write(file, raw, json.dumps(asdict(metadata), ensure_ascii=False))
+        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
+        given = raw if inputs == "float32" else pixel_function(raw, inputs)
+        _write(file, given, json.dumps(asdict(metadata), ensure_ascii=False))
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, _Runner(file, batch_size))
+        difference, _ = check(model, _Runner(file, batch_size, inputs))
     return Artifact(Path(path), size_of(Path(path)) + size_of(weights), difference)
 
 
@@ -92,11 +94,11 @@ def _write(file: Path, raw: Any, metadata: str) -> None:
 class _Runner:
     """Run the files on the CPU."""
 
-    def __init__(self, path: Path, batch_size: int | None):
+    def __init__(self, path: Path, batch_size: int | None, inputs: str):
         self._model = _runtime().Core().compile_model(str(path), "CPU", _EXACT)
-        self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
+        self._inputs, self._batch_size = inputs, batch_size or 2  # for a dynamic batch, test a size that is not 1
 
     def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the model's batch."""
-        outputs = self._model({INPUT: np.repeat(image, self._batch_size, axis=0)})
+        """Return the raw outputs for one normalized image `[1, H, W, 3]`, repeated to the model's batch."""
+        outputs = self._model({INPUT: np.repeat(as_input(image, self._inputs), self._batch_size, axis=0)})
         return nest({output.any_name: x[:1] for output, x in outputs.items()})

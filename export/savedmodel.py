@@ -19,9 +19,9 @@ from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.functions import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
-from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.export.signatures import pixel_function, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
-from spinenet_tf.inference.keras_model import in_float32, task_of
+from spinenet_tf.inference.keras_model import exported_form, in_float32, task_of
 from spinenet_tf.inference.naming import DEFAULT
 
 CONFIG = "config.json"
@@ -41,8 +41,9 @@ def saved_model(
 
     The signatures of a detector, of which only the last two are written without `nms`:
 
-    - `serve`: from `[B, H, W, 3]` float32, normalized, to boxes `[B, M, 4]` yxyx in pixels of the input, scores,
-      classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also `serving_default`
+    - `serve`: from `[B, H, W, 3]` float32, normalized, or uint8 if the model takes pixels, to boxes `[B, M, 4]` yxyx in
+      pixels of the input, scores, classes (-1 = padding) `[B, M]` and num_detections `[B]`; it is also
+      `serving_default`
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
     - `serve_bytes`: from `[B]` strings, each an encoded JPEG or PNG, to the same, boxes in pixels of each image after
       its EXIF orientation is applied
@@ -78,16 +79,17 @@ def saved_model(
     if not nms and task_of(model) != "detection":
         raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
     model = in_float32(model)
+    plain, inputs = exported_form(model)
     with staged(path, overwrite) as folder:
-        raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
-        metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, center=center)
+        raw = raw_function(plain, batch_size, rewrites=(fold_batch_norms, subtract_convs), variables=variables)
+        metadata = describe(plain, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
         with tempfile.TemporaryDirectory() as assets:
             metadata.write(Path(assets))
             config = json.dumps(keras.saving.serialize_keras_object(model), indent=2)
             Path(assets, CONFIG).write_text(config, encoding="utf-8")
-            signatures, weights = _signatures(model, guarded(raw), nms), raw.get_concrete_function().variables
+            signatures, weights = _signatures(plain, raw, nms, inputs), raw.get_concrete_function().variables
             write_signatures(folder, signatures, sorted(Path(assets).iterdir()), weights)
-        difference, _ = check(model, open_artifact(folder, raw=True))
+        difference, _ = check(plain, open_artifact(folder, raw=True))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 
@@ -113,12 +115,15 @@ def write_signatures(
     tf.saved_model.save(module, str(folder), signatures=dict(signatures))
 
 
-def _signatures(model: keras.Model, raw: Any, nms: bool) -> dict[str, Callable]:
+def _signatures(model: keras.Model, normalized: Any, nms: bool, inputs: str) -> dict[str, Callable]:
+    """Return the signatures of a model of normalized images; `inputs` is the type of those that take a batch."""
+    raw = guarded(normalized if inputs == "float32" else pixel_function(normalized, inputs))
     if task_of(model) != "detection":
         return {"serve": raw, "raw": raw, DEFAULT: raw}
     if not nms:
         decoded = decoding_function(model, raw)
         return {"decoded": decoded, "raw": raw, DEFAULT: decoded}
     serve = detection_function(model, raw)
-    others = {"serve_image": image_function(serve), "serve_bytes": bytes_function(serve)}
+    inner = serve if inputs == "float32" else detection_function(model, guarded(normalized))
+    others = {"serve_image": image_function(inner), "serve_bytes": bytes_function(inner)}
     return {"serve": serve, "raw": raw, DEFAULT: serve} | others

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 
 from spinenet_tf.export.rewrites.adding import restore_sums
 from spinenet_tf.export.rewrites.freezing import freeze
@@ -16,6 +15,7 @@ from spinenet_tf.export.rewrites.unfreezing import take_out_weights
 from spinenet_tf.inference.keras_model import backbone_of, check_backend, image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
 from spinenet_tf.nets.resample import NearestUpsample
+from spinenet_tf.ops.pixels import OFFSET, SCALE
 
 Rewrite = Callable[[FrozenGraph], None]
 
@@ -94,14 +94,11 @@ def pixel_function(raw: Any, dtype: str) -> Any:
     """
     import tensorflow as tf
 
-    from spinenet_tf.data.images import MEAN, STD
-
-    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
     spec = tf.TensorSpec(raw.input_signature[0].shape, dtype, name=INPUT)
 
     @tf.function(input_signature=[spec], autograph=False)
     def from_pixels(images):
-        kernel = (1 / (255 * std))[None, None, :, None]
-        return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") - mean / std)
+        kernel = SCALE[None, None, :, None]
+        return raw(tf.nn.depthwise_conv2d(tf.cast(images, tf.float32), kernel, [1] * 4, "VALID") + OFFSET)
 
     return from_pixels

@@ -14,8 +14,9 @@ from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import staged
 from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
-from spinenet_tf.inference.keras_model import check_backend, image_shape, in_float32
+from spinenet_tf.inference.keras_model import check_backend, exported_form, image_shape, in_float32
 from spinenet_tf.inference.naming import INPUT, flatten, nest
+from spinenet_tf.ops.pixels import as_input
 
 SUFFIX = ".pt2"
 
@@ -54,28 +55,30 @@ def torch_program(
             "A PyTorch file for batches of any size needs dynamic_shapes={0: torch.export.Dim('batch')}. "
             "Received: a batch of None"
         )
+    plain, inputs = exported_form(model)
     model = in_float32(model)
     flat = keras.Model(model.input, flatten(model.output), name=model.name)  # Keras refuses nested outputs
-    signature = keras.InputSpec(shape=(batch_size, *image_shape(model)), dtype="float32", name=INPUT)
+    signature = keras.InputSpec(shape=(batch_size, *image_shape(model)), dtype=inputs, name=INPUT)
     specs = {name: keras.KerasTensor((batch_size, *x.shape[1:]), x.dtype) for name, x in flat.output.items()}
     with staged(path, overwrite) as file:
-        metadata = describe(model, specs, batch_size, class_names=class_names, center=center)
+        metadata = describe(model, specs, batch_size, class_names=class_names, inputs=inputs, center=center)
         flat.export(file, format="torch", verbose=False, input_signature=[signature], **options)
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, _Runner(file, batch_size))
+        difference, _ = check(plain, _Runner(file, batch_size, inputs))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 
 class _Runner:
     """Run a .pt2 file."""
 
-    def __init__(self, path: Path, batch_size: int | None):
+    def __init__(self, path: Path, batch_size: int | None, inputs: str):
         import torch
 
         self._module = torch.export.load(str(path)).module()
-        self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
+        self._inputs, self._batch_size = inputs, batch_size or 2  # for a dynamic batch, test a size that is not 1
 
     def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""
-        outputs = self._module(keras.ops.convert_to_tensor(np.repeat(image, self._batch_size, axis=0)))
+        """Return the raw outputs for one normalized image `[1, H, W, 3]`, repeated to the file's batch."""
+        images = np.repeat(as_input(image, self._inputs), self._batch_size, axis=0)
+        outputs = self._module(keras.ops.convert_to_tensor(images))
         return nest({name: keras.ops.convert_to_numpy(x)[:1] for name, x in outputs.items()})

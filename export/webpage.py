@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,8 @@ def web(
         shutil.copytree(str(resources.files("spinenet_tf.export") / "static"), folder)
         _vendor(folder / "vendor")
         checks = (calibration, class_names, verify_on)
-        inside = tflite(model, folder / MODEL, quantization, *checks, outputs="detections", keep_float=keep_float)
+        options: dict[str, Any] = {"inputs": "float32", "outputs": "detections", "keep_float": keep_float}
+        inside = tflite(model, folder / MODEL, quantization, *checks, **options)
     return Artifact(Path(path), size_of(Path(path)), inside.difference, inside.ap)
 
 

@@ -29,6 +29,7 @@ def backbone(
     weights: str | os.PathLike | None = None,
     *,
     dtype: Dtype = None,
+    include_preprocessing: bool = False,
     **overrides: Any,
 ) -> Backbone:
     """Build a backbone from images `[B, H, W, 3]` to `{"P3": ..., "P7": ...}`, by name or from a custom spec.
@@ -39,6 +40,10 @@ def backbone(
 
     `dtype` is a Keras dtype policy, such as "mixed_bfloat16"; a `DTypePolicyMap` has a policy for each layer. None
     means Keras's global policy. Weights files do not depend on it.
+
+    Images are RGB, normalized by ImageNet's mean and deviation. With `include_preprocessing`, they are pixels in
+    0..255, uint8 or float, and the model normalizes them; weights files fit both kinds of models. `fit`, `evaluate` and
+    `predict` refuse values outside of 0..255 then, and integers otherwise.
 
     `overrides` are the fields of `nets.style.Style`, which documents them: min_level, max_level, width, alpha,
     repeats, endpoint, activation, stochastic_depth, se_ratio, se_gate, norm_momentum, norm_epsilon, sync_bn, l2,
@@ -54,7 +59,8 @@ def backbone(
     start = _pretrained(weights, name)
     trained = _trained_with(start, name, overrides)
     style = Style.of({**row.style, **_pick(trained, Style.names()), **overrides})
-    return _with_weights(Backbone(row.graph, input_shape, style, title, dtype), start)
+    net = Backbone(row.graph, input_shape, style, title, dtype, include_preprocessing)
+    return _with_weights(net, start)
 
 
 def backbone_builder(name: Net, overrides: Mapping[str, Any]) -> Callable[..., Backbone]:
@@ -75,21 +81,23 @@ def classifier(
     *,
     class_names: Sequence[str] | None = None,
     dtype: Dtype = None,
+    include_preprocessing: bool = False,
     **overrides: Any,
 ) -> HeadModel:
     """Build a classifier that outputs logits `[B, num_classes]`; train it with a loss that takes logits.
 
     `class_names` are in the order of the class numbers, and travel with the model in all files; `num_classes` may then
     be left out. `weights` is a file of weights of the same classifier; None means random initialization. `head` is the
-    name of a classification head in `heads.table`; there is one. `dtype` and `overrides` are those of `backbone`; the
-    logits are always float32.
+    name of a classification head in `heads.table`; there is one. `dtype`, `include_preprocessing` and `overrides` are
+    those of `backbone`; the logits are always float32.
 
     Raises:
         ValueError: neither `num_classes` nor `class_names` is given, they disagree, a name is empty or occurs twice, or
             see `backbone`.
     """
     classes = Classes.of(num_classes, class_names)
-    return _model("classification", name, classes, input_shape, head, weights, dtype, overrides)
+    form = {"dtype": dtype, "include_preprocessing": include_preprocessing}
+    return _model("classification", name, classes, input_shape, head, weights, form, overrides)
 
 
 def detector(
@@ -102,6 +110,7 @@ def detector(
     class_names: Sequence[str] | None = None,
     category_ids: Sequence[int] | None = None,
     dtype: Dtype = None,
+    include_preprocessing: bool = False,
     **overrides: Any,
 ) -> DetectionModel:
     """Build a detector for `num_classes` classes, numbered from 0, without a background class.
@@ -111,8 +120,8 @@ def detector(
 
     `head` is the name of a detection head in `heads.table`, by default the one that the net was published with.
     `weights` is as in `backbone`; with "coco", the model has the 91 classes of the published one, whose numbers and
-    category ids are equal, and whose class 0 is the background. `dtype` is as in `backbone`; losses and detections are
-    always computed in float32.
+    category ids are equal, and whose class 0 is the background. `dtype` and `include_preprocessing` are as in
+    `backbone`; losses and detections are always computed in float32.
 
     `overrides` are those of `backbone` and the options of the head: score_threshold, max_detections, and the fields of
     the options class in the head's file.
@@ -125,7 +134,8 @@ def detector(
     if weights == COCO and class_names is None:
         num_classes = COCO_COUNT if num_classes is None else num_classes
     classes = Classes.of(num_classes, class_names, category_ids)
-    return _model("detection", name, classes, input_shape, head, weights, dtype, overrides)
+    form = {"dtype": dtype, "include_preprocessing": include_preprocessing}
+    return _model("detection", name, classes, input_shape, head, weights, form, overrides)
 
 
 def _model(
@@ -135,7 +145,7 @@ def _model(
     input_shape: InputShape,
     head: str | None,
     weights: str | os.PathLike | None,
-    dtype: Dtype,
+    form: dict[str, Any],
     overrides: dict[str, Any],
 ) -> Any:
     row = head_of(name, task) if head is None else find_head(head, task)
@@ -145,7 +155,7 @@ def _model(
     classes = _of_coco(classes) if weights == COCO else classes
     overrides = _trained_with(start, name, overrides) | overrides
     options = options_of(name, row, _pick(overrides, names))
-    net = backbone(name, input_shape, dtype=dtype, **_pick(overrides, Style.names()))
+    net = backbone(name, input_shape, **form, **_pick(overrides, Style.names()))
     model = row.build(net, classes.count, options)
     if classes.names:
         model.class_names = classes.names

@@ -64,7 +64,7 @@ def ap_difference(
     """
     names = _names(model, class_names, dataset)
     image_size = image_shape(model)[:2]
-    predictors = {"keras": model.predict_on_batch, "exported": runner.predict}
+    predictors = {"keras": model.predict_normalized, "exported": runner.predict}
     ap = {name: average_precision(predict, dataset, image_size, names) for name, predict in predictors.items()}
     return ap | {"loss": ap["keras"] - ap["exported"]}
 
@@ -82,7 +82,7 @@ def top1_difference(
     """
     options: dict[str, Any] = {} if center is None else {"center": center}
     known = (dataset, image_shape(model)[:2], _names(model, class_names, dataset))
-    calls = {"keras": model.predict_on_batch, "exported": runner.predict}
+    calls = {"keras": model.predict_normalized, "exported": runner.predict}
     top1 = {name: _score("classification", call, *known, **options) for name, call in calls.items()}
     return top1 | {"loss": top1["keras"] - top1["exported"]}
 

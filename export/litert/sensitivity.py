@@ -23,7 +23,7 @@ from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.rounding import LayerError, layer_errors
 from spinenet_tf.export.litert.targets import find_target
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import in_float32, task_of
+from spinenet_tf.inference.keras_model import exported_form, task_of
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
 STRONGEST = 100  # best-scored positions per image at which a detector's outputs are compared: the likely detections
@@ -94,7 +94,7 @@ class _Quantizable:
     """A model that is calibrated once and converted many times."""
 
     def __init__(self, model: keras.Model, calibration: Iterable[np.ndarray], images: np.ndarray, target: str):
-        model = in_float32(model)
+        model, _ = exported_form(model)
         self.provenance, self._model, self._images = Provenance(model), model, images
         chosen = find_target(target, None, None)[0]
         raw = raw_function(model, 1, upsampling=chosen.upsampling)

@@ -24,7 +24,7 @@ from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.rewrites.unfusing import unfuse
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import head_of, in_float32
+from spinenet_tf.inference.keras_model import exported_form, head_of
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata
 
@@ -55,10 +55,11 @@ def tflite(
     """Write a .tflite file with input `images` `[1, H, W, 3]` for one kind of hardware: see `targets.TARGETS`.
 
     The `target` determines the upsampling operation and the default `inputs` and `outputs`. Inputs are "float32",
-    normalized, or "uint8", RGB in 0..255. Outputs are float32, with the names and in the order of
-    `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[1, N, 4]` yxyx in pixels of the
-    input and `scores` `[1, N, C]`; "detections", as returned by `predict`; "postprocess", as returned by the custom
-    operation `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best class, class-agnostic NMS.
+    normalized, or "uint8", RGB in 0..255, the default if the model takes pixels. Outputs are float32, with the names
+    and in the order of `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[1, N, 4]`
+    yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", as returned by `predict`; "postprocess", as
+    returned by the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best
+    class, class-agnostic NMS.
 
     `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: a finite number of batches
     `[B, H, W, 3]` of real images, preprocessed as for evaluation. With "int8", layers whose Keras names match one of
@@ -82,9 +83,9 @@ def tflite(
             the target; nothing was written.
     """
     _check_arguments(path, quantization, calibration)
-    chosen, inputs, outputs = find_target(target, inputs, outputs)
+    model, own = exported_form(model)
+    chosen, inputs, outputs = find_target(target, inputs or (own if own == "uint8" else None), outputs)
     _check_outputs(model, quantization, inputs, outputs)
-    model = in_float32(model)
     provenance = Provenance(model)
     kept = _kept(provenance, quantization, keep_float)
     class_names = names_for(model, class_names)

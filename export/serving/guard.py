@@ -21,6 +21,8 @@ def guarded(raw: Any) -> Any:
     @tf.function(input_signature=raw.input_signature, autograph=False)
     def checked(images):
         images = nonempty(images, raw.input_signature[0].shape)
+        if not images.dtype.is_floating:
+            return raw(images)
         sizes = tf.abs(images)
         usable = tf.reduce_all(sizes <= LARGEST)  # False for NaN
         message = f"Pixels must be finite, with a magnitude of at most {LARGEST:g}."

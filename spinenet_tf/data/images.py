@@ -16,7 +16,7 @@ from PIL.ImageFile import ImageFile as OpenedImage
 from spinenet_tf.data.dataset import MAX_PIXELS, ImageError, ImageFile
 from spinenet_tf.data.deep_png import HEADER, is_deep, read_deep, to_8_bits
 from spinenet_tf.data.orientation import TURNS, UPRIGHT, turned_size, upright_image
-from spinenet_tf.ops.pixels import MEAN, STD
+from spinenet_tf.ops.pixels import OFFSET, SCALE, unnormalize
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_SCANS = 100  # of a progressive JPEG, which usually has ten: a 10-byte scan costs a pass over all pixels
@@ -185,14 +185,12 @@ def _one_line(error: Exception) -> str:
 
 def normalize(image: tf.Tensor) -> tf.Tensor:
     """Normalize `[..., 3]` RGB in 0..255 to float32 with about zero mean and unit standard deviation."""
-    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-    return tf.cast(image, tf.float32) * (1 / (255 * std)) - mean / std
+    return tf.cast(image, tf.float32) * SCALE + OFFSET
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
     """Invert `normalize` for `[..., 3]` images, rounded to 0..255 in float32."""
-    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-    return np.clip(np.rint((images * std + mean) * 255), 0, 255)
+    return np.rint(unnormalize(images))
 
 
 def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:

@@ -1,13 +1,9 @@
-"""Check each batch of training data when Keras draws it, so that no batch is drawn twice, lost or reordered."""
+"""Check the ground truth of each batch when Keras draws it."""
 
 from __future__ import annotations
 
-import copy
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import GeneratorType
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,7 +11,6 @@ import numpy as np
 
 from spinenet_tf.heads.ground_truth import (
     KEYS,
-    GroundTruthError,
     are_fractions,
     check,
     check_shapes,
@@ -23,6 +18,7 @@ from spinenet_tf.heads.ground_truth import (
     odd_weights,
     weights_of,
 )
+from spinenet_tf.nets.streams import watched
 
 
 class BatchCheck:
@@ -32,12 +28,11 @@ class BatchCheck:
         self.num_classes = num_classes
         self._is_first = True
 
-    def __call__(self, batch: Any) -> Any:
-        """Return the batch unchanged, or raise a GroundTruthError."""
+    def __call__(self, batch: Any) -> None:
+        """Check one batch, or raise a GroundTruthError."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         check(x, y, sample_weight, self.num_classes, self._is_first)
         self._is_first = False
-        return batch
 
 
 def checked(data: Any, num_classes: int) -> Any:
@@ -48,75 +43,7 @@ def checked(data: Any, num_classes: int) -> Any:
     Raises:
         GroundTruthError: the elements of a tf.data.Dataset do not have the types and shapes of ground truth.
     """
-    each = BatchCheck(num_classes)
-    if isinstance(data, GeneratorType):
-        return (each(batch) for batch in data)
-    if isinstance(data, keras.utils.PyDataset):
-        return _PyDataset(data, each)
-    if _is_a(data, "tensorflow", "data.Dataset"):
-        return _tf_dataset(data, num_classes)
-    if _is_a(data, "torch.utils.data", "DataLoader"):
-        return _data_loader(data, each)
-    return data
-
-
-@contextmanager
-def in_one_line() -> Iterator[None]:
-    """Re-raise a GroundTruthError of a thread, process or graph without the errors that wrap it."""
-    try:
-        yield
-    except GroundTruthError:
-        raise
-    except Exception as error:
-        found = re.search(rf"{GroundTruthError.__name__}: (.*)$", str(error), re.MULTILINE)
-        if found is None:
-            raise
-        raise GroundTruthError(found[1]) from None
-
-
-def _is_a(data: Any, module: str, name: str) -> bool:
-    """Return whether `data` is an instance of a class, without importing its module."""
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return isinstance(found, type) and isinstance(data, found)
-
-
-class _PyDataset(keras.utils.PyDataset):
-    """A wrapper of a PyDataset that checks each batch in the worker that loads it."""
-
-    def __init__(self, data: keras.utils.PyDataset, each: Callable[[Any], Any]):
-        super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
-        self._data, self._each = data, each
-
-    @property
-    def num_batches(self) -> int | None:
-        return self._data.num_batches
-
-    def __getitem__(self, index: int) -> Any:
-        return self._each(self._data[index])
-
-    def on_epoch_begin(self) -> None:
-        self._data.on_epoch_begin()
-
-    def on_epoch_end(self) -> None:
-        self._data.on_epoch_end()
-
-
-class _Collate:
-    """A DataLoader's `collate_fn` followed by a check; it can be pickled for worker processes."""
-
-    def __init__(self, collate: Callable[[Any], Any], each: Callable[[Any], Any]):
-        self._collate, self._each = collate, each
-
-    def __call__(self, examples: Any) -> Any:
-        return self._each(self._collate(examples))
-
-
-def _data_loader(data: Any, each: Callable[[Any], Any]) -> Any:
-    loader = copy.copy(data)
-    loader.collate_fn = _Collate(data.collate_fn, each)
-    return loader
+    return watched(data, BatchCheck(num_classes), partial(_tf_dataset, num_classes=num_classes))
 
 
 def _tf_dataset(data: Any, num_classes: int) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from spinenet_tf.heads.batches import checked, in_one_line
-from spinenet_tf.heads.ground_truth import check
+from spinenet_tf.heads.batches import checked
+from spinenet_tf.heads.ground_truth import GroundTruthError, check
 from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.nets.streams import in_one_line
 
 OWN = ("loss", "loss_weights", "metrics", "weighted_metrics")  # arguments of `compile` that a detector does not take
 
@@ -39,26 +40,13 @@ class CheckedModel(HeadModel):
         Raises:
             GroundTruthError: see `ground_truth.check`.
         """
-        with in_one_line():
+        with in_one_line(GroundTruthError):
             return super().fit(*args, **kwargs)
-
-    def _before_fit(self, given: dict[str, Any]) -> None:
-        super()._before_fit(given)
-        self._check_data(given)
-        held_out = given.get("validation_data")
-        if isinstance(held_out, (tuple, list)):
-            self._check_data(dict(zip(("x", "y", "sample_weight"), held_out, strict=False)))
-        elif held_out is not None:
-            given["validation_data"] = checked(held_out, self.num_classes)
 
     def evaluate(self, *args, **kwargs):
         """Return the losses, with the arguments of `keras.Model.evaluate`. Raises the errors of `fit`."""
-        call = inspect.signature(super().evaluate).bind(*args, **kwargs)
-        self._check_classes_of(call.arguments.get("x"))
-        if "_use_cached_eval_dataset" not in kwargs:  # the validation data of `fit` are already checked
-            self._check_data(call.arguments)
-        with in_one_line():
-            return super().evaluate(*call.args, **call.kwargs)
+        with in_one_line(GroundTruthError):
+            return super().evaluate(*args, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
         """Train on one batch, as in Keras. Raises the errors of `fit`."""
@@ -70,8 +58,9 @@ class CheckedModel(HeadModel):
         check(x, y, sample_weight, self.num_classes)
         return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
 
-    def _check_data(self, given: dict[str, Any]) -> None:
+    def _before_evaluate(self, given: dict[str, Any]) -> None:
         """Check arrays now, and wrap other data so that each batch is checked when it is drawn."""
+        super()._before_evaluate(given)
         x, y = given.get("x"), given.get("y")
         given["x"] = checked(x, self.num_classes)
         if y is not None and given["x"] is x:  # otherwise Keras raises an error: such data contain their targets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,9 @@ class ClassifierOptions(Options):
 
 @keras.saving.register_keras_serializable("spinenet_tf")
 class Classifier(HeadModel):
-    """A classifier from normalized images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
+    """A classifier from images `[B, H, W, 3]` to logits `[B, num_classes]` (paper, section 3.3).
+
+    Images are normalized, or pixels in 0..255 if the backbone has `include_preprocessing`.
 
     `dtype` is the dtype policy of the head, by default that of the backbone; the logits are always float32.
 
@@ -68,16 +69,9 @@ class Classifier(HeadModel):
         self.compute_metrics(None, ops.zeros([1]), ops.zeros([1, self.num_classes]))
         self.reset_metrics()
 
-    def _before_fit(self, given: dict[str, Any]) -> None:
-        super()._before_fit(given)
+    def _before_evaluate(self, given: dict[str, Any]) -> None:
+        super()._before_evaluate(given)
         self._check_labels(given.get("y"))
-
-    def evaluate(self, *args, **kwargs):
-        """Evaluate with the arguments of `keras.Model.evaluate`; arrays of class numbers are checked as in `fit`."""
-        given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
-        self._check_classes_of(given.get("x"))
-        self._check_labels(given.get("y"))
-        return super().evaluate(*args, **kwargs)
 
     def _check_labels(self, labels: Any) -> None:
         """Refuse class numbers out of range, which crash TensorFlow on CPUs and are silently ignored on other devices.

@@ -30,9 +30,10 @@ class DetectionOptions(Options):
 
 
 class DetectionModel(CheckedModel):
-    """A detector from normalized images `[B, H, W, 3]` to raw outputs; train it with `compile(optimizer)` and `fit`.
+    """A detector from images `[B, H, W, 3]` to raw outputs; train it with `compile(optimizer)` and `fit`.
 
-    `predict` returns detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})` and
+    Images are normalized, or pixels in 0..255 if the backbone has `include_preprocessing`. `predict` returns
+    detections. `fit` and `evaluate` take `(images, {"boxes": [B, N, 4], "classes": [B, N]})` and
     optional weights of the images. Boxes are yxyx in pixels of the network's input; classes are 0..num_classes - 1, or
     -1 for padding.
 
@@ -116,7 +117,7 @@ class DetectionModel(CheckedModel):
         return (detections, *state) if state else detections
 
     def predict(self, x, *args, **kwargs) -> dict[str, Any]:
-        """Detect objects in normalized images `[B, H, W, 3]`, with the arguments of `keras.Model.predict`.
+        """Detect objects in images `[B, H, W, 3]`, with the arguments of `keras.Model.predict`.
 
         Returns NumPy arrays: "boxes" `[B, M, 4]` yxyx in pixels of the network's input, "scores" `[B, M]`, "classes"
         `[B, M]` (-1 = padding) and "num_detections" `[B]`.

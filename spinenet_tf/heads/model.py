@@ -20,7 +20,6 @@ from spinenet_tf.heads.classes import (
 )
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
-from spinenet_tf.nets.dtype import Dtype
 from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.options import Options
 from spinenet_tf.nets.weights import DamagedWeightsError
@@ -38,6 +37,7 @@ class HeadModel(SpineNetModel):
     def _equip(self, backbone: Backbone, num_classes: int, options: Options) -> None:
         """Store what training and prediction need besides the network."""
         self.backbone, self.num_classes, self.options = backbone, num_classes, options
+        self.include_preprocessing = backbone.include_preprocessing
         self._classes = Classes(num_classes, category_ids=default_ids(options, num_classes))
 
     @property
@@ -78,10 +78,9 @@ class HeadModel(SpineNetModel):
             self.category_ids = ids
 
     def _before_fit(self, given: dict[str, Any]) -> None:
-        super()._before_fit(given)
-        self._check_classes_of(given.get("x"))
-        self._check_classes_of(given.get("validation_data"))
-        self._learn_classes_of(given.get("x"))
+        data = given.get("x")
+        super()._before_fit(given)  # may wrap the data
+        self._learn_classes_of(data)
 
     def _learn_classes_of(self, data: Any) -> None:
         """Take the class names of the training data, and its category ids, if this model has none."""
@@ -92,6 +91,10 @@ class HeadModel(SpineNetModel):
             self._take_classes(names, ids)
         elif self.category_ids is None:
             self.category_ids = ids
+
+    def _before_evaluate(self, given: dict[str, Any]) -> None:
+        self._check_classes_of(given.get("x"))
+        super()._before_evaluate(given)
 
     def _check_classes_of(self, data: Any) -> None:
         """Check that batches with the attribute `class_names`, if they have it, number the classes as the model does.
@@ -146,9 +149,10 @@ class HeadModel(SpineNetModel):
             model._take_classes(names, ids)
         return freeze(model, config)
 
-    def config_with(self, dtype: Dtype) -> dict[str, Any]:
-        config = super().config_with(dtype)
-        config["backbone"]["config"] = self.backbone.config_with(dtype)
+    def config_with(self, **arguments: Any) -> dict[str, Any]:
+        own = {name: value for name, value in arguments.items() if name != "include_preprocessing"}
+        config = super().config_with(**own)
+        config["backbone"]["config"] = self.backbone.config_with(**arguments)
         return config
 
     @classmethod

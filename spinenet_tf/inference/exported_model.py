@@ -13,6 +13,7 @@ from spinenet_tf.inference.checks import check_images
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import nest
 from spinenet_tf.inference.outputs import output_reader
+from spinenet_tf.ops.pixels import as_input
 
 
 class ExportedModel:
@@ -75,12 +76,7 @@ class ExportedModel:
             yield {name: keras.ops.convert_to_numpy(x)[: len(batch)] for name, x in found.items()}
 
     def _input(self, images: np.ndarray) -> np.ndarray:
-        images = check_images(images, self.image_size)
-        if self.metadata.input["dtype"] != "uint8":
-            return images
-        from spinenet_tf.data.images import to_pixels
-
-        return to_pixels(images).astype(np.uint8)
+        return as_input(check_images(images, self.image_size), self.metadata.input["dtype"])
 
     @cached_property
     def _read(self) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

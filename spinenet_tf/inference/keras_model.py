@@ -35,6 +35,16 @@ def backbone_of(model: keras.Model) -> Backbone:
     return model if isinstance(model, Backbone) else model.backbone
 
 
+def exported_form(model: keras.Model) -> tuple[keras.Model, str]:
+    """Return a model of normalized images in float32 with the same weights, and the type of its files' inputs.
+
+    These are the model itself or a copy, and "float32", or "uint8" if the model takes pixels.
+    """
+    if isinstance(model, QuantizationAware) or not getattr(model, "include_preprocessing", False):
+        return in_float32(model), "float32"
+    return model.with_changes(include_preprocessing=False, dtype="float32"), "uint8"
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """Return a model that computes in float32: the model itself, or a copy of it with the same weights."""
     ours = isinstance(model, (Backbone, HeadModel))  # others are refused elsewhere

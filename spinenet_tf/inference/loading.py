@@ -76,7 +76,7 @@ def predictor_of(model: HeadModel, center: float | None = None) -> Predictor:
     def predict(images: np.ndarray) -> Any:
         images = check_images(images, (height, width))
         with turn:  # without a lock, concurrent first calls would each build a graph in Keras
-            return model.predict_on_batch(images)
+            return model.predict_normalized(images)
 
     return Predictor(
         predict,

@@ -17,6 +17,7 @@ from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
+from spinenet_tf.ops.pixels import OFFSET, SCALE
 
 MIN_SIDE = 32
 STEM_CHANNELS = 64  # of the stem's 7x7 conv, for any width multiplier
@@ -27,7 +28,8 @@ class Backbone(SpineNetModel):
     """A scale-permuted network from images `[B, H, W, 3]` to `{"P3": [B, H / 8, W / 8, endpoint], ...}`, finest first.
 
     Each side of the input is at least 32 px, or None; the side of a map at level L is ceil(side / 2^L). Source: arXiv
-    1912.05027, section 3 and appendix.
+    1912.05027, section 3 and appendix. Images are normalized, or with `include_preprocessing` pixels in 0..255, which
+    the layer `normalize_pixels` normalizes; the weights are the same.
 
     `dtype` is a Keras dtype policy: its name, a `DTypePolicy`, or a `DTypePolicyMap` from layer names (or regular
     expressions) to policies. None means Keras's global policy.
@@ -44,6 +46,7 @@ class Backbone(SpineNetModel):
         style: Style | None = None,
         name: str | None = None,
         dtype: Dtype = None,
+        include_preprocessing: bool = False,
     ):
         spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
         _check_input_shape(input_shape)
@@ -52,13 +55,15 @@ class Backbone(SpineNetModel):
         image = keras.Input(tuple(input_shape), name="images")
         with dtype_scope(dtype):
             with named_alike():
-                pyramid = _WALKS[spec.fusion](spec, style, image).run()
+                normalized = normalize_pixels(image) if include_preprocessing else image
+                pyramid = _WALKS[spec.fusion](spec, style, normalized).run()
             outputs = {f"P{level}": pyramid[level] for level in range(first, last + 1)}
             super().__init__(inputs=image, outputs=outputs, name=name or spec.name)
         self.spec = spec
         self.image_shape: tuple[int | None, int | None, int] = (input_shape[0], input_shape[1], 3)
         self.min_level, self.max_level = first, last
         self.style = replace(style, min_level=first, max_level=last)
+        self.include_preprocessing = include_preprocessing
 
     @property
     def pyramid_outputs(self) -> dict[str, Any]:
@@ -72,7 +77,8 @@ class Backbone(SpineNetModel):
 
     def get_config(self) -> dict[str, Any]:
         own = {"spec": self.spec.get_config(), "input_shape": list(self.image_shape)}
-        return own | self.style.plain() | layer_config(self)
+        form = {"include_preprocessing": self.include_preprocessing}
+        return own | form | self.style.plain() | layer_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -87,6 +93,11 @@ class Backbone(SpineNetModel):
         absent += [] if self.spec.has_mbconv else ["se_ratio", "se_gate"]
         style = {name: value for name, value in self.style.of_weights().items() if name not in absent}
         return {"model": self.spec.name, **style, "graph": graph}
+
+
+def normalize_pixels(image):
+    """Normalize pixels in 0..255, in float32: a half-precision product would lose more than the images have."""
+    return keras.layers.Rescaling(SCALE.tolist(), OFFSET.tolist(), dtype="float32", name="normalize_pixels")(image)
 
 
 def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:

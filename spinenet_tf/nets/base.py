@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import io
 import json
 import random
@@ -21,6 +20,7 @@ from spinenet_tf._fast.variables import named_alike
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import staged
 from spinenet_tf.nets.dtype import Dtype
+from spinenet_tf.nets.image_model import ImageModel
 from spinenet_tf.nets.optimizer_state import describe, read_owner, read_state, split_state, state_shapes, write_state
 from spinenet_tf.nets.weights import (
     FINGERPRINT,
@@ -48,7 +48,7 @@ class _NamedMemory(io.BytesIO):
         return f"memory{SUFFIX}"
 
 
-class SpineNetModel(keras.Model):
+class SpineNetModel(ImageModel):
     """A functional Keras model with an `architecture()`, which its weights files contain and are checked against.
 
     Keras identifies layers in a weights file by class and order, so the weights of a different net of equal shapes
@@ -80,15 +80,19 @@ class SpineNetModel(keras.Model):
 
     def with_dtype(self, dtype: Dtype) -> Self:
         """Return an uncompiled copy of the model, with the same weights, that is built with another dtype policy."""
+        return self.with_changes(dtype=dtype)
+
+    def with_changes(self, **arguments: Any) -> Self:
+        """Return an uncompiled copy with the same weights: with another `dtype` or `include_preprocessing`."""
         state = random.getstate()
-        copy = type(self).from_config(self.config_with(dtype))
+        copy = type(self).from_config(self.config_with(**arguments))
         random.setstate(state)  # Keras drew the seeds of the copy's first weights from it
         copy.set_weights(self.get_weights())
         return copy
 
-    def config_with(self, dtype: Dtype) -> dict[str, Any]:
-        """Return the config of a model that is the same but for its dtype policy."""
-        return self.get_config() | {"dtype": dtype}
+    def config_with(self, **arguments: Any) -> dict[str, Any]:
+        """Return the config of a model that is the same but for these arguments."""
+        return self.get_config() | arguments
 
     def quantize(self, mode=None, config=None, **kwargs):
         """Refuse to quantize: Keras would leave the convs as they are, and with them nearly all of the work.
@@ -101,24 +105,11 @@ class SpineNetModel(keras.Model):
             f"spinenet_tf.export.tflite(model, path, quantization='int8', ...). Received: mode={mode!r}"
         )
 
-    def fit(self, *args, **kwargs):
-        """Train with the arguments of `keras.Model.fit`."""
-        call = inspect.signature(super().fit).bind(*args, **kwargs)
-        self._before_fit(call.arguments)
-        return super().fit(*call.args, **call.kwargs)
-
     def _before_fit(self, given: dict[str, Any]) -> None:
-        """Prepare for `fit`, and change its arguments `given` in place."""
         # Otherwise Keras creates the optimizer's variables while TensorFlow traces the first step. TensorFlow then
         # traces the step twice and lifts each initial value out of the graph: most of the time to the first step.
         self.build_optimizer()
-        if _comes_in_order(given.get("x")):
-            given.setdefault("shuffle", False)  # Keras's default of True only causes a warning here
-
-    def predict_on_batch(self, x):
-        """Predict one batch. Keras repeats it for each device of a `tf.distribute.MirroredStrategy`; this undoes it."""
-        size = len(keras.tree.flatten(x)[0])
-        return keras.tree.map_structure(lambda found: found[:size], super().predict_on_batch(x))
+        super()._before_fit(given)
 
     def build_optimizer(self) -> None:
         """Create the optimizer's variables, so that a state can be loaded into them; do nothing if not compiled."""
@@ -274,10 +265,3 @@ class SpineNetModel(keras.Model):
             yield
         finally:
             object.__setattr__(self, "optimizer", optimizer)
-
-
-def _comes_in_order(data: Any) -> bool:
-    """Return whether Keras cannot shuffle `data`: it shuffles only arrays and a `PyDataset` of known length."""
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches is None
-    return not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data))

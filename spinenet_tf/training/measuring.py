@@ -87,7 +87,7 @@ class Evaluate(keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         task, track = task_of(self.dataset), after_the_bar(self.params.get("verbose", 0))
         options = {**self._known(), **self.options}
-        numbers = task.measure(self.model.predict_on_batch, self.dataset, track=track, **options).to_log()
+        numbers = task.measure(self.model.predict_normalized, self.dataset, track=track, **options).to_log()
         # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python collects late.
         gc.collect()
         return numbers
@@ -133,7 +133,7 @@ class Pictures(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if f"val_{self.task.monitor}" not in (logs or {}):
             return
-        pictures = self.task.draw(self.model.predict_on_batch, self.dataset, self.image_size, self.count)
+        pictures = self.task.draw(self.model.predict_normalized, self.dataset, self.image_size, self.count)
         first = next(pictures, None)
         if first is None:
             return

@@ -33,11 +33,11 @@ class Without:
 if __name__ == "__main__":
     sys.meta_path[:] = [Without(finder, "tensorflow") for finder in sys.meta_path]
 
-import keras
-import numpy as np
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
 
-import spinenet_tf  # noqa: F401
-from spinenet_tf.inference.naming import flatten
+import spinenet_tf  # noqa: E402, F401
+from spinenet_tf.inference.naming import flatten  # noqa: E402
 
 Arrays = dict[str, Any]
 

@@ -11,7 +11,8 @@ from PIL import Image
 from pngs import png
 
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.images import MEAN, STD, normalize, place, preprocess, read_image, read_size
+from spinenet_tf.data.images import normalize, place, preprocess, read_image, read_size
+from spinenet_tf.ops.pixels import MEAN, STD
 
 
 def picture(height: int = 12, width: int = 20) -> np.ndarray:

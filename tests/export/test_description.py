@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from spinenet_tf.data.images import MEAN, STD
 from spinenet_tf.export.description import describe, with_outputs
 from spinenet_tf.heads import retinanet
+from spinenet_tf.ops.pixels import MEAN, STD
 
 
 def outputs() -> dict:

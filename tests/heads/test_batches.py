@@ -13,9 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from spinenet_tf.heads.batches import BatchCheck, checked, in_one_line
+from spinenet_tf.heads.batches import BatchCheck, checked
 from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.ground_truth import GroundTruthError
+from spinenet_tf.nets.streams import in_one_line
 
 pytestmark = pytest.mark.unseeded
 COUNT = 6
@@ -211,9 +212,9 @@ def test_epochs_are_told_to_the_data_behind() -> None:
     "text", ["py_function: x.GroundTruthError: A line.\nTraceback: ...", "GroundTruthError: A line."]
 )
 def test_an_error_of_a_thread_becomes_one_line(text: str) -> None:
-    with pytest.raises(GroundTruthError, match=r"^A line\.$"), in_one_line():
+    with pytest.raises(GroundTruthError, match=r"^A line\.$"), in_one_line(GroundTruthError):
         raise RuntimeError(text)
-    with pytest.raises(RuntimeError, match=r"^other$"), in_one_line():
+    with pytest.raises(RuntimeError, match=r"^other$"), in_one_line(GroundTruthError):
         raise RuntimeError("other")
 
 

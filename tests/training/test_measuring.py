@@ -46,7 +46,7 @@ def test_ap_is_logged_every_so_many_epochs_and_after_the_last(tmp_path: Path) ->
     callback.set_params({"epochs": 5})
     logged = []
     for epoch in range(5):
-        callback.set_model(model(predict_on_batch=perfect(dataset, 64)))
+        callback.set_model(model(predict_normalized=perfect(dataset, 64)))
         logs = {"loss": 1.0}
         callback.on_epoch_end(epoch, logs)
         logged.append(logs.get("val_AP"))
@@ -57,7 +57,7 @@ def test_numbers_without_ground_truth_are_left_out_of_the_log(tmp_path: Path) ->
     dataset = digits(tmp_path, "val", scenes=2, classes=1)
     callback = Evaluate(dataset, (64, 64), batch_size=1)
     callback.set_params({"epochs": 1})
-    callback.set_model(model(predict_on_batch=perfect(dataset, 64)))
+    callback.set_model(model(predict_normalized=perfect(dataset, 64)))
     logs: dict = {}
     callback.on_epoch_end(0, logs)
     assert {"val_AP", "val_AP50", "val_AR100"} < logs.keys()
