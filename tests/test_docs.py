@@ -71,6 +71,7 @@ def test_named_files_and_make_targets_exist(page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:OpenCV:UserWarning")  # supervision's import recommends it
 def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -90,6 +91,19 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
     assert (tmp_path / "mine.weights.h5").is_file()
     assert (tmp_path / "found.png").is_file()
     assert (tmp_path / "mine.tflite").is_file()
+    _try_the_page_on_evaluation(tmp_path)
+
+
+def _try_the_page_on_evaluation(folder: Path) -> None:
+    """Run its first and last sample on the run and the photos of the tutorial; the second one needs detections."""
+    samples = re.findall(r"```python\n(.*?)```", (DOCS / "evaluate.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(samples) == 3
+    shutil.rmtree(folder / "report")
+    shutil.copy(next((folder / "photos" / "val").iterdir()), folder / "photo.jpg")
+    exec(samples[0] + samples[2], {})
+    assert (folder / "report" / "index.html").is_file()
+    assert (folder / "results.json").is_file()
+    assert (folder / "drawn.jpg").is_file()
 
 
 def _script(name: str) -> ModuleType:
