@@ -30,6 +30,7 @@ class Measured:
 
     metrics: dict[str, float]  # "AP", "AP50", ... or "top1", "top5"
     dataset: str
+    is_own: bool  # whether it is the run's validation data
     images: int
     date: str
     versions: dict[str, str]
@@ -93,10 +94,7 @@ def collect(
     known = _accuracies(numbers, artifact)
     found = [describe_file(path, known.get(path.name)) for path in files]
     config = run.config
-    name = data.name if data is not None else _source_name(config)
-    if data is None and config.data is not None:
-        data = config.task_data().read("val")
-    measured = None if data is None else _measure(run, data, name)
+    measured = _measure(run, config, data) if data is not None or config.data is not None else None
     return Facts(run.folder.resolve().name, license, config, run.log, found, measured, numbers)
 
 
@@ -105,10 +103,12 @@ def exported_files(run: Run) -> list[Path]:
     return [path for path in sorted(run.folder.iterdir()) if engine_of(path) and metadata_of(path)]
 
 
-def _measure(run: Run, data: DetectionDataset | ClassificationDataset, name: str) -> Measured:
+def _measure(run: Run, config: TrainConfig, data: DetectionDataset | ClassificationDataset | None) -> Measured:
+    images = config.task_data().read("val") if data is None else data
+    name = _source_name(config) if data is None else data.name
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     versions = {package: version(package) for package in PACKAGES}
-    return Measured(evaluate(run.folder, data).to_log(), name, len(data), today, versions)
+    return Measured(evaluate(run.folder, images).to_log(), name, data is None, len(images), today, versions)
 
 
 def _source_name(config: TrainConfig) -> str:

@@ -118,7 +118,7 @@ def accuracy(facts: Facts) -> Iterator[str]:
         yield f"Measured in Keras {where} on {found.date}, with {with_versions}."
     else:
         yield "From the log of the training, which records no date and no versions."
-    if facts.best:
+    if facts.best and (facts.measured is None or facts.measured.is_own):
         yield "These images also selected the epoch, so the accuracy on new images may be lower."
 
 

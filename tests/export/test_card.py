@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def test_it_states_what_the_run_knows(run, card, tiny_model) -> None:
     )
     assert "| `model-int8.tflite` | TFLite | 1 | 1.5 | 2.5 |" in card
     assert "Measured on Linux-x86_64 with 2 cores (CPU), tensorflow 2.21.0." in card
+    assert "These images also selected the epoch" in card
     assert "apache-2.0, as stated by the person who exported the model." in card
 
 
@@ -143,6 +145,15 @@ def test_what_is_unknown_is_called_unknown(run, tmp_path, tiny_model) -> None:
     assert "model-index" not in front_matter(text)
     for line in ("Unknown: the run has no data", "Unknown: the run has no log", "Not measured.", "none was stated"):
         assert line in text
+
+
+def test_other_data_than_the_runs_own_selected_no_epoch(run, tmp_path, tiny_model) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    other = replace(Run(run).config.own_data().read("val"), name="street photos")
+    text = export.model_card(copy, data=other, overwrite=True).read_text()
+    assert re.search(r"Measured in Keras on the 4 images of `street photos` on ", text)
+    assert "also selected the epoch" not in text
 
 
 def test_class_names_of_any_origin_stay_text(run, tiny_model) -> None:
