@@ -50,8 +50,9 @@ def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assign
     image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
     claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
     # Each positive anchor is treated as an image with one anchor.
-    of_images = (ops.take(x, image, axis=0) for x in (boxes, classes))
-    class_targets, box_targets = _targets(ops.take(anchors, anchor, axis=0)[:, None], *of_images, claim[:, None])
+    own_boxes, own_classes = (ops.take(x, image, axis=0) for x in (boxes, classes))
+    own_anchors = ops.take(anchors, anchor, axis=0)[:, None]
+    class_targets, box_targets = _targets(own_anchors, own_boxes, own_classes, claim[:, None])
     place = ops.stack([image, anchor], axis=-1)
     # Not `ops.scatter`, which is a Python loop on PyTorch.
     return Assignment(
