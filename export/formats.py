@@ -52,7 +52,8 @@ def export_as(
     check_backend(kind.backend)
     write, model = _writer(format), in_float32(model)
     given = _checked(format, write, options)
-    batch_size = batch_size_in(input_signature, image_shape(model), kind.batch_size)
+    dtype = "uint8" if model.include_preprocessing else "float32"
+    batch_size = batch_size_in(input_signature, image_shape(model), kind.batch_size, dtype)
     if format == "litert" and batch_size != 1:
         raise ValueError(f"A .tflite file has a batch of one image. Received: a batch of {batch_size or 'any size'}")
     known = {} if format == "litert" else {"batch_size": batch_size}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 EPOCHS = 4
+FORMATS = {"tf_saved_model": "a", "litert": "a.tflite", "onnx": "a.onnx", "openvino": "a.xml", "torch": "a.pt2"}
 
 
 class Without:
@@ -105,6 +106,26 @@ def resume(model: keras.Model, images: np.ndarray, weights: np.ndarray, **truth:
         backup = keras.callbacks.BackupAndRestore(folder, delete_checkpoint=False)
         trained(EPOCHS // 2, backup)
         return {"at once": trained(EPOCHS), "resumed": trained(EPOCHS, backup)}
+
+
+def export(model: keras.Model, images: np.ndarray) -> Arrays:
+    """Return the errors of the formats that this backend refuses, and on PyTorch the outputs of its program."""
+    import tempfile
+
+    errors = []
+    with tempfile.TemporaryDirectory() as folder:
+        for format, name in FORMATS.items():
+            try:
+                model.export(f"{folder}/{name}", format=format, verbose=False)
+            except ValueError as error:
+                errors.append(str(error))
+        if keras.backend.backend() != "torch":
+            return {"errors": errors}
+        import torch
+
+        program = torch.export.load(f"{folder}/{FORMATS['torch']}").module()
+    found = program(keras.ops.convert_to_tensor(images[:1]))
+    return {"errors": errors} | {name: keras.ops.convert_to_numpy(x) for name, x in found.items()}
 
 
 def compute(folder: Path, piece: str) -> None:

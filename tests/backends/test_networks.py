@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import ArchitectureSpec, backbone, classifier, detector
+from spinenet_tf.inference.naming import flatten
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.quantization import QuantizationAware
 
@@ -93,6 +94,7 @@ ROWS = {
         lambda spec: compiled(QuantizationAware(retinanet(spec))), "fit", arrays=TRUTH | WEIGHTS, tolerance=2e-2
     ),
     "refuse": Row(lambda spec: compiled(retinanet(spec)), "refuse", arrays=TRUTH),
+    "export": Row(lambda spec: retinanet(spec), "export"),
     "resume": Row(lambda spec: retinanet(spec), "resume", arrays=TRUTH | WEIGHTS),
     "load data": Row(lambda spec: compiled(retinanet(spec)), "load_data", arrays=TRUTH | WEIGHTS, backends=("torch",)),
 }
@@ -180,6 +182,15 @@ def test_invalid_ground_truth_is_refused(result) -> None:
     assert len(found["errors"]) == 2 * len(told), "arrays and generators"
     assert all(message.endswith(told[index // 2]) for index, message in enumerate(found["errors"].tolist()))
     assert found["moved"] == 0, "before anything is learned"
+
+
+def test_a_backend_exports_its_own_format_and_refuses_the_others(backend, ours, result) -> None:
+    found = result("export")
+    needed = ["tensorflow"] * 4 + (["torch"] if backend == "jax" else [])
+    messages = found.pop("errors").tolist()
+    assert all(f"needs Keras's {name} backend" in each for name, each in zip(needed, messages, strict=True))
+    _, model, arrays = ours["export"]
+    assert_close(found, flatten(model(arrays["images"][:1], training=False)) if backend == "torch" else {}, 1e-4)
 
 
 def test_training_continues_from_a_backup(result) -> None:

@@ -188,6 +188,13 @@ def test_another_input_signature_is_refused(signature) -> None:
         batch_size_in(signature, SHAPE, None)
 
 
+def test_the_input_signature_of_a_model_that_takes_pixels_is_uint8() -> None:
+    signature = keras.InputSpec(shape=(2, *SHAPE), dtype="uint8")
+    assert batch_size_in(signature, SHAPE, None, "uint8") == 2
+    with pytest.raises(ValueError, match="dtype='uint8'"):
+        batch_size_in(keras.InputSpec(shape=(2, *SHAPE), dtype="float32"), SHAPE, None, "uint8")
+
+
 def test_a_fixed_batch_is_written(make, tmp_path) -> None:
     signature = [keras.InputSpec(shape=(2, *SHAPE), dtype="float32")]
     make("backbone").export(tmp_path / "model.onnx", format="onnx", input_signature=signature)
