@@ -1,11 +1,26 @@
-"""Import the public names of a package at first use."""
+"""Import the public names of a package at first use, and say what to install if TensorFlow is missing."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
+
+
+@contextmanager
+def needs_tensorflow(what: str) -> Iterator[None]:
+    """Say in one line that `what` needs TensorFlow, if it is not installed and the block imports it.
+
+    This can be used as a decorator.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "tensorflow":
+            raise
+        raise ImportError(f"{what} needs TensorFlow: pip install tensorflow") from None
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -19,7 +34,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         if name not in homes:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=sys.modules[package])
-        module = import_module(homes[name], package)
+        with needs_tensorflow(f"{package}.{name}"):
+            module = import_module(homes[name], package)
         return module if homes[name] == f".{name}" else getattr(module, name)
 
     def names() -> list[str]:

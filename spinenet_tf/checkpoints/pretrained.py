@@ -16,11 +16,11 @@ from typing import Any
 import keras
 
 from spinenet_tf._files.writing import staged, write_whole
+from spinenet_tf._lazy import needs_tensorflow
 from spinenet_tf.checkpoints.activation import Functions, candidates_of, find_functions
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
 from spinenet_tf.checkpoints.coco_classes import COCO, COCO_COUNT
 from spinenet_tf.checkpoints.names import Network
-from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.heads.classifier import Classifier
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
@@ -171,7 +171,10 @@ def read_archive(archive: Path) -> Checkpoint:
         found = sorted(Path(folder).rglob("*.index"))
         if len(found) != 1:
             raise CheckpointError(f"{archive} must contain exactly one checkpoint. Received: {len(found)}")
-        return replace(read_checkpoint(found[0]), source=str(archive))
+        with needs_tensorflow("A checkpoint of TensorFlow"):
+            from spinenet_tf.checkpoints.origins import read_checkpoint
+
+            return replace(read_checkpoint(found[0]), source=str(archive))
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from spinenet_tf._lazy import needs_tensorflow
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.collection import Collection
 
@@ -80,6 +81,7 @@ class DetectionDataset(Collection[Example]):
     examples: tuple[Example, ...]
     max_pixels: int = MAX_PIXELS  # of an image; larger ones are rejected before decoding
 
+    @needs_tensorflow("`batches`")
     def batches(
         self,
         image_size: tuple[int, int],
@@ -175,6 +177,7 @@ class ClassificationDataset(Collection[ClassificationExample]):
     examples: tuple[ClassificationExample, ...]
     max_pixels: int = MAX_PIXELS  # as in DetectionDataset
 
+    @needs_tensorflow("`batches`")
     def batches(
         self,
         image_size: tuple[int, int],

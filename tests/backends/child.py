@@ -14,25 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from absent import hide
+
 EPOCHS = 4
 FORMATS = {"tf_saved_model": "a", "litert": "a.tflite", "onnx": "a.onnx", "openvino": "a.xml", "torch": "a.pt2"}
 
 
-class Without:
-    """An import finder that finds what another one does, except for a package."""
-
-    def __init__(self, finder: Any, package: str):
-        self._finder, self._package = finder, package
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        return None if name.partition(".")[0] == self._package else self._finder.find_spec(name, path, target)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._finder, name)
-
-
 if __name__ == "__main__":
-    sys.meta_path[:] = [Without(finder, "tensorflow") for finder in sys.meta_path]
+    hide("tensorflow")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
