@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -39,13 +38,6 @@ def compiled_detector(tiny_spec):
 def targets():
     boxes = np.array([[[4, 4, 30, 30], [20, 10, 60, 50]], [[8, 16, 40, 48], [-1, -1, -1, -1]]], "float32")
     return {"boxes": boxes, "classes": np.array([[0, 2], [1, -1]], "int32")}
-
-
-@pytest.mark.parametrize("name", spinenet_tf.__all__)
-def test_no_public_name_is_a_module(name):
-    """Importing a submodule `spinenet_tf.x` replaces the attribute `spinenet_tf.x`."""
-    assert importlib.util.find_spec(f"spinenet_tf.{name}") is None
-    assert callable(getattr(spinenet_tf, name))
 
 
 def test_models_are_listed_by_kind():
