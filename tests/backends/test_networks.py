@@ -20,8 +20,7 @@ from spinenet_tf.training.quantization import QuantizationAware
 pytestmark = pytest.mark.slow
 
 RATE = 1e-3
-# Tolerance after the first step: on TensorFlow alone, images that differ by 1e-6 change losses by up to 0.04.
-LATER = 0.1
+LATER = 0.05  # tolerance after the first step, for batch statistics of two small images
 SMALL: dict[str, Any] = {"max_level": 5, "endpoint": 8}
 NARROW: dict[str, Any] = {"width": 0.25, "endpoint": 8}
 TRUTH = {
@@ -74,8 +73,13 @@ ROWS = {
     "resnet_18": Row(
         lambda _: backbone("resnet_18", (100, 75, 3), **NARROW), "predict", (100, 75), backends=("torch",)
     ),
+    # Raw outputs differ by 1e-5; the exponential of box sides makes it ten times as much.
     "real": Row(
-        lambda _: detector("spinenet_mobile_49", 20, (128, 128, 3)), "predict", (128, 128), backends=("torch",)
+        lambda _: detector("spinenet_mobile_49", 20, (128, 128, 3)),
+        "predict",
+        (128, 128),
+        tolerance=3e-4,
+        backends=("torch",),
     ),
     "retinanet": Row(lambda spec: retinanet(spec), "predict"),
     "centernet": Row(lambda spec: centernet(spec), "predict"),
@@ -87,7 +91,7 @@ ROWS = {
         arrays=TRUTH | WEIGHTS,
         backends=("torch",),
     ),
-    "fit centernet": Row(lambda spec: compiled(centernet(spec), Adam(1e-3)), "fit", arrays=TRUTH | WEIGHTS),
+    "fit centernet": Row(lambda spec: compiled(centernet(spec)), "fit", arrays=TRUTH | WEIGHTS),
     "fit classifier": Row(
         lambda spec: compiled(classifier(spec, 3, (64, 64, 3), **SMALL)), "fit", arrays=LABELS | WEIGHTS
     ),
@@ -98,14 +102,20 @@ ROWS = {
     "refuse": Row(lambda spec: compiled(retinanet(spec)), "refuse", arrays=TRUTH),
     "export": Row(lambda spec: retinanet(spec), "export"),
     "resume": Row(lambda spec: retinanet(spec), "resume", arrays=TRUTH | WEIGHTS, backends=("torch",)),
-    "load data": Row(lambda spec: compiled(retinanet(spec)), "load_data", arrays=TRUTH | WEIGHTS, backends=("torch",)),
+    "load data": Row(
+        lambda spec: compiled(retinanet(spec), Adam(1e-3)), "load_data", arrays=TRUTH | WEIGHTS, backends=("torch",)
+    ),
 }
 
 
 @pytest.fixture(scope="session")
 def ours(tiny_spec, randomize, images) -> dict[str, tuple[str, keras.Model, dict[str, np.ndarray]]]:
     """Return the models and the arrays of all rows."""
-    made = {name: muted(randomize(row.build(tiny_spec))) for name, row in ROWS.items()}
+    made = {name: row.build(tiny_spec) for name, row in ROWS.items()}
+    # Training starts from initial weights: gradients of random ones are so large that tiny differences grow with each
+    # step, tenfold and more.
+    for name in named("predict"):
+        muted(randomize(made[name]))
     return {name: (row.piece, made[name], {"images": images(*row.size)} | row.arrays) for name, row in ROWS.items()}
 
 
@@ -165,17 +175,23 @@ def test_the_same_training(name, ours, theirs, result) -> None:
     _, model, arrays = ours[name]
     found, start = result(name), flat(model)
     expected = child.fit(model, **arrays)
+    assert expected["loss"][-1] < expected["loss"][0] or name == "fit classifier", "it learns"
     assert_close(*(first_step(losses) for losses in (found, expected)), ROWS[name].tolerance)
-    assert_close(found, expected, LATER)
+    assert_close(*(without_top1(losses) for losses in (found, expected)), LATER)
     step = flat(model) - start
     model.load_weights(theirs / name / "back.weights.h5")
     moved = flat(model) - start
-    assert np.linalg.norm(moved - step) < 0.3 * np.linalg.norm(step), "the same way"
+    assert np.linalg.norm(moved - step) < 0.2 * np.linalg.norm(step), "the same way"
     assert int(model.optimizer.iterations) == child.EPOCHS, "the optimizer's state is loaded, too"
 
 
 def first_step(losses: dict[str, Any]) -> dict[str, Any]:
     return {name: np.ravel(values)[:1] for name, values in losses.items() if not name.startswith("evaluated")}
+
+
+def without_top1(losses: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the accuracy on two images, which one logit decides."""
+    return {name: values for name, values in losses.items() if not name.endswith("top1")}
 
 
 def flat(model: keras.Model) -> np.ndarray:
