@@ -24,9 +24,9 @@ test-tools: .venv/installed-test
 test-robustness: .venv/installed-test
 	$(BIN)/python -m pytest tests/robustness
 
-# 2,000 training steps, 50 kills, every graph as ONNX: twenty minutes on two idle cores. No other target runs these tests.
+# 2,000 training steps, 50 kills, a classifier, every graph as ONNX: twenty minutes on two idle cores. No other target runs these tests.
 test-soak: .venv/installed-test
-	$(BIN)/python -m pytest -m soak tests/robustness tests/export
+	$(BIN)/python -m pytest -m soak tests/robustness tests/export tests/test_learning.py
 
 # Rewrites docs/robustness.md from the cases that test-robustness tried; with SOAK=1 also those of test-soak.
 robustness: .venv/installed-test

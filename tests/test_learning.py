@@ -29,7 +29,7 @@ def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path
     assert evaluate(dataset, detect_in_dataset(model.predict_on_batch, dataset, size, 4)).AP > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # two minutes; tests/training/test_class_recipe.py trains classifiers for fewer steps
 def test_a_classifier_reaches_95_percent_on_held_out_digits():
     import tensorflow as tf
     from sklearn.datasets import load_digits
