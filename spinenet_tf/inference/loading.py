@@ -26,7 +26,7 @@ BATCH_PIXELS = BATCH_SIZE * 640 * 640  # unless their inputs have more pixels th
 _KINDS = "the folder of a run or of a SavedModel, a .tflite or an .onnx file"
 # What to do with files that Keras wrote, by the end of their name.
 _KERAS_FILES = {
-    ".keras": "is a Keras model: pass keras.saving.load_model(path)",
+    ".keras": "is a Keras model: load it by keras.saving.load_model, and pass the model",
     ".weights.h5": "has weights only: pass the folder of its run, or build the model and call its load_weights(path)",
 }
 

@@ -199,7 +199,10 @@ def test_a_run_tells_its_task(config: str, task: str, tmp_path: Path) -> None:
 REFUSED = {
     "nowhere": (FileNotFoundError, r"There is no model .*nowhere\."),
     "empty": (ValueError, r"empty is neither a run folder \(no config.yaml\) nor a SavedModel \(no saved_model.pb\)"),
-    "model.keras": (ValueError, r"model\.keras is a Keras model: pass keras\.saving\.load_model\(path\)\."),
+    "model.keras": (
+        ValueError,
+        r"model\.keras is a Keras model: load it by keras\.saving\.load_model, and pass the model\.",
+    ),
     "best.weights.h5": (ValueError, r"best\.weights\.h5 has weights only: pass the folder of its run"),
     "model.pt": (ValueError, r"A model must be the folder of a run or of a SavedModel, .* Received: .*model\.pt"),
     "model.onnx": (ValueError, r"model\.onnx has no metadata: it was not written by spinenet_tf\.export"),
