@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(part) for part in value]
     return value.value if isinstance(value, Scalar) else value
+
+
+def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
+    """Return nested values by dotted key, such as `model.head.kind`; an empty mapping has no keys."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{parent}{name}"
+        found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 class _BoundedLoader(yaml.SafeLoader):

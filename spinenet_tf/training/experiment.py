@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from spinenet_tf._files.document import DocumentError, parse_yaml, plain
+from spinenet_tf._files.document import DocumentError, flat, parse_yaml, plain
 from spinenet_tf.training.config import ConfigError
 
 # Keys that set how TF Model Garden runs, not what it trains.
@@ -55,7 +55,7 @@ class Experiment:
     """
 
     def __init__(self, values: Mapping[str, Any], source: object = "the experiment"):
-        self.source, self.values, self._translated = source, _flat(values), set[str]()
+        self.source, self.values, self._translated = source, flat(values), set[str]()
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
@@ -109,12 +109,3 @@ class Experiment:
                 harmless = not value or any(fnmatchcase(key, pattern) for pattern in _HARMLESS)
                 (others if harmless else changes)[key] = value
         return changes, others
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values by dotted key; an empty mapping has no keys."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        found |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return found

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from spinenet_tf._files.document import flat
 from spinenet_tf._files.messages import some_of
 from spinenet_tf._files.writing import made, remove_leftovers, staged, write_whole
 from spinenet_tf.nets.base import SpineNetModel
@@ -120,7 +121,7 @@ class Run:
         Raises:
             RunError: this is not a run folder, or the run was started with a different config.
         """
-        there, here = (_flat(one.model_dump(mode="json")) for one in (self.config, config))
+        there, here = (flat(one.model_dump(mode="json")) for one in (self.config, config))
         may_change = MAY_CHANGE + _FILLED_IN
         keys = [key for key in {**there, **here} if there.get(key) != here.get(key) and key not in may_change]
         if keys:
@@ -185,14 +186,6 @@ def build_model(config: TrainConfig, task: str | None = None) -> Any:
         return net
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {error}") from error
-
-
-def _flat(values: dict[str, Any], parent: str = "") -> dict[str, Any]:
-    """Return nested values by dotted keys, as overrides use them."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{parent}{key}.") if isinstance(value, dict) else {f"{parent}{key}": value}
-    return found
 
 
 def _short(value: Any) -> str:
