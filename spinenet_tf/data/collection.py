@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast, overload
 
 import numpy as np
 
@@ -19,6 +19,7 @@ AnyExample = TypeVar("AnyExample")
 class Collection(Generic[AnyExample]):
     """The images of a data set, one example each. Subclasses are dataclasses with these fields."""
 
+    task: ClassVar[str]  # what models of this data do, "detection" or "classification"
     name: str
     class_names: tuple[str, ...]
     examples: tuple[AnyExample, ...]

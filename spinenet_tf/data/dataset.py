@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -75,6 +75,7 @@ class DetectionDataset(Collection[Example]):
     `spinenet_tf.data.read` reads one from files.
     """
 
+    task: ClassVar = "detection"
     name: str
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the ids in the file, in class order
@@ -172,6 +173,7 @@ class ClassificationDataset(Collection[ClassificationExample]):
     `spinenet_tf.data.read` reads one from a folder of class folders.
     """
 
+    task: ClassVar = "classification"
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]

@@ -86,9 +86,8 @@ def _data(model: Model, dataset: Dataset | str | os.PathLike | None) -> Dataset:
 
 
 def _check_task(predictor: Predictor, dataset: Dataset) -> None:
-    task = "detection" if isinstance(dataset, DetectionDataset) else "classification"
-    if predictor.task != task:
-        raise ValueError(f"{dataset.name} is for {task}. Received: a model for {predictor.task}")
+    if predictor.task != dataset.task:
+        raise ValueError(f"{dataset.name} is for {dataset.task}. Received: a model for {predictor.task}")
 
 
 def _options(predictor: Predictor, max_detections: int | None) -> dict[str, Any]:

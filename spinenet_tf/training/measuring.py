@@ -13,13 +13,8 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.drawing.boxes import contact_sheet
 from spinenet_tf.heads.table import find_head
-from spinenet_tf.tasks import TASKS, Task
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.progress import after_the_bar
-
-
-def task_of(dataset: DetectionDataset | ClassificationDataset) -> Task[Any]:
-    """Return the task that a data set is for."""
-    return TASKS["classification" if isinstance(dataset, ClassificationDataset) else "detection"]
 
 
 class Evaluate(keras.callbacks.Callback):
@@ -85,7 +80,7 @@ class Evaluate(keras.callbacks.Callback):
             logs.update({f"{self.prefix}{name}": number for name, number in self._measure().items()})
 
     def _measure(self) -> dict[str, float]:
-        task, track = task_of(self.dataset), after_the_bar(self.params.get("verbose", 0))
+        task, track = TASKS[self.dataset.task], after_the_bar(self.params.get("verbose", 0))
         options = {**self._known(), **self.options}
         numbers = task.measure(self.model.predict_normalized, self.dataset, track=track, **options).to_log()
         # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python collects late.
@@ -109,7 +104,7 @@ class Evaluate(keras.callbacks.Callback):
 
     def _check_task(self) -> None:
         head = getattr(self.model, "head", None)
-        if head is not None and TASKS[find_head(head).task] is not task_of(self.dataset):
+        if head is not None and find_head(head).task != self.dataset.task:
             raise ValueError(
                 f"{self.model.name} is for {find_head(head).task}. Received: a {type(self.dataset).__name__}"
             )
@@ -126,7 +121,7 @@ class Pictures(keras.callbacks.Callback):
         count: int,
     ):
         super().__init__()
-        self.task, self.dataset, self.image_size = task_of(dataset), dataset, image_size
+        self.task, self.dataset, self.image_size = TASKS[dataset.task], dataset, image_size
         self.events, self.count = events, count
         self.writer: Any = None  # created with the first picture
 
