@@ -22,6 +22,16 @@ _CONTAINERS = {".tflite", ".onnx", ".xml"}  # files of these formats contain the
 _DROPPED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # operating systems add these to folders on viewing
 
 
+def check_suffix(path: str | os.PathLike, suffix: str, kind: str) -> None:
+    """Check the end of a file's name.
+
+    Raises:
+        ValueError: it is not `suffix`.
+    """
+    if Path(path).suffix != suffix:
+        raise ValueError(f"The name of {kind} must end in {suffix}. Received: path={str(path)!r}")
+
+
 @contextmanager
 def staged(target: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary path whose content moves to `target` on success; raises as `writing.staged` does.

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
-from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import Artifact, ExportError, check
+from spinenet_tf.export.artifact import check_suffix, staged
+from spinenet_tf.export.check.verify import Artifact, ExportError, Repeated, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
-from spinenet_tf.export.signatures import pixel_function, raw_function
+from spinenet_tf.export.signatures import function_of, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
 from spinenet_tf.inference.keras_model import exported_form
 from spinenet_tf.inference.metadata import METADATA
@@ -54,20 +51,19 @@ def onnx(
         ExportError: tf2onnx or ONNX Runtime fails, or the file differs from the model by more than 1e-4; nothing was
             written.
     """
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of an ONNX file must end in {SUFFIX}. Received: path={str(path)!r}")
+    check_suffix(path, SUFFIX, "an ONNX file")
     _check_installed()
     model, inputs = exported_form(model)
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms,))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
         with _export_errors("tf2onnx cannot convert this net"):
-            proto = _converted(raw if inputs == "float32" else pixel_function(raw, inputs), opset_version)
-        proto.metadata_props.add(key=METADATA, value=json.dumps(asdict(metadata), ensure_ascii=False))
+            proto = _converted(function_of(raw, inputs), opset_version)
+        proto.metadata_props.add(key=METADATA, value=metadata.to_json())
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)
         with _export_errors("ONNX Runtime cannot run the file"):
-            difference, _ = check(model, _Runner(file, batch_size))
+            difference, _ = check(model, Repeated(open_artifact(file)))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 
@@ -118,16 +114,3 @@ def _update_resize_mode(proto: Any) -> None:
     for attribute in (attribute for node in resizes for attribute in node.attribute):
         if attribute.name in rule:
             attribute.s = rule[attribute.name]
-
-
-class _Runner:
-    """Run an .onnx file on one image."""
-
-    def __init__(self, path: Path, batch_size: int | None):
-        self._model = open_artifact(path)
-        self._batch_size = batch_size or 2  # for a dynamic batch, test a size that is not 1
-
-    def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one image `[1, H, W, 3]`, repeated to the file's batch."""
-        outputs = self._model.raw(np.repeat(image, self._batch_size, axis=0))
-        return keras.tree.map_structure(lambda x: x[:1], outputs)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,17 +14,17 @@ import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
-from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import Artifact, check
+from spinenet_tf.export.artifact import check_suffix, staged
+from spinenet_tf.export.check.verify import Artifact, Repeated, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.gates import clip_after_scaling
 from spinenet_tf.export.savedmodel import output_specs, write_signatures
-from spinenet_tf.export.signatures import pixel_function, raw_function
+from spinenet_tf.export.signatures import function_of, raw_function
+from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import exported_form
 from spinenet_tf.inference.metadata import METADATA
-from spinenet_tf.inference.naming import DEFAULT, INPUT, nest
-from spinenet_tf.ops.pixels import as_input
+from spinenet_tf.inference.naming import DEFAULT, INPUT
 
 SUFFIX = ".xml"
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default, some CPUs compute in bfloat16
@@ -54,8 +52,7 @@ def openvino(
         FileExistsError: a file exists and `overwrite` is False.
         ExportError: the files differ from the model by more than 1e-4; nothing was written.
     """
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of an OpenVINO file must end in {SUFFIX}. Received: path={str(path)!r}")
+    check_suffix(path, SUFFIX, "an OpenVINO file")
     _runtime()
     weights = Path(path).with_suffix(".bin")
     if weights.exists() and not Path(path).exists():
@@ -64,10 +61,9 @@ def openvino(
     with staged(path, overwrite) as file:
         raw = raw_function(model, batch_size, rewrites=(fold_batch_norms, clip_after_scaling))
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
-        given = raw if inputs == "float32" else pixel_function(raw, inputs)
-        _write(file, given, json.dumps(asdict(metadata), ensure_ascii=False))
+        _write(file, function_of(raw, inputs), metadata.to_json())
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, _Runner(file, batch_size, inputs))
+        difference, _ = check(model, Repeated(ExportedModel(metadata, _runner(file))))
     return Artifact(Path(path), size_of(Path(path)) + size_of(weights), difference)
 
 
@@ -91,14 +87,7 @@ def _write(file: Path, raw: Any, metadata: str) -> None:
         runtime.serialize(converted, str(file))
 
 
-class _Runner:
-    """Run the files on the CPU."""
-
-    def __init__(self, path: Path, batch_size: int | None, inputs: str):
-        self._model = _runtime().Core().compile_model(str(path), "CPU", _EXACT)
-        self._inputs, self._batch_size = inputs, batch_size or 2  # for a dynamic batch, test a size that is not 1
-
-    def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one normalized image `[1, H, W, 3]`, repeated to the model's batch."""
-        outputs = self._model({INPUT: np.repeat(as_input(image, self._inputs), self._batch_size, axis=0)})
-        return nest({output.any_name: x[:1] for output, x in outputs.items()})
+def _runner(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return a function from a batch of images to the outputs by name, which runs the files on the CPU."""
+    model = _runtime().Core().compile_model(str(path), "CPU", _EXACT)
+    return lambda images: {output.any_name: x for output, x in model({INPUT: images}).items()}

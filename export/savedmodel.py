@@ -19,7 +19,7 @@ from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.subtracting import subtract_convs
 from spinenet_tf.export.serving.functions import bytes_function, decoding_function, detection_function, image_function
 from spinenet_tf.export.serving.guard import guarded
-from spinenet_tf.export.signatures import pixel_function, raw_function
+from spinenet_tf.export.signatures import function_of, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
 from spinenet_tf.inference.keras_model import exported_form, in_float32, task_of
 from spinenet_tf.inference.naming import DEFAULT
@@ -117,7 +117,7 @@ def write_signatures(
 
 def _signatures(model: keras.Model, normalized: Any, nms: bool, inputs: str) -> dict[str, Callable]:
     """Return the signatures of a model of normalized images; `inputs` is the type of those that take a batch."""
-    raw = guarded(normalized if inputs == "float32" else pixel_function(normalized, inputs))
+    raw = guarded(function_of(normalized, inputs))
     if task_of(model) != "detection":
         return {"serve": raw, "raw": raw, DEFAULT: raw}
     if not nms:

@@ -87,6 +87,11 @@ def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any
     return rewritten.needed(names)
 
 
+def function_of(raw: Any, inputs: str) -> Any:
+    """Return `raw`, which takes normalized images, or for `inputs="uint8"` the same function of pixels."""
+    return raw if inputs == "float32" else pixel_function(raw, inputs)
+
+
 def pixel_function(raw: Any, dtype: str) -> Any:
     """Return a `tf.function` from RGB `images` in 0..255, of the same shape, to the outputs of `raw`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.size import size_of
-from spinenet_tf.export.artifact import staged
-from spinenet_tf.export.check.verify import Artifact, check
+from spinenet_tf.export.artifact import check_suffix, staged
+from spinenet_tf.export.check.verify import Artifact, Repeated, check
 from spinenet_tf.export.description import describe
+from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import check_backend, exported_form, image_shape, in_float32
-from spinenet_tf.inference.naming import INPUT, flatten, nest
-from spinenet_tf.ops.pixels import as_input
+from spinenet_tf.inference.naming import INPUT, flatten
 
 SUFFIX = ".pt2"
 
@@ -46,8 +46,7 @@ def torch_program(
         ExportError: the file differs from the model by more than 1e-4; nothing was written.
     """
     check_backend("torch")
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of a PyTorch file must end in {SUFFIX}. Received: path={str(path)!r}")
+    check_suffix(path, SUFFIX, "a PyTorch file")
     if options.get("dynamic_shapes") is not None:
         batch_size = None
     elif batch_size is None:
@@ -64,21 +63,13 @@ def torch_program(
         metadata = describe(model, specs, batch_size, class_names=class_names, inputs=inputs, center=center)
         flat.export(file, format="torch", verbose=False, input_signature=[signature], **options)
         metadata.write(file.parent, file.stem)
-        difference, _ = check(plain, _Runner(file, batch_size, inputs))
+        difference, _ = check(plain, Repeated(ExportedModel(metadata, _runner(file))))
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 
-class _Runner:
-    """Run a .pt2 file."""
+def _runner(path: Path) -> Callable[[np.ndarray], Mapping[str, Any]]:
+    """Return a function from a batch of images to the outputs by name, which runs a .pt2 file."""
+    import torch
 
-    def __init__(self, path: Path, batch_size: int | None, inputs: str):
-        import torch
-
-        self._module = torch.export.load(str(path)).module()
-        self._inputs, self._batch_size = inputs, batch_size or 2  # for a dynamic batch, test a size that is not 1
-
-    def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one normalized image `[1, H, W, 3]`, repeated to the file's batch."""
-        images = np.repeat(as_input(image, self._inputs), self._batch_size, axis=0)
-        outputs = self._module(keras.ops.convert_to_tensor(images))
-        return nest({name: keras.ops.convert_to_numpy(x)[:1] for name, x in outputs.items()})
+    module = torch.export.load(str(path)).module()
+    return lambda images: module(keras.ops.convert_to_tensor(images))

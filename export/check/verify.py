@@ -13,6 +13,7 @@ import numpy as np
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.classes import unknown_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import image_shape, task_of
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.ops.pixels import MEAN, STD
@@ -41,6 +42,18 @@ class Artifact:
     difference: dict[str, float]  # "max" and "mean", see `float_difference`
     ap: dict[str, float] | None = None  # of a detector: see `ap_difference`
     top1: dict[str, float] | None = None  # of a classifier: see `top1_difference`
+
+
+class Repeated:
+    """Run an exported model on one image, repeated to its batch size; a model for any batch size gets two images."""
+
+    def __init__(self, model: ExportedModel):
+        self._model = model
+
+    def raw(self, image: np.ndarray) -> Any:
+        """Return the raw outputs for one normalized image `[1, H, W, 3]`."""
+        outputs = self._model.raw(np.repeat(image, self._model.batch_size or 2, axis=0))
+        return keras.tree.map_structure(lambda x: x[:1], outputs)
 
 
 def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
@@ -170,11 +183,10 @@ def check_verifiable(
     """
     if verify_on is None:
         return
-    task = "classification" if isinstance(verify_on, ClassificationDataset) else "detection"
-    if task_of(model) != task:
+    if task_of(model) != verify_on.task:
         raise ValueError(
-            f"The data set and the model must have the same task. Received: verify_on={verify_on.name!r} for {task}, "
-            f"a model for {task_of(model)}"
+            "The data set and the model must have the same task. "
+            f"Received: verify_on={verify_on.name!r} for {verify_on.task}, a model for {task_of(model)}"
         )
     names = _names(model, class_names, verify_on)
     if model.num_classes != len(names) or unknown_classes(verify_on, names):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.size import size_of
-from spinenet_tf.export.artifact import staged
+from spinenet_tf.export.artifact import check_suffix, staged
 from spinenet_tf.export.check.verify import MEASURES, Artifact, check, check_verifiable
 from spinenet_tf.export.description import describe, names_for, with_outputs
 from spinenet_tf.export.litert.appended import OUTPUT_NAMES, append_outputs
@@ -108,8 +108,7 @@ def tflite(
 
 
 def _check_arguments(path: str | os.PathLike, quantization: str, calibration: Any) -> None:
-    if Path(path).suffix != SUFFIX:
-        raise ValueError(f"The name of a TFLite file must end in {SUFFIX}. Received: path={str(path)!r}")
+    check_suffix(path, SUFFIX, "a TFLite file")
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"Valid quantizations are {QUANTIZATIONS}. Received: quantization={quantization!r}")
     if quantization in CALIBRATED and calibration is None:

@@ -71,6 +71,10 @@ class Metadata:
         row = find_head(self.head or "", self.task)
         return row, row.options.of(self.options)
 
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the metadata as JSON text."""
+        return json.dumps(asdict(self), indent=indent, ensure_ascii=False)
+
     def write(self, folder: Path, stem: str = "") -> None:
         """Write `metadata.json` and, if there are classes, `labels.txt`; file names get the prefix `stem.` if given."""
         for name, text in self._files().items():
@@ -84,7 +88,7 @@ class Metadata:
                 archive.writestr(zipfile.ZipInfo(name), text.encode())
 
     def _files(self) -> dict[str, str]:
-        files = {METADATA: json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"}
+        files = {METADATA: self.to_json(indent=2) + "\n"}
         return files | ({LABELS: "\n".join(self.class_names) + "\n"} if self.class_names else {})
 
 

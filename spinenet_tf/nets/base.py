@@ -122,8 +122,8 @@ class SpineNetModel(ImageModel):
         """Export for inference, with the arguments of `keras.Model.export`; compare the result with the model first.
 
         `format` is "tf_saved_model", "litert", "onnx", "openvino" or "torch" (on Keras's torch backend; the others need
-        TensorFlow). The first three are written by `spinenet_tf.export.saved_model`, `tflite` and `onnx`, which
-        describe the result, the last two by Keras. `kwargs` are the arguments of these functions, Keras's
+        TensorFlow). `spinenet_tf.export.saved_model`, `tflite` and `onnx` write the first three and describe
+        them; Keras's exporter writes the last. `kwargs` are the arguments of these functions, Keras's
         `opset_version`, `optimizations` and `representative_dataset`, and for "torch" those of `torch.export.export`.
         The input has the model's size in any `format`; `input_signature` sets its batch: any, or by default 1 in
         "litert" and "torch". `verbose=False` prints nothing.
