@@ -12,7 +12,6 @@ import argparse
 import ctypes
 from collections import defaultdict
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spinenet_tf._files import native_output
+from spinenet_tf.inference import costs
 from spinenet_tf.inference.interpreter import open_interpreter, operations_of
 
 LITERT = "2.3."  # the version whose layout `_Event` has
@@ -119,13 +119,14 @@ def _kind(name: str) -> str:
 def multiply_adds(path: Path) -> dict[str, int]:
     """Return the multiply-adds of a file's convs, by kind."""
     interpreter, found = open_interpreter(path), defaultdict[str, int](int)
-    shapes = {x["index"]: x["shape"].tolist() for x in interpreter.get_tensor_details()}
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     for operation in operations_of(interpreter):
-        if (depthwise := operation["op_name"] == "DEPTHWISE_CONV_2D") or operation["op_name"] == "CONV_2D":
-            source, kernel, result = (shapes[int(x)] for x in (*operation["inputs"][:2], operation["outputs"][0]))
+        if work := costs.multiply_adds(operation, tensors):
+            source, kernel, result = (
+                tensors[int(x)]["shape"].tolist() for x in (*operation["inputs"][:2], operation["outputs"][0])
+            )
             pointwise = "1x1 conv" if kernel[1:3] == [1, 1] and source[:3] == result[:3] else "other conv"
-            kind = "depthwise conv" if depthwise else pointwise
-            found[kind] += prod(result) * prod(kernel[1:3] if depthwise else kernel[1:])
+            found["depthwise conv" if operation["op_name"] == "DEPTHWISE_CONV_2D" else pointwise] += work
     return found
 
 

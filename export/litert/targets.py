@@ -6,23 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinenet_tf.export.check.verify import ExportError
+from spinenet_tf.inference.coverage import LISTS, MAX_RANK
 from spinenet_tf.inference.inspection import inspect
 
 INPUTS = ("float32", "uint8")
 OUTPUTS = ("raw", "decoded", "detections", "postprocess")
-MAX_RANK = 4  # of graphs with raw outputs; every target supports it
 CUSTOM = "TFLite_Detection_PostProcess"
 
-# The operations of a SpineNet that GPUs and NPUs of phones support; they may reject a file with any other operation.
-ACCELERATED = frozenset(
-    {
-        *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"),
-        *("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
-        *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "EXP", "LOGISTIC", "RELU", "RELU6", "HARD_SWISH"),
-        *("CONCATENATION", "DEPTH_TO_SPACE", "PAD", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR"),
-        *("QUANTIZE", "DEQUANTIZE"),
-    }
-)
 # LiteRT's CPU kernels support these operations, but no delegate does: they would split the graph into partitions.
 UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED_SLICE", "VAR_HANDLE", "READ_VARIABLE"})
 
@@ -55,8 +45,8 @@ class Target:
 # expect, which runs on the CPU.
 TARGETS = {
     "cpu": Target("concat", INPUTS, OUTPUTS),
-    "gpu": Target("resize", ("float32",), ("raw",), ACCELERATED),
-    "npu": Target("resize", INPUTS, ("raw",), ACCELERATED),
+    "gpu": Target("resize", ("float32",), ("raw",), LISTS["GPU"]),
+    "npu": Target("resize", INPUTS, ("raw",), LISTS["NPU"]),
     "mediapipe": Target("concat", ("uint8",), ("postprocess",)),
 }
 

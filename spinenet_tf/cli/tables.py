@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from spinenet_tf.data.checking import Findings
     from spinenet_tf.export.check.measurement import Benchmark
     from spinenet_tf.export.litert.sensitivity import Sensitivity
-    from spinenet_tf.inference.inspection import Inspection
     from spinenet_tf.training.plan import Plan
 
 
@@ -70,23 +69,6 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def inspection_table(found: Inspection) -> Table:
-    """Build a table of the result of `inference.inspection.inspect`."""
-    table = Table(show_header=False)
-    table.add_row("operations", _times(found.ops))
-    if found.float_ops != found.ops:
-        table.add_row("float operations", _times(found.float_ops) or "-")
-    table.add_row("largest tensor rank", str(found.max_rank))
-    table.add_row("XNNPACK partitions", str(found.xnnpack_partitions))
-    table.add_row("not run by XNNPACK", _times(found.xnnpack_leaves) or "-")
-    table.add_row("peak activation memory", f"{found.arena_bytes / 1e6:.2f} MB")
-    table.add_row("file size", f"{found.file_bytes / 1e6:.2f} MB")
-    for end, tensors in (("input", found.inputs), ("output", found.outputs)):
-        for name, tensor in sorted(tensors.items()):
-            table.add_row(f"{end} {name}", f"{tensor['dtype']} {tensor['shape']}")
-    return table
-
-
 def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Table]:
     """Build two tables of the result of `export.litert.sensitivity.find_sensitive`: parts, and noisiest layers."""
     parts = Table("kept in float", title="Reduction of the output error by keeping one part in float")
@@ -134,10 +116,6 @@ def benchmark_table(found: Benchmark) -> Table:
         f"{found.machine['cores']}."
     )
     return table
-
-
-def _times(ops: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in ops.items())
 
 
 def accuracy_table(accuracy: Accuracy) -> Table:

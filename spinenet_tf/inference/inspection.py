@@ -1,16 +1,26 @@
-"""Inspect a .tflite file: operations, ranks, delegate partitions, and memory."""
+"""Inspect a .tflite file: operations, ranks, delegate partitions, memory, and what each engine supports."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from spinenet_tf.inference.costs import (
+    Operation,
+    Tensors,
+    constants_of,
+    moved_bytes,
+    multiply_adds,
+    peak_bytes,
+    weight_bytes,
+)
+from spinenet_tf.inference.coverage import XNNPACK, Coverage, count, find_coverage
 from spinenet_tf.inference.interpreter import open_interpreter, operations_of
 
 _DELEGATE = "DELEGATE"
@@ -18,17 +28,29 @@ _DELEGATE = "DELEGATE"
 
 @dataclass(frozen=True)
 class Inspection:
-    """A summary of a .tflite file's graph; a phone's delegate may reject a file for one unsupported operation."""
+    """A summary of a .tflite file's graph; a phone's delegate may reject a file for one unsupported operation.
+
+    Multiply-adds are those of convs and fully connected layers for one call, as the graph runs. Weights do not count as
+    activations, also where a file converts them from float16 first.
+    """
 
     ops: dict[str, int]  # the number of each operation, the most frequent first
     float_ops: dict[str, int]  # operations with float outputs, except DEQUANTIZE; all operations in a float file
+    multiply_adds: dict[str, int]  # by operation, the most first
+    moved_bytes: dict[str, int]  # activations read and written, by operation: once by each, as if without a cache
+    weight_bytes: int  # as stored
     max_rank: int  # of all tensors; phone GPUs support up to 4
+    engines: dict[str, Coverage]  # XNNPACK as planned on this machine; GPU and NPU of phones by documented lists
     xnnpack_partitions: int  # partitions that XNNPACK runs on this machine; 1 is best
-    xnnpack_leaves: dict[str, int]  # the operations outside of the partitions
     arena_bytes: int  # peak size of live activations: the lower bound of any memory plan
     file_bytes: int
     inputs: dict[str, dict[str, Any]]  # name -> "shape", "dtype"
     outputs: dict[str, dict[str, Any]]
+
+    @property
+    def xnnpack_leaves(self) -> dict[str, int]:
+        """The operations outside of XNNPACK's partitions."""
+        return self.engines[XNNPACK].leaves
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -45,63 +67,41 @@ def inspect(path: str | os.PathLike) -> Inspection:
     from ai_edge_litert.interpreter import OpResolverType
 
     plain = open_interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    planned = open_interpreter(path)
     operations, tensors = operations_of(plain), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
-    parts = operations_of(planned)[len(operations) :]
-    delegated = [part for part in parts if part["op_name"] == _DELEGATE]
-    inside = set().union(*(_inside(part, operations) for part in delegated))
+    parts = operations_of(open_interpreter(path))[len(operations) :]
+    partitions = [part for part in parts if part["op_name"] == _DELEGATE]
     inputs, outputs = plain.get_input_details(), plain.get_output_details()
+    ends = [[x["index"] for x in end] for end in (inputs, outputs)]
+    constants = constants_of(operations, ends[0])
+    work = [multiply_adds(operation, tensors) for operation in operations]
     input_names, output_names = _names(plain)
     return Inspection(
-        ops=_count(operations),
-        float_ops=_count(operation for operation in operations if _computes_in_float(operation, tensors)),
+        ops=count(operations),
+        float_ops=count(operation for operation in operations if _computes_in_float(operation, tensors)),
+        multiply_adds=_total(operations, work),
+        moved_bytes=_total(operations, [moved_bytes(operation, tensors, constants) for operation in operations]),
+        weight_bytes=weight_bytes(Path(path)),
         max_rank=max(len(tensor["shape"]) for tensor in tensors.values()),
-        xnnpack_partitions=len(delegated),
-        xnnpack_leaves=_count(operation for operation in operations if operation["index"] not in inside),
-        arena_bytes=_peak(operations, tensors, [x["index"] for x in inputs], [x["index"] for x in outputs]),
+        engines=find_coverage(operations, partitions, tensors, work),
+        xnnpack_partitions=len(partitions),
+        arena_bytes=peak_bytes(operations, tensors, *ends, constants),
         file_bytes=Path(path).stat().st_size,
         inputs={input_names.get(x["index"], x["name"]): _describe(x) for x in inputs},
         outputs={output_names.get(x["index"], x["name"]): _describe(x) for x in outputs},
     )
 
 
-def _count(operations: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    return dict(Counter(operation["op_name"] for operation in operations).most_common())
-
-
-def _computes_in_float(operation: Mapping[str, Any], tensors: Mapping[int, Any]) -> bool:
+def _computes_in_float(operation: Operation, tensors: Tensors) -> bool:
     kinds = {np.dtype(tensors[int(tensor)]["dtype"]).kind for tensor in operation["outputs"]}
     return "f" in kinds and operation["op_name"] != "DEQUANTIZE"
 
 
-def _inside(part: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Return the indices of the operations between the inputs and the outputs of a delegate's partition."""
-    maker = {int(tensor): operation for operation in operations for tensor in operation["outputs"]}
-    border, found = set(part["inputs"].tolist()), set()
-    wanted = part["outputs"].tolist()
-    while wanted:
-        operation = maker.get(wanted.pop())
-        if operation is not None and operation["index"] not in found:
-            found.add(operation["index"])
-            wanted += [tensor for tensor in operation["inputs"].tolist() if tensor not in border]
-    return found
-
-
-def _peak(operations: Sequence[Mapping[str, Any]], tensors: Mapping[int, Any], inputs: list, outputs: list) -> int:
-    """Return the peak size of live activations in bytes, without weights."""
-    last = {int(tensor): step for step, operation in enumerate(operations) for tensor in operation["inputs"]}
-    last |= dict.fromkeys(outputs, len(operations))
-    alive = {tensor: _bytes(tensors[tensor]) for tensor in inputs}
-    peak = 0
-    for step, operation in enumerate(operations):
-        alive |= {int(tensor): _bytes(tensors[tensor]) for tensor in operation["outputs"]}
-        peak = max(peak, sum(alive.values()))
-        alive = {tensor: size for tensor, size in alive.items() if last.get(tensor, step) > step}
-    return peak
-
-
-def _bytes(tensor: Mapping[str, Any]) -> int:
-    return int(np.prod(tensor["shape"], dtype=np.int64)) * np.dtype(tensor["dtype"]).itemsize
+def _total(operations: Sequence[Operation], values: Sequence[int]) -> dict[str, int]:
+    """Return the sum of the values of all operations of a type, the largest first, without zeros."""
+    totals: Counter[str] = Counter()
+    for operation, value in zip(operations, values, strict=True):
+        totals[operation["op_name"]] += value
+    return {name: total for name, total in totals.most_common() if total}
 
 
 def _names(interpreter: Any) -> list[dict[int, str]]:

@@ -21,6 +21,7 @@ from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.naming import flatten, nest
+from spinenet_tf.nets.costs import multiply_adds
 from spinenet_tf.nets.family import variant
 
 SIDE = 128
@@ -125,6 +126,13 @@ def test_cpus_run_all_of_it_in_one_part(quantized, name, quantization) -> None:
     found = inspect(quantized(name, quantization))
     assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
     assert found.max_rank == 4
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_it_multiplies_as_often_as_keras(build, quantized, name) -> None:
+    """Convs, also depthwise and transposed ones."""
+    found = inspect(quantized(name, "none")).multiply_adds
+    assert sum(found.values()) == multiply_adds(build(name))
 
 
 @pytest.mark.parametrize(("name", "activation"), ACTIVATIONS)

@@ -1,4 +1,4 @@
-"""The summary of a .tflite graph: operations, memory, names."""
+"""The summary of a .tflite graph: operations, costs, coverage, memory, names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from spinenet_tf.inference.inspection import _peak, inspect
+from spinenet_tf.inference.coverage import Coverage
+from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.nets.costs import multiply_adds
 
 
 def test_a_detector(exported):
@@ -22,28 +24,36 @@ def test_a_detector(exported):
     assert found.file_bytes == exported("none").path.stat().st_size
 
 
+def test_costs_are_those_of_keras(exported, detector):
+    found = inspect(exported("none").path)
+    assert found.multiply_adds == {"CONV_2D": multiply_adds(detector)}
+    kernels = sum(weight.numpy().nbytes for weight in detector.weights if weight.path.endswith("kernel"))
+    assert kernels < found.weight_bytes < found.file_bytes, "with its BN folded, each level has its own head"
+
+
+def test_coverage_of_each_engine(exported):
+    found = inspect(exported("none").path)
+    total, left = sum(found.ops.values()), found.xnnpack_leaves
+    assert found.engines["XNNPACK"] == Coverage(1 - sum(left.values()) / total, 1.0, left)
+    assert found.engines["GPU"] == found.engines["NPU"] == Coverage(1.0, 1.0, {})
+
+
 def test_memory_shrinks_with_the_type(exported):
     """Integer activations take a quarter of the memory, except the float input and outputs."""
     whole, quarter = (inspect(exported(quantization).path).arena_bytes for quantization in ("none", "int8"))
     assert whole / 4 <= quarter < whole / 2
 
 
-def test_what_is_alive_at_once():
-    """B (8 bytes) and C (4) are computed from A (4), the output D (16) from B and C, when A is not alive."""
-    tensors = {i: {"shape": [n], "dtype": "float32"} for i, n in enumerate((1, 2, 1, 4))}
-    operations = [
-        {"inputs": [0], "outputs": [1]},
-        {"inputs": [0], "outputs": [2]},
-        {"inputs": [1, 2], "outputs": [3]},
-    ]
-    assert _peak(operations, tensors, inputs=[0], outputs=[3]) == 8 + 4 + 16
-
-
 def test_the_command(exported, succeed, capsys):
     succeed("inspect", exported("none").path, "--json")
-    assert json.loads(capsys.readouterr().out)["max_rank"] == 4
+    found = json.loads(capsys.readouterr().out)
+    assert found["max_rank"] == 4
     succeed("inspect", exported("none").path)
-    assert "XNNPACK partitions" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "XNNPACK partitions" in printed
+    (row,) = [line.replace("│", " ").split() for line in printed.splitlines() if line.startswith("│ CONV_2D")]
+    work, moved = f"{found['multiply_adds']['CONV_2D'] / 1e6:.2f}", f"{found['moved_bytes']['CONV_2D'] / 1e6:.2f}"
+    assert row == ["CONV_2D", str(found["ops"]["CONV_2D"]), work, "█" * 16, moved, "yes", "yes", "yes"]
 
 
 def test_what_is_no_tflite_file(tmp_path):
