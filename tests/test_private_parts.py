@@ -57,7 +57,6 @@ PARTS = [
     Part("spinenet_tf/_fast/compilation.py", f"{PYTHON}.ops.control_flow_util.GraphOrParentsInXlaContext", *TENSORFLOW),
     Part("export/rewrites/freezing.py", CONSTANTS, *TENSORFLOW),
     Part(QUANTIZER, "_experimental_calibrate_only", *TENSORFLOW, a_converter),
-    Part(QUANTIZER, f"{LITE}.convert.deduplicate_readonly_buffers", *TENSORFLOW),
     Part(QUANTIZER, f"{LITE}.convert.mlir_quantize", *TENSORFLOW),
     Part(QUANTIZER, f"{LITE}.optimize.calibrator.Calibrator", *TENSORFLOW),
     Part(QUANTIZER, f"{LITE}.optimize.calibrator.add_intermediate_tensors", *TENSORFLOW),

@@ -1,6 +1,8 @@
-"""The separate steps of TensorFlow's quantizers, which are private in TensorFlow 2.21 and missing in LiteRT 2.3.
+"""The separate steps of TensorFlow's quantizers, which are private in TensorFlow 2.21 and in LiteRT 2.3.
 
-The converter runs all steps at once. Separate steps give access to the ranges and to the operations in between.
+The converter runs all steps at once. Separate steps give access to the ranges and to the operations in between. The
+public `QuantizationDebugger` also separates them, but it quantizes before the ranges can be changed, and it does not
+support uint8 inputs.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def calibrate(converter: Any) -> bytes:
 def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool) -> bytes:
     """Quantize a .tflite from `calibrate` to int8; the arguments are those of `calibration.to_integers`."""
     import tensorflow as tf
-    from tensorflow.lite.python.convert import deduplicate_readonly_buffers, mlir_quantize
+    from tensorflow.lite.python.convert import mlir_quantize
 
     quantized = mlir_quantize(
         calibrated,
@@ -33,8 +35,7 @@ def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool)
         enable_numeric_verify=debug,
         denylisted_nodes=list(keep),
     )
-    # A conv that levels share has the same integers at each level, since its BN only changes the scales.
-    return bytes(deduplicate_readonly_buffers(quantized))
+    return bytes(quantized)
 
 
 def to_16_bits(content: bytes, images: Images) -> bytes:

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from spinenet_tf import export
 from spinenet_tf.export.check.verify import float_difference
+from spinenet_tf.export.rewrites.flat_graph import parse
 from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.interpreter import operations_of
@@ -91,6 +92,15 @@ def test_weights_shrink(exported) -> None:
     assert sizes["fp16"] < 0.6 * sizes["none"]
     assert sizes["dynamic"] < 0.4 * sizes["none"]
     assert sizes["int8"] < 0.4 * sizes["none"]
+
+
+def test_weights_that_levels_share_are_stored_once(exported) -> None:
+    """A shared conv has the same integers at each level, because its BN changes only the scales."""
+    buffers = [
+        bytes(buffer.data) for buffer in parse(exported("int8").path.read_bytes()).buffers if buffer.data is not None
+    ]
+    values = [data for data in buffers if data]
+    assert len(values) == len(set(values)) > 100
 
 
 def test_predictions_equal_keras_with_the_same_keys(detector, images, exported) -> None:
