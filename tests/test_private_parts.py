@@ -59,7 +59,6 @@ PARTS = [
     Part(QUANTIZER, "_experimental_calibrate_only", *TENSORFLOW, a_converter),
     Part(QUANTIZER, f"{LITE}.convert.mlir_quantize", *TENSORFLOW),
     Part(QUANTIZER, f"{LITE}.optimize.calibrator.Calibrator", *TENSORFLOW),
-    Part(QUANTIZER, f"{LITE}.optimize.calibrator.add_intermediate_tensors", *TENSORFLOW),
     Part("spinenet_tf/nets/calls.py", "_nodes_by_depth", *KERAS, a_model),
     Part("spinenet_tf/nets/calls.py", "_keras_history", *KERAS, lambda: a_model().output),
     Part(OPTIMIZERS, "_clip_gradients", *KERAS, lambda: keras.optimizers.Optimizer),

@@ -15,7 +15,7 @@ from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
-MIN_SCALE = 1e-12  # of 16-bit activations; a smaller scale means an empty range
+ROOM = 4.0  # how far the range of a 16-bit activation exceeds the values on the calibration images
 
 
 def quantize(
@@ -36,7 +36,11 @@ def quantize(
     """
     if quantization == "int8":
         return to_integers(calibrate(converter, batches, shape, pixels, xnnpack), pixels=pixels)
-    return _with_16_bits(converter.convert(), batches, shape)
+    calibrated = calibrate(converter, batches, shape)
+    for parameters in _ranges(calibrated):
+        _give_room(parameters)
+    _unshare_biases(calibrated)
+    return quantizer.to_16_bits(serialize(calibrated))
 
 
 def calibrate(
@@ -58,9 +62,8 @@ def calibrate(
     # The only allowed set: an operation without integer version fails here instead of running in float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     calibrated = parse(quantizer.calibrate(converter))
-    for graph in calibrated.subgraphs:
-        for tensor in graph.tensors:
-            _widen(tensor.quantization)
+    for parameters in _ranges(calibrated):
+        _widen(parameters)
     if pixels:
         ranges = calibrated.subgraphs[0].tensors[calibrated.subgraphs[0].inputs[0]].quantization
         ranges.min, ranges.max = [0.0], [255.0]  # one quantization step is one gray level, regardless of the images
@@ -76,27 +79,6 @@ def to_integers(calibrated: Any, keep: Sequence[str] = (), pixels: bool = False,
     the same integer inputs.
     """
     return quantizer.to_8_bits(serialize(calibrated), keep, pixels, debug)
-
-
-def _with_16_bits(content: bytes, batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> bytes:
-    model = parse(content)
-    _unshare_biases(model)
-    quantized = quantizer.to_16_bits(serialize(model), lambda: _images(batches, shape, pixels=False))
-    _reject_empty_ranges(parse(quantized))
-    return quantized
-
-
-def _reject_empty_ranges(model: Any) -> None:
-    """Raise ValueError if an activation's scale is too small: this quantizer does not let us widen its ranges."""
-    scales = {
-        x.name.decode(): x.quantization.scale for graph in model.subgraphs for x in graph.tensors if x.quantization
-    }
-    dead = [name for name, scale in scales.items() if scale is not None and len(scale) == 1 and scale[0] < MIN_SCALE]
-    if dead:
-        raise ValueError(
-            "int16x8 does not support activations that are 0 on all calibration images, as in squeeze-and-excitation: "
-            f"use int8. Received: {dead[0].split(';')[0]}"
-        )
 
 
 def _unshare_biases(model: Any) -> None:
@@ -117,10 +99,27 @@ def _unshare_biases(model: Any) -> None:
                 seen.add(bias)
 
 
+def _ranges(model: Any) -> Iterator[Any]:
+    """Yield the quantization parameters of each calibrated activation: `min` and `max` are its range."""
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            if tensor.quantization is not None and tensor.quantization.max is not None:
+                yield tensor.quantization
+
+
 def _widen(parameters: Any) -> None:
     """Widen a calibrated range to at least `MIN_RANGE` by raising its upper end."""
-    if parameters is not None and parameters.max is not None:
-        parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
+    parameters.max = np.maximum(parameters.max, np.asarray(parameters.min) + MIN_RANGE)
+
+
+def _give_room(parameters: Any) -> None:
+    """Widen a calibrated range to `ROOM` times its largest magnitude, which counts as 1 if it is smaller.
+
+    16 bits have steps to spare, and other images may have larger values: if a squeeze-and-excitation is 0 on all
+    calibration images and not on another one, its gate has other values there, too.
+    """
+    limit = ROOM * max(1.0, *np.abs([parameters.min, parameters.max]).ravel())
+    parameters.min, parameters.max = [-limit], [limit]
 
 
 def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:

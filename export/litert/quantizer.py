@@ -8,13 +8,9 @@ support uint8 inputs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
-
-Images = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 def calibrate(converter: Any) -> bytes:
@@ -38,15 +34,14 @@ def to_8_bits(calibrated: bytes, keep: Sequence[str], pixels: bool, debug: bool)
     return bytes(quantized)
 
 
-def to_16_bits(content: bytes, images: Images) -> bytes:
-    """Quantize a float .tflite with TensorFlow's older quantizer, the only one with 16-bit activations."""
+def to_16_bits(calibrated: bytes) -> bytes:
+    """Quantize a .tflite from `calibrate` with TensorFlow's older quantizer, the only one with 16-bit activations."""
     import tensorflow as tf
-    from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
+    from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     types = {"input_type": tf.float32, "output_type": tf.float32, "activations_type": tf.int16, "bias_type": tf.int64}
-    calibrator = Calibrator(add_intermediate_tensors(content))
-    with _without_warning():
-        return bytes(calibrator.calibrate_and_quantize(images, allow_float=False, **types))
+    # It would calibrate, too; without images, it keeps the ranges that it is given.
+    return bytes(Calibrator(calibrated).calibrate_and_quantize(lambda: (), allow_float=False, **types))
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from spinenet_tf import backbone
 from spinenet_tf.data.images import normalize, to_pixels
-from spinenet_tf.export.litert.calibration import CALIBRATED, MIN_RANGE, quantize
+from spinenet_tf.export.litert.calibration import CALIBRATED, MIN_RANGE, ROOM, quantize
+from spinenet_tf.export.litert.conversion import convert
 from spinenet_tf.export.savedmodel import write_signatures
-from spinenet_tf.inference.naming import DEFAULT
+from spinenet_tf.export.signatures import raw_function
+from spinenet_tf.inference.naming import DEFAULT, flatten
 
 SHAPE = (8, 8, 3)
 
@@ -78,17 +82,44 @@ def test_pixels_are_the_nearest_of_a_normalized_image() -> None:
     assert to_pixels(np.full((1, 1, 3), 9.0)).max() == 255
 
 
-def test_a_dead_activation_keeps_a_scale_that_engines_accept(converter) -> None:
-    model = quantize(converter(bias=-100.0), "int8", [images()], SHAPE)
-    details = [detail for detail in interpreter(model).get_tensor_details() if detail["dtype"] == np.int8]
+@pytest.mark.parametrize(("quantization", "smallest"), [("int8", MIN_RANGE / 255), ("int16x8", ROOM / 32767)])
+def test_a_dead_activation_keeps_a_scale_that_engines_accept(converter, quantization, smallest) -> None:
+    model = quantize(converter(bias=-100.0), quantization, [images()], SHAPE)
+    kind = np.int8 if quantization == "int8" else np.int16
+    details = [detail for detail in interpreter(model).get_tensor_details() if detail["dtype"] == kind]
     scales = np.concatenate([detail["quantization_parameters"]["scales"] for detail in details])
-    assert scales.min() == pytest.approx(MIN_RANGE / 255, rel=1e-3)
+    assert scales.min() == pytest.approx(smallest, rel=1e-3)
     np.testing.assert_allclose(run(model), 3.0, atol=0.05)
 
 
-def test_with_16_bits_a_dead_activation_is_refused(converter) -> None:
-    with pytest.raises(ValueError, match="int16x8 does not support activations that are 0 on all calibration images"):
-        quantize(converter(bias=-100.0), "int16x8", [images()], SHAPE)
+@pytest.fixture
+def dormant(tiny_mobile_spec, randomize) -> tuple[keras.Model, np.ndarray]:
+    """Return a net and images on which all of its squeeze-and-excitation is 0."""
+    model = randomize(backbone(tiny_mobile_spec, (64, 64, 3), max_level=5, endpoint=8, activation="relu6"))
+    seen = np.random.default_rng(1).standard_normal((2, 64, 64, 3), "float32")
+    for layer in squeezed(model):
+        layer.bias.assign(layer.bias - np.max(outputs_of(model, layer, seen), axis=(0, 1, 2)) - 0.01)
+    return model, seen
+
+
+def squeezed(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.name.endswith("_se_squeeze")]
+
+
+def outputs_of(model: keras.Model, layer: keras.layers.Layer, images: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.Model(model.input, layer.output)(images))
+
+
+def test_with_16_bits_other_images_may_activate_what_is_0_on_all_calibration_images(dormant) -> None:
+    model, seen = dormant
+    content = convert(raw_function(model, 1), "int16x8", [seen])
+    signature = Interpreter(model_content=content).get_signature_runner()
+    for image, fewest in ((seen[:1], 0), (1.5 * seen[:1], 2), (seen[:1] + 1, 2)):
+        assert sum((outputs_of(model, layer, image) > 0.1).any() for layer in squeezed(model)) >= fewest
+        expected, found = flatten(model(image, training=False)), signature(images=image)
+        largest = max(np.abs(x).max() for x in expected.values())
+        for name, x in expected.items():
+            np.testing.assert_allclose(found[name], x, atol=0.1 * largest)
 
 
 @pytest.mark.parametrize("quantization", CALIBRATED)
