@@ -14,8 +14,6 @@ from typing import Any
 
 from spinenet_tf import configs
 from spinenet_tf.cli.family_costs import summarize
-from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
-from spinenet_tf.nets.specs import ArchitectureSpec
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _LADDER = {"r50_fpn": 37.8, "r23_sp30": 39.6, "r0_sp53": 40.7, "spinenet_49": 40.8}  # AP on val2017, protocol A
@@ -66,16 +64,6 @@ def ladder() -> str:
     return _table(("model", "detector parameters", "multiply-adds as run", "published AP"), rows)
 
 
-def spinenet() -> str:
-    """Return the drawing of SpineNet-49."""
-    return _drawing(SPINENET)
-
-
-def mobile() -> str:
-    """Return the drawing of SpineNet-Mobile-49."""
-    return _drawing(SPINENET_MOBILE)
-
-
 def recipes() -> str:
     """Return the table of the built-in configs, from the comments at the top of each."""
     paths = sorted(Path(configs.__path__[0]).glob("*.yaml"))
@@ -87,24 +75,6 @@ def _recipe(path: Path) -> tuple[str, str, str, str]:
     published = next((line.removeprefix("# Published: ") for line in lines if line.startswith("# Published: ")), "-")
     cost = _COST.search("\n".join(lines))
     return f"`{path.stem}`", lines[0].removeprefix("# "), published.rstrip("."), cost[1] if cost else "-"
-
-
-def _drawing(spec: ArchitectureSpec) -> str:
-    """Draw a graph as text: a row per level, a column per node, and below it the two nodes that it reads."""
-    levels = [*spec.stem, *(block.level for block in spec.blocks)]
-    names = [f"({node})" for node in range(len(spec.stem))]
-    names += [f"[{node}]" if block.is_output else str(node) for node, block in enumerate(spec.blocks, len(spec.stem))]
-    rows = [
-        (f"level {level}", *(name if level == own else "." for name, own in zip(names, levels, strict=True)))
-        for level in range(max(levels), min(levels) - 1, -1)
-    ]
-    parents = [("", "")] * len(spec.stem) + [block.parents for block in spec.blocks]
-    rows += [("reads", *(pair[0] for pair in parents)), ("and", *(pair[1] for pair in parents))]
-    return "```text\n" + "".join(_line(row) for row in rows) + "```\n"
-
-
-def _line(row: Sequence[Any]) -> str:
-    return (f"{row[0]:<8}" + "".join(f"{cell!s:>5}" for cell in row[1:])).rstrip() + "\n"
 
 
 @cache
@@ -128,8 +98,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "ladder": ladder,
-    "spinenet": spinenet,
-    "mobile": mobile,
     "recipes": recipes,
 }
 

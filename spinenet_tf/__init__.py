@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spinenet_tf.inference.predictor import Predictor
     from spinenet_tf.models import backbone, classifier, detector
     from spinenet_tf.nets.family import list_models, register
+    from spinenet_tf.nets.graph_drawing import plot_architecture
     from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
     from spinenet_tf.training.recipe import train
     from spinenet_tf.training.run import Run
@@ -41,6 +42,7 @@ __all__ = [
     "list_models",
     "load",
     "optimizers",
+    "plot_architecture",
     "register",
     "train",
 ]
@@ -65,6 +67,7 @@ _HOMES = {
     "list_models": ".nets.family",
     "load": ".inference.loading",
     "optimizers": ".optimizers",
+    "plot_architecture": ".nets.graph_drawing",
     "register": ".nets.family",
     "train": ".training.recipe",
 }

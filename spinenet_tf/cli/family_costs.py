@@ -12,12 +12,13 @@ from spinenet_tf.models import detector
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.costs import count_params, multiply_adds, without_values
 from spinenet_tf.nets.family import list_models, variant
+from spinenet_tf.nets.specs import ArchitectureSpec
 
 IMAGENET_CLASSES = 1000
 
 
-def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Count the costs of the named models, or of all: the detector for COCO at the variant's published input size.
+def summarize(models: Sequence[str | ArchitectureSpec] | None = None) -> list[dict[str, Any]]:
+    """Count the costs of models by name, of custom graphs, or of all models: the detector for COCO at the default size.
 
     Returns:
         One dict of plain JSON types per model: "name", "input" (px), "backbone_params" (with all levels that it
@@ -29,29 +30,29 @@ def summarize(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
     Raises:
         ValueError: a name is unknown; the message lists the valid ones.
     """
-    names = list_models() if names is None else names
-    for name in names:
-        variant(name)
-    return [_count(name) for name in names]
+    models = list_models() if models is None else models
+    for model in models:
+        variant(model)
+    return [_count(model) for model in models]
 
 
-def _count(name: str) -> dict[str, Any]:
-    row = variant(name)
-    net = without_values(lambda: detector(name, COCO_COUNT, (row.image_size, row.image_size, 3)))
+def _count(model: str | ArchitectureSpec) -> dict[str, Any]:
+    row = variant(model)
+    net = without_values(lambda: detector(model, COCO_COUNT, (row.image_size, row.image_size, 3)))
     return {
-        "name": name,
+        "name": model if isinstance(model, str) else model.name,
         "input": row.image_size,
         "backbone_params": count_params(net.backbone),
         "detector_params": count_params(net),
-        "classifier_params": _classifier_params(name, net.backbone),
+        "classifier_params": _classifier_params(model, net.backbone),
         "macs_published_order": multiply_adds(net, published_order=True),
         "macs": multiply_adds(net),
         "published": asdict(row.published),
     }
 
 
-def _classifier_params(name: str, backbone: Backbone) -> int | None:
-    head = head_of(name, "classification")
+def _classifier_params(model: str | ArchitectureSpec, backbone: Backbone) -> int | None:
+    head = head_of(model, "classification")
     try:
         return count_params(without_values(lambda: head.build(backbone, IMAGENET_CLASSES, head.options())))
     except ValueError:  # the head does not read these levels

@@ -17,6 +17,7 @@ from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
+from spinenet_tf.nets.wiring import dangling
 from spinenet_tf.ops.pixels import OFFSET, SCALE
 
 MIN_SIDE = 32
@@ -119,14 +120,14 @@ def _levels(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
 
 
 class _Walk:
-    """Walk over the blocks of a spec; hold the nodes built so far and which of them have been read."""
+    """Walk over the blocks of a spec; hold the nodes built so far."""
 
     def __init__(self, spec: ArchitectureSpec, style: Style, image):
         self.spec, self.style, self.image = spec, style, image
         self.nodes: list = []
         self.levels: list[int] = []
         self.widths: list[int] = []
-        self.was_read: set[int] = set()
+        self.dangling = dangling(spec, style.width)
 
     def run(self) -> dict:
         """Build the whole graph and return the endpoint of each output level."""
@@ -144,7 +145,7 @@ class _Walk:
         }
 
     def build_stem(self) -> None:
-        """Build the stem's conv and its chain of nodes, where each node counts as read by the next."""
+        """Build the stem's conv and its chain of nodes."""
         x, previous = self._stem_conv(), self.spec.stem[0]
         kind = self.spec.stem_block
         for node, level in enumerate(self.spec.stem):
@@ -153,7 +154,6 @@ class _Walk:
             x = chain(kind, x, width, self.style, repeats=self.style.repeats, strides=strides, name=f"stem_block{node}")
             self._add_node(x, level, width)
             previous = level
-        self.was_read.update(range(len(self.spec.stem) - 1))
 
     def build_block(self, index: int) -> None:
         """Resample both parents, add them (in an output, also unread nodes of its shape), activate, apply the block."""
@@ -164,9 +164,7 @@ class _Walk:
             self._connect(parent, block.level, channels, name=f"{name}_resample{position}")
             for position, parent in enumerate(block.parents)
         ]
-        self.was_read.update(block.parents)
-        if block.is_output:
-            inputs += self._take_dangling(block.level, channels)
+        inputs += [self.nodes[other] for other in self.dangling.get(node, ())]
         x = self.style.act(self._add(inputs, name), name=f"{name}_fuse_act")
         drop_rate = self.style.stochastic_depth * (index + 1) / len(self.spec.blocks)
         how: dict[str, Any] = {"expansion": block.expansion, "repeats": self.style.repeats * block.repeats}
@@ -186,16 +184,6 @@ class _Walk:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
         inner = max(1, int(self.style.alpha * self.widths[parent]))
         return resample(self.nodes[parent], self.image, **ends, inner=inner, style=self.style, name=name)
-
-    def _take_dangling(self, level: int, channels: int) -> list:
-        """Return the earlier nodes of this level and width that no block has read; mark them as read."""
-        dangling = [
-            node
-            for node, x in enumerate(self.nodes)
-            if node not in self.was_read and self.levels[node] == level and x.shape[-1] == channels
-        ]
-        self.was_read.update(dangling)
-        return [self.nodes[node] for node in dangling]
 
     def _add(self, inputs: list, name: str):
         """Add the inputs pairwise: TFLite fuses an activation into ADD, but neither fuses nor delegates ADD_N."""

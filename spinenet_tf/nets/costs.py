@@ -59,11 +59,11 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
     for layer, pixels in found:
         if isinstance(layer, CONVS):
             runs_at = pixels_after.get(layer.name.removesuffix("_expand"), pixels) if published_order else pixels
-            total += runs_at * _kernel_size(layer)
+            total += runs_at * per_pixel(layer)
     return total
 
 
-def _kernel_size(conv: keras.layers.Layer) -> int:
+def per_pixel(conv: keras.layers.Layer) -> int:
     """Return the multiply-adds per output pixel: one for each entry of the kernels (a separable conv has two kernels).
 
     In a transposed conv, only 1 / stride^2 of the kernel reaches each output pixel.

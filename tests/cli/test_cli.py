@@ -411,3 +411,19 @@ def test_convert_takes_class_names_as_editors_on_windows_save_them(
     assert taken["class_names"] == ["background", "car"]
     outcome = command("convert", "ckpt", "run", "--model", "spinenet_49", "--class-names", "none.txt")
     assert (outcome.code, outcome.err) == (2, "spinenet-tf: none.txt: cannot be read (No such file or directory)\n")
+
+
+def test_summary_counts_and_draws_ones_own_graph(command, tiny_spec, tmp_path):
+    tiny_spec.save("tiny.yaml")
+    counted = command("summary", "tiny.yaml", "--plot", "tiny.svg")
+    assert (counted.code, "Wrote tiny.svg." in counted.out) == (0, True)
+    assert "tiny" in counted.out
+    assert (tmp_path / "tiny.svg").read_text().startswith("<?xml")
+    for words, message in {
+        ("--plot", "all.svg"): "--plot draws the models that you name",
+        ("tiny.yaml", "--plot", "tiny.gif"): "one of .svg, .png, .pdf",
+        ("absent.yaml",): "Graph file not found",
+    }.items():
+        refused = command("summary", *words)
+        assert refused.code == 2
+        assert message in refused.err
