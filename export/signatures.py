@@ -12,9 +12,9 @@ from spinenet_tf.export.rewrites.adding import restore_sums
 from spinenet_tf.export.rewrites.freezing import freeze
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
-from spinenet_tf.inference.keras_model import backbone_of, check_backend, image_shape
+from spinenet_tf.inference.keras_model import check_backend, image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
-from spinenet_tf.nets.resample import NearestUpsample
+from spinenet_tf.nets.resizable import resampling_layers, size_problem
 from spinenet_tf.ops.pixels import OFFSET, SCALE
 
 Rewrite = Callable[[FrozenGraph], None]
@@ -24,7 +24,7 @@ def raw_function(
     model: keras.Model,
     batch_size: int | None,
     *,
-    upsampling: str = "resize",
+    upsampling: str = "gather",
     rewrites: Sequence[Rewrite] = (),
     variables: bool = False,
 ) -> Any:
@@ -32,11 +32,12 @@ def raw_function(
 
     The weights are constants of its graph, since the TFLite converter would keep variables as operations. With
     `variables`, large weights are new variables of the function (see `unfreezing`). Sizes are static, including the
-    batch unless `batch_size` is None. `upsampling` is that of `NearestUpsample`. `rewrites` rewrite the graph in
-    order; TFLite's converter folds BN itself.
+    batch unless `batch_size` is None. `upsampling` is that of `nearest.pick`. `rewrites` rewrite the graph in order;
+    TFLite's converter folds BN itself.
 
     Raises:
-        ValueError: as `check_backend` and `image_shape` do, or `batch_size` is not positive.
+        ValueError: as `check_backend` and `image_shape` do, `batch_size` is not positive, or `upsampling` is "resize"
+            and impossible at the image size of the model; the message names the nearest sizes.
     """
     check_backend()
     import tensorflow as tf
@@ -49,6 +50,8 @@ def raw_function(
     def traced(images):
         return flatten(model(images, training=False))
 
+    if upsampling == "resize" and (problem := size_problem(model)):
+        raise ValueError(problem)
     with _upsampling_by(upsampling, model):
         function = traced.get_concrete_function()
     graph, source, names = freeze(function)
@@ -67,16 +70,14 @@ def raw_function(
 
 @contextmanager
 def _upsampling_by(upsampling: str, model: keras.Model) -> Iterator[None]:
-    """Trace a model with another upsampling within the block; its results stay the same: see `NearestUpsample`."""
-    parts = (backbone_of(model), model)
-    layers = [layer for part in parts for layer in part.layers if isinstance(layer, NearestUpsample)]
-    before = [layer.upsampling for layer in layers]
+    """Trace a model with another upsampling within the block; its results stay the same: see `nearest.pick`."""
+    before = {layer: layer.upsampling for layer in resampling_layers(model)}
     try:
-        for layer in layers:
+        for layer in before:
             layer.upsampling = upsampling
         yield
     finally:
-        for layer, earlier in zip(layers, before, strict=True):
+        for layer, earlier in before.items():
             layer.upsampling = earlier
 
 

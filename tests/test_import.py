@@ -69,7 +69,7 @@ print(json.dumps([error(config) for config in json.load(sys.stdin)]))
 def errors(program: str) -> list[str | None]:
     """Return the error for each of our objects that Keras deserializes in a process of this program name, or None."""
     model = spinenet_tf.classifier("spinenet_49", 2, (32, 32, 3), width=0.25, endpoint=8)
-    objects = (model, NearestUpsample(3), L2(0.1), SGD(0.1), Warmup(0.0, 1, CosineDecay(0.1, 2)))
+    objects = (model, NearestUpsample(5, 3), L2(0.1), SGD(0.1), Warmup(0.0, 1, CosineDecay(0.1, 2)))
     configs = json.dumps([keras.saving.serialize_keras_object(x) for x in objects])
     command = [sys.executable, "-c", LOAD, program]
     done = subprocess.run(command, input=configs, capture_output=True, text=True, check=True)

@@ -14,14 +14,14 @@ OUTPUTS = ("raw", "decoded", "detections", "postprocess")
 CUSTOM = "TFLite_Detection_PostProcess"
 
 # LiteRT's CPU kernels support these operations, but no delegate does: they would split the graph into partitions.
-UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "STRIDED_SLICE", "VAR_HANDLE", "READ_VARIABLE"})
+UNWANTED = frozenset({"ADD_N", "TILE", "BROADCAST_TO", "SHAPE", "PACK", "VAR_HANDLE", "READ_VARIABLE"})
 
 
 @dataclass(frozen=True)
 class Target:
     """The options for one kind of hardware."""
 
-    upsampling: str  # of `nets.resample.NearestUpsample`
+    upsampling: str  # of `nets.nearest.pick`
     inputs: tuple[str, ...]  # the supported `INPUTS`, default first
     outputs: tuple[str, ...]  # the supported `OUTPUTS`, default first
     ops: frozenset[str] | None = None  # the supported operations; None: those of LiteRT's CPU kernels
@@ -40,9 +40,9 @@ class Target:
         return sorted(refused | {name for name in ops if name.startswith("Flex")})
 
 
-# cpu: XNNPACK has no resize but supports concatenation and depth-to-space: if the sides are multiples of 128, the graph
-# is one partition. gpu, npu: resize, raw outputs only. mediapipe: pixel input, and the custom operation that its tools
-# expect, which runs on the CPU.
+# cpu: XNNPACK has no resize but supports concatenation, depth-to-space and slices, so that the graph is one partition.
+# gpu, npu: resize, raw outputs only. mediapipe: pixel input, and the custom operation that its tools expect, which runs
+# on the CPU.
 TARGETS = {
     "cpu": Target("concat", INPUTS, OUTPUTS),
     "gpu": Target("resize", ("float32",), ("raw",), LISTS["GPU"]),

@@ -76,8 +76,8 @@ def tflite(
 
     Raises:
         ValueError: the quantization, target or outputs are unknown, the calibration is missing or has another shape,
-            the model cannot be exported (see `keras_model.image_shape`), or class names, `verify_on` or `keep_float` do
-            not fit it.
+            the model cannot be exported (see `keras_model.image_shape`), the targets gpu and npu do not support its
+            image size (see `nets.resizable`), or class names, `verify_on` or `keep_float` do not fit it.
         FileExistsError: the file exists and `overwrite` is False.
         ExportError: the file differs from the model, loses more AP or top-1 than `max_loss`, or is not supported by
             the target; nothing was written.
@@ -92,7 +92,8 @@ def tflite(
     check_verifiable(model, verify_on, class_names)
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.
-        raw = raw_function(model, 1, upsampling="resize" if quantization == "int16x8" else chosen.upsampling)
+        wide = quantization == "int16x8" and chosen.xnnpack
+        raw = raw_function(model, 1, upsampling="gather" if wide else chosen.upsampling)
         specs = output_specs(raw)
         metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center)
         if kept and calibration is not None:

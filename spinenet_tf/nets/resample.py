@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from spinenet_tf.nets.nearest import nearest, pick, resize_is_exact, scaled
 from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
@@ -62,86 +63,58 @@ def upsample(x, image, parent_level: int, level: int, style: Style, name: str):
     """Upsample a map to the size of a finer `level`; return it unchanged if `level` is not finer."""
     if level >= parent_level:
         return x
-    layer = (
-        ZooResample(parent_level, level, name=f"{name}_up")
-        if style.tf1_zoo
-        else NearestUpsample(level, name=f"{name}_up")
-    )
-    return layer([x, image])
+    layer = ZooResample if style.tf1_zoo else NearestUpsample
+    return layer(parent_level, level, name=f"{name}_up")([x, image])
+
+
+class Resampling(keras.layers.Layer):
+    """Resample `x [B, h, w, C]` of `parent_level` to the size of `level` of the image `[B, H, W, 3]`.
+
+    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. While it traces a model, an exporter
+    sets `upsampling`, which does not change the result: see `nearest.pick`.
+    """
+
+    def __init__(self, parent_level: int, level: int, **kwargs):
+        super().__init__(**kwargs)
+        self.parent_level, self.level, self.upsampling = parent_level, level, "gather"
+
+    def is_resizable(self, side: int) -> bool:
+        """Return whether `upsampling="resize"` is possible for an image side of `side` px."""
+        raise NotImplementedError
+
+    def _sizes(self, image) -> list:
+        return [level_size(side, self.level) for side in ops.shape(image)[1:3]]
+
+    def get_config(self):
+        return super().get_config() | {"parent_level": self.parent_level, "level": self.level}
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class NearestUpsample(keras.layers.Layer):
-    """Upsample `x [B, h, w, C]` to the size of `level` of the image `[B, H, W, 3]`, by nearest neighbor.
-
-    Takes `[x, image]`, returns `[B, ceil(H / 2^level), ceil(W / 2^level), C]`. At static integer ratios, inference is
-    one resize op, which phones' delegates support, and training repeats pixels, whose gradient XLA can compile. All
-    other sizes are gathered by exact integer indices, which are the same on all backends.
-
-    While it traces a model, an exporter sets `upsampling` to "concat" instead of "resize", for engines that do not
-    support the resize op: inference is then concatenations and depth-to-space, with the same result.
-    """
-
-    def __init__(self, level: int, **kwargs):
-        super().__init__(**kwargs)
-        self.level, self.upsampling = level, "resize"
+class NearestUpsample(Resampling):
+    """Upsample `x` by nearest neighbor, by exact integer indices, which are the same on all backends and engines."""
 
     def call(self, inputs, training=None):
         x, image = inputs
-        target = [level_size(size, self.level) for size in ops.shape(image)[1:3]]
-        source = ops.shape(x)[1:3]
-        is_static = all(isinstance(size, int) for size in (*source, *target))
-        if is_static and all(size % side == 0 for size, side in zip(target, source, strict=True)):
-            rows, columns = (size // side for size, side in zip(target, source, strict=True))
-            if training:
-                return _repeat(x, rows, columns)
-            if self.upsampling == "concat" and rows == columns and rows.bit_count() == 1:
-                return _double(x, octaves=rows.bit_length() - 1)
-            return ops.image.resize(x, target, interpolation="nearest", data_format="channels_last")
-        for axis, (size, side) in enumerate(zip(target, source, strict=True), start=1):
-            x = ops.take(x, nearest_indices(side, size), axis=axis)
-        return x
+        return pick(x, self._sizes(image), nearest, self.upsampling, training)
+
+    def is_resizable(self, side):
+        return resize_is_exact(level_size(side, self.parent_level), level_size(side, self.level))
 
     def compute_output_shape(self, input_shape):
         x, image = input_shape
         return (x[0], level_size(image[1], self.level), level_size(image[2], self.level), x[-1])
 
-    def get_config(self):
-        return super().get_config() | {"level": self.level}
-
-
-def nearest_indices(source, target):
-    """Return the indices `[target]` int32 of the `source` pixels with the nearest centers, by integer arithmetic."""
-    return ((2 * ops.arange(target, dtype="int32") + 1) * source) // (2 * target)
-
-
-def _repeat(x, rows: int, columns: int):
-    batch, height, width, channels = ops.shape(x)
-    x = ops.broadcast_to(x[:, :, None, :, None], (batch, height, rows, width, columns, channels))
-    return ops.reshape(x, (batch, height * rows, width * columns, channels))
-
-
-def _double(x, octaves: int):
-    """Repeat each pixel 2 x 2 times per octave; four copies at a time, because XNNPACK refuses more."""
-    for _ in range(octaves):
-        x = ops.depth_to_space(ops.concatenate([x] * 4, axis=-1), 2, data_format="channels_last")
-    return x
-
 
 @keras.saving.register_keras_serializable("spinenet_tf")
-class ZooResample(keras.layers.Layer):
-    """Resample `x [B, h, w, C]` of `parent_level` to the size of `level` as the TF1 zoo does.
+class ZooResample(Resampling):
+    """Resample `x` as the TF1 zoo does; the image must have a static size.
 
     To downsample, a conv has already halved `x`, and one max-pooling does the rest: 3 x 3, or 5 x 5 if the sizes differ
     by a factor of more than 4. If the result has another size, and to upsample, pixels are picked by
-    floor(index * source / target). Takes `[x, image]`; the image must have a static size.
+    floor(index * source / target).
     """
 
-    def __init__(self, parent_level: int, level: int, **kwargs):
-        super().__init__(**kwargs)
-        self.parent_level, self.level = parent_level, level
-
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         x, image = inputs
         if None in image.shape[1:3]:
             raise ValueError(f"Nets with tf1_zoo=True need a static input size. Received: shape={image.shape}")
@@ -149,11 +122,7 @@ class ZooResample(keras.layers.Layer):
         if source // target > 2:
             stride = source // target // 2 if source % target == 0 else 2
             x = ops.max_pool(x, 3 if source <= 4 * target else 5, stride, "same", data_format="channels_last")
-        for axis in (1, 2):
-            size, side = level_size(image.shape[axis], self.level), x.shape[axis]
-            if size != side:
-                x = ops.take(x, ops.arange(size, dtype="int32") * side // size, axis=axis)
-        return x
+        return pick(x, self._sizes(image), scaled, self.upsampling, training)
 
-    def get_config(self):
-        return super().get_config() | {"parent_level": self.parent_level, "level": self.level}
+    def is_resizable(self, side):
+        return side % 2 ** max(self.parent_level, self.level) == 0

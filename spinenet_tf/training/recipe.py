@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import keras
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.nets.dtype import dtype_scope
+from spinenet_tf.nets.resizable import size_problem
 from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.callback_list import checked
 from spinenet_tf.training.config import ConfigError, TrainConfig
@@ -143,6 +145,7 @@ def prepare(config: TrainConfig, steps: int) -> Any:
         optimizer = make_optimizer(config.optimizer, config.batch_size, steps, config.epochs)  # may refuse
         with dtype_scope(config.precision):
             model = build_model(with_global_statistics(config))
+        _warn_of_size(model)
         if config.weights is not None:
             load_what_fits(model, config.weights)
         freeze(model, config.freeze)
@@ -151,6 +154,13 @@ def prepare(config: TrainConfig, steps: int) -> Any:
         TASKS[config.task].compile(model, optimizer, **options)
         model.build_optimizer()
     return model
+
+
+def _warn_of_size(model: Any) -> None:
+    """Warn if a net for phones has an image size that their GPUs and NPUs do not support."""
+    is_for_phones, is_first = model.backbone.spec.is_separable, share()[0] == 0
+    if is_for_phones and is_first and (problem := size_problem(model)):
+        warnings.warn(f"The model can be exported for CPUs, but not for phone GPUs and NPUs. {problem}", stacklevel=2)
 
 
 def make_measures(run: Run, config: TrainConfig, validation: AnyDataset) -> list[keras.callbacks.Callback]:

@@ -7,11 +7,9 @@ from fractions import Fraction
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from keras import ops
 
-from spinenet_tf.nets.resample import NearestUpsample, nearest_indices, resample, resample_mobile
+from spinenet_tf.nets.resample import NearestUpsample, ZooResample, resample, resample_mobile
 from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
@@ -42,34 +40,42 @@ def _kinds(model: keras.Model) -> list[str]:
     return [layer.name.removeprefix("c_") for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
-@given(st.integers(1, 300), st.integers(1, 300))
-def test_nearest_indices_are_exact(source, target):
-    expected = [int(Fraction(2 * i + 1, 2) * source // target) for i in range(target)]
-    assert np.array(nearest_indices(source, target)).tolist() == expected
-
-
 @pytest.mark.parametrize("side", [(64, 96), (100, 75), (84, 208), (33, 32)])
 @pytest.mark.parametrize(("parent_level", "level"), [(5, 3), (7, 2), (4, 3)])
 def test_upsampling_takes_the_nearest_pixels_at_any_size(side, parent_level, level):
     x = _maps(*(level_size(length, parent_level) for length in side), 3)
     expected = _nearest(x, *(level_size(length, level) for length in side))
-    np.testing.assert_array_equal(NearestUpsample(level)([x, _maps(*side, 3)]), expected)
+    np.testing.assert_array_equal(NearestUpsample(parent_level, level)([x, _maps(*side, 3)]), expected)
 
 
-@pytest.mark.parametrize("side", [(128, 256), (64, 96), (100, 75), (32, 128)])
+@pytest.mark.parametrize("side", [(128, 256), (64, 96), (100, 75), (32, 128), (320, 416)])
 @pytest.mark.parametrize(("parent_level", "level"), [(5, 3), (7, 2), (4, 3), (7, 6)])
-def test_however_upsampling_is_written_it_is_the_same(side, parent_level, level):
+@pytest.mark.parametrize("layer", [NearestUpsample, ZooResample])
+def test_however_upsampling_is_written_it_is_the_same(layer, side, parent_level, level):
     x, image = _maps(*(level_size(length, parent_level) for length in side), 3), _maps(*side, 3)
-    expected = NearestUpsample(level)([x, image])
-    layer = NearestUpsample(level)
-    layer.upsampling = "concat"
-    np.testing.assert_array_equal(layer([x, image]), expected)
+    resampling = layer(parent_level, level)
+    expected = resampling([x, image])
+    is_resizable = all(resampling.is_resizable(length) for length in side)
+    for resampling.upsampling in ("concat", *(["resize"] if is_resizable else [])):
+        np.testing.assert_array_equal(resampling([x, image]), expected)
+    np.testing.assert_array_equal(layer(parent_level, level)([x, image], training=True), expected)
+
+
+@pytest.mark.parametrize("side", [(128, 256), (100, 75), (600, 450)])
+@pytest.mark.parametrize(("parent_level", "level"), [(3, 6), (3, 7), (4, 5)])
+def test_however_the_zoo_resampling_downwards_is_written_it_is_the_same(side, parent_level, level):
+    x, image = _maps(*(level_size(length, parent_level + 1) for length in side), 3), _maps(*side, 3)
+    resampling = ZooResample(parent_level, level)
+    expected = resampling([x, image])
+    assert expected.shape[1:3] == tuple(level_size(length, level) for length in side)
+    for resampling.upsampling in ("concat", *(["resize"] if side == (128, 256) else [])):
+        np.testing.assert_array_equal(resampling([x, image]), expected)
 
 
 @pytest.mark.parametrize("side", [(64, 96), (100, 75)])
 def test_unknown_sizes_give_what_known_ones_give(side):
     x, image = keras.Input((None, None, 3)), keras.Input((None, None, 3))
-    model = keras.Model([x, image], NearestUpsample(3)([x, image]))
+    model = keras.Model([x, image], NearestUpsample(5, 3)([x, image]))
     assert model.output_shape == (None, None, None, 3)
     maps = _maps(*(level_size(length, 5) for length in side), 3)
     expected = _nearest(maps, *(level_size(length, 3) for length in side))
@@ -77,9 +83,9 @@ def test_unknown_sizes_give_what_known_ones_give(side):
 
 
 def test_upsampling_survives_its_config():
-    layer = NearestUpsample(4, name="up")
+    layer = NearestUpsample(5, 4, name="up")
     copy = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert (type(copy), copy.level, copy.name) == (NearestUpsample, 4, "up")
+    assert (type(copy), copy.parent_level, copy.level, copy.name) == (NearestUpsample, 5, 4, "up")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def _published_order(image_shape) -> keras.Model:
     image = keras.Input(image_shape)
     x = keras.Input((*(level_size(side, 5) for side in image_shape[:2]), 8))
     inner = STYLE.conv_bn_act(x, 4, 1, name="c_reduce")
-    enlarged = NearestUpsample(3, name="c_up")([inner, image])
+    enlarged = NearestUpsample(5, 3, name="c_up")([inner, image])
     return keras.Model([x, image], STYLE.conv_bn(enlarged, 8, 1, name="c_expand"))
 
 

@@ -22,6 +22,7 @@ from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import ConfigError, TrainConfig
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.datasets import match_classes, read_datasets, with_classes_of
+from spinenet_tf.training.recipe import prepare
 from spinenet_tf.training.run import Run, RunError
 
 
@@ -169,6 +170,14 @@ def test_an_override_that_the_graph_cannot_follow_is_refused_before_a_run_is_mad
     config = read("model.overrides={max_level: 6}")
     refuse(config, tmp_path / "run", ConfigError, "model: tiny outputs the levels .*max_level=6")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_net_for_phones_warns_once_of_a_size_that_their_gpus_do_not_support(read, tiny_mobile_spec) -> None:
+    sizes = ["model.image_size=[788, 64]", "class_names=[a]"]
+    with pytest.warns(UserWarning, match=r"for CPUs, but not for phone GPUs and NPUs\. .*: height 784 or 793") as told:
+        prepare(read(*sizes, f"model.graph={json.dumps(tiny_mobile_spec.get_config())}"), steps=2)
+    assert len(told) == 1
+    prepare(read(*sizes), steps=2)  # for servers: a warning would be an error
 
 
 def damage(folder: Path, content: bytes) -> Path:
