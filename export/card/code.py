@@ -34,7 +34,8 @@ def _from_bytes(file: ModelFile) -> str:
             "",
             f'model = tf.saved_model.load("{file.path.name}")',
             f'found = model.serve_bytes(tf.io.read_file("{PHOTO}")[None])',
-            'print(found["boxes"], found["scores"], found["classes"])  # boxes are yxyx in pixels of the photo',
+            'count = int(found["num_detections"][0])  # boxes are yxyx in pixels of the photo',
+            'print({name: found[name][0, :count] for name in ("boxes", "scores", "classes")})',
         ]
     )
 

@@ -15,8 +15,10 @@ from spinenet_tf.inference.naming import nest
 def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """Return a function that converts a detector file's outputs by name to the results of Keras's `predict`."""
     head, options = metadata.known_head()
-    if metadata.output_kind == "detections" or head.decoding is None:
+    if head.decoding is None:
         return dict
+    if metadata.output_kind == "detections":
+        return _with_empty_slots
     if metadata.output_kind == "postprocess":
         return lambda outputs: _read_post_processed(outputs, metadata.image_size, options.background)
     decode, select = head.decoding.decode, head.decoding.select
@@ -34,14 +36,22 @@ def _as_graph(function: Callable) -> Callable:
     return tf.function(function, autograph=False, reduce_retracing=True)  # batches may differ in size
 
 
-def _read_post_processed(outputs: Mapping[str, Any], image_size: tuple[int, int], background: bool) -> dict[str, Any]:
-    count = outputs["num_detections"].astype("int32")
-    valid = np.arange(outputs["scores"].shape[1]) < count[:, None]
-    boxes = np.clip(outputs["boxes"], 0.0, 1.0) * np.tile(np.array(image_size, np.float32), 2)
-    classes = outputs["classes"].astype("int32") + int(background)
+def _with_empty_slots(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return detections whose slots from `num_detections` on are empty: engines leave any values there, also NaN."""
+    count = found["num_detections"].astype("int32")
+    used = np.arange(found["scores"].shape[1]) < count[:, None]
     return {
-        "boxes": np.where(valid[..., None], boxes, np.float32(0)),
-        "scores": np.where(valid, outputs["scores"], np.float32(0)),
-        "classes": np.where(valid, classes, np.int32(-1)),
+        "boxes": np.where(used[..., None], found["boxes"], np.float32(0)),
+        "scores": np.where(used, found["scores"], np.float32(0)),
+        "classes": np.where(used, found["classes"], -1).astype("int32"),
         "num_detections": count,
+    }
+
+
+def _read_post_processed(outputs: Mapping[str, Any], image_size: tuple[int, int], background: bool) -> dict[str, Any]:
+    found = _with_empty_slots(outputs)
+    boxes, classes = found["boxes"], found["classes"]
+    return found | {
+        "boxes": np.clip(boxes, 0.0, 1.0) * np.tile(np.array(image_size, np.float32), 2),
+        "classes": np.where(classes < 0, classes, classes + int(background)),
     }
