@@ -1,3 +1,3 @@
-from small_detector import classifier, detector, exported, images, stirred
+from small_detector import classifier, classifier_file, detector, exported, files_by_kind, images, stirred
 
-__all__ = ["classifier", "detector", "exported", "images", "stirred"]
+__all__ = ["classifier", "classifier_file", "detector", "exported", "files_by_kind", "images", "stirred"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf import export
+from spinenet_tf.export.litert.targets import OUTPUTS
+from spinenet_tf.export.litert.tflite_file import _write_outputs
+from spinenet_tf.inference.metadata import read_metadata
 
 SHAPE = (64, 128, 3)  # not square: a swap of the sides shows; the sides of all levels divide each other
 CLASS_NAMES = ("cat", "dog", "größer Vogel")
@@ -65,3 +70,23 @@ def exported(detector, images, tmp_path_factory):
         return artifacts[quantization]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def files_by_kind(exported, tmp_path_factory) -> dict[str, Path]:
+    """Return a float file for each kind of outputs but raw, all from one conversion of the raw part."""
+    folder, raw = tmp_path_factory.mktemp("outputs"), exported("none").path
+    content = raw.read_bytes()
+    metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]
+    specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
+    files = {kind: folder / f"{kind}.tflite" for kind in OUTPUTS if kind != "raw"}
+    for kind, path in files.items():
+        _write_outputs(path, kind, model, metadata, specs)
+    return files
+
+
+@pytest.fixture(scope="session")
+def classifier_file(classifier, tmp_path_factory) -> Path:
+    """Return the float file of `classifier`."""
+    path = tmp_path_factory.mktemp("classifier") / "model.tflite"
+    return export.tflite(classifier, path, class_names=list("abcd")).path

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from compiled_model import assert_compiled_gives_the_same
 
 import spinenet_tf
 from spinenet_tf import export
@@ -70,6 +71,18 @@ def test_every_quantization_is_near_keras(write, quantization) -> None:
     artifact = write(quantization)
     assert artifact.difference["max"] < BOUNDS[quantization]
     assert {name: output["shape"] for name, output in inspect(artifact.path).outputs.items()} == RAW
+
+
+@pytest.mark.parametrize("quantization", BOUNDS)
+def test_compiled_models_give_the_same(write, quantization) -> None:
+    assert_compiled_gives_the_same(write(quantization).path)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "outputs"), [("none", "detections"), ("int8", "decoded"), ("int8", "detections")]
+)
+def test_compiled_models_decode_the_same(write, quantization, outputs) -> None:
+    assert_compiled_gives_the_same(write(quantization, outputs=outputs).path)
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])

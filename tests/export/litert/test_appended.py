@@ -12,27 +12,12 @@ from spinenet_tf import export
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.litert.appended import _detect, append_outputs
 from spinenet_tf.export.litert.targets import TARGETS, check_graph
-from spinenet_tf.export.litert.tflite_file import _write_outputs
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.ops.anchors import anchors, concatenate
 from spinenet_tf.ops.boxes import decode
 from spinenet_tf.ops.decoding import Candidates, greedy_nms
-
-KINDS = ("decoded", "detections", "postprocess")
-
-
-@pytest.fixture(scope="module")
-def files_by_kind(detector, exported, images, tmp_path_factory):
-    """Return a file for each kind of outputs, all from one conversion of the raw part."""
-    folder, raw = tmp_path_factory.mktemp("outputs"), exported("none").path
-    content = raw.read_bytes()
-    metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]
-    specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
-    for kind in KINDS:
-        _write_outputs(folder / f"{kind}.tflite", kind, model, metadata, specs)
-    return {kind: folder / f"{kind}.tflite" for kind in KINDS}
 
 
 def same(found, expected) -> None:

@@ -175,13 +175,12 @@ def test_a_file_that_fails_its_check_does_not_appear(detector, exported, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_classifier_gives_logits_and_has_labels(classifier, images, tmp_path) -> None:
-    artifact = export.tflite(classifier, tmp_path / "model.tflite", class_names=["a", "b", "c", "d"])
-    runner = export.TFLiteModel(artifact.path)
+def test_a_classifier_gives_logits_and_has_labels(classifier, classifier_file, images) -> None:
+    runner = export.TFLiteModel(classifier_file)
     logits = runner.predict(images)
     assert logits.shape == (2, 4)
     np.testing.assert_allclose(logits, classifier.predict(images, verbose=0), atol=1e-4)
-    assert read_metadata(artifact.path).class_names == ["a", "b", "c", "d"]
+    assert read_metadata(classifier_file).class_names == ["a", "b", "c", "d"]
 
 
 def test_a_file_for_mediapipe_takes_pixels_and_ends_in_its_operation(detector, tmp_path) -> None:
