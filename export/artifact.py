@@ -14,7 +14,7 @@ from spinenet_tf.inference.metadata import LABELS, METADATA, is_metadata
 _MODEL_FILES = {"model.tflite", "model.metadata.json", "model.labels.txt"}
 _CONTENTS = {
     "saved_model.pb": {"fingerprint.pb", "variables", "assets", "assets.extra"},
-    "detector.js": {"index.html", "page.js", "style.css", "vendor"} | _MODEL_FILES,
+    "detector.js": {path.name for path in Path(__file__).with_name("static").iterdir()} | {"vendor"} | _MODEL_FILES,
 }
 # Paths of the metadata; the first versions wrote a SavedModel's metadata to assets.extra.
 _METADATA = ("assets/metadata.json", "assets.extra/metadata.json", "model.metadata.json")

@@ -43,11 +43,12 @@ def web(
     overwrite: bool = False,
     keep_float: Sequence[str] = (),
 ) -> Artifact:
-    """Write a folder with a page that detects in a chosen image or the camera's image, on the user's device.
+    """Write a folder with a page that detects in pictures, videos and the camera's image, on the user's device.
 
-    The arguments are those of `tflite`. The .tflite file, with normalized float32 input and detections as outputs, is
-    verified. npm fetches LiteRT.js once, during the export; the page contacts no other host. Serve the folder with
-    `python -m http.server --directory PATH`. The camera needs https or localhost.
+    The page saves detections as JSON, COCO results and CSV. The arguments are those of `tflite`. The .tflite file, with
+    normalized float32 input and detections as outputs, is verified. npm fetches LiteRT.js once, during the export; the
+    page contacts no other host. Serve the folder with `python -m http.server --directory PATH`. The camera needs https
+    or localhost.
 
     Raises:
         ValueError: the model is not a detector, or as `tflite` does.

@@ -1,114 +1,148 @@
-// Load the model once, detect objects in a selected file or in camera frames, and draw the detections.
+// Load the model, then detect in what a person selects or drops: pictures, a video, or the camera's image.
 
-import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
-
-import { detections, preprocess } from "./detector.js";
+import { Camera } from "./camera.js";
+import { CocoIds } from "./coco.js";
+import { byKind, dropped, selected } from "./files.js";
+import { Gallery } from "./gallery.js";
+import { loadModel } from "./model.js";
+import { save } from "./results.js";
+import { Stage } from "./stage.js";
+import { VideoFile } from "./video.js";
 
 const element = (id) => document.getElementById(id);
-const picture = element("picture").getContext("2d", { willReadFrequently: true });
 const threshold = element("threshold");
-let stream = null; // the camera's stream while it runs
-let shown = null; // the last image with its detections
+const visible = (found) => found.filter(({ score }) => score >= Number(threshold.value));
 
-const loading = load();
+let page = null; // what a source needs from this page
+let source = null; // a Gallery, VideoFile or Camera
+let skipped = []; // [path, reason] of the selected files that the source does not use
+let ids = null; // of the COCO file that a person selected
+let announced = null; // the status of the source that was shown last: later messages stay until it changes
 
 async function load() {
-  const metadata = await (await fetch("model.metadata.json")).json();
-  await loadLiteRt("vendor/core/wasm/");
-  const model = await loadAndCompile("model.tflite", { accelerator: "wasm" });
-  element("status").textContent = "Ready: select an image.";
-  element("file").disabled = element("camera").disabled = false;
-  return { model, metadata };
+  const { metadata, detect } = await loadModel();
+  const names = metadata.class_names;
+  const categories = metadata.category_ids ?? names.map((_, label) => label + 1);
+  page = { detect, names, categories, visible, stage: new Stage(element("stage"), names, visible) };
+  describe(metadata);
+  element("sources").disabled = false;
+  say("Ready: select pictures or a video, or drop them here.");
 }
 
-/** Return the detections in RGBA pixels: `[{box, score, class}]`, boxes in pixels of the image. */
-async function detect(image) {
-  const { model, metadata } = await loading;
-  const { pixels, scale } = preprocess(image, metadata.input);
-  const input = new Tensor(pixels, metadata.input.shape);
-  const tensors = await model.run({ [metadata.input.name]: input });
-  // Copy, because `delete` frees the engine's memory.
-  const outputs = Object.fromEntries(Object.entries(tensors).map(([name, x]) => [name, x.toTypedArray().slice()]));
-  [input, ...Object.values(tensors)].forEach((tensor) => tensor.delete());
-  const limits = [image.height, image.width, image.height, image.width];
-  const inImage = (box) => box.map((side, index) => Math.min(side / scale, limits[index]));
-  return detections(outputs).map((found) => ({ ...found, box: inImage(found.box) }));
+function describe({ model, input, class_names: names }) {
+  const [summary, list] = element("model").children;
+  const [, height, width] = input.shape;
+  summary.textContent = `${model}, ${width} x ${height} px, ${names.length} ${names.length === 1 ? "class" : "classes"}`;
+  list.textContent = names.join(", ");
+  element("model").hidden = false;
 }
 
-/** Show an image or a video frame with its detections. */
-async function show(source, width, height) {
-  const frame = new OffscreenCanvas(width, height).getContext("2d");
-  frame.drawImage(source, 0, 0, width, height);
-  const image = frame.getImageData(0, 0, width, height);
-  const started = performance.now();
-  const found = await detect(image);
-  shown = { image, found, milliseconds: performance.now() - started };
-  await draw();
+/** Detect in files: in all pictures, or else in the first video. */
+async function open(files) {
+  const { pictures, videos, others } = byKind(files);
+  const [video, ...more] = pictures.length ? [null, ...videos] : videos;
+  skipped = [...more, ...others].map(({ path }) => [path, "not used"]);
+  if (pictures.length) await start(new Gallery(pictures, page));
+  else if (video) await start(new VideoFile(video, page));
+  else throw new Error("There is no picture or video in this selection.");
 }
 
-async function draw() {
-  if (!shown) return;
-  const { class_names: names } = (await loading).metadata;
-  const { image, milliseconds } = shown;
-  const found = shown.found.filter(({ score }) => score >= Number(threshold.value));
-  Object.assign(picture.canvas, { width: image.width, height: image.height });
-  picture.putImageData(image, 0, 0);
-  const unit = Math.max(1, Math.min(image.width, image.height) / 160); // scales lines and text with the image
-  found.forEach((one) => drawBox(one.box, `${names[one.class]} ${one.score.toFixed(2)}`, one.class, unit));
-  element("found").replaceChildren(...found.map((one) => row(one, names)));
-  element("status").textContent = `${found.length} found in ${milliseconds.toFixed(0)} ms.`;
-}
-
-function drawBox([top, left, bottom, right], text, label, unit) {
-  picture.strokeStyle = picture.fillStyle = `hsl(${(label * 137) % 360} 90% 45%)`; // distant hues for consecutive classes
-  picture.lineWidth = unit;
-  picture.strokeRect(left, top, right - left, bottom - top);
-  picture.font = `${8 * unit}px system-ui, sans-serif`;
-  const above = top > 10 * unit ? top - 10 * unit : top;
-  picture.fillRect(left, above, picture.measureText(text).width + 2 * unit, 10 * unit);
-  picture.fillStyle = "white";
-  picture.fillText(text, left + unit, above + 8 * unit);
-}
-
-function row(found, names) {
-  const item = document.createElement("li");
-  item.textContent = `${names[found.class]}, score ${found.score.toFixed(3)}, box ${found.box.map((side) => side.toFixed(1)).join(", ")}`;
-  item.dataset.detection = JSON.stringify(found);
-  return item;
-}
-
-async function showFile() {
-  const [file] = element("file").files;
-  if (!file) return;
-  const image = await createImageBitmap(file); // applies the EXIF orientation
-  await show(image, image.width, image.height);
+/** Detect in a new source instead of the last one; null: in none. */
+async function start(next) {
+  source?.leave();
+  page.stage.clear();
+  [source, announced] = [next, null];
+  refresh();
+  const ours = (call) => (value) => next === source && call(value); // the last source may end after this one started
+  await next?.run(ours(refresh), ours(fail)).catch(ours(fail));
 }
 
 async function toggleCamera() {
-  if (stream) {
-    stream.getTracks().forEach((track) => track.stop());
-    stream = null;
-  } else {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  }
-  element("camera").textContent = stream ? "Stop the camera" : "Start the camera";
-  if (stream) await showCamera(stream);
+  skipped = [];
+  await start(source instanceof Camera ? null : new Camera(page));
 }
 
-async function showCamera(current) {
-  const video = Object.assign(document.createElement("video"), { srcObject: current, muted: true, playsInline: true });
-  await video.play();
-  while (stream === current) {
-    await show(video, video.videoWidth, video.videoHeight);
-    await new Promise(requestAnimationFrame);
-  }
+/** Show the state of the source. */
+function refresh() {
+  const status = source?.status() ?? "Ready.";
+  if (status !== announced) say(status);
+  announced = status;
+  element("details").textContent = source?.details() ?? "";
+  element("camera").textContent = source instanceof Camera ? "Stop the camera" : "Camera";
+  list([...(source?.problems ?? []), ...skipped]);
+  const saves = source?.saves() ?? {};
+  for (const button of document.querySelectorAll("[data-format]")) button.hidden = !saves[button.dataset.format];
+  element("saving").hidden = !Object.keys(saves).length;
+  element("ids").hidden = !saves.coco;
 }
 
-function report(error) {
-  element("status").textContent = `Error: ${error.message}`;
+/** List files with the reasons why they were left out. */
+function list(files) {
+  const [summary, items] = element("problems").children;
+  element("problems").hidden = !files.length;
+  summary.textContent = `${files.length} ${files.length === 1 ? "file was" : "files were"} left out`;
+  items.replaceChildren(
+    ...files.map((parts) => Object.assign(document.createElement("li"), { textContent: parts.join(": ") })),
+  );
 }
 
-element("file").addEventListener("change", () => showFile().catch(report));
-element("camera").addEventListener("click", () => toggleCamera().catch(report));
-threshold.addEventListener("input", () => draw().catch(report));
-loading.catch(report);
+function saveAs(format) {
+  const { name, text, note = "" } = source.saves()[format](ids);
+  save(name, text);
+  say(`Saved ${name}. ${note}`);
+}
+
+async function readIds([file]) {
+  ids = file ? new CocoIds(await file.text()) : null;
+  say(file ? `COCO results get the ids in ${file.name}.` : "COCO results number the pictures from 1.");
+}
+
+function say(text) {
+  element("status").textContent = text;
+}
+
+function fail(error) {
+  start(null);
+  complain(error);
+}
+
+function complain(error) {
+  say(`Error: ${error.message}`);
+}
+
+/** Call `handle` on an event of an element; show what it throws. */
+function on(target, type, handle) {
+  target.addEventListener(type, async (event) => {
+    try {
+      await handle(event);
+    } catch (error) {
+      complain(error);
+    }
+  });
+}
+
+for (const input of ["pictures", "folder", "video"].map(element)) {
+  on(input, "change", () => {
+    const files = selected(input);
+    input.value = ""; // the same files can be selected again
+    return files.length ? open(files) : null;
+  });
+}
+on(element("camera"), "click", toggleCamera);
+on(element("annotations"), "change", ({ target }) => readIds(target.files));
+on(threshold, "input", () => {
+  threshold.nextElementSibling.value = Number(threshold.value).toFixed(2);
+  source?.draw();
+  if (source) refresh();
+});
+for (const button of document.querySelectorAll("[data-format]")) {
+  on(button, "click", () => saveAs(button.dataset.format));
+}
+on(document, "dragover", (event) => event.preventDefault()); // otherwise the browser opens a dropped file
+on(document, "drop", async (event) => {
+  event.preventDefault();
+  const files = await dropped(event.dataTransfer);
+  if (page) await open(files);
+});
+element("folder").parentElement.hidden = !("webkitdirectory" in element("folder")); // some phones have no folders
+load().catch(complain);
