@@ -10,7 +10,6 @@ pixels to boxes is measured for the first seed of each head, with the files alte
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ledger import Ledger
 from benchmarks.quantization import precision_of, write
 from spinenet_tf.data.images import to_pixels
 from spinenet_tf.export import TFLiteModel
@@ -33,7 +33,7 @@ from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 from spinenet_tf.training.run import Run
 
-RESULTS = Path(__file__).with_suffix(".jsonl")
+RESULTS = Ledger(Path(__file__).with_suffix(".jsonl"))
 STEPS, TRIAL = 68, 34  # per epoch, for 8 epochs; the second is for trials of learning rates
 QUANTIZATIONS = ("none", "int8")
 REPEATS = 200
@@ -90,31 +90,17 @@ def main() -> None:
     parser.add_argument("--no-latency", action="store_true", help="skip the latency, which needs a quiet machine")
     arguments = parser.parse_args()
     for unit in units():
-        once(unit.key, partial(carry_out, unit, arguments.folder))
+        RESULTS.once(unit.key, partial(carry_out, unit, arguments.folder))
     if not arguments.no_latency:
-        once("latency", partial(latencies, arguments.folder))
-    Console(width=120).print(table(results()))
-
-
-def once(key: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Measure and add a line to the results, unless they have it."""
-    if key not in results():
-        line = json.dumps({"unit": key} | measure())
-        with RESULTS.open("a") as file:
-            file.write(f"{line}\n")
-
-
-def results() -> dict[str, dict[str, Any]]:
-    """Return the lines of the results by unit."""
-    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    return {row["unit"]: row for row in map(json.loads, lines)}
+        RESULTS.once("latency", partial(latencies, arguments.folder))
+    Console(width=120).print(table(RESULTS.rows()))
 
 
 def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
     """Train, or resume; return the AP in Keras and in int8, and the sizes of the files."""
     config, path = unit.config(folder / "data"), folder / unit.key
     train(config, path, resume=path.exists())
-    detector = Run(path).load()
+    detector, config = Run(path).load(), Run(path).config  # with the names of the classes
     found = {"title": unit.title, "seed": unit.seed, "learning_rate": unit.learning_rate, "steps": 8 * unit.steps}
     found["AP"] = Run(path).log[-1]["val_AP"]
     if unit.steps == TRIAL:
@@ -128,7 +114,7 @@ def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
 
 def latencies(folder: Path) -> dict[str, Any]:
     """Return the minimum and the median milliseconds of each file from pixels to boxes, on one thread."""
-    first = {row["title"]: key for key, row in results().items() if row["seed"] == 0 and "int8 AP" in row}
+    first = {row["title"]: key for key, row in RESULTS.rows().items() if row["seed"] == 0 and "int8 AP" in row}
     calls = {
         f"{title}, {name}": call(folder / key / f"{name}.tflite")
         for title, key in first.items()
