@@ -6,7 +6,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -57,6 +57,17 @@ bench: .venv-garden/installed
 	.venv-garden/bin/python -m benchmarks --plots docs/images
 bench-quick: .venv-garden/installed
 	.venv-garden/bin/python -m benchmarks --quick --results build/bench-quick.json
+
+# Measures the mobile models as .tflite files beside a YOLOv8n in ONNX, on an idle machine, and rewrites docs/phones.md:
+# half an hour, or five minutes for one model, without the docs. The license of the YOLOv8n is AGPL-3.0, so its wheel is
+# read and not installed, and no part of it is copied.
+PHONES := $(BIN)/python -m benchmarks.phones
+YOLO := build/phones/nudenet-3.4.2-py3-none-any.whl
+phones: .venv/installed-demo .venv/installed-onnx $(YOLO)
+	$(PHONES) runs/phones $(YOLO)
+	$(BIN)/python docs/write_phones.py benchmarks/phones.jsonl docs/phones.md
+phones-quick: .venv/installed-demo .venv/installed-onnx $(YOLO)
+	$(PHONES) runs/phones $(YOLO) --quick --only spinenet_mobile_49xs_lite
 
 # tensorflow-addons needs TensorFlow 2.15 and Python 3.11: the tests call it in a separate process and environment.
 test-addons: .venv/installed-test .venv-addons/installed
@@ -135,6 +146,9 @@ endif
 	.venv-torch/bin/python $(INSTALL) 'keras>=3.15.1' pytest torch
 	.venv-torch/bin/python $(INSTALL) --no-deps --editable .
 	touch $@
+
+$(YOLO): | .venv/created
+	$(BIN)/python -m pip -qq --disable-pip-version-check download --no-deps --dest $(@D) nudenet==3.4.2
 
 .venv/installed-%: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing spinenet_tf[$*] into .venv (a few minutes the first time)"

@@ -132,9 +132,9 @@ def _layers(folder: Path, threads: int) -> Mapping[str, Callable]:
 def describe() -> dict[str, Any]:
     """Return the hardware and the versions that the results depend on."""
     return {
-        "processor": _cpu_info("model name") or platform.processor(),
+        "processor": cpu_info("model name") or platform.processor(),
         "vector extensions": ", ".join(
-            x for x in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if x in _cpu_info("flags").split()
+            x for x in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if x in cpu_info("flags").split()
         ),
         "cores": os.cpu_count(),
         "memory, GB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
@@ -144,7 +144,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _cpu_info(field: str) -> str:
+def cpu_info(field: str) -> str:
+    """Return a field of the first core in /proc/cpuinfo, or "" on other systems."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
