@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from compiled_model import assert_compiled_gives_the_same
+from compiled_model import VULKAN, assert_compiled_gives_the_same, interpreted, noise, on_gpu
 
 import spinenet_tf
 from spinenet_tf import export
@@ -96,6 +96,15 @@ def test_accelerators_run_all_of_it(write, target, quantization) -> None:
     found = inspect(write(quantization, target=target).path)
     assert found.engines[target.upper()] == Coverage(1.0, 1.0, {})
     assert {name: output["shape"] for name, output in found.outputs.items()} == RAW
+
+
+@pytest.mark.skipif(not VULKAN.is_file(), reason="there is no Vulkan driver of Chromium")
+@pytest.mark.parametrize(("target", "quantization", "error"), [("gpu", "fp16", 1e-5), ("npu", "int8", 0.05)])
+def test_a_gpu_computes_the_same(write, target, quantization, error, tmp_path) -> None:
+    path = write(quantization, target=target).path
+    expected, found = interpreted(path, noise(path)), on_gpu(path, noise(path), tmp_path)
+    for name, x in expected.items():
+        np.testing.assert_allclose(found[name], x, atol=error * np.abs(x).max())
 
 
 def test_detections_are_those_of_keras_by_builtin_operations_without_nms(write, centernet, images) -> None:
