@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
+# For environments of one process, which imports a quarter of the files that pip would compile.
+INSTALL_ONCE := $(INSTALL) --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
@@ -24,7 +26,8 @@ test-tools: .venv/installed-test
 test-robustness: .venv/installed-test
 	$(BIN)/python -m pytest tests/robustness
 
-# 2,000 training steps, 50 kills, a classifier, every graph as ONNX: twenty minutes on two idle cores. No other target runs these tests.
+# 2,000 training steps, 50 kills, published nets that learn, every graph in every format: half an hour on two idle cores.
+# No other target runs these tests.
 test-soak: .venv/installed-test
 	$(BIN)/python -m pytest -m soak tests/robustness tests/export tests/test_learning.py
 
@@ -46,10 +49,10 @@ test-lowest: .venv-lowest/installed
 test-garden: .venv-garden/installed
 	.venv-garden/bin/python -m pytest -W default tests/garden
 
-# Rewrites docs/parity.md from the parity tests, with 30 random graphs instead of 12.
+# Rewrites docs/parity.md from the parity tests of all models, with 30 random graphs instead of 4.
 parity: .venv-garden/installed
 	mkdir -p build && rm -f build/parity.jsonl
-	PARITY_TABLE=build/parity.jsonl SPINENET_TF_GRAPHS=30 .venv-garden/bin/python -m pytest -W default tests/garden
+	PARITY_TABLE=build/parity.jsonl SPINENET_TF_GRAPHS=30 .venv-garden/bin/python -m pytest -W default -m '' tests/garden
 	.venv-garden/bin/python docs/write_parity.py build/parity.jsonl docs/parity.md
 
 # Compares with Model Garden, on an idle machine: half an hour, or five minutes. Writes benchmarks/results.md and results.json.
@@ -113,7 +116,7 @@ clean:
 .venv-garden/installed: setup.cfg pyproject.toml | .venv/installed-test
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
-	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' grain hypothesis keras-hub pytest
+	.venv-garden/bin/python $(INSTALL_ONCE) --editable '.[garden]' grain hypothesis keras-hub pytest
 	touch $@
 
 # The lower bounds are pip constraints, so pip reports bounds that are incompatible. NumPy's bound needs Python 3.11 or 3.12.
@@ -121,7 +124,7 @@ clean:
 	@echo "Installing the oldest dependencies into .venv-lowest (a minute or two the first time)"
 	$(or $(PYTHON311),$(PYTHON)) -m venv .venv-lowest
 	sed -nE 's/^ +([A-Za-z0-9-]+)>=([0-9.]+)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python $(INSTALL) --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	.venv-lowest/bin/python $(INSTALL_ONCE) --constraint .venv-lowest/lowest.txt --editable '.[test]'
 	touch $@
 
 .venv-docs/installed: setup.cfg | .venv/created

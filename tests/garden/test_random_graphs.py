@@ -45,7 +45,7 @@ def backbones(draw) -> dict:
 
 @pytest.mark.slow
 @settings(
-    max_examples=int(os.environ.get("SPINENET_TF_GRAPHS", "12")),
+    max_examples=int(os.environ.get("SPINENET_TF_GRAPHS", "4")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(arguments=backbones())
