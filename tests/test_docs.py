@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import json
+import pickle
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter
 import spinenet_tf
 from spinenet_tf import cli
 from spinenet_tf.data.formats.digits import write_digits
+from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.training.sources import Source
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +74,9 @@ def test_named_files_and_make_targets_exist(page: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:OpenCV:UserWarning")  # supervision's import recommends it
-def test_train_on_your_own_data(tmp_path, monkeypatch, succeed):
+def test_train_on_your_own_data(tmp_path, monkeypatch, succeed, tiny_row):
+    """The page's net has a tiny graph here; `tests/test_readme.py` runs a sample with a net of the family."""
+    monkeypatch.setitem(VARIANTS, "spinenet_mobile_49xs", tiny_row)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(python|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert [language for language, _ in blocks] == ["python", "sh", "sh", "sh", "python"]
@@ -139,13 +143,23 @@ def test_the_notebook_has_the_text_and_the_code_of_its_page(tmp_path):
     assert [cell["cell_type"] for cell in json.loads(written)["cells"]].count("code") > 5
 
 
+# A cell before the notebook's first: its net has a tiny graph.
+TINY = """
+import pickle
+from spinenet_tf.nets.family import VARIANTS
+
+VARIANTS["spinenet_mobile_49xs_lite"] = pickle.loads(bytes.fromhex("{}"))
+"""
+
+
 @pytest.mark.slow
-def test_the_notebook_runs_and_ends_with_a_picture(tmp_path, monkeypatch):
+def test_the_notebook_runs_and_ends_with_a_picture(tmp_path, monkeypatch, tiny_row):
     import nbformat
     from nbclient import NotebookClient
 
     monkeypatch.setenv("SPINENET_TF_SHORT", "1")
     notebook = nbformat.read(DOCS / "first-detector.ipynb", as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(TINY.format(pickle.dumps(tiny_row).hex())))
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     text = "".join(output.get("text", "") for output in outputs)
