@@ -3,11 +3,13 @@
 Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
 is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile, its lite one and
 ResNet-18, and `test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
+`make test-soak` also tries what repeats these operations: other widths, more repeats, other nets with a quantization.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,7 +29,15 @@ from spinenet_tf.nets.family import variant
 SIDE = 128
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16}
 GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite", "resnet_18")
-ACTIVATIONS = [("spinenet_49", "relu6"), ("spinenet_49", "swish"), *((GRAPHS[1], name) for name in ("relu", "relu6"))]
+soak = partial(pytest.param, marks=pytest.mark.soak)
+LADDER = ("r50_fpn", "r23_sp30", "r0_sp53")
+MODELS = [name if name in GRAPHS + LADDER else soak(name) for name in spinenet_tf.list_models()]
+ACTIVATIONS = [("spinenet_49", "swish"), (GRAPHS[1], "relu6"), soak("spinenet_49", "relu6"), soak(GRAPHS[1], "relu")]
+FILES = [
+    (name, quantization) if name == GRAPHS[1] or quantization in ("none", "int8") else soak(name, quantization)
+    for name in GRAPHS
+    for quantization in QUANTIZATIONS
+]
 # As measured on these nets, with room: the largest difference to Keras, relative to the largest output.
 BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.1}
 
@@ -70,7 +80,7 @@ def assert_same_detections(found, expected) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", spinenet_tf.list_models())
+@pytest.mark.parametrize("name", MODELS)
 def test_every_model_detects_as_keras_does(build, pictures, name, tmp_path) -> None:
     """The .tflite is for phone GPUs: the export fails if they do not support an operation or a rank."""
     detector = build(name)
@@ -101,9 +111,6 @@ def quantized(build, pictures, tmp_path_factory) -> Callable:
         return paths[name, quantization]
 
     return get
-
-
-FILES = [(name, quantization) for name in GRAPHS for quantization in QUANTIZATIONS]
 
 
 @pytest.mark.parametrize(("name", "quantization"), FILES)
