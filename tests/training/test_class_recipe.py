@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partialmethod
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ import yaml
 
 from spinenet_tf.data.dataset import ClassificationDataset
 from spinenet_tf.evaluation.accuracy import Accuracy
-from spinenet_tf.heads.classifier import SmoothedCrossentropy
+from spinenet_tf.heads.classifier import Classifier, SmoothedCrossentropy
 from spinenet_tf.inference.loading import read_task
 from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.training import recipe
@@ -127,6 +128,8 @@ def test_faults_of_its_config_are_named(tmp_path: Path, tiny_model, override: st
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny_model, monkeypatch) -> None:
     """The training loop is the same as for a detector, whose tests stop at any step; data and loss differ."""
+    # Tracing a graph takes ten times as long as these steps.
+    monkeypatch.setattr(Classifier, "compile", partialmethod(Classifier.compile, run_eagerly=True))
     config = read_config(config_in(tmp_path), ["epochs=1", "checkpoint_every=1"])
     whole = recipe.train(config, tmp_path / "whole")
 
