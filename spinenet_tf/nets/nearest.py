@@ -11,7 +11,7 @@ from keras import ops
 # From indices of target pixels, and a side of the source and of the target, to indices of source pixels.
 Rule = Callable[[Any, Any, Any], Any]
 
-MAX_INPUTS = 4  # XNNPACK refuses to concatenate many more tensors
+MAX_INPUTS = 4  # of a concatenation: XNNPACK refuses more than 5
 
 
 def nearest(index, source, target):

@@ -13,7 +13,8 @@ from spinenet_tf.ops.levels import level_size
 
 LEVELS = [(parent_level, level) for parent_level in range(2, 8) for level in range(1, parent_level)]
 SIZES = sorted({tuple(level_size(side, level) for level in levels) for side in range(32, 1921) for levels in LEVELS})
-SAMPLE = [*(pair for pair in SIZES if not resize_is_exact(*pair)), *SIZES[::100]]
+INEXACT = [pair for pair in SIZES if not resize_is_exact(*pair)]
+SAMPLE = [*INEXACT[::4], *SIZES[::100]]
 # All sources, with values that int8 holds at a scale of 1, where neighbors differ.
 RAMP = (np.arange(max(SIZES)[0]) % 255 - 127.0).astype("float32")[None, :, None, None]
 
