@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf._files.messages import some_of
+from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, engine_of
 from spinenet_tf.inference.costs import (
     Operation,
     Tensors,
@@ -22,8 +24,11 @@ from spinenet_tf.inference.costs import (
 )
 from spinenet_tf.inference.coverage import XNNPACK, Coverage, count, find_coverage
 from spinenet_tf.inference.interpreter import open_interpreter, operations_of
+from spinenet_tf.inference.litert import SUFFIX
+from spinenet_tf.training.run import Run
 
 _DELEGATE = "DELEGATE"
+_OTHERS = {SAVED_MODEL: "a SavedModel", ONNX: "an ONNX file"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def inspect(path: str | os.PathLike) -> Inspection:
     """
     from ai_edge_litert.interpreter import OpResolverType
 
+    _check_kind(Path(path))
     plain = open_interpreter(path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     operations, tensors = operations_of(plain), {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
     parts = operations_of(open_interpreter(path))[len(operations) :]
@@ -89,6 +95,19 @@ def inspect(path: str | os.PathLike) -> Inspection:
         inputs={input_names.get(x["index"], x["name"]): _describe(x) for x in inputs},
         outputs={output_names.get(x["index"], x["name"]): _describe(x) for x in outputs},
     )
+
+
+def _check_kind(path: Path) -> None:
+    """Name another kind of model, which LiteRT's message would not."""
+    if Run(path).config_path.is_file():
+        files = some_of(file.name for file in sorted(path.glob(f"*{SUFFIX}")))
+        advice = (
+            f"inspect one of its files: {files}" if files else f"write a {SUFFIX} file by `spinenet-tf export {path}`"
+        )
+        raise ValueError(f"{path} is the folder of a run: {advice}.")
+    other = _OTHERS.get(engine_of(path) or "") or ("a folder" if path.is_dir() else None)
+    if other:
+        raise ValueError(f"Only {SUFFIX} files can be inspected. Received: {path}, {other}")
 
 
 def _computes_in_float(operation: Operation, tensors: Tensors) -> bool:

@@ -62,3 +62,23 @@ def test_what_is_no_tflite_file(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"not a flatbuffer at all")
     with pytest.raises(ValueError, match="LiteRT cannot load"):
         inspect(tmp_path / "broken.tflite")
+
+
+def test_another_kind_of_model_is_named(tmp_path):
+    run, saved, onnx = tmp_path / "run", tmp_path / "saved", tmp_path / "model.onnx"
+    for folder, mark in ((run, "config.yaml"), (saved, "saved_model.pb")):
+        folder.mkdir()
+        (folder / mark).touch()
+    onnx.touch()
+    with pytest.raises(
+        ValueError, match=r"run is the folder of a run: write a \.tflite file by `spinenet-tf export .*run`\.$"
+    ):
+        inspect(run)
+    (run / "model-int8.tflite").touch()
+    with pytest.raises(
+        ValueError, match=r"run is the folder of a run: inspect one of its files: model-int8\.tflite\.$"
+    ):
+        inspect(run)
+    for path, kind in ((saved, "a SavedModel"), (onnx, "an ONNX file"), (tmp_path, "a folder")):
+        with pytest.raises(ValueError, match=rf"Only \.tflite files can be inspected\. Received: {path}, {kind}$"):
+            inspect(path)
