@@ -90,7 +90,7 @@ def inspect(path: str | os.PathLike) -> Inspection:
         max_rank=max(len(tensor["shape"]) for tensor in tensors.values()),
         engines=find_coverage(operations, partitions, tensors, work),
         xnnpack_partitions=len(partitions),
-        arena_bytes=peak_bytes(operations, tensors, *ends, constants),
+        arena_bytes=peak_bytes(operations, tensors, ends[0], ends[1], constants),
         file_bytes=Path(path).stat().st_size,
         inputs={input_names.get(x["index"], x["name"]): _describe(x) for x in inputs},
         outputs={output_names.get(x["index"], x["name"]): _describe(x) for x in outputs},

@@ -86,7 +86,7 @@ def legend_entries(nodes: Iterable[Node]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     found = {(node.kind, node.part): node for node in nodes}
-    plain = {"linestyle": "none", "markersize": 9, "markeredgecolor": OUTLINE}
+    plain: dict[str, Any] = {"linestyle": "none", "markersize": 9, "markeredgecolor": OUTLINE}
     entries = []
     for kind, part in sorted(found, key=lambda pair: (list(FILL).index(pair[1]), pair[0])):
         marker, name = _KINDS[kind]
