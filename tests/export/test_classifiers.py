@@ -53,9 +53,10 @@ def validation(run: Path, tiny_model) -> ClassificationDataset:
 
 
 BOUNDS = {"none": 1e-5, "fp16": 2e-3, "dynamic": 0.05, "int8": 0.1, "int16x8": 0.05}
+CASES = [pytest.param(each, marks=pytest.mark.soak if each in ("fp16", "dynamic") else ()) for each in BOUNDS]
 
 
-@pytest.mark.parametrize("quantization", BOUNDS)
+@pytest.mark.parametrize("quantization", CASES)
 def test_every_quantization_is_checked_by_top1(run: Path, tiny_model, validation, quantization, tmp_path) -> None:
     path = tmp_path / "model.tflite"
     artifact = export_run(run, "tflite", quantization, path)
