@@ -11,13 +11,27 @@ import pytest
 import tensorflow as tf
 
 import spinenet_tf
-from spinenet_tf import export
+from spinenet_tf import ArchitectureSpec, BlockSpec, export
 from spinenet_tf.export.litert.targets import OUTPUTS
 from spinenet_tf.export.litert.tflite_file import _write_outputs
 from spinenet_tf.inference.metadata import read_metadata
 
 SHAPE = (64, 128, 3)  # not square: a swap of the sides shows; the sides of all levels divide each other
 CLASS_NAMES = ("cat", "dog", "größer Vogel")
+# Each kind of block, and resampling up and down by one and two levels; `test_family.py` exports the published graphs.
+GRAPH = ArchitectureSpec(
+    "small",
+    (2, 2),
+    (
+        BlockSpec(5, "residual", (0, 1)),
+        BlockSpec(3, "bottleneck", (1, 2), is_output=True),
+        BlockSpec(4, "bottleneck", (2, 3), is_output=True),
+        BlockSpec(5, "bottleneck", (3, 4), is_output=True),
+        BlockSpec(6, "bottleneck", (4, 5), is_output=True),
+        BlockSpec(7, "residual", (5, 6), is_output=True),
+    ),
+    {2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256},
+)
 
 
 def stir(model: keras.Model) -> keras.Model:
@@ -48,12 +62,12 @@ def images() -> np.ndarray:
 def detector() -> keras.Model:
     keras.utils.set_random_seed(0)  # the fixture that seeds each test comes later
     small = {"width": 0.25, "endpoint": 32, "head_width": 32, "head_depth": 2, "activation": "relu6"}
-    return stir(spinenet_tf.detector("spinenet_49", 3, SHAPE, **small, score_threshold=0.3, max_detections=20))
+    return stir(spinenet_tf.detector(GRAPH, 3, SHAPE, **small, score_threshold=0.3, max_detections=20))
 
 
 @pytest.fixture(scope="session")
 def classifier() -> keras.Model:
-    return stir(spinenet_tf.classifier("spinenet_49", 4, SHAPE, width=0.25, endpoint=16))
+    return stir(spinenet_tf.classifier(GRAPH, 4, SHAPE, width=0.25, endpoint=16))
 
 
 @pytest.fixture(scope="session")

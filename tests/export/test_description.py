@@ -18,7 +18,7 @@ def outputs() -> dict:
 
 def test_metadata_names_what_a_detector_needs(detector) -> None:
     metadata = describe(detector, outputs(), 1, "int8", ["a", "b", "c"])
-    assert (metadata.task, metadata.model, metadata.quantization) == ("detection", "spinenet_49", "int8")
+    assert (metadata.task, metadata.model, metadata.quantization) == ("detection", "small", "int8")
     assert metadata.input["shape"] == [1, 64, 128, 3]
     assert (tuple(metadata.input["mean"]), tuple(metadata.input["std"])) == (MEAN, STD)
     assert metadata.image_size == (64, 128)
