@@ -10,8 +10,13 @@ import spinenet_tf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("head", "options"), [("retinanet", {"anchor_size": 2}), ("centernet", {})])
-def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path):
+@pytest.mark.parametrize(
+    ("published", "steps", "rate", "least"),
+    [(False, 120, 1.5e-2, 0.9), pytest.param(True, 400, 4e-3, 0.95, marks=pytest.mark.soak)],
+    ids=["small", "spinenet_mobile_49xs"],
+)
+@pytest.mark.parametrize("head", ["retinanet", "centernet"])
+def test_a_detector_overfits_four_images(head, published, steps, rate, least, tiny_mobile_spec, tmp_path):
     from spinenet_tf.data.formats.digits import digits
     from spinenet_tf.data.input.pipeline import evaluation_batches
     from spinenet_tf.evaluation.average_precision import evaluate
@@ -20,13 +25,16 @@ def test_a_detector_overfits_four_images_to_ap_above_095(head, options, tmp_path
     dataset = digits(tmp_path, "train", scenes=4, classes=1, seed=1)
     size = (128, 128)
     images, targets = next(evaluation_batches(dataset, size, batch_size=4).as_numpy_iterator())
-    overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9} | options
-    model = spinenet_tf.detector("spinenet_mobile_49xs", 1, (*size, 3), head, **overrides)
-    steps = 400
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps), global_clipnorm=10.0))
+    overrides = {"activation": "relu6", "se_ratio": 0, "norm_momentum": 0.9}
+    overrides |= {} if published else {"width": 8, "endpoint": 64, "head_width": 64}  # 32 channels per block
+    overrides |= {"anchor_size": 2} if head == "retinanet" else {}
+    name = "spinenet_mobile_49xs" if published else tiny_mobile_spec
+    model = spinenet_tf.detector(name, 1, (*size, 3), head, **overrides)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps), global_clipnorm=10.0))
     known = {"boxes": targets["boxes"], "classes": targets["classes"]}
     model.fit(images, known, batch_size=4, epochs=steps, verbose=0)
-    assert evaluate(dataset, detect_in_dataset(model.predict_on_batch, dataset, size, 4)).AP > 0.95
+    found = evaluate(dataset, detect_in_dataset(model.predict_on_batch, dataset, size, 4))
+    assert least < found.AP
 
 
 @pytest.mark.soak  # two minutes; tests/training/test_class_recipe.py trains classifiers for fewer steps
