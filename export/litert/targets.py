@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinenet_tf.export.check.verify import ExportError
-from spinenet_tf.inference.coverage import LISTS, MAX_RANK
-from spinenet_tf.inference.inspection import inspect
+from spinenet_tf.inference.coverage import MAX_RANK
+from spinenet_tf.inference.inspection import Inspection, inspect
 
 INPUTS = ("float32", "uint8")
 OUTPUTS = ("raw", "decoded", "detections", "postprocess")
@@ -24,20 +24,20 @@ class Target:
     upsampling: str  # of `nets.nearest.pick`
     inputs: tuple[str, ...]  # the supported `INPUTS`, default first
     outputs: tuple[str, ...]  # the supported `OUTPUTS`, default first
-    ops: frozenset[str] | None = None  # the supported operations; None: those of LiteRT's CPU kernels
+    engine: str | None = None  # the engine of `inference.coverage` that runs the whole file; None: LiteRT's CPU kernels
 
     @property
     def xnnpack(self) -> bool:
         """Whether XNNPACK runs the file; then int8 stems are rewritten (`rewrites.stem`)."""
         return self.upsampling == "concat"
 
-    def takes(self, outputs: str, ops: set[str]) -> list[str]:
-        """Return the operations in `ops` that the target does not support in a file with these outputs."""
-        if self.ops is not None:
-            return sorted(ops - self.ops)
+    def refused(self, outputs: str, found: Inspection) -> list[str]:
+        """Return the operations of a file with these outputs that the target does not support."""
+        if self.engine:
+            return sorted(found.engines[self.engine].leaves)
         # Decoding always runs on the CPU and is cheap, so other operations are allowed there.
-        refused = UNWANTED & ops if outputs == "raw" else set()
-        return sorted(refused | {name for name in ops if name.startswith("Flex")})
+        unwanted = UNWANTED & set(found.ops) if outputs == "raw" else set()
+        return sorted(unwanted | {name for name in found.ops if name.startswith("Flex")})
 
 
 # cpu: XNNPACK has no resize but supports concatenation, depth-to-space and slices, so that the graph is one partition.
@@ -45,8 +45,8 @@ class Target:
 # on the CPU.
 TARGETS = {
     "cpu": Target("concat", INPUTS, OUTPUTS),
-    "gpu": Target("resize", ("float32",), ("raw",), LISTS["GPU"]),
-    "npu": Target("resize", INPUTS, ("raw",), LISTS["NPU"]),
+    "gpu": Target("resize", ("float32",), ("raw",), "GPU"),
+    "npu": Target("resize", INPUTS, ("raw",), "NPU"),
     "mediapipe": Target("concat", ("uint8",), ("postprocess",)),
 }
 
@@ -69,14 +69,15 @@ def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Tar
 
 
 def check_graph(file: Path, target: Target, outputs: str) -> None:
-    """Check that the target supports every operation and the rank of all tensors of a .tflite file.
+    """Check that the target supports every operation of a .tflite file, with the types and ranks of its tensors.
 
     Raises:
-        ExportError: the target does not support an operation or a rank.
+        ExportError: the target does not support an operation, a type or a rank.
     """
     found = inspect(file)
-    refused = target.takes(outputs, set(found.ops))
+    refused = target.refused(outputs, found)
     if refused:
-        raise ExportError(f"The target does not support the operations {refused}. Received: {found.ops}")
+        reason = f"The target does not support the operations {refused}, or the types or ranks of their tensors"
+        raise ExportError(f"{reason}. Received: {found.ops}")
     if outputs == "raw" and found.max_rank > MAX_RANK:
         raise ExportError(f"The target supports tensors up to rank {MAX_RANK}. Received: rank={found.max_rank}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from spinenet_tf.inference.costs import Operation, Tensors
 
@@ -22,7 +23,9 @@ ACCELERATED = frozenset(
         *("QUANTIZE", "DEQUANTIZE"),
     }
 )
-LISTS = {"GPU": ACCELERATED, "NPU": ACCELERATED}
+# LiteRT's GPU accelerator 2.3 also runs slices, and refuses these types: see `tests/export/compiled_model.py`.
+LISTS = {"GPU": ACCELERATED | {"SLICE"}, "NPU": ACCELERATED}
+REFUSED_TYPES = {"GPU": frozenset({"int16", "int64"}), "NPU": frozenset()}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def find_coverage(
     """Return the coverage of each engine; `partitions` are XNNPACK's, `work` the multiply-adds of each operation."""
     planned = set().union(*(_inside(partition, operations) for partition in partitions))
     supported = {XNNPACK: [operation["index"] in planned for operation in operations]}
-    supported |= {engine: [_is_listed(engine, x, tensors) for x in operations] for engine in LISTS}
+    supported |= {engine: [_supports(engine, x, tensors) for x in operations] for engine in LISTS}
     return {engine: _coverage(operations, flags, work) for engine, flags in supported.items()}
 
 
@@ -62,10 +65,11 @@ def _inside(part: Operation, operations: Sequence[Operation]) -> set[int]:
     return found
 
 
-def _is_listed(engine: str, operation: Operation, tensors: Tensors) -> bool:
-    ends: list[Any] = [*operation["inputs"], *operation["outputs"]]
-    ranks = [len(tensors[int(tensor)]["shape"]) for tensor in ends if int(tensor) in tensors]
-    return operation["op_name"] in LISTS[engine] and max(ranks, default=0) <= MAX_RANK
+def _supports(engine: str, operation: Operation, tensors: Tensors) -> bool:
+    ends = [tensors[int(x)] for x in (*operation["inputs"], *operation["outputs"]) if int(x) in tensors]
+    types = {np.dtype(tensor["dtype"]).name for tensor in ends}
+    fits = max((len(tensor["shape"]) for tensor in ends), default=0) <= MAX_RANK
+    return operation["op_name"] in LISTS[engine] and fits and not types & REFUSED_TYPES[engine]
 
 
 def _coverage(operations: Sequence[Operation], supported: Sequence[bool], work: Sequence[int]) -> Coverage:

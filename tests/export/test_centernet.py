@@ -14,6 +14,7 @@ import spinenet_tf
 from spinenet_tf import export
 from spinenet_tf.export import webpage
 from spinenet_tf.export.litert.sensitivity import find_sensitive
+from spinenet_tf.export.litert.targets import TARGETS, check_graph
 from spinenet_tf.heads.centernet import CenterNet
 from spinenet_tf.inference.coverage import Coverage
 from spinenet_tf.inference.inspection import inspect
@@ -105,6 +106,15 @@ def test_a_gpu_computes_the_same(write, target, quantization, error, tmp_path) -
     expected, found = interpreted(path, noise(path)), on_gpu(path, noise(path), tmp_path)
     for name, x in expected.items():
         np.testing.assert_allclose(found[name], x, atol=error * np.abs(x).max())
+
+
+@pytest.mark.skipif(not VULKAN.is_file(), reason="there is no Vulkan driver of Chromium")
+def test_no_gpu_has_16_bit_activations(write, tmp_path) -> None:
+    path = write("int16x8").path
+    with pytest.raises(RuntimeError, match=r"DEPTHWISE_CONV_2D: Tensor type\(INT16\) is not supported"):
+        on_gpu(path, noise(path), tmp_path)
+    with pytest.raises(export.ExportError, match=r"'DEPTHWISE_CONV_2D'.* or the types or ranks of their tensors"):
+        check_graph(path, TARGETS["gpu"], "raw")
 
 
 def test_detections_are_those_of_keras_by_builtin_operations_without_nms(write, centernet, images) -> None:

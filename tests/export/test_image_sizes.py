@@ -70,7 +70,7 @@ def test_a_net_of_transposed_convs_has_any_size_too(stirred, pictures, tmp_path)
     found = inspect(write(model, tmp_path / "model.tflite", "gpu", "none", pictures).path)
     assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
     assert found.ops["STRIDED_SLICE"] == 2
-    assert not TARGETS["cpu"].takes("raw", set(found.ops))
+    assert not TARGETS["cpu"].refused("raw", found)
 
 
 def test_gpus_and_npus_refuse_a_size_where_they_would_pick_other_pixels(build, tmp_path) -> None:

@@ -15,9 +15,7 @@ def test_a_detector(exported):
     found = inspect(exported("none").path)
     assert found.ops["CONV_2D"] > 60
     assert found.max_rank == 4
-    assert 1 <= found.xnnpack_partitions < 20
-    assert sum(found.xnnpack_leaves.values()) < sum(found.ops.values())
-    assert set(found.xnnpack_leaves) == {"RESIZE_NEAREST_NEIGHBOR"}
+    assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
     assert found.inputs == {"images": {"shape": [1, 64, 128, 3], "dtype": "float32"}}
     assert found.outputs["box_deltas_P3"] == {"shape": [1, 8, 16, 36], "dtype": "float32"}
     assert len(found.outputs) == 10
@@ -35,7 +33,9 @@ def test_coverage_of_each_engine(exported):
     found = inspect(exported("none").path)
     total, left = sum(found.ops.values()), found.xnnpack_leaves
     assert found.engines["XNNPACK"] == Coverage(1 - sum(left.values()) / total, 1.0, left)
-    assert found.engines["GPU"] == found.engines["NPU"] == Coverage(1.0, 1.0, {})
+    assert found.engines["GPU"] == Coverage(1.0, 1.0, {})
+    slices = found.ops["SLICE"]
+    assert found.engines["NPU"] == Coverage(1 - slices / total, 1.0, {"SLICE": slices})
 
 
 def test_memory_shrinks_with_the_type(exported):
