@@ -8,12 +8,12 @@ INSTALL_ONCE := $(INSTALL) --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
-test: test-models test-tools test-garden test-addons
+test: test-models test-tools test-garden test-addons test-mediapipe
 
 # Two parts, because one process does not use two cores: make --jobs=2 test.
 TOOLS := tests/evaluation tests/export tests/training
@@ -75,6 +75,10 @@ phones-quick: .venv/installed-demo .venv/installed-onnx $(YOLO)
 # tensorflow-addons needs TensorFlow 2.15 and Python 3.11: the tests call it in a separate process and environment.
 test-addons: .venv/installed-test .venv-addons/installed
 	$(BIN)/python -m pytest tests/addons
+
+# MediaPipe brings 660 MB and needs libegl1 and libgles2 of Debian: the tests run it in a separate process and environment.
+test-mediapipe: .venv/installed-test .venv-mediapipe/installed
+	$(BIN)/python -m pytest tests/mediapipe
 
 # The site of the docs in build/docs/site. Its tools read the package without importing it, so their environment has no
 # TensorFlow, and their versions do not restrict ours. export/ and configs/ are copied to where they are installed.
@@ -142,6 +146,12 @@ else
 	.venv-addons/bin/python $(INSTALL) --requirement $<
 	touch $@
 endif
+
+.venv-mediapipe/installed: tests/mediapipe/requirements.txt | .venv/installed-test
+	@echo "Installing MediaPipe into .venv-mediapipe (a minute or two the first time)"
+	$(BIN)/python -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python $(INSTALL_ONCE) --requirement $<
+	touch $@
 
 .venv-torch/installed: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing PyTorch into .venv-torch (several minutes and GB the first time)"

@@ -11,7 +11,7 @@ import keras
 from spinenet_tf.data.dataset import CENTER
 from spinenet_tf.heads.classes import checked_names
 from spinenet_tf.inference.keras_model import backbone_of, head_of, image_shape, task_of
-from spinenet_tf.inference.metadata import Metadata
+from spinenet_tf.inference.metadata import CROP, LETTERBOX, STRETCH, Metadata
 from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.ops.pixels import MEAN, STD
 
@@ -32,6 +32,7 @@ _LAYOUTS = {
         "classes": "[batch, slot], without the background, if there is one",
         "num_detections": "[batch], slots that are used",
     },
+    "probabilities": {"probabilities": "[batch, class], their sum is 1"},
 }
 _FEATURES = "[batch, row, column, channel]"
 
@@ -45,13 +46,14 @@ def describe(
     inputs: str = "float32",
     float_layers: Sequence[str] = (),
     center: float | None = None,
+    stretch: bool = False,
 ) -> Metadata:
     """Return the metadata of a model whose signature has the raw `outputs`, objects with a shape and a dtype.
 
     `inputs` is "float32" for normalized images or "uint8" for pixels. `class_names` are by default those of the model;
     classes without names are named by number.
     `float_layers` are the layers that a quantized file keeps in float; `center` is the side of a classifier's central
-    crop, if it is not the default.
+    crop, if it is not the default. With `stretch`, the file's images are resized by `data.fitting.stretched`.
 
     Raises:
         ValueError: see `names_for`; or a name has a line break.
@@ -61,7 +63,7 @@ def describe(
         task=task,
         model=backbone_of(model).name,
         quantization=quantization,
-        input=_input((batch_size, *image_shape(model)), inputs) | (_crop(center) if task == "classification" else {}),
+        input=_input((batch_size, *image_shape(model)), inputs) | _fit(task, inputs, center, stretch),
         outputs=_outputs(head.layouts if head else {}, outputs),
         class_names=_names_or_numbers(model, class_names),
         category_ids=_list(getattr(model, "category_ids", None)),
@@ -78,8 +80,6 @@ def with_outputs(metadata: Metadata, kind: str, outputs: Mapping[str, Any]) -> M
 
 
 def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
-    pixels = dtype == "uint8"
-    padding = f"the mean color, {[round(255 * x) for x in MEAN]}" if pixels else "zeros after normalization"
     return {
         "name": INPUT,
         "shape": list(shape),
@@ -88,14 +88,22 @@ def _input(shape: tuple[int | None, ...], dtype: str) -> dict[str, Any]:
         "color": "RGB",
         "mean": list(MEAN),
         "std": list(STD),
-        "normalization": "none, the file normalizes" if pixels else "(pixel / 255 - mean) / std",
-        "fit": f"resized to fit with its aspect ratio, at the top left; the bottom and right are padded with {padding}",
+        "normalization": "none, the file normalizes" if dtype == "uint8" else "(pixel / 255 - mean) / std",
     }
 
 
-def _crop(center: float | None) -> dict[str, Any]:
-    fit = "central crop with the input's aspect ratio and `center` times the largest such size, resized bilinearly"
-    return {"fit": fit, "center": CENTER if center is None else center}
+def _fit(task: str, dtype: str, center: float | None, stretch: bool) -> dict[str, Any]:
+    """Return how an image becomes the input: as one word, and in words."""
+    stretched = "to the input's size, bilinearly, row i at i * image height / input height, and columns likewise"
+    if task == "classification":
+        crop = "central crop with the input's aspect ratio and `center` times the largest such size, resized"
+        fit, how = (STRETCH, f"{crop} {stretched}") if stretch else (CROP, f"{crop} bilinearly")
+        return {"fit": fit, "resize": how, "center": CENTER if center is None else center}
+    if stretch:
+        return {"fit": STRETCH, "resize": f"resized without its aspect ratio {stretched}"}
+    padding = f"the mean color, {[round(255 * x) for x in MEAN]}" if dtype == "uint8" else "zeros after normalization"
+    how = f"resized to fit with its aspect ratio, at the top left; the bottom and right are padded with {padding}"
+    return {"fit": LETTERBOX, "resize": how}
 
 
 def _outputs(layouts: Mapping[str, str], outputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -46,9 +46,9 @@ def export_run(
 ) -> Artifact:
     """Write a run's best detector or classifier in one of the `FORMATS`, by default to its folder, and verify it.
 
-    Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data;
-    `data` replaces both. `options` are arguments of the format's export function, listed in `OPTIONS`; None means
-    the default.
+    Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data, as
+    are files for MediaPipe; `data` replaces both. `options` are arguments of the format's export function, listed in
+    `OPTIONS`; None means the default.
 
     Raises:
         ConfigError: calibration needs data, and there is neither `data` nor data of the run.
@@ -83,12 +83,13 @@ def export_model(
     if format == "onnx":
         given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
         return onnx(model, path, overwrite=overwrite, **given)
+    stretch = given.get("target") == "mediapipe"  # images are resized in another way than in training
     calibration = None
     if quantization in CALIBRATED:
         images = _own_data(config, "train") if data is None else data
-        calibration = calibration_batches(images, config)
+        calibration = calibration_batches(images, config, stretch=stretch)
     verify_on = None
-    if quantization != "none":
+    if quantization != "none" or stretch:
         verify_on = _own_data(config, "val") if data is None and config.data is not None else data
     write = web if format == "web" else tflite
     checks: dict[str, Any] = {"calibration": calibration, "verify_on": verify_on}
@@ -146,12 +147,20 @@ def _check_format(format: str, quantization: str, options: Mapping[str, Any]) ->
 
 
 def calibration_batches(
-    dataset: Data, config: TrainConfig, count: int = CALIBRATION_IMAGES, seed: int | None = None
+    dataset: Data,
+    config: TrainConfig,
+    count: int = CALIBRATION_IMAGES,
+    seed: int | None = None,
+    stretch: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Yield batches `[B, H, W, 3]` of `count` random images of the data set, preprocessed as for evaluation."""
+    """Yield batches `[B, H, W, 3]` of `count` random images of the data set, preprocessed as for evaluation.
+
+    With `stretch`, they are resized by `data.fitting.stretched`.
+    """
     random = np.random.default_rng(config.seed if seed is None else seed)
     sample = dataset.take(random.permutation(len(dataset))[:count])
     options = config.data.evaluation_options() if config.data else {}
-    batches = TASKS[config.task].evaluation_batches(sample, config.model.image_size, batch_size=8, **options)
+    options = options | {"batch_size": 8, "stretch": stretch}
+    batches = TASKS[config.task].evaluation_batches(sample, config.model.image_size, **options)
     for images, _ in batches.as_numpy_iterator():
         yield images

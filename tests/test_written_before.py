@@ -111,7 +111,7 @@ def test_metadata_of_format_2(folder) -> None:
     from spinenet_tf.inference.metadata import read_metadata
 
     metadata = read_metadata(folder / "detector.tflite")
-    assert (metadata.format, metadata.task, metadata.model, metadata.image_size) == (4, "detection", "tiny", (32, 32))
+    assert (metadata.format, metadata.task, metadata.model, metadata.image_size) == (5, "detection", "tiny", (32, 32))
     assert metadata.class_names == ["a", "b", "c"]
     head, options = metadata.known_head()
     assert (head.name, options.score_threshold) == ("retinanet", HEAD["score_threshold"])

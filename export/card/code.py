@@ -22,6 +22,8 @@ def without_package(file: ModelFile) -> str:
     """Return Python code that runs a file with its engine alone."""
     if file.engine == SAVED_MODEL and b"serve_bytes" in (file.path / "saved_model.pb").read_bytes():
         return _from_bytes(file)
+    if file.metadata.stretch:
+        return _with_mediapipe(file)
     imports, calls = _CALLS[file.engine](file.path.name)
     lines = ["import numpy as np", *imports, "from PIL import Image, ImageOps", "", *_images(file), *calls]
     return "\n".join([*lines, "print({name: x.shape for name, x in outputs.items()})"])
@@ -38,6 +40,42 @@ def _from_bytes(file: ModelFile) -> str:
             'print({name: found[name][0, :count] for name in ("boxes", "scores", "classes")})',
         ]
     )
+
+
+def _with_mediapipe(file: ModelFile) -> str:
+    detects = file.metadata.task == "detection"
+    rectangle = "from mediapipe.tasks.python.components.containers.rect import RectF"
+    imports = ["import mediapipe as mp", "import numpy as np"] + ([] if detects else [rectangle])
+    imports += ["from PIL import Image, ImageOps"]
+    read = [
+        f'photo = ImageOps.exif_transpose(Image.open("{PHOTO}")).convert("RGB")',
+        "image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.asarray(photo))",
+    ]
+    run = _detector(file) if detects else _classifier(file)
+    return "\n".join([*imports, "", *read, *run])
+
+
+def _detector(file: ModelFile) -> list[str]:
+    return [
+        f'with mp.tasks.vision.ObjectDetector.create_from_model_path("{file.path.name}") as detector:',
+        "    found = detector.detect(image).detections",
+        "for one in found:",
+        "    print(one.categories[0].category_name, one.categories[0].score, one.bounding_box)",
+    ]
+
+
+def _classifier(file: ModelFile) -> list[str]:
+    """Return lines that classify the central crop."""
+    height, width = file.metadata.image_size
+    return [
+        f"scale = {file.metadata.center} * min(photo.width / {width}, photo.height / {height})",
+        f"x, y = {width} * scale / photo.width / 2, {height} * scale / photo.height / 2",
+        "region = RectF(left=0.5 - x, top=0.5 - y, right=0.5 + x, bottom=0.5 + y)",
+        "options = mp.tasks.vision.ImageProcessingOptions(region_of_interest=region)",
+        f'with mp.tasks.vision.ImageClassifier.create_from_model_path("{file.path.name}") as classifier:',
+        "    found = classifier.classify(image, options).classifications[0].categories",
+        "print({one.category_name: one.score for one in found})",
+    ]
 
 
 def _images(file: ModelFile) -> list[str]:

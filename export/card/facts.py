@@ -44,7 +44,7 @@ class ModelFile:
     engine: str  # of `inference.artifacts`
     size: int  # bytes
     metadata: Metadata
-    accuracy: float | None  # "AP" or "top1" as exported; None: not measured
+    accuracy: float | None  # "AP" or "top1" as `spinenet_tf.load` runs it; None: not measured
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ def _accuracies(benchmark: Mapping[str, Any] | None, artifact: Artifact | None) 
     rows = benchmark["measurements"] if benchmark else []
     found = {Path(row["model"]).name: row["ap"] for row in rows if row.get("ap") is not None}
     measured = artifact and (artifact.ap or artifact.top1)
-    return found | ({artifact.path.name: measured["exported"]} if artifact and measured else {})
+    if artifact and measured:
+        found[artifact.path.name] = measured.get("stretched", measured["exported"])
+    return found
 
 
 def describe_file(path: Path, accuracy: float | None = None) -> ModelFile:

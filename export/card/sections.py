@@ -132,7 +132,7 @@ def files(facts: Facts) -> Iterator[str]:
         given, height, width = file.metadata.input, *file.metadata.image_size
         is_exact = file.metadata.quantization == "none"
         numbers = "float32" if is_exact else file.metadata.quantization
-        same = "as in Keras" if is_exact else "not measured"
+        same = "as in Keras" if is_exact and not file.metadata.stretch else "not measured"
         score = same if file.accuracy is None else f"{file.accuracy:.3f}"
         size = f"{file.size / 1e6:.2f}"
         cells = (
@@ -146,6 +146,8 @@ def files(facts: Facts) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield "Each file was compared with Keras when it was written. Its metadata describe the input and every output."
+    if any(file.metadata.stretch for file in facts.files):
+        yield f"The {facts.monitor} of files for MediaPipe is with images resized as MediaPipe does it."
     if any(_outputs(file) == RAW for file in facts.files):
         yield "Raw maps have to be decoded, as `spinenet_tf.load` does with the options in the metadata."
 
@@ -176,9 +178,9 @@ def usage(facts: Facts) -> Iterator[str]:
     yield ""
     yield "With spinenet_tf:"
     yield from _code(with_package(facts.files[0]))
-    alike: dict[tuple[str, str], list[ModelFile]] = {}
+    alike: dict[tuple[str, str, bool], list[ModelFile]] = {}
     for file in facts.files:
-        alike.setdefault((file.engine, file.metadata.input["dtype"]), []).append(file)
+        alike.setdefault((file.engine, file.metadata.input["dtype"], file.metadata.stretch), []).append(file)
     for group in alike.values():
         yield f"Without spinenet_tf, {' or '.join(code_text(file.path.name) for file in group)}:"
         yield from _code(without_package(group[0]))

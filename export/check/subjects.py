@@ -79,7 +79,9 @@ class Subject:
         _, height, width, _ = runner.shape
         if not runner.detects or not names:
             return None
-        precision = average_precision(runner.call, dataset, (height, width), names, batch_size=1)
+        precision = average_precision(
+            runner.call, dataset, (height, width), names, batch_size=1, stretch=self._stretches(setup)
+        )
         return None if math.isnan(precision) else precision
 
     def _class_names(self, setup: Setup) -> Sequence[str]:
@@ -87,6 +89,10 @@ class Subject:
             return self._run[0].class_names or ()
         metadata = metadata_of(setup.path)
         return metadata.class_names if metadata else ()
+
+    def _stretches(self, setup: Setup) -> bool:
+        metadata = None if setup.engine in (KERAS, FUNCTION) else metadata_of(setup.path)
+        return metadata is not None and metadata.stretch
 
     def _artifacts(self, quantizations: Sequence[str], folder: Path, track: Track) -> dict[Path, str]:
         """Return the paths of the artifacts and their titles."""

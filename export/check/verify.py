@@ -69,17 +69,18 @@ def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], im
 
 
 def ap_difference(
-    model: keras.Model, runner: Any, dataset: DetectionDataset, class_names: Sequence[str] | None = None
+    model: keras.Model,
+    runner: Any,
+    dataset: DetectionDataset,
+    class_names: Sequence[str] | None = None,
+    stretch: bool = False,
 ) -> dict[str, float]:
     """Return COCO AP of the detector ("keras") and of the artifact's runner ("exported"), and the difference ("loss").
 
-    `class_names` are those of the artifact, by default the model's, or those of the data set if it has none.
+    `class_names` are those of the artifact, by default the model's, or those of the data set if it has none. With
+    `stretch`, AP of the artifact on images that are resized by `data.fitting.stretched` is "stretched".
     """
-    names = _names(model, class_names, dataset)
-    image_size = image_shape(model)[:2]
-    predictors = {"keras": model.predict_normalized, "exported": runner.predict}
-    ap = {name: average_precision(predict, dataset, image_size, names) for name, predict in predictors.items()}
-    return ap | {"loss": ap["keras"] - ap["exported"]}
+    return _difference("detection", model, runner, dataset, class_names, stretch)
 
 
 def top1_difference(
@@ -88,16 +89,31 @@ def top1_difference(
     dataset: ClassificationDataset,
     class_names: Sequence[str] | None = None,
     center: float | None = None,
+    stretch: bool = False,
 ) -> dict[str, float]:
     """Return top-1 of the classifier and of the artifact's runner, and the loss, as `ap_difference` does for AP.
 
     `center` is the side of the central crop: see `data.input.class_pipeline.central_crop`.
     """
-    options: dict[str, Any] = {} if center is None else {"center": center}
+    options = {} if center is None else {"center": center}
+    return _difference("classification", model, runner, dataset, class_names, stretch, **options)
+
+
+def _difference(
+    task: str,
+    model: keras.Model,
+    runner: Any,
+    dataset: DetectionDataset | ClassificationDataset,
+    class_names: Sequence[str] | None,
+    stretch: bool,
+    **options: Any,
+) -> dict[str, float]:
     known = (dataset, image_shape(model)[:2], _names(model, class_names, dataset))
     calls = {"keras": model.predict_normalized, "exported": runner.predict}
-    top1 = {name: _score("classification", call, *known, **options) for name, call in calls.items()}
-    return top1 | {"loss": top1["keras"] - top1["exported"]}
+    found = {name: _score(task, call, *known, **options) for name, call in calls.items()}
+    if stretch:
+        found["stretched"] = _score(task, runner.predict, *known, stretch=True, **options)
+    return found | {"loss": found["keras"] - found["exported"]}
 
 
 def _names(
@@ -112,13 +128,16 @@ def average_precision(
     image_size: tuple[int, int],
     class_names: Sequence[str],
     batch_size: int = 8,
+    stretch: bool = False,
 ) -> float:
     """Return COCO AP of `predict` on the data set; `class_names` are the model's class names.
+
+    With `stretch`, images are resized by `data.fitting.stretched`.
 
     Raises:
         ValueError: the data set has a class that the model does not know.
     """
-    return _score("detection", predict, dataset, image_size, class_names, batch_size)
+    return _score("detection", predict, dataset, image_size, class_names, batch_size, stretch=stretch)
 
 
 def _score(task: str, *subject: Any, **options: Any) -> float:
@@ -136,11 +155,12 @@ def check(
     max_loss: float = 0.02,
     class_names: Sequence[str] | None = None,
     center: float | None = None,
+    stretch: bool = False,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Compare an artifact's runner with the model: return `float_difference` on noise and the loss of accuracy.
 
     The loss is `ap_difference` or `top1_difference`, depending on the task. `runner` has the methods `raw` and, for
-    `verify_on`, `predict` of `TFLiteModel`.
+    `verify_on`, `predict` of `TFLiteModel`. `stretch` is that of `ap_difference`; "stretched" is not compared.
 
     Raises:
         ExportError: an output is not finite or differs by more than `TOLERANCES`, or accuracy drops by more than
@@ -160,9 +180,9 @@ def check(
     if verify_on is None:
         return difference, None
     if isinstance(verify_on, DetectionDataset):
-        accuracy = ap_difference(model, runner, verify_on, class_names)
+        accuracy = ap_difference(model, runner, verify_on, class_names, stretch)
     else:
-        accuracy = top1_difference(model, runner, verify_on, class_names, center)
+        accuracy = top1_difference(model, runner, verify_on, class_names, center, stretch)
     if not accuracy["loss"] <= max_loss:
         measure = MEASURES[task_of(model)]
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Decoding, NMS or the custom operation that follow a detector's raw outputs in a file, always in float."""
+"""What follows the raw outputs in a file, always in float: decoding, NMS, the custom operation, or softmax."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ OUTPUT_NAMES = {
     "decoded": ("boxes", "scores"),
     "detections": ("boxes", "classes", "scores", "num_detections"),
     "postprocess": ("boxes", "classes", "scores", "num_detections"),
+    "probabilities": ("probabilities",),
 }
 
 
 def append_outputs(kind: str, metadata: Metadata) -> Callable[..., dict[str, Any]]:
-    """Return a TensorFlow function from the raw outputs by name to those of "decoded", "detections" or "postprocess".
+    """Return a TensorFlow function from the raw outputs by name to those of one of the kinds `OUTPUT_NAMES`.
 
     It raises ValueError if the custom operation cannot reproduce the detector's decoding.
     """
-    build = {"decoded": _decode, "detections": _detect, "postprocess": _post_process}[kind]
     head, options = metadata.known_head()
-    return lambda **raw: build(nest(raw), head.decoding, options, metadata)
+    return lambda **raw: _BUILDERS[kind](nest(raw), head.decoding, options, metadata)
 
 
 def _decode(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
@@ -70,11 +70,33 @@ def _kept_apart(candidates: Candidates, beyond: float) -> Any:
     return tf.where(sides[:, :1] * sides[:, 1:] > 0.0, boxes, alone)
 
 
-def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
-    """Detect with the custom operation: boxes relative to the input's sides, one class per anchor, class-agnostic NMS.
+def _probabilities(logits: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
+    import tensorflow as tf
 
-    An object suppresses overlapping objects of all classes; boxes are not clipped first.
+    return dict(zip(OUTPUT_NAMES["probabilities"], [tf.nn.softmax(logits)], strict=True))
+
+
+def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
+    """Detect with the outputs of the custom operation: float32, and boxes relative to the input's sides.
+
+    A head with anchors uses the operation itself: one class per anchor, and an object suppresses overlapping objects of
+    all classes; boxes are clipped to the image last.
     """
+    if decoding.anchors is None:
+        return _relative(_detect(raw, decoding, options, metadata), metadata.image_size)
+    return _by_custom_operation(raw, decoding, options, metadata)
+
+
+def _relative(found: dict[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:
+    """Return detections in the form of the custom operation's outputs; in slots that are not used, all are 0."""
+    import tensorflow as tf
+
+    found = {name: tf.cast(x, tf.float32) for name, x in found.items()}
+    sides = np.tile(image_size, 2).astype(np.float32)
+    return found | {"boxes": found["boxes"] / sides, "classes": tf.nn.relu(found["classes"])}
+
+
+def _by_custom_operation(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
     import tensorflow as tf
 
     slots = options.max_detections
@@ -90,7 +112,9 @@ def _post_process(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> 
     coded = np.concatenate([corners[:, :2] + sides / 2, sides], axis=1).astype(np.float32)
     limits = np.array([np.inf, np.inf, MAX_LOG_SCALE, MAX_LOG_SCALE], np.float32)
     found = post_process(tf.minimum(deltas, limits), tf.sigmoid(logits), tf.constant(coded))
-    return dict(zip(OUTPUT_NAMES["postprocess"], found, strict=True))
+    named = dict(zip(OUTPUT_NAMES["postprocess"], found, strict=True))
+    # MediaPipe moves a corner outside of the image to its edge, but keeps the box's size.
+    return named | {"boxes": tf.clip_by_value(named["boxes"], 0.0, 1.0)}
 
 
 def _custom_operation(options: Any, num_classes: int) -> str:
@@ -106,3 +130,11 @@ def _custom_operation(options: Any, num_classes: int) -> str:
     }
     pairs = (f'attr {{ key: "{name}" value {{ {value} }} }}' for name, value in attributes.items())
     return " ".join([f'name: "{CUSTOM}"', *pairs])
+
+
+_BUILDERS = {
+    "decoded": _decode,
+    "detections": _detect,
+    "postprocess": _post_process,
+    "probabilities": _probabilities,
+}

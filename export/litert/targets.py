@@ -10,7 +10,7 @@ from spinenet_tf.inference.coverage import MAX_RANK
 from spinenet_tf.inference.inspection import Inspection, inspect
 
 INPUTS = ("float32", "uint8")
-OUTPUTS = ("raw", "decoded", "detections", "postprocess")
+OUTPUTS = ("raw", "decoded", "detections", "postprocess", "probabilities")
 CUSTOM = "TFLite_Detection_PostProcess"
 
 # LiteRT's CPU kernels support these operations, but no delegate does: they would split the graph into partitions.
@@ -25,6 +25,7 @@ class Target:
     inputs: tuple[str, ...]  # the supported `INPUTS`, default first
     outputs: tuple[str, ...]  # the supported `OUTPUTS`, default first
     engine: str | None = None  # the engine of `inference.coverage` that runs the whole file; None: LiteRT's CPU kernels
+    mediapipe: bool = False  # for MediaPipe Tasks, which need TFLite Model Metadata and stretch images
 
     @property
     def xnnpack(self) -> bool:
@@ -41,18 +42,22 @@ class Target:
 
 
 # cpu: XNNPACK has no resize but supports concatenation, depth-to-space and slices, so that the graph is one partition.
-# gpu, npu: resize, raw outputs only. mediapipe: pixel input, and the custom operation that its tools expect, which runs
-# on the CPU.
+# gpu, npu: resize, raw outputs only. mediapipe: pixel input, and the outputs that its ObjectDetector and its
+# ImageClassifier expect; the custom operation runs on the CPU.
 TARGETS = {
     "cpu": Target("concat", INPUTS, OUTPUTS),
     "gpu": Target("resize", ("float32",), ("raw",), "GPU"),
     "npu": Target("resize", INPUTS, ("raw",), "NPU"),
-    "mediapipe": Target("concat", ("uint8",), ("postprocess",)),
+    "mediapipe": Target("concat", ("uint8",), ("postprocess", "probabilities"), mediapipe=True),
 }
 
 
-def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Target, str, str]:
+def find_target(
+    name: str, inputs: str | None, outputs: str | None, known: tuple[str, ...] = OUTPUTS
+) -> tuple[Target, str, str]:
     """Return a target by name, and the inputs and outputs of a file for it; None means the target's default.
+
+    The default outputs are the first that the model also supports; `known` are those of the model.
 
     Raises:
         ValueError: the name is unknown, or the target does not support the inputs or outputs.
@@ -60,7 +65,8 @@ def find_target(name: str, inputs: str | None, outputs: str | None) -> tuple[Tar
     if name not in TARGETS:
         raise ValueError(f"Valid targets are {tuple(TARGETS)}. Received: target={name!r}")
     target = TARGETS[name]
-    inputs, outputs = inputs or target.inputs[0], outputs or target.outputs[0]
+    inputs = inputs or target.inputs[0]
+    outputs = outputs or next((kind for kind in target.outputs if kind in known), target.outputs[0])
     if inputs not in target.inputs:
         raise ValueError(f"Valid inputs for the target {name} are {target.inputs}. Received: inputs={inputs!r}")
     if outputs not in target.outputs:

@@ -19,6 +19,7 @@ from spinenet_tf.export.litert.appended import OUTPUT_NAMES, append_outputs
 from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
+from spinenet_tf.export.litert.model_metadata import with_model_metadata
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import check_graph, find_target
 from spinenet_tf.export.rewrites.unfusing import unfuse
@@ -58,8 +59,11 @@ def tflite(
     normalized, or "uint8", RGB in 0..255, the default if the model takes pixels. Outputs are float32, with the names
     and in the order of `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[1, N, 4]`
     yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", as returned by `predict`; "postprocess", as
-    returned by the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input, each anchor's best
-    class, class-agnostic NMS.
+    returned by the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input. A head with
+    anchors uses the operation itself: each anchor's best class, class-agnostic NMS. For a classifier "probabilities".
+
+    A file for "mediapipe" has TFLite Model Metadata, too. `spinenet_tf.load` resizes its images as MediaPipe does: see
+    `data.fitting.stretched`.
 
     `quantization` is one of `QUANTIZATIONS`. "int8" and "int16x8" need `calibration`: a finite number of batches
     `[B, H, W, 3]` of real images, preprocessed as for evaluation. With "int8", layers whose Keras names match one of
@@ -84,7 +88,8 @@ def tflite(
     """
     _check_arguments(path, quantization, calibration)
     model, own = exported_form(model)
-    chosen, inputs, outputs = find_target(target, inputs or (own if own == "uint8" else None), outputs)
+    known = _known_outputs(model)
+    chosen, inputs, outputs = find_target(target, inputs or (own if own == "uint8" else None), outputs, known)
     _check_outputs(model, quantization, inputs, outputs)
     provenance = Provenance(model)
     kept = _kept(provenance, quantization, keep_float)
@@ -95,7 +100,7 @@ def tflite(
         wide = quantization == "int16x8" and chosen.xnnpack
         raw = raw_function(model, 1, upsampling="gather" if wide else chosen.upsampling)
         specs = output_specs(raw)
-        metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center)
+        metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center, chosen.mediapipe)
         if kept and calibration is not None:
             content = convert_partly(raw, provenance, kept, calibration, inputs, chosen.xnnpack)
         else:
@@ -104,7 +109,9 @@ def tflite(
             content = unfuse(content)
         runner = _write_outputs(file, outputs, content, metadata, specs)
         check_graph(file, chosen, outputs)
-        difference, accuracy = check(model, runner, quantization, verify_on, max_loss, class_names, center)
+        difference, accuracy = check(
+            model, runner, quantization, verify_on, max_loss, class_names, center, chosen.mediapipe
+        )
     return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 
@@ -125,11 +132,16 @@ def _kept(provenance: Provenance, quantization: str, patterns: Sequence[str]) ->
     return provenance.find(patterns)
 
 
-def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+def _known_outputs(model: keras.Model) -> tuple[str, ...]:
     head = head_of(model)
-    if outputs != "raw" and (head is None or outputs not in head.outputs):
-        valid = f"the head {head.name} are {head.outputs}" if head else "a backbone are ('raw',)"
-        raise ValueError(f"Valid outputs of {valid}. Received: outputs={outputs!r}")
+    return head.outputs if head else ("raw",)
+
+
+def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
+    head, known = head_of(model), _known_outputs(model)
+    if outputs not in known:
+        subject = f"the head {head.name}" if head else "a backbone"
+        raise ValueError(f"Valid outputs of {subject} are {known}. Received: outputs={outputs!r}")
     if inputs == "uint8" and quantization == "int16x8":
         raise ValueError(f"int16x8 supports only float32 inputs. Received: inputs={inputs!r}")
 
@@ -139,6 +151,8 @@ def _write_outputs(file: Path, kind: str, raw: bytes, metadata: Metadata, specs:
     runner: Any = _written(file, raw, metadata)
     if kind != "raw":
         content, metadata = _with_outputs(kind, raw, metadata, specs)
+        if metadata.stretch:  # for MediaPipe
+            content = with_model_metadata(content, metadata)
         file.unlink()  # the runner maps this file into memory, so the next one must be a new file
         runner = SimpleNamespace(raw=runner.raw, predict=_written(file, content, metadata).predict)
     metadata.write(file.parent, file.stem)

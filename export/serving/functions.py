@@ -75,7 +75,7 @@ def _in_images(serve: Any, read: Callable, images: Any) -> dict[str, Any]:
     """Detect in `read(image)` for each of `images`; return boxes in pixels of that image, clipped to it."""
     import tensorflow as tf
 
-    from spinenet_tf.data.images import preprocess
+    from spinenet_tf.data.fitting import preprocess
 
     _, height, width, _ = serve.input_signature[0].shape
 

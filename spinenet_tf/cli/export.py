@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,10 +13,13 @@ from spinenet_tf._files.writing import write_whole
 from spinenet_tf.cli.arguments import Images, Overwrite, check_parent
 from spinenet_tf.cli.terminal import console, show_whole, with_progress
 
+if TYPE_CHECKING:
+    from spinenet_tf.export.check.verify import Artifact
+
 Quantization = Literal["none", "fp16", "dynamic", "int8", "int16x8"]
 Target = Literal["cpu", "gpu", "npu", "mediapipe"]
 Inputs = Literal["float32", "uint8"]
-Outputs = Literal["raw", "decoded", "detections", "postprocess"]
+Outputs = Literal["raw", "decoded", "detections", "postprocess", "probabilities"]
 Format = Literal["tflite", "saved_model", "onnx", "web"]
 
 
@@ -81,12 +85,21 @@ def export(
     console.print(f"Wrote {artifact.path}, {artifact.size / 1e6:.2f} MB.", soft_wrap=True)
     largest = artifact.difference["max"]
     console.print(f"Largest difference from Keras: {largest:.2g} of the largest output.", soft_wrap=True)
-    for measure, found in (("AP", artifact.ap), ("Top-1", artifact.top1)):
-        if found:
-            console.print(f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported.", soft_wrap=True)
+    for line in _accuracy(artifact):
+        console.print(line, soft_wrap=True)
     if card:
         files = [artifact.path] if output else None
         _write_card(run, license, files=files, data=data, benchmark=latencies, artifact=artifact, overwrite=overwrite)
+
+
+def _accuracy(artifact: Artifact) -> Iterator[str]:
+    """Yield lines that say how accurate a file is, if it was measured."""
+    for measure, found in (("AP", artifact.ap), ("Top-1", artifact.top1)):
+        if found:
+            yield f"{measure} {found['keras']:.3f} in Keras, {found['exported']:.3f} exported."
+            if "stretched" in found:
+                how = "with images resized as MediaPipe does it, without keeping their aspect ratio"
+                yield f"{measure} {found['stretched']:.3f} {how}; `predict` and `evaluate` do the same with this file."
 
 
 def _check_card(

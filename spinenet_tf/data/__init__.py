@@ -14,9 +14,10 @@ if TYPE_CHECKING:
         DetectionDataset,
         Example,
     )
+    from spinenet_tf.data.fitting import preprocess
     from spinenet_tf.data.formats.digit_images import digit_images
     from spinenet_tf.data.formats.digits import digits
-    from spinenet_tf.data.images import preprocess, read_image
+    from spinenet_tf.data.images import read_image
     from spinenet_tf.data.reading import read
 
 __all__ = [
@@ -46,7 +47,7 @@ _HOMES = {
     "check": ".checking",
     "digit_images": ".formats.digit_images",
     "digits": ".formats.digits",
-    "preprocess": ".images",
+    "preprocess": ".fitting",
     "read": ".reading",
     "read_image": ".images",
 }

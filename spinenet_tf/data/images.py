@@ -1,4 +1,4 @@
-"""Decode image files, and preprocess them identically for training, evaluation and export."""
+"""Decode image files, and normalize pixels identically for training, evaluation and export."""
 
 from __future__ import annotations
 
@@ -191,51 +191,3 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
 def to_pixels(images: np.ndarray) -> np.ndarray:
     """Invert `normalize` for `[..., 3]` images, rounded to 0..255 in float32."""
     return np.rint(unnormalize(images))
-
-
-def fit_scale(image: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Return the largest scale at which `[h, w, 3]` fits into `height` x `width` pixels."""
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    return tf.reduce_min(tf.cast(tf.stack([height, width]), tf.float32) / size)
-
-
-def place(
-    image: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor
-) -> tf.Tensor:
-    """Resize `[h, w, 3]` uint8 by `scale`, crop at `offset`, normalize, and zero pad at the bottom and right.
-
-    `offset` is y, x in pixels of the result. A point `p` of the file maps exactly to `p * scale - offset`: the
-    resize is bilinear at the real scale, not at a size rounded to whole pixels. Returns `[height, width, 3]` float32.
-    """
-    # Compute only pixels that the image covers. A pixel center exactly on the edge counts as padding, since rounding
-    # decides whether the resize covers it.
-    end = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
-    covered = tf.cast(tf.math.ceil(end - 1e-3 - 0.5), tf.int32)
-    covered = tf.clip_by_value(covered, 1, tf.stack([height, width]))
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=image[None],
-        size=covered,
-        scale=tf.stack([scale, scale]),
-        translation=-offset,
-        kernel_type="triangle",
-        antialias=False,  # as published
-    )[0]
-    missing = tf.stack([height, width]) - covered
-    padded = tf.pad(normalize(resized), [[0, missing[0]], [0, missing[1]], [0, 0]])
-    sides = [side if isinstance(side, int) else None for side in (height, width)]
-    return tf.ensure_shape(padded, [*sides, 3])
-
-
-def preprocess(image: np.ndarray | tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fit one `[h, w, 3]` uint8 image into the top left of the network's input, keeping its aspect ratio.
-
-    Returns the normalized `[height, width, 3]` float32 image and the scalar `scale`; divide boxes in input pixels by
-    `scale` to get pixels of the file. Raises ValueError for anything but uint8 RGB.
-    """
-    image = tf.convert_to_tensor(image)
-    if image.dtype != tf.uint8 or image.shape.rank != 3 or image.shape[-1] != 3:
-        raise ValueError(
-            f"An image must be uint8 [height, width, 3]. Received: shape={image.shape}, dtype={image.dtype}"
-        )
-    scale = fit_scale(image, height, width)
-    return place(image, scale, tf.zeros(2), height, width), scale

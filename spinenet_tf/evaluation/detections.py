@@ -30,18 +30,19 @@ def detect_in_dataset(
 
 
 def detect_in_images(
-    predict: Predict, images: Sequence[np.ndarray], image_size: tuple[int, int]
+    predict: Predict, images: Sequence[np.ndarray], image_size: tuple[int, int], stretch: bool = False
 ) -> list[dict[str, np.ndarray]]:
     """Detect objects in RGB images `[h, w, 3]` uint8 of any sizes, all in one call of `predict`.
 
-    Returns boxes `[M, 4]` yxyx in pixels of the image, scores and classes `[M]` of each.
+    `stretch` is that of `fitting.preprocess`. Returns boxes `[M, 4]` yxyx in pixels of the image, scores and classes
+    `[M]` of each.
     """
-    from spinenet_tf.data.images import preprocess
+    from spinenet_tf.data.fitting import preprocess
 
-    fitted = [preprocess(image, *image_size) for image in images]
+    fitted = [preprocess(image, *image_size, stretch) for image in images]
     found = predict(np.stack([np.asarray(pixels) for pixels, _ in fitted]))
     return [
-        in_file(found, row, float(scale), image.shape[:2])
+        in_file(found, row, np.asarray(scale), image.shape[:2])
         for row, (image, (_, scale)) in enumerate(zip(images, fitted, strict=True))
     ]
 
@@ -60,8 +61,12 @@ def in_classes_of(
     return ({**item, "classes": numbers[item["classes"]]} for item in found)
 
 
-def in_file(found: Mapping[str, Any], row: int, scale: float, size: Any) -> dict[str, np.ndarray]:
-    """Extract one image's detections from a batch, with boxes in original pixels, clipped to `size` (height, width)."""
+def in_file(found: Mapping[str, Any], row: int, scale: Any, size: Any) -> dict[str, np.ndarray]:
+    """Extract one image's detections from a batch, with boxes in original pixels, clipped to `size` (height, width).
+
+    `scale` is that of `fitting.preprocess`, a number or `[2]`.
+    """
     count = int(found["num_detections"][row])
-    boxes = np.clip(np.asarray(found["boxes"][row][:count]) / scale, 0.0, np.tile(size, 2))
+    scales = np.tile(np.broadcast_to(scale, 2), 2)
+    boxes = np.clip(np.asarray(found["boxes"][row][:count]) / scales, 0.0, np.tile(size, 2))
     return {"boxes": boxes, "scores": found["scores"][row][:count], "classes": found["classes"][row][:count]}

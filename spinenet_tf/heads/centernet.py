@@ -196,7 +196,7 @@ ROW = Head(
         "offsets": "[batch, row, column, (y, x)], of a center from its cell's top left corner, in cells",
     },
     class_layers=("heatmap_predictor",),
-    outputs=("raw", "decoded", "detections"),
+    outputs=("raw", "decoded", "detections", "postprocess"),
     smallest={"head_width": 8},
     decoding=CenterNet.decoding,
 )

@@ -142,6 +142,7 @@ ROW = Head(
     Classifier,
     layouts={"logits": "[batch, class], softmax gives probabilities"},
     class_layers=("head_logits",),
+    outputs=("raw", "probabilities"),
     old_architecture=_old_architecture,
     old_metadata=_old_metadata,
 )

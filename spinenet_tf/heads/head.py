@@ -34,7 +34,7 @@ class Decoding:
     # (boxes, scores, options) to detections, from the boxes and scores of `candidates`
     select: Callable[[Tensor, Tensor, Any], dict[str, Tensor]]
     # (raw, options, image_size) to the anchors [N, 4] that the second output of `flatten` is encoded relative to; only
-    # for heads that can be exported with the outputs "postprocess"
+    # for heads whose outputs "postprocess" are those of the custom operation
     anchors: Callable[[Raw, Any, ImageSize], np.ndarray] | None = None
     # (boxes [N, 4], image_size, levels, options) to the largest IoU of each box with any anchor, [N]
     coverage: Callable[[np.ndarray, tuple[int, int], tuple[int, int], Any], np.ndarray] | None = None
@@ -50,7 +50,7 @@ class Head:
     build: Callable[[Backbone, int, Any], SpineNetModel]  # (backbone, number of classes, options)
     layouts: Mapping[str, str]  # descriptions of the raw outputs by name, for the metadata of exported files
     class_layers: tuple[str, ...]  # layers whose last axis depends on the number of classes
-    outputs: tuple[str, ...] = ("raw",)  # outputs of exported files; also "decoded", "detections" and "postprocess"
+    outputs: tuple[str, ...] = ("raw",)  # outputs of exported files: see `export.tflite`
     smallest: Mapping[str, Any] = field(default_factory=dict)  # options of the cheapest model
     decoding: Decoding | None = None  # only for detectors
     garden_keys: Mapping[str, str] = field(default_factory=dict)  # option -> key in experiments of TF Model Garden

@@ -61,7 +61,7 @@ def classify(model: Predictor, images: Sequence[np.ndarray]) -> list[Classificat
     from spinenet_tf.data.input.class_pipeline import central_crop
 
     center = CENTER if model.center is None else model.center
-    crops = np.stack([np.asarray(central_crop(image, *model.image_size, center)) for image in images])
+    crops = np.stack([np.asarray(central_crop(image, *model.image_size, center, model.stretch)) for image in images])
     logits = np.asarray(model.predict(crops)).astype(np.float64)
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     rows = exponents / exponents.sum(axis=1, keepdims=True)

@@ -114,6 +114,7 @@ def png(picture: Image.Image) -> bytes:
 
 def detect(model: Predictor, images: Sequence[np.ndarray]) -> list[Detections]:
     """Detect in RGB images `[h, w, 3]` uint8, all in one call of the model."""
+    results = detect_in_images(model.predict, images, model.image_size, model.stretch)
     return [
         Detections(
             boxes=np.asarray(found["boxes"], np.float32),
@@ -123,5 +124,5 @@ def detect(model: Predictor, images: Sequence[np.ndarray]) -> list[Detections]:
             class_names=model.class_names,
             category_ids=model.category_ids,
         )
-        for image, found in zip(images, detect_in_images(model.predict, images, model.image_size), strict=True)
+        for image, found in zip(images, results, strict=True)
     ]

@@ -59,9 +59,8 @@ class ExportedModel:
         Raises:
             ValueError: see `checks.check_images`.
         """
-        if self.metadata.task != "detection":
-            return self.raw(images)
-        return _joined(self._outputs(images, self._read))
+        found = _joined(self._outputs(images, self._read))
+        return found if self.metadata.task == "detection" else nest(found)
 
     def _outputs(
         self, images: np.ndarray, read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict

@@ -110,6 +110,7 @@ def _load_artifact(path: Path, max_detections: int | None, threads: int | None) 
         category_ids=None if metadata.category_ids is None else tuple(metadata.category_ids),
         task=metadata.task,
         center=metadata.center if metadata.task == "classification" else None,
+        stretch=metadata.stretch,
         batch_size=model.batch_size or _batch_size(model.image_size),
     )
 

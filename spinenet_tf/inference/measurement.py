@@ -92,14 +92,16 @@ def _check_task(predictor: Predictor, dataset: Dataset) -> None:
 
 def _options(predictor: Predictor, max_detections: int | None) -> dict[str, Any]:
     """Return the options of the task's `measure`."""
+    fit = {"stretch": predictor.stretch}
     if predictor.task == "classification":
         if max_detections is not None:
             raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
-        return {} if predictor.center is None else {"center": predictor.center}
+        return fit if predictor.center is None else fit | {"center": predictor.center}
     slots = predictor.max_detections
     if max_detections is not None and slots is not None and max_detections > slots:
         raise ValueError(f"The model detects up to {slots} objects per image. Received: {max_detections=}")
-    return {"max_detections": MAX_DETECTIONS if max_detections is None else max_detections, "slots": slots}
+    limit = MAX_DETECTIONS if max_detections is None else max_detections
+    return fit | {"max_detections": limit, "slots": slots}
 
 
 def _track(verbose: int | Track) -> Track:

@@ -15,16 +15,17 @@ from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import find_head, modern_metadata
 from spinenet_tf.inference.onnxfile import read_property
 
-FORMAT = 4  # incremented when an older reader would misread the new format
-READ = (2, 3, FORMAT)
+FORMAT = 5  # incremented when an older reader would misread the new format
+READ = (2, 3, 4, FORMAT)
 _RENAMED = {"form": "output_kind", "centre": "center"}  # of formats 2 and 3  # codespell:ignore
 METADATA, LABELS = "metadata.json", "labels.txt"
+LETTERBOX, CROP, STRETCH = FITS = "letterbox", "crop", "stretch"  # how images become the input
 ASSETS = "assets"  # the folder of a SavedModel for additional files
 
 # The zip module raises these for damaged files, RuntimeError if they look encrypted; `read_property` LookupError.
 _UNREADABLE = (OSError, LookupError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, struct.error)
 _TASKS = ("detection", "classification", "backbone")
-_OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess")
+_OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Metadata:
     task: str  # "detection", "classification" or "backbone"
     model: str  # the name of the architecture
     quantization: str  # "none", "fp16", "dynamic", "int8" or "int16x8"
-    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, a classifier's center
+    input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, resize, center
     outputs: dict[str, dict[str, Any]]  # by name: shape, dtype, layout
     class_names: list[str]  # by class index; empty for a backbone
     head: str | None = None  # its name in the table of heads; None for a backbone
     options: dict[str, Any] = field(default_factory=dict)  # of the head
     graph: dict[str, Any] = field(default_factory=dict)  # of the backbone, for `ArchitectureSpec.from_config`
     float_layers: list[str] = field(default_factory=list)  # of "int8": names of Keras layers that compute in float
-    output_kind: str = "raw"  # "raw", "decoded", "detections" or "postprocess"
+    output_kind: str = "raw"  # one of `_OUTPUT_KINDS`
     category_ids: list[int] | None = None  # of the classes in COCO files, by class index; None: class + 1
     format: int = FORMAT
 
@@ -61,6 +62,11 @@ class Metadata:
         if "center" not in self.input:
             raise ValueError(f"The metadata has no central crop. Received: task={self.task!r}, model={self.model!r}")
         return self.input["center"]
+
+    @property
+    def stretch(self) -> bool:
+        """Whether images are stretched to the input, or the central crops of a classifier: see `data.fitting`."""
+        return self.input["fit"] == STRETCH
 
     def known_head(self) -> tuple[Head, Any]:
         """Return the head from the table of heads, and its options.
@@ -89,7 +95,12 @@ class Metadata:
 
     def _files(self) -> dict[str, str]:
         files = {METADATA: self.to_json(indent=2) + "\n"}
-        return files | ({LABELS: "\n".join(self.class_names) + "\n"} if self.class_names else {})
+        return files | ({LABELS: "\n".join(self._labels()) + "\n"} if self.class_names else {})
+
+    def _labels(self) -> list[str]:
+        """Return the class names by the numbers that the file outputs; "postprocess" does not count a background."""
+        first = self.output_kind == "postprocess" and getattr(self.known_head()[1], "background", False)
+        return self.class_names[int(first) :]
 
 
 def with_slots(metadata: Metadata, max_detections: int | None) -> Metadata:
@@ -163,7 +174,10 @@ def _modern(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["format"] == FORMAT:
         return fields
     renamed = _renamed(fields) | {"format": FORMAT}
-    return renamed | {"input": _renamed(renamed["input"])} if isinstance(renamed.get("input"), dict) else renamed
+    if isinstance(renamed.get("input"), dict):
+        fit = CROP if renamed.get("task") == "classification" else LETTERBOX  # it was a sentence
+        renamed["input"] = _renamed(renamed["input"]) | {"fit": fit}
+    return renamed
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -212,5 +226,7 @@ def _check_input(given: dict[str, Any]) -> None:
         raise ValueError(f"input.shape must be [batch, height, width, 3]. Received: {shape!r:.100}")
     if dtype not in ("float32", "uint8"):
         raise ValueError(f"input.dtype must be float32 or uint8. Received: {dtype!r:.100}")
+    if given.get("fit") not in FITS:
+        raise ValueError(f"input.fit must be one of {', '.join(FITS)}. Received: {given.get('fit')!r:.100}")
     if not isinstance(center, int | float):
         raise ValueError(f"input.center must be a number. Received: {center!r:.100}")

@@ -9,18 +9,23 @@ import keras
 import numpy as np
 
 from spinenet_tf.inference.metadata import Metadata
-from spinenet_tf.inference.naming import nest
+from spinenet_tf.inference.naming import LOGITS, nest
 
 
 def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """Return a function that converts a detector file's outputs by name to the results of Keras's `predict`."""
+    """Return a function that converts a file's outputs by name to the results of Keras's `predict`, by name."""
+    if metadata.output_kind == "probabilities":
+        return _read_probabilities
+    if metadata.task != "detection":
+        return dict
     head, options = metadata.known_head()
     if head.decoding is None:
         return dict
     if metadata.output_kind == "detections":
         return _with_empty_slots
     if metadata.output_kind == "postprocess":
-        return lambda outputs: _read_post_processed(outputs, metadata.image_size, options.background)
+        background = getattr(options, "background", False)
+        return lambda outputs: _read_post_processed(outputs, metadata.image_size, background)
     decode, select = head.decoding.decode, head.decoding.select
     if metadata.output_kind == "decoded":
         return _as_graph(lambda outputs: select(outputs["boxes"], outputs["scores"], options))
@@ -34,6 +39,12 @@ def _as_graph(function: Callable) -> Callable:
     import tensorflow as tf
 
     return tf.function(function, autograph=False, reduce_retracing=True)  # batches may differ in size
+
+
+def _read_probabilities(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return logits, whose softmax is the probabilities."""
+    smallest = np.finfo(np.float32).tiny
+    return {LOGITS: np.log(np.maximum(outputs["probabilities"], smallest))}
 
 
 def _with_empty_slots(found: Mapping[str, Any]) -> dict[str, Any]:

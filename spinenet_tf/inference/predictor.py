@@ -35,6 +35,7 @@ class Predictor:
     category_ids: tuple[int, ...] | None = None  # of the training set's COCO file, by class, if known
     task: str = "detection"  # or "classification"
     center: float | None = None  # side of a classifier's central crop: see `class_pipeline.central_crop`
+    stretch: bool = False  # whether images, or their central crops, are stretched: see `data.fitting.stretched`
     batch_size: int = 1  # images per call of `predict`
 
     def __call__(self, images: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Test decoding of common images, rejection of harmful ones, and exact preprocessing."""
+"""Test decoding of common images, rejection of harmful ones, and exact normalizing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from pngs import png
 
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.images import normalize, place, preprocess, read_image, read_size
+from spinenet_tf.data.images import normalize, read_image, read_size
 from spinenet_tf.ops.pixels import MEAN, STD
 
 
@@ -105,46 +104,3 @@ def test_formats_off_the_list_and_missing_files_are_refused(tmp_path: Path) -> N
 def test_normalizing_is_the_published_formula() -> None:
     expected = (picture() / 255.0 - MEAN) / STD
     np.testing.assert_allclose(normalize(picture()), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(("size", "target", "scale"), [((50, 100), (64, 64), 0.64), ((30, 20), (64, 96), 32 / 15)])
-def test_an_image_is_fitted_by_its_limiting_side(size, target, scale) -> None:
-    image, found = preprocess(picture(*size), *target)
-    assert float(found) == pytest.approx(scale)
-    assert (image.shape, image.dtype) == ((*target, 3), tf.float32)
-
-
-def test_padding_is_zero_after_normalizing_and_the_content_is_the_bilinear_resize() -> None:
-    image, _ = preprocess(picture(50, 100), 64, 64)
-    assert not np.any(image[32:])
-    expected = normalize(tf.image.resize(picture(50, 100), (32, 64)))
-    np.testing.assert_allclose(image[:32], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(37, 100), (101, 33), (64, 64), (1, 90), (300, 4), (33, 47)])
-def test_no_dark_edge_appears_between_content_and_padding(size: tuple[int, int]) -> None:
-    white = np.full((*size, 3), 255, np.uint8)
-    image, scale = preprocess(white, 64, 64)
-    value = normalize(white[0, 0]).numpy()
-    covered = np.abs(image.numpy()).sum(axis=-1) > 0
-    np.testing.assert_allclose(image.numpy()[covered], np.tile(value, (covered.sum(), 1)), atol=1e-4)
-    assert covered.sum(axis=0).max() == pytest.approx(size[0] * float(scale), abs=0.51)
-    assert covered.sum(axis=1).max() == pytest.approx(size[1] * float(scale), abs=0.51)
-
-
-def test_a_point_lands_where_scale_and_offset_say() -> None:
-    y, x = np.mgrid[0:90, 0:70]
-    image = np.stack([y * 2, x * 3, y * 0], axis=-1).astype(np.uint8)
-    placed = place(tf.constant(image), tf.constant(0.77), tf.constant([5.3, 2.9]), 40, 32)
-    pixels = placed.numpy() * STD * 255 + np.array(MEAN) * 255
-    rows, columns = np.mgrid[0:40, 0:32]
-    np.testing.assert_allclose(pixels[..., 0], 2 * ((rows + 0.5 + 5.3) / 0.77 - 0.5), atol=1e-2)
-    np.testing.assert_allclose(pixels[..., 1], 3 * ((columns + 0.5 + 2.9) / 0.77 - 0.5), atol=1e-2)
-
-
-@pytest.mark.parametrize(
-    "image", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8)]
-)
-def test_anything_but_uint8_rgb_is_refused(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"An image must be uint8 \[height, width, 3\]. Received: shape="):
-        preprocess(image, 32, 32)

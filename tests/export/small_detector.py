@@ -12,7 +12,6 @@ import tensorflow as tf
 
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec, export
-from spinenet_tf.export.litert.targets import OUTPUTS
 from spinenet_tf.export.litert.tflite_file import _write_outputs
 from spinenet_tf.inference.metadata import read_metadata
 
@@ -93,7 +92,7 @@ def files_by_kind(exported, tmp_path_factory) -> dict[str, Path]:
     content = raw.read_bytes()
     metadata, model = read_metadata(raw), content[: content.index(b"PK\x03\x04")]
     specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
-    files = {kind: folder / f"{kind}.tflite" for kind in OUTPUTS if kind != "raw"}
+    files = {kind: folder / f"{kind}.tflite" for kind in metadata.known_head()[0].outputs[1:]}
     for kind, path in files.items():
         _write_outputs(path, kind, model, metadata, specs)
     return files

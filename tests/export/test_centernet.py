@@ -149,11 +149,15 @@ def test_a_plateau_of_8_bits_is_found_once(write, centernet, images) -> None:
         np.testing.assert_allclose(found["scores"][0][: len(best)], best, atol=1e-5)
 
 
-@pytest.mark.parametrize("outputs", [{"outputs": "postprocess"}, {"target": "mediapipe"}])
-def test_the_custom_operation_of_anchors_is_refused_in_words(centernet, outputs, tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"the head centernet are \('raw', 'decoded', 'detections'\)\. Received"):
-        export.tflite(centernet, tmp_path / "a.tflite", **outputs)
-    assert not any(tmp_path.iterdir())
+def test_a_file_has_the_outputs_of_the_custom_operation_of_anchors_without_it(write, images) -> None:
+    path, published = write(outputs="postprocess").path, write(outputs="detections").path
+    assert "TFLite_Detection_PostProcess" not in inspect(path).ops
+    outputs, found = TFLiteModel(path)._run(images[:1]), TFLiteModel(published).predict(images[:1])
+    assert list(inspect(path).outputs) == ["boxes", "classes", "scores", "num_detections"]
+    assert {output.dtype for output in outputs.values()} == {np.dtype("float32")}
+    assert 0.0 <= outputs["boxes"].min() <= outputs["boxes"].max() <= 1.0
+    for name, x in TFLiteModel(path).predict(images[:1]).items():
+        np.testing.assert_allclose(x, found[name], atol=1e-4)
 
 
 def test_a_saved_model_detects_from_tensors_and_from_images(centernet, images, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,11 @@ def test_other_formats_tell_what_their_images_are(run: Path, tiny_model, format,
 
 def test_the_commands_take_a_classifiers_file(run: Path, succeed, tmp_path, capsys) -> None:
     path = tmp_path / "model.tflite"
-    succeed("export", run, "--quantization", "int8", "--inputs", "uint8", "--keep-float", "head_*", "--output", path)
-    assert "Top-1" in capsys.readouterr().out
+    options = ("--quantization", "int8", "--target", "mediapipe", "--keep-float", "head_*", "--output", path)
+    succeed("export", run, *options)
+    printed = capsys.readouterr().out
+    assert re.search(r"Top-1 0\.\d+ in Keras, .*\nTop-1 0\.\d+ with images resized as MediaPipe does it", printed)
+    assert read_metadata(path).stretch
     assert read_metadata(path).float_layers[-1] == "head_logits"
     digits = next(run.parent.glob("data/digit-images-val-*"))
     succeed("predict", digits / "3", "--model", path, "--output", tmp_path / "found")

@@ -31,11 +31,20 @@ def test_metadata_says_what_inputs_and_outputs_are(detector) -> None:
     metadata = describe(detector, outputs(), 1, inputs="uint8")
     given = metadata.input
     assert (metadata.output_kind, given["dtype"], given["normalization"][:4]) == ("raw", "uint8", "none")
-    assert "[124, 116, 104]" in metadata.input["fit"]
+    assert metadata.input["fit"] == "letterbox"
+    assert "[124, 116, 104]" in metadata.input["resize"]
     found = {"classes": SimpleNamespace(shape=(1, 20), dtype="int32")}
     decoded = with_outputs(metadata, "detections", found)
     assert (decoded.output_kind, decoded.input, decoded.options) == ("detections", metadata.input, metadata.options)
     assert decoded.outputs["classes"].items() >= {"shape": [1, 20], "dtype": "int32"}.items()
+
+
+def test_metadata_says_that_images_are_stretched(detector, classifier) -> None:
+    stretched = describe(detector, {}, 1, inputs="uint8", stretch=True)
+    assert (stretched.input["fit"], stretched.stretch) == ("stretch", True)
+    crop = describe(classifier, {}, 1, center=0.8, stretch=True)
+    assert (crop.stretch, crop.center) == (True, 0.8)
+    assert describe(classifier, {}, 1).input["fit"] == "crop"
 
 
 def test_classes_without_names_are_numbered(detector) -> None:

@@ -16,7 +16,8 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from spinenet_tf import export
-from spinenet_tf.data.images import preprocess, read_image
+from spinenet_tf.data.fitting import preprocess
+from spinenet_tf.data.images import read_image
 from spinenet_tf.evaluation.detections import in_file
 from spinenet_tf.export.rewrites.unfreezing import LARGE
 from spinenet_tf.heads.retinanet import RetinaNet, RetinaNetOptions

@@ -17,7 +17,7 @@ from parity import record, relative
 import spinenet_tf
 from spinenet_tf.checkpoints.garden_model import canonical_variables
 from spinenet_tf.checkpoints.names import variables_by_name
-from spinenet_tf.data.images import preprocess
+from spinenet_tf.data.fitting import preprocess
 from spinenet_tf.heads.retinanet import RetinaNetOptions, retinanet_loss
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.assignment import assign

@@ -12,7 +12,7 @@ import pytest
 
 import spinenet_tf
 from spinenet_tf import Detections, export
-from spinenet_tf.data.images import preprocess
+from spinenet_tf.data.fitting import preprocess
 from spinenet_tf.inference import onnxfile
 from spinenet_tf.inference.loading import read_task, read_validation
 from spinenet_tf.inference.metadata import read_metadata

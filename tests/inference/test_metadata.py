@@ -45,6 +45,13 @@ def test_category_ids_are_optional_and_class_numbers_where_there_is_a_background
     assert read_metadata(_with_metadata(tmp_path / "known.tflite", json.dumps(asdict(known)))) == known
 
 
+def test_labels_of_the_custom_operations_classes_have_no_background(metadata, tmp_path) -> None:
+    options = metadata.options | {"background": True}
+    for kind, labels in (("raw", ["a", "größer", "c d"]), ("postprocess", ["größer", "c d"])):
+        replace(metadata, options=options, output_kind=kind).write(tmp_path, kind)
+        assert (tmp_path / f"{kind}.labels.txt").read_text(encoding="utf-8").splitlines() == labels
+
+
 def test_equal_models_give_equal_bytes(metadata, tmp_path) -> None:
     files = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
     for file in files:
@@ -98,7 +105,7 @@ BROKEN = {
     "float_layers": [None, "all"],
     "category_ids": [[1, 2], [1, 2, 2], [1, 2, "c"], "123", 3],
     "outputs": [[], {"boxes": 1}],
-    "input": [None, [], {}, {"shape": [1, 64, 128, 3]}],
+    "input": [None, [], {}, {"shape": [1, 64, 128, 3]}, {"shape": [1, 64, 128, 3], "dtype": "uint8", "fit": "tile"}],
     "head": [None, 3, "retinanett", "classifier"],
     "options": [None, [], {"sizes": 3}, {"anchor_size": "large"}, {"aspect_ratios": 3}, {"num_scales": 0}],
 }
@@ -179,9 +186,15 @@ def test_metadata_of_format_3_are_read(metadata, tmp_path: Path) -> None:
     assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields))) == metadata
 
 
+def test_metadata_of_format_4_say_in_words_how_an_image_is_resized(metadata, tmp_path: Path) -> None:
+    given = metadata.input | {"fit": "resized to fit with its aspect ratio, at the top left"}
+    fields = asdict(metadata) | {"format": 4, "input": given}
+    assert read_metadata(_with_metadata(tmp_path / "model.tflite", json.dumps(fields))) == metadata
+
+
 def test_another_version_is_refused(tmp_path) -> None:
     file = tmp_path / "model.tflite"
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"format": 5}))
-    with pytest.raises(ValueError, match=r"unsupported format.*Received: format=5"):
+        archive.writestr("metadata.json", json.dumps({"format": 6}))
+    with pytest.raises(ValueError, match=r"unsupported format.*Received: format=6"):
         read_metadata(file)

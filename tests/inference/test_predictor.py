@@ -45,6 +45,11 @@ def test_boxes_are_in_pixels_of_the_image_and_inside_it() -> None:
     np.testing.assert_array_equal(found.image, blank(128, 96))
 
 
+def test_boxes_in_a_stretched_image_are_scaled_by_axis() -> None:
+    model = Predictor(Model(), (64, 64), ("cat", "dog"), stretch=True)
+    np.testing.assert_allclose(model(blank(128, 96)).boxes, [[16, 6, 32, 18], [40, 45, 128, 96]])
+
+
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, [1] * 5), (2, [2, 2, 1]), (8, [5])])
 def test_a_list_is_run_in_batches_and_each_image_keeps_its_size(tmp_path: Path, batch_size, batches) -> None:
     Image.fromarray(blank(20, 64)).save(tmp_path / "a.png")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import CENTER, ClassificationDataset, ClassificationExample
+from spinenet_tf.data.fitting import stretched
 from spinenet_tf.data.images import normalize, read_image, read_size
 from spinenet_tf.data.input.augmenter import recolored
 from spinenet_tf.data.input.pipeline import check_all, check_sizes
@@ -75,6 +76,7 @@ def evaluation_batches(
     batch_size: int,
     center: float = CENTER,
     cache: bool = False,
+    stretch: bool = False,
 ) -> tf.data.Dataset:
     """Yield the `central_crop` of each image once, in order, with `[B]` labels; the last batch may be smaller.
 
@@ -87,7 +89,7 @@ def evaluation_batches(
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = read(index)
-        return central_crop(image, *image_size, center), label
+        return central_crop(image, *image_size, center, stretch), label
 
     return ordered_batches(example, len(dataset), batch_size)
 
@@ -121,10 +123,13 @@ def random_resized_crop(
     return _resized(tf.slice(image, begin, size), height, width)
 
 
-def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, center: float = CENTER) -> tf.Tensor:
+def central_crop(
+    image: np.ndarray | tf.Tensor, height: int, width: int, center: float = CENTER, stretch: bool = False
+) -> tf.Tensor:
     """Crop the center of `[h, w, 3]` uint8 with the aspect ratio of the network's input, resize and normalize it.
 
-    `center` is the side relative to the largest crop that fits. Returns `[height, width, 3]` float32.
+    `center` is the side relative to the largest crop that fits. With `stretch`, the crop is resized by
+    `fitting.stretched`. Returns `[height, width, 3]` float32.
     """
     image = tf.convert_to_tensor(image)
     whole = tf.shape(image)[:2]
@@ -132,7 +137,8 @@ def central_crop(image: np.ndarray | tf.Tensor, height: int, width: int, center:
     largest = target * tf.reduce_min(tf.cast(whole, tf.float32) / target)
     size = tf.clip_by_value(tf.cast(tf.round(largest * center), tf.int32), 1, whole)
     begin = (whole - size) // 2
-    return _resized(tf.slice(image, [*tf.unstack(begin), 0], [*tf.unstack(size), 3]), height, width)
+    crop = tf.slice(image, [*tf.unstack(begin), 0], [*tf.unstack(size), 3])
+    return normalize(stretched(crop, height, width)) if stretch else _resized(crop, height, width)
 
 
 def _resized(image: tf.Tensor, height: int, width: int) -> tf.Tensor:

@@ -17,7 +17,8 @@ from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.collection import Collection
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
-from spinenet_tf.data.images import MAX_PIXELS, preprocess, read_size
+from spinenet_tf.data.fitting import preprocess
+from spinenet_tf.data.images import MAX_PIXELS, read_size
 from spinenet_tf.data.input.augment import pad_boxes
 from spinenet_tf.data.input.augmenter import Augmenter, Part
 from spinenet_tf.data.input.reader import Reader, check_size, read_example
@@ -76,13 +77,17 @@ def training_input(
 
 
 def evaluation_batches(
-    dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int, cache: bool = False
+    dataset: DetectionDataset,
+    image_size: tuple[int, int],
+    batch_size: int,
+    cache: bool = False,
+    stretch: bool = False,
 ) -> tf.data.Dataset:
     """Yield the images once, in order, preprocessed by `preprocess`; the last batch may be smaller.
 
     Yields `[B, H, W, 3]` images and a dict: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in
-    training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` `[B]` (divide boxes by it to get
-    pixels of the file) and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
+    training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` as `preprocess` returns it,
+    `[B]` or `[B, 2]`, and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
     """
     check_sizes(dataset, image_size, batch_size)
     read = _reader(dataset, cache)
@@ -92,8 +97,8 @@ def evaluation_batches(
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         image, boxes, classes = read(index)
-        image, scale = preprocess(image, *image_size)
-        boxes, classes = pad_boxes(boxes * scale, classes, rows)
+        image, scale = preprocess(image, *image_size, stretch)
+        boxes, classes = pad_boxes(boxes * tf.tile(tf.broadcast_to(scale, [2]), [2]), classes, rows)
         targets = {"boxes": boxes, "classes": classes, "image_id": ids[index], "scale": scale, "size": sizes[index]}
         return image, targets
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spinenet_tf.data.images import preprocess
+from spinenet_tf.data.fitting import preprocess
 from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
 
 BOXES = tf.constant([[10.0, 20.0, 30.0, 50.0], [40.0, 5.0, 60.0, 15.0]])

@@ -14,7 +14,8 @@ from PIL import Image
 
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
-from spinenet_tf.data.images import preprocess, read_image
+from spinenet_tf.data.fitting import preprocess
+from spinenet_tf.data.images import read_image
 from spinenet_tf.data.input.pipeline import check_images, data_errors, evaluation_batches, training_batches
 
 SIZE = (48, 64)
@@ -170,6 +171,16 @@ def test_evaluation_goes_through_the_images_in_order_with_a_partial_last_batch(d
         boxes = joined["boxes"][row] / joined["scale"][row]
         np.testing.assert_allclose(boxes[:count], example.boxes[:count], rtol=1e-4, atol=1e-3)
         assert joined["classes"][row].tolist() == [*example.classes[:count], *[-1] * (3 - count)]
+
+
+def test_boxes_of_stretched_images_have_a_scale_for_each_axis(dataset: DetectionDataset) -> None:
+    batches = take(evaluation_batches(dataset, SIZE, 1, stretch=True), 5)
+    for (image, targets), example in zip(batches, dataset, strict=True):
+        pixels, scale = preprocess(read_image(example.path), *SIZE, stretch=True)
+        np.testing.assert_allclose(image[0], pixels, atol=1e-6)
+        np.testing.assert_array_equal(targets["scale"], scale[None])
+        boxes, count = targets["boxes"][0] / np.tile(scale, 2), example.trainable.sum()
+        np.testing.assert_allclose(boxes[:count], example.boxes[example.trainable], rtol=1e-4, atol=1e-3)
 
 
 def test_evaluation_images_are_preprocess_and_cache_changes_nothing(dataset: DetectionDataset) -> None:
