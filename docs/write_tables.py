@@ -1,10 +1,11 @@
 """Write the tables of computed figures into pages, between `<!-- table: NAME -->` and `<!-- end of table -->`.
 
-python docs/write_tables.py README.md docs/paper.md docs/recipes.md
+python docs/write_tables.py README.md docs/paper.md docs/phones.md docs/recipes.md
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from spinenet_tf.cli.family_costs import summarize
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _LADDER = {"r50_fpn": 37.8, "r23_sp30": 39.6, "r0_sp53": 40.7, "spinenet_49": 40.8}  # AP on val2017, protocol A
+_MEASURED = Path(__file__).parents[1] / "benchmarks"
 _COST = re.compile(r"# Cost: ([\d,]+ steps of [\d,]+ images)")
 
 
@@ -70,6 +72,18 @@ def recipes() -> str:
     return _table(("config", "what it trains", "published result", "length"), [_recipe(path) for path in paths])
 
 
+def image_sizes() -> str:
+    """Return the table of the mobile models at several image sizes, from the results of `benchmarks.image_sizes`."""
+    rows = [json.loads(line) for line in (_MEASURED / "image_sizes.jsonl").read_text(encoding="utf-8").splitlines()]
+    cells: dict[str, dict[str, list[str]]] = {}
+    for row in rows:  # the float file of a model and size comes before the int8 file
+        size = " x ".join(map(str, dict.fromkeys(row["image_size"])))
+        plan = f"{row['partitions']} ({row['outside']} of {row['operations']})"
+        cells.setdefault(f"`{row['model']}`", {}).setdefault(size, []).append(plan)
+    sizes = next(iter(cells.values()))
+    return _table(("model", *sizes), [(name, *map(", ".join, found.values())) for name, found in cells.items()])
+
+
 def _recipe(path: Path) -> tuple[str, str, str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     published = next((line.removeprefix("# Published: ") for line in lines if line.startswith("# Published: ")), "-")
@@ -99,6 +113,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "ladder": ladder,
     "recipes": recipes,
+    "image_sizes": image_sizes,
 }
 
 if __name__ == "__main__":
