@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
-import numpy as np
 
 from spinenet_tf._files import native_output
-from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import check_suffix, staged
 from spinenet_tf.export.check.verify import Artifact, Repeated, check
 from spinenet_tf.export.description import describe
@@ -21,13 +18,14 @@ from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.gates import clip_after_scaling
 from spinenet_tf.export.savedmodel import output_specs, write_signatures
 from spinenet_tf.export.signatures import function_of, raw_function
+from spinenet_tf.inference.artifacts import bytes_of
 from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import exported_form
 from spinenet_tf.inference.metadata import METADATA
-from spinenet_tf.inference.naming import DEFAULT, INPUT
+from spinenet_tf.inference.naming import DEFAULT
+from spinenet_tf.inference.openvinofile import network_runner, openvino_runtime
 
 SUFFIX = ".xml"
-_EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # by default, some CPUs compute in bfloat16
 
 
 def openvino(
@@ -53,7 +51,7 @@ def openvino(
         ExportError: the files differ from the model by more than 1e-4; nothing was written.
     """
     check_suffix(path, SUFFIX, "an OpenVINO file")
-    _runtime()
+    openvino_runtime()
     weights = Path(path).with_suffix(".bin")
     if weights.exists() and not Path(path).exists():
         raise FileExistsError(f"{weights} exists without {Path(path).name}: move it away first.")
@@ -63,31 +61,15 @@ def openvino(
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
         _write(file, function_of(raw, inputs), metadata.to_json())
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, Repeated(ExportedModel(metadata, _runner(file))))
-    return Artifact(Path(path), size_of(Path(path)) + size_of(weights), difference)
-
-
-def _runtime() -> Any:
-    """Import OpenVINO, without the part that reports every import to its maker and writes to the home folder."""
-    cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)
-    try:
-        import openvino
-    except ImportError:
-        raise ImportError("OpenVINO export needs openvino: pip install spinenet_tf[openvino]") from None
-    return openvino
+        difference, _ = check(model, Repeated(ExportedModel(metadata, network_runner(file))))
+    return Artifact(Path(path), bytes_of(Path(path)), difference)
 
 
 def _write(file: Path, raw: Any, metadata: str) -> None:
     """Convert a `tf.function`, as a SavedModel, to `file` and the .bin file next to it."""
-    runtime = _runtime()
+    runtime = openvino_runtime()
     with tempfile.TemporaryDirectory() as folder, native_output.hidden():
         write_signatures(Path(folder), {DEFAULT: raw})
         converted = runtime.Core().read_model(folder)
         converted.set_rt_info(metadata, [METADATA])
         runtime.serialize(converted, str(file))
-
-
-def _runner(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return a function from a batch of images to the outputs by name, which runs the files on the CPU."""
-    model = _runtime().Core().compile_model(str(path), "CPU", _EXACT)
-    return lambda images: {output.any_name: x for output, x in model({INPUT: images}).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spinenet_tf.export.card.facts import ModelFile
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO, SAVED_MODEL, TFLITE
 
 PHOTO = "photo.jpg"
 
@@ -114,5 +114,13 @@ def _onnx(name: str) -> tuple[list[str], list[str]]:
     return ["import onnxruntime"], calls
 
 
+def _openvino(name: str) -> tuple[list[str], list[str]]:
+    calls = [
+        f'model = openvino.Core().compile_model("{name}", "CPU")',
+        'outputs = {output.any_name: x for output, x in model({"images": images}).items()}',
+    ]
+    return ["import openvino"], calls
+
+
 _CALLS: dict[str, Callable[[str], tuple[list[str], list[str]]]]
-_CALLS = {TFLITE: _tflite, SAVED_MODEL: _saved_model, ONNX: _onnx}
+_CALLS = {TFLITE: _tflite, SAVED_MODEL: _saved_model, ONNX: _onnx, OPENVINO: _openvino}

@@ -10,10 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from spinenet_tf._files.size import size_of
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.check.verify import Artifact
-from spinenet_tf.inference.artifacts import engine_of
+from spinenet_tf.inference.artifacts import bytes_of, engine_of
 from spinenet_tf.inference.engines import metadata_of
 from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.inference.metadata import Metadata
@@ -138,7 +137,7 @@ def describe_file(path: Path, accuracy: float | None = None) -> ModelFile:
     metadata = metadata_of(path)
     if metadata is None:
         raise ValueError(f"A card describes exported files with metadata. Received: {path}")
-    return ModelFile(path, engine_of(path) or "", size_of(path), metadata, accuracy)
+    return ModelFile(path, engine_of(path) or "", bytes_of(path), metadata, accuracy)
 
 
 def _read_benchmark(path: Path) -> Mapping[str, Any]:

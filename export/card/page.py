@@ -15,7 +15,7 @@ from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.export.card.facts import Facts, collect, exported_files
 from spinenet_tf.export.card.sections import METRICS, SECTIONS
 from spinenet_tf.export.check.verify import Artifact
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO, SAVED_MODEL, TFLITE
 from spinenet_tf.training.run import Run, RunError
 
 NAME = "README.md"
@@ -23,7 +23,7 @@ LIBRARY = "spinenet_tf"
 UNKNOWN = "unknown"
 _PIPELINES = {"detection": "object-detection", "classification": "image-classification"}
 _METRICS = {"detection": "mAP", "classification": "accuracy"}
-_TAGS = {TFLITE: "tflite", SAVED_MODEL: "tensorflow", ONNX: "onnx"}
+_TAGS = {TFLITE: "tflite", SAVED_MODEL: "tensorflow", ONNX: "onnx", OPENVINO: "openvino"}
 _MARK = f"library_name: {LIBRARY}"
 
 

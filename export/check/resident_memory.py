@@ -9,8 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from spinenet_tf._files import native_output
-from spinenet_tf.inference.artifacts import ONNX
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO
 from spinenet_tf.inference.engines import Setup, load
+from spinenet_tf.inference.openvinofile import openvino_runtime
 
 RUNS = 3  # the first runs allocate
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -48,6 +49,8 @@ def _start_engines(setup: Setup) -> None:
 
         if setup.engine == ONNX:
             import_module("onnxruntime")
+        if setup.engine == OPENVINO:
+            openvino_runtime()
         tf.function(tf.square)(tf.ones([]))
 
 

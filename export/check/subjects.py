@@ -10,14 +10,13 @@ from spinenet_tf._files.progress import Track
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.export.check.verify import average_precision
 from spinenet_tf.export.from_run import default_path, export_model
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, engine_of
+from spinenet_tf.inference.artifacts import SAVED_MODEL, engine_of, is_installed
 from spinenet_tf.inference.engines import FUNCTION, KERAS, Runner, Setup, load, metadata_of
-from spinenet_tf.inference.onnxfile import has_onnx_runtime
 from spinenet_tf.training.run import Run
 
 
 class Subject:
-    """A run's folder (Keras and the exports in it), or a SavedModel, a .tflite or a .onnx file.
+    """A run's folder (Keras and the exports in it), or a SavedModel, a .tflite, .onnx or .xml file.
 
     Raises:
         FileNotFoundError: `path` does not exist.
@@ -98,9 +97,9 @@ class Subject:
         """Return the paths of the artifacts and their titles."""
         if self._run is None:
             return {self.path: str(self.path)}
-        there = [path for path in sorted(self.path.iterdir()) if engine_of(path)]
+        there = {path: engine for path in sorted(self.path.iterdir()) if (engine := engine_of(path))}
         if there and not quantizations:
-            return {path: str(path) for path in there if engine_of(path) != ONNX or has_onnx_runtime()}
+            return {path: str(path) for path, engine in there.items() if is_installed(engine)}
         folder.mkdir()
         exports = [("saved_model", "none"), *(("tflite", quantization) for quantization in quantizations or ["none"])]
         fresh = [

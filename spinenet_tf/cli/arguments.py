@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-MODELS = "The folder of a run or a SavedModel, or a .tflite or .onnx file."
+MODELS = "The folder of a run or a SavedModel, or a .tflite, .onnx or .xml file."
 ModelPath = Annotated[Path, typer.Argument(help=MODELS)]
 Images = Annotated[Path | None, typer.Option(help="The folder of the images.")]
 Classes = Annotated[str | None, typer.Option(help="Comma-separated class names; default: all.")]

@@ -14,7 +14,9 @@ from spinenet_tf.cli.terminal import show_whole, with_progress
 
 
 def benchmark(
-    models: Annotated[list[Path], typer.Argument(help="Folders of runs or SavedModels, .tflite and .onnx files.")],
+    models: Annotated[
+        list[Path], typer.Argument(help="Folders of runs or SavedModels, .tflite, .onnx and .xml files.")
+    ],
     quantization: Annotated[list[str] | None, typer.Option(help="Export runs with this one; may be repeated.")] = None,
     threads: Annotated[int | None, typer.Option(help="Maximum number of threads; default: all cores.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Number of calls per model.", min=1)] = 50,

@@ -6,26 +6,38 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from spinenet_tf._files.size import size_of
 from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import read_metadata, with_slots
-from spinenet_tf.inference.onnxfile import session_runner
+from spinenet_tf.inference.onnxfile import has_onnx_runtime, session_runner
+from spinenet_tf.inference.openvinofile import has_openvino, network_runner
 from spinenet_tf.inference.savedmodel import RAW, SERVE, open_saved_model, signature_runner
 
-SAVED_MODEL, TFLITE, ONNX = "SavedModel", "TFLite", "ONNX Runtime"
+SAVED_MODEL, TFLITE, ONNX, OPENVINO = "SavedModel", "TFLite", "ONNX Runtime", "OpenVINO"
 
 
 def engine_of(path: Path) -> str | None:
     """Return the engine that runs a file or folder; None if it is not an artifact."""
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL
-    return {SUFFIX: TFLITE, ".onnx": ONNX}.get(path.suffix) if path.is_file() else None
+    return {SUFFIX: TFLITE, ".onnx": ONNX, ".xml": OPENVINO}.get(path.suffix) if path.is_file() else None
+
+
+def bytes_of(path: Path) -> int:
+    """Return the size on disk of an artifact; OpenVINO's weights are in a file next to it."""
+    return size_of(path) + (size_of(path.with_suffix(".bin")) if engine_of(path) == OPENVINO else 0)
+
+
+def is_installed(engine: str) -> bool:
+    """Return whether the package of an engine is installed; some belong to extras."""
+    return {ONNX: has_onnx_runtime, OPENVINO: has_openvino}.get(engine, lambda: True)()
 
 
 def open_artifact(
     path: Path, threads: int | None = None, max_detections: int | None = None, raw: bool = False
 ) -> ExportedModel:
-    """Open a .tflite file, a SavedModel or an .onnx file that this package wrote.
+    """Open a .tflite file, a SavedModel, an .onnx or an .xml file that this package wrote.
 
     `threads` is ignored by a SavedModel, since TensorFlow's threads belong to the process. `max_detections` limits the
     detections per image; by default, it is the model's limit. With `raw`, a SavedModel runs without decoding.
@@ -46,6 +58,11 @@ def _open_onnx(path: Path, threads: int | None, max_detections: int | None, raw:
     return ExportedModel(metadata, session_runner(path, threads))
 
 
+def _open_openvino(path: Path, threads: int | None, max_detections: int | None, raw: bool) -> ExportedModel:
+    metadata = with_slots(read_metadata(path), max_detections)
+    return ExportedModel(metadata, network_runner(path, threads))
+
+
 def _open_saved_model(path: Path, threads: int | None, max_detections: int | None, raw: bool) -> ExportedModel:
     """Open the signature `serve`, which includes NMS, unless the SavedModel lacks it or another limit is asked for.
 
@@ -59,4 +76,4 @@ def _open_saved_model(path: Path, threads: int | None, max_detections: int | Non
 
 
 _OPENERS: dict[str, Callable[[Path, int | None, int | None, bool], ExportedModel]]
-_OPENERS = {TFLITE: _open_tflite, ONNX: _open_onnx, SAVED_MODEL: _open_saved_model}
+_OPENERS = {TFLITE: _open_tflite, ONNX: _open_onnx, OPENVINO: _open_openvino, SAVED_MODEL: _open_saved_model}

@@ -1,4 +1,4 @@
-"""One interface to all engines, for benchmarks: Keras, SavedModel, LiteRT and ONNX Runtime."""
+"""One interface to all engines, for benchmarks: Keras, SavedModel, LiteRT, ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.heads.detector import DetectionModel
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE, open_artifact
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO, SAVED_MODEL, TFLITE, bytes_of, open_artifact
 from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.keras_model import check_backend, image_shape
 from spinenet_tf.inference.metadata import Metadata, read_metadata
 from spinenet_tf.inference.naming import DEFAULT
 from spinenet_tf.inference.onnxfile import open_session
+from spinenet_tf.inference.openvinofile import compile_network
 from spinenet_tf.inference.savedmodel import open_saved_model, signature_runner
 from spinenet_tf.training.run import Run
 
@@ -38,7 +39,7 @@ class Setup:
     @property
     def file_bytes(self) -> int:
         """The size on disk of the artifact or of the run's weights."""
-        return size_of(Run(self.path).weights_path if self.engine in (KERAS, FUNCTION) else self.path)
+        return size_of(Run(self.path).weights_path) if self.engine in (KERAS, FUNCTION) else bytes_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def _load_own(setup: Setup, metadata: Metadata, raw: bool) -> Runner:
 
 def _load_other(setup: Setup) -> Runner:
     """Load an artifact without metadata of this package."""
-    return {SAVED_MODEL: _other_saved_model, TFLITE: _other_tflite, ONNX: _other_onnx}[setup.engine](setup)
+    others = {SAVED_MODEL: _other_saved_model, TFLITE: _other_tflite, ONNX: _other_onnx, OPENVINO: _other_openvino}
+    return others[setup.engine](setup)
 
 
 def _other_saved_model(setup: Setup) -> Runner:
@@ -147,6 +149,14 @@ def _other_onnx(setup: Setup) -> Runner:
     shape = _image_shape(setup.path, [side if isinstance(side, int) else None for side in source.shape])
     dtype = _image_type(setup.path, _ONNX_TYPES.get(source.type, source.type))
     return Runner(lambda images: session.run(None, {source.name: images}), shape, dtype, detects=False)
+
+
+def _other_openvino(setup: Setup) -> Runner:
+    network = compile_network(setup.path, setup.threads)
+    source = _only(setup.path, network.inputs)
+    shape = _image_shape(setup.path, [side.get_length() if side.is_static else None for side in source.partial_shape])
+    dtype = _image_type(setup.path, np.dtype(source.element_type.to_dtype()).name)
+    return Runner(lambda images: list(network([images]).values()), shape, dtype, detects=False)
 
 
 def metadata_of(path: Path) -> Metadata | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, engine_of
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO, SAVED_MODEL, engine_of
 from spinenet_tf.inference.costs import (
     Operation,
     Tensors,
@@ -28,7 +28,7 @@ from spinenet_tf.inference.litert import SUFFIX
 from spinenet_tf.training.run import Run
 
 _DELEGATE = "DELEGATE"
-_OTHERS = {SAVED_MODEL: "a SavedModel", ONNX: "an ONNX file"}
+_OTHERS = {SAVED_MODEL: "a SavedModel", ONNX: "an ONNX file", OPENVINO: "an OpenVINO file"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from spinenet_tf.training.run import Run
 RUN = "run"
 BATCH_SIZE = 8  # images per call of a model that takes any number,
 BATCH_PIXELS = BATCH_SIZE * 640 * 640  # unless their inputs have more pixels than this: memory grows with them
-_KINDS = "the folder of a run or of a SavedModel, a .tflite or an .onnx file"
+_KINDS = "the folder of a run or of a SavedModel, or a .tflite, .onnx or .xml file"
 # What to do with files that Keras wrote, by the end of their name.
 _KERAS_FILES = {
     ".keras": "is a Keras model: load it by keras.saving.load_model, and pass the model",
@@ -37,9 +37,10 @@ def load(
     """Load a trained detector or classifier, to call it with images.
 
     `path` is the folder of a run, whose best weights are loaded, or an artifact that `spinenet_tf.export` wrote: a
-    .tflite file, the folder of a SavedModel, or an .onnx file. A Keras model of this package may be passed instead.
+    .tflite file, the folder of a SavedModel, an .onnx file, or OpenVINO's .xml file with its .bin file next to it. A
+    Keras model of this package may be passed instead.
     `max_detections` limits the detections per image; by default, it is the model's limit. `threads` are those of
-    LiteRT or ONNX Runtime; by default, all cores.
+    LiteRT, ONNX Runtime or OpenVINO; by default, all cores.
 
     Raises:
         FileNotFoundError: `path` does not exist.

@@ -14,6 +14,7 @@ from spinenet_tf.heads.classes import checked_ids, default_ids
 from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import find_head, modern_metadata
 from spinenet_tf.inference.onnxfile import read_property
+from spinenet_tf.inference.openvinofile import read_runtime_info
 
 FORMAT = 5  # incremented when an older reader would misread the new format
 READ = (2, 3, 4, FORMAT)
@@ -118,7 +119,7 @@ def with_slots(metadata: Metadata, max_detections: int | None) -> Metadata:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Return the metadata of a .tflite or an .onnx file or a SavedModel's folder; unknown keys are ignored.
+    """Return the metadata of a .tflite, .onnx or .xml file or a SavedModel's folder; unknown keys are ignored.
 
     Raises:
         FileNotFoundError: there is no such artifact.
@@ -153,6 +154,8 @@ def _metadata_in(path: Path) -> dict[str, Any]:
             return _as_object((path / ASSETS / METADATA).read_bytes())
         if path.suffix == ".onnx":
             return _as_object(read_property(path, METADATA))
+        if path.suffix == ".xml":
+            return _as_object(read_runtime_info(path, METADATA))
         with zipfile.ZipFile(path) as archive:
             return _as_object(archive.read(METADATA))
     except _UNREADABLE:

@@ -102,10 +102,14 @@ def test_its_code_runs(run, card, tmp_path, monkeypatch, capsys, tiny_model) -> 
     assert "class_logits_P3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [{"format": "saved_model"}, {"format": "onnx"}], ids=lambda x: x["format"])
-def test_the_code_for_other_formats_runs(run, tmp_path, monkeypatch, capsys, tiny_model, options) -> None:
-    artifact = export.from_run.export_run(run, path=tmp_path / "model.onnx", **options)
-    path = export.model_card(run, files=[artifact.path])
+@pytest.mark.parametrize(
+    ("format", "name"), [("tf_saved_model", "model"), ("onnx", "model.onnx"), ("openvino", "model.xml")]
+)
+def test_the_code_for_other_formats_runs(run, tmp_path, monkeypatch, capsys, tiny_model, format, name) -> None:
+    if format == "openvino":
+        pytest.importorskip("openvino")
+    Run(run).load().export(tmp_path / name, format=format, verbose=False)
+    path = export.model_card(run, files=[tmp_path / name])
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (90, 70)).save("photo.jpg")
     for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):

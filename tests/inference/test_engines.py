@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.inference.artifacts import ONNX, SAVED_MODEL, TFLITE, engine_of
+from spinenet_tf.inference.artifacts import ONNX, OPENVINO, SAVED_MODEL, TFLITE, bytes_of, engine_of
 from spinenet_tf.inference.engines import FUNCTION, KERAS, Setup, load
+from spinenet_tf.inference.openvinofile import openvino_runtime
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +41,19 @@ def test_raw_is_the_network_alone(setups, tiny_model) -> None:
         assert len(tf.nest.flatten(runner.on_example()())) == 6, "three levels of two outputs each"
 
 
-@pytest.mark.parametrize("engine", [SAVED_MODEL, TFLITE])
-def test_artifacts_of_other_origin_run_as_they_are(foreign, engine) -> None:
-    path = foreign[engine]
+@pytest.fixture
+def foreign_openvino(foreign, tmp_path) -> Path:
+    """Return the .xml file that OpenVINO writes of a SavedModel."""
+    pytest.importorskip("openvino")
+    runtime, path = openvino_runtime(), tmp_path / "mean.xml"
+    runtime.serialize(runtime.Core().read_model(foreign[SAVED_MODEL]), path)
+    assert bytes_of(path) == path.stat().st_size + path.with_suffix(".bin").stat().st_size
+    return path
+
+
+@pytest.mark.parametrize("engine", [SAVED_MODEL, TFLITE, OPENVINO])
+def test_artifacts_of_other_origin_run_as_they_are(foreign, engine, request) -> None:
+    path = request.getfixturevalue("foreign_openvino") if engine == OPENVINO else foreign[engine]
     assert engine_of(path) == engine
     runner = load(Setup(engine, path, 1, "mean"))
     assert (runner.shape, runner.dtype, runner.detects) == ((1, 8, 16, 3), "uint8", False)

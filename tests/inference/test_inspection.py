@@ -70,6 +70,7 @@ def test_another_kind_of_model_is_named(tmp_path):
         folder.mkdir()
         (folder / mark).touch()
     onnx.touch()
+    (tmp_path / "model.xml").touch()
     with pytest.raises(
         ValueError, match=r"run is the folder of a run: write a \.tflite file by `spinenet-tf export .*run`\.$"
     ):
@@ -79,6 +80,11 @@ def test_another_kind_of_model_is_named(tmp_path):
         ValueError, match=r"run is the folder of a run: inspect one of its files: model-int8\.tflite\.$"
     ):
         inspect(run)
-    for path, kind in ((saved, "a SavedModel"), (onnx, "an ONNX file"), (tmp_path, "a folder")):
+    for path, kind in (
+        (saved, "a SavedModel"),
+        (onnx, "an ONNX file"),
+        (tmp_path / "model.xml", "an OpenVINO file"),
+        (tmp_path, "a folder"),
+    ):
         with pytest.raises(ValueError, match=rf"Only \.tflite files can be inspected\. Received: {path}, {kind}$"):
             inspect(path)

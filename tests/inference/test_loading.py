@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import spinenet_tf
 from spinenet_tf import Detections, export
 from spinenet_tf.data.fitting import preprocess
-from spinenet_tf.inference import onnxfile
+from spinenet_tf.inference import onnxfile, openvinofile
 from spinenet_tf.inference.loading import read_task, read_validation
 from spinenet_tf.inference.metadata import read_metadata
 from spinenet_tf.training.config_file import find_config, make_config, read_config
@@ -206,6 +207,8 @@ REFUSED = {
     "best.weights.h5": (ValueError, r"best\.weights\.h5 has weights only: pass the folder of its run"),
     "model.pt": (ValueError, r"A model must be the folder of a run or of a SavedModel, .* Received: .*model\.pt"),
     "model.onnx": (ValueError, r"model\.onnx has no metadata: it was not written by spinenet_tf\.export"),
+    "voc.xml": (ValueError, r"voc\.xml has no metadata: it was not written by spinenet_tf\.export"),
+    "bomb.xml": (ValueError, r"bomb\.xml has no metadata: it was not written by spinenet_tf\.export"),
     "model.tflite": (ValueError, r"model\.tflite has no metadata: it was not written by spinenet_tf\.export"),
     "saved": (ValueError, r"saved has no metadata: it was not written by spinenet_tf\.export"),
 }
@@ -217,6 +220,10 @@ def test_everything_else_is_refused_with_advice(name: str, tmp_path: Path) -> No
         (tmp_path / folder).mkdir()
     for file in ("model.keras", "best.weights.h5", "model.pt", "model.onnx", "model.tflite", "saved/saved_model.pb"):
         (tmp_path / file).write_text("no model of this package")
+    (tmp_path / "voc.xml").write_text("<annotation><filename>1.jpg</filename></annotation>")
+    (tmp_path / "bomb.xml").write_text(
+        '<!DOCTYPE a [<!ENTITY b "c">]><net><rt_info><metadata.json value="&b;"/></rt_info></net>'
+    )
     error, message = REFUSED[name]
     with pytest.raises(error, match=message):
         spinenet_tf.load(tmp_path / name)
@@ -234,6 +241,44 @@ def test_without_onnx_runtime_an_onnx_file_names_the_extra(artifact, monkeypatch
     assert read_metadata(path).class_names == list(NAMES), "the metadata is read without it"
     with pytest.raises(ImportError, match=r"ONNX files need onnxruntime: pip install spinenet_tf\[onnx\]"):
         spinenet_tf.load(path)
+
+
+@pytest.fixture(scope="module")
+def openvino(folder) -> Path:
+    """Return the .xml file of the RetinaNet."""
+    pytest.importorskip("openvino")
+    path = folder / "retinanet.xml"
+    Run(folder / "retinanet").load().export(path, format="openvino", verbose=False)
+    return path
+
+
+def test_an_openvino_file_finds_the_same(openvino, expected, photos) -> None:
+    model = spinenet_tf.load(openvino)
+    assert (model.task, model.image_size, model.max_detections) == ("detection", SIZE, FOUND)
+    assert (model.class_names, model.category_ids) == (NAMES, IDS)
+    assert model.batch_size == 8
+    for found, there in zip(model(photos), expected["retinanet"], strict=True):
+        check_same(found, there)
+    few = spinenet_tf.load(openvino, max_detections=7, threads=1)(photos[0])
+    np.testing.assert_allclose(few.scores, expected["retinanet"][0].scores[:7], atol=1e-4)
+
+
+def test_threads_may_share_an_openvino_file(openvino, expected, photos) -> None:
+    model = spinenet_tf.load(openvino)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(model, [photos[2]] * 12):
+            check_same(found, expected["retinanet"][2])
+
+
+def test_an_openvino_file_without_its_package_or_weights_is_refused(openvino, tmp_path, monkeypatch) -> None:
+    alone = tmp_path / "alone.xml"
+    alone.write_bytes(openvino.read_bytes())
+    with pytest.raises(ValueError, match=r"OpenVINO cannot load .*alone\.xml"):
+        spinenet_tf.load(alone)
+    monkeypatch.setattr(openvinofile, "find_spec", lambda name: None)
+    assert read_metadata(openvino).class_names == list(NAMES), "the metadata is read without it"
+    with pytest.raises(ImportError, match=r"OpenVINO files need openvino: pip install spinenet_tf\[openvino\]"):
+        spinenet_tf.load(openvino)
 
 
 def test_a_damaged_onnx_file_is_refused(artifact, tmp_path: Path) -> None:
