@@ -66,10 +66,10 @@ bench-quick: .venv-garden/installed
 # read and not installed, and no part of it is copied.
 PHONES := $(BIN)/python -m benchmarks.phones
 YOLO := build/phones/nudenet-3.4.2-py3-none-any.whl
-phones: .venv/installed-demo .venv/installed-onnx $(YOLO)
+phones: .venv/installed-test $(YOLO)
 	$(PHONES) runs/phones $(YOLO)
 	$(BIN)/python docs/write_phones.py benchmarks/phones.jsonl docs/phones.md
-phones-quick: .venv/installed-demo .venv/installed-onnx $(YOLO)
+phones-quick: .venv/installed-test $(YOLO)
 	$(PHONES) runs/phones $(YOLO) --quick --only spinenet_mobile_49xs_lite
 
 # tensorflow-addons needs TensorFlow 2.15 and Python 3.11: the tests call it in a separate process and environment.
