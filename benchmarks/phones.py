@@ -24,8 +24,10 @@ import argparse
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -72,9 +74,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder for the runs and the files")
     parser.add_argument("wheel", type=Path, help=f"the wheel with {RIVAL_FILE}")
     parser.add_argument("--only", action="append", help="a model to measure, instead of all; may be repeated")
-    parser.add_argument(
-        "--quick", action="store_true", help="measure few calls and train 16 steps, to try the benchmark"
-    )
+    parser.add_argument("--quick", action="store_true", help="few calls and 16 training steps, to try the benchmark")
     parser.add_argument("--results", type=Path, help="file of the results; default: phones.jsonl, quick: in the folder")
     arguments = parser.parse_args()
     names, effort = arguments.only or list_models("mobile"), QUICK if arguments.quick else LATENCY
@@ -86,7 +86,8 @@ def main() -> None:
         carry_out(ledger, f"files, {name}", partial(files, name, folder, effort))
         config = digits_config(name, arguments.folder / "data", 2 if arguments.quick else STEPS)
         carry_out(ledger, f"digits, {name}", partial(digits, config, folder / f"digits-{config.steps_per_epoch}"))
-    carry_out(ledger, "rival", partial(rival, names, arguments.folder, arguments.wheel, effort))
+    unit = "rival" if names == list_models("mobile") else f"rival of {', '.join(names)}"
+    carry_out(ledger, unit, partial(rival, names, arguments.folder, arguments.wheel, effort))
 
 
 def carry_out(ledger: Ledger, unit: str, measure: Callable[[], dict[str, Any]]) -> None:
@@ -94,7 +95,9 @@ def carry_out(ledger: Ledger, unit: str, measure: Callable[[], dict[str, Any]]) 
 
     def measure_with_time() -> dict[str, Any]:
         start, date = time.perf_counter(), f"{datetime.now(UTC):%Y-%m-%d}"
-        found = measure()
+        # TensorFlow's converter and training keep their memory until the process ends.
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            found = process.submit(measure).result()
         seconds = round(time.perf_counter() - start)
         print(f"{unit}: {seconds} s", flush=True)
         return {"date": date, "seconds": seconds} | found
