@@ -87,6 +87,10 @@ def export(
     console.print(f"Largest difference from Keras: {largest:.2g} of the largest output.", soft_wrap=True)
     for line in _accuracy(artifact):
         console.print(line, soft_wrap=True)
+    if format == "web":
+        console.print(
+            f"Show it at http://localhost:8000: python -m http.server --directory {artifact.path}", soft_wrap=True
+        )
     if card:
         files = [artifact.path] if output else None
         _write_card(run, license, files=files, data=data, benchmark=latencies, artifact=artifact, overwrite=overwrite)

@@ -314,9 +314,10 @@ def test_the_folder_has_all_that_the_page_loads(page) -> None:
     assert {"vendor/core/dist/index.js", "vendor/wasm-utils/dist/index.js"} <= names
 
 
-def test_the_command_line_writes_a_page(tiny_run, tmp_path, succeed, monkeypatch) -> None:
+def test_the_command_line_writes_a_page(tiny_run, tmp_path, succeed, monkeypatch, capsys) -> None:
     monkeypatch.setattr(webpage, "_vendor", lambda folder: None)  # the same for all models
     succeed("export", tiny_run, "--format", "web", "--output", tmp_path / "page")
+    assert f"python -m http.server --directory {tmp_path / 'page'}" in capsys.readouterr().out
     assert (tmp_path / "page" / "index.html").is_file()
     assert load(tmp_path / "page" / webpage.MODEL).task == "detection"
 
