@@ -54,11 +54,8 @@ def export_as(
     given = _checked(format, write, options)
     dtype = "uint8" if model.include_preprocessing else "float32"
     batch_size = batch_size_in(input_signature, image_shape(model), kind.batch_size, dtype)
-    if format == "litert" and batch_size != 1:
-        raise ValueError(f"A .tflite file has a batch of one image. Received: a batch of {batch_size or 'any size'}")
-    known = {} if format == "litert" else {"batch_size": batch_size}
     replaced = holds_no_other_files(path, is_folder=format == "tf_saved_model")
-    artifact = write(model, path, **{"overwrite": replaced} | known | given)
+    artifact = write(model, path, batch_size=batch_size, **{"overwrite": replaced} | given)
     if verbose is None or verbose:
         _print(artifact)
 

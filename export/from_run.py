@@ -27,11 +27,12 @@ Data = DetectionDataset | ClassificationDataset
 CALIBRATION_IMAGES = 200
 FORMATS = {"tflite": "model{suffix}.tflite", "saved_model": "saved_model", "onnx": "model.onnx", "web": "web{suffix}"}
 OPTIONS = {
-    "tflite": ("target", "inputs", "outputs", "keep_float"),
-    "saved_model": ("nms", "variables"),
-    "onnx": ("dynamic_batch",),
+    "tflite": ("target", "inputs", "outputs", "keep_float", "batch"),
+    "saved_model": ("nms", "variables", "batch"),
+    "onnx": ("batch",),
     "web": ("keep_float",),
 }
+DYNAMIC = "dynamic"  # a batch of any size
 DEBUG_IMAGES = 32
 
 
@@ -48,7 +49,7 @@ def export_run(
 
     Quantized files are calibrated on the run's training images and verified by AP or top-1 on its validation data, as
     are files for MediaPipe; `data` replaces both. `options` are arguments of the format's export function, listed in
-    `OPTIONS`; None means the default.
+    `OPTIONS`; None means the default. `batch` is its `batch_size`: a number, or `DYNAMIC` for any.
 
     Raises:
         ConfigError: calibration needs data, and there is neither `data` nor data of the run.
@@ -59,7 +60,7 @@ def export_run(
     """
     _check_format(format, quantization, options)
     run = Run(folder)
-    path = path or default_path(folder, format, quantization, options.get("target"))
+    path = path or default_path(folder, format, quantization, options.get("target"), options.get("batch"))
     return export_model(run.load(), run.config, path, format, quantization, overwrite, data, **options)
 
 
@@ -76,12 +77,14 @@ def export_model(
     """Export a loaded model and the config of its run, as `export_run` does."""
     _check_format(format, quantization, options)
     given = {name: value for name, value in options.items() if value is not None}
+    if "batch" in given:
+        batch = given.pop("batch")
+        given["batch_size"] = None if batch == DYNAMIC else batch
     if config.task == "classification" and format != "web":
         given["center"] = _center(config)
     if format == "saved_model":
         return saved_model(model, path, overwrite=overwrite, **given)
     if format == "onnx":
-        given["batch_size"] = None if given.pop("dynamic_batch", False) else 1
         return onnx(model, path, overwrite=overwrite, **given)
     stretch = given.get("target") == "mediapipe"  # images are resized in another way than in training
     calibration = None
@@ -129,9 +132,16 @@ def _center(config: TrainConfig) -> float | None:
     return config.own_images().center if config.data is not None else None
 
 
-def default_path(folder: str | Path, format: str, quantization: str = "none", target: str | None = None) -> Path:
+def default_path(
+    folder: str | Path,
+    format: str,
+    quantization: str = "none",
+    target: str | None = None,
+    batch: int | str | None = None,
+) -> Path:
     """Return the default path of an artifact in a run's folder."""
-    suffix = "".join(f"-{part}" for part in (target, quantization) if part not in (None, "cpu", "none"))
+    images = None if batch in (None, 1) else f"batch{batch}"
+    suffix = "".join(f"-{part}" for part in (target, quantization, images) if part not in (None, "cpu", "none"))
     return Path(folder, FORMATS[format].format(suffix=suffix))
 
 

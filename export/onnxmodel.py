@@ -13,7 +13,7 @@ import keras
 from spinenet_tf._files import native_output
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import check_suffix, staged
-from spinenet_tf.export.check.verify import Artifact, ExportError, Repeated, check
+from spinenet_tf.export.check.verify import Artifact, ExportError, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.savedmodel import output_specs
@@ -63,7 +63,7 @@ def onnx(
         file.write_bytes(proto.SerializeToString())
         metadata.write(file.parent, file.stem)
         with _export_errors("ONNX Runtime cannot run the file"):
-            difference, _ = check(model, Repeated(open_artifact(file)))
+            difference, _ = check(model, open_artifact(file), batch_size=batch_size)
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 

@@ -12,7 +12,7 @@ import keras
 
 from spinenet_tf._files import native_output
 from spinenet_tf.export.artifact import check_suffix, staged
-from spinenet_tf.export.check.verify import Artifact, Repeated, check
+from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.export.rewrites.folding import fold_batch_norms
 from spinenet_tf.export.rewrites.gates import clip_after_scaling
@@ -61,7 +61,7 @@ def openvino(
         metadata = describe(model, output_specs(raw), batch_size, class_names=class_names, inputs=inputs, center=center)
         _write(file, function_of(raw, inputs), metadata.to_json())
         metadata.write(file.parent, file.stem)
-        difference, _ = check(model, Repeated(ExportedModel(metadata, network_runner(file))))
+        difference, _ = check(model, ExportedModel(metadata, network_runner(file)), batch_size=batch_size)
     return Artifact(Path(path), bytes_of(Path(path)), difference)
 
 

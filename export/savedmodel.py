@@ -89,7 +89,7 @@ def saved_model(
             Path(assets, CONFIG).write_text(config, encoding="utf-8")
             signatures, weights = _signatures(plain, raw, nms, inputs), raw.get_concrete_function().variables
             write_signatures(folder, signatures, sorted(Path(assets).iterdir()), weights)
-        difference, _ = check(plain, open_artifact(folder, raw=True))
+        difference, _ = check(plain, open_artifact(folder, raw=True), batch_size=batch_size)
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 

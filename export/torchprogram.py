@@ -12,7 +12,7 @@ import numpy as np
 
 from spinenet_tf._files.size import size_of
 from spinenet_tf.export.artifact import check_suffix, staged
-from spinenet_tf.export.check.verify import Artifact, Repeated, check
+from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import check_backend, exported_form, image_shape, in_float32
@@ -63,7 +63,7 @@ def torch_program(
         metadata = describe(model, specs, batch_size, class_names=class_names, inputs=inputs, center=center)
         flat.export(file, format="torch", verbose=False, input_signature=[signature], **options)
         metadata.write(file.parent, file.stem)
-        difference, _ = check(plain, Repeated(ExportedModel(metadata, _runner(file))))
+        difference, _ = check(plain, ExportedModel(metadata, _runner(file)), batch_size=batch_size)
     return Artifact(Path(path), size_of(Path(path)), difference)
 
 

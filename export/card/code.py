@@ -35,7 +35,8 @@ def _from_bytes(file: ModelFile) -> str:
             "import tensorflow as tf",
             "",
             f'model = tf.saved_model.load("{file.path.name}")',
-            f'found = model.serve_bytes(tf.io.read_file("{PHOTO}")[None])',
+            f'photos = tf.stack([tf.io.read_file("{PHOTO}")]{_times(file)})',
+            "found = model.serve_bytes(photos)",
             'count = int(found["num_detections"][0])  # boxes are yxyx in pixels of the photo',
             'print({name: found[name][0, :count] for name in ("boxes", "scores", "classes")})',
         ]
@@ -90,9 +91,14 @@ def _images(file: ModelFile) -> list[str]:
         fitted = f"ImageOps.fit(photo, ({width}, {height}), Image.Resampling.BILINEAR, bleed={bleed})"
     lines = [f'photo = ImageOps.exif_transpose(Image.open("{PHOTO}")).convert("RGB")']
     if given["dtype"] == "uint8":
-        return [*lines, f"images = np.asarray({fitted})[None]"]
-    lines += [f"pixels = np.asarray({fitted}) / 255"]
-    return [*lines, f"images = ((pixels - {mean}) / {std})[None].astype(np.float32)"]
+        return [*lines, f"images = np.stack([np.asarray({fitted})]{_times(file)})"]
+    lines += [f"pixels = np.asarray({fitted}) / 255", f"image = ((pixels - {mean}) / {std}).astype(np.float32)"]
+    return [*lines, f"images = np.stack([image]{_times(file)})"]
+
+
+def _times(file: ModelFile) -> str:
+    """Return the code that repeats a list with one image as often as a call of the file takes images."""
+    return f" * {file.batch_size}" if file.batch_size > 1 else ""
 
 
 def _tflite(name: str) -> tuple[list[str], list[str]]:

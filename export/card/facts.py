@@ -45,6 +45,11 @@ class ModelFile:
     metadata: Metadata
     accuracy: float | None  # "AP" or "top1" as `spinenet_tf.load` runs it; None: not measured
 
+    @property
+    def batch_size(self) -> int:
+        """The number of images of a call; 1 if it may be any."""
+        return self.metadata.input["shape"][0] or 1
+
 
 @dataclass(frozen=True)
 class Facts:

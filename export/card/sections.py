@@ -130,6 +130,7 @@ def files(facts: Facts) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for file in facts.files:
         given, height, width = file.metadata.input, *file.metadata.image_size
+        images = "" if file.batch_size == 1 else f", {file.batch_size} images per call"
         is_exact = file.metadata.quantization == "none"
         numbers = "float32" if is_exact else file.metadata.quantization
         same = "as in Keras" if is_exact and not file.metadata.stretch else "not measured"
@@ -139,7 +140,7 @@ def files(facts: Facts) -> Iterator[str]:
             code_text(file.path.name),
             size,
             numbers,
-            f"{given['dtype']}, {width} x {height}",
+            f"{given['dtype']}, {width} x {height}{images}",
             _outputs(file),
             score,
         )
@@ -162,11 +163,11 @@ def latency(facts: Facts) -> Iterator[str]:
     if not rows:
         yield "Not measured."
         return
-    yield "| file | engine | threads | ms per image, median | 90 % under |"
-    yield "|---|---|---|---|---|"
+    yield "| file | engine | threads | images per call | ms per call, median | 90 % under |"
+    yield "|---|---|---|---|---|---|"
     for row in rows:
-        threads = row["threads"] or "automatic"
-        cells = (code_text(Path(row["model"]).name), row["engine"], threads, row["median_ms"], row["p90_ms"])
+        runs = (code_text(Path(row["model"]).name), row["engine"], row["threads"] or "automatic")
+        cells = (*runs, row["input_shape"][0], row["median_ms"], row["p90_ms"])
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     yield f"Measured on {_machine(found['machine'])}. Other hardware needs its own measurement."

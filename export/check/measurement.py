@@ -31,14 +31,14 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Measurement:
-    """The cost of a model call in one setup."""
+    """The cost of a model call in one setup; a call may take several images."""
 
     model: str  # the run or the artifact
     engine: str
     threads: int | None  # None: TensorFlow's own choice
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # [images per call, H, W, 3] for a model of this package
     detects: bool  # whether the call returned detections, not raw outputs
-    median_ms: float
+    median_ms: float  # of a call
     p90_ms: float
     memory_bytes: int | None  # see `resident_memory.peak_memory`
     file_bytes: int
@@ -70,6 +70,8 @@ def benchmark(
     track: Track = untracked,
 ) -> Benchmark:
     """Measure models in all formats and engines, from a normalized image (noise) in NumPy to detections in NumPy.
+
+    A file with a fixed batch is called with as many images, all others with one.
 
     A model is a run's folder (Keras and the exports in it), or an artifact: any SavedModel, .tflite or .onnx file. A
     run without exports, or any run if `quantizations` is set, is exported to a temporary folder. TFLite and ONNX

@@ -75,11 +75,11 @@ class Subject:
         """
         runner = self.load(setup)
         names = self._class_names(setup)
-        _, height, width, _ = runner.shape
+        batch_size, height, width, _ = runner.shape
         if not runner.detects or not names:
             return None
         precision = average_precision(
-            runner.call, dataset, (height, width), names, batch_size=1, stretch=self._stretches(setup)
+            runner.call, dataset, (height, width), names, batch_size, stretch=self._stretches(setup)
         )
         return None if math.isnan(precision) else precision
 

@@ -19,7 +19,8 @@ def draw_tradeoff(measurements: Sequence[Measurement]) -> bytes:
     lines: dict[str, list[tuple[float, float, int | None]]] = {}
     for row in measurements:
         if row.ap is not None:
-            lines.setdefault(f"{row.model}, {row.engine}", []).append((row.median_ms, row.ap, row.threads))
+            images = f", {row.input_shape[0]} images per call" if row.input_shape[0] > 1 else ""
+            lines.setdefault(f"{row.model}, {row.engine}{images}", []).append((row.median_ms, row.ap, row.threads))
     if not lines:
         raise ValueError("A plot of AP over latency needs AP, but no AP was measured.")
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")

@@ -13,7 +13,6 @@ import numpy as np
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.classes import unknown_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.inference.exported_model import ExportedModel
 from spinenet_tf.inference.keras_model import image_shape, task_of
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.ops.pixels import MEAN, STD
@@ -42,18 +41,6 @@ class Artifact:
     difference: dict[str, float]  # "max" and "mean", see `float_difference`
     ap: dict[str, float] | None = None  # of a detector: see `ap_difference`
     top1: dict[str, float] | None = None  # of a classifier: see `top1_difference`
-
-
-class Repeated:
-    """Run an exported model on one image, repeated to its batch size; a model for any batch size gets two images."""
-
-    def __init__(self, model: ExportedModel):
-        self._model = model
-
-    def raw(self, image: np.ndarray) -> Any:
-        """Return the raw outputs for one normalized image `[1, H, W, 3]`."""
-        outputs = self._model.raw(np.repeat(image, self._model.batch_size or 2, axis=0))
-        return keras.tree.map_structure(lambda x: x[:1], outputs)
 
 
 def float_difference(model: keras.Model, runner: Callable[[np.ndarray], Any], images: np.ndarray) -> dict[str, float]:
@@ -156,18 +143,20 @@ def check(
     class_names: Sequence[str] | None = None,
     center: float | None = None,
     stretch: bool = False,
+    batch_size: int | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Compare an artifact's runner with the model: return `float_difference` on noise and the loss of accuracy.
 
-    The loss is `ap_difference` or `top1_difference`, depending on the task. `runner` has the methods `raw` and, for
-    `verify_on`, `predict` of `TFLiteModel`. `stretch` is that of `ap_difference`; "stretched" is not compared.
+    The noise is one batch of `batch_size` different images, or two images if the artifact takes any number. The loss is
+    `ap_difference` or `top1_difference`, depending on the task. `runner` has the methods `raw` and, for `verify_on`,
+    `predict` of `TFLiteModel`. `stretch` is that of `ap_difference`; "stretched" is not compared.
 
     Raises:
         ExportError: an output is not finite or differs by more than `TOLERANCES`, or accuracy drops by more than
             `max_loss`.
     """
     # Noise of whole pixels, so that files with uint8 input see the same values.
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *image_shape(model)))
+    pixels = np.random.default_rng(0).integers(0, 256, (batch_size or 2, *image_shape(model)))
     noise = ((pixels / 255 - MEAN) / STD).astype(np.float32)
     difference = float_difference(model, runner.raw, noise)
     tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # integer files: any finite difference

@@ -41,29 +41,41 @@ def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
     import tensorflow as tf
 
     def nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Any:
-        kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
-            boxes=_kept_apart(candidates, max(metadata.image_size) + 1.0),
-            scores=candidates.scores[0],
-            max_output_size=max_detections,
-            iou_threshold=iou_threshold,
-            score_threshold=0.0,
-            soft_nms_sigma=0.0,
-            pad_to_max_output_size=True,
-        )
-        return tf.where(tf.range(max_detections) < count, kept, -1)[None]
+        kept = [
+            _of_one_image(Candidates(*image), beyond, iou_threshold, max_detections)
+            for image in zip(*map(tf.unstack, candidates), strict=True)
+        ]
+        return tf.stack(kept)
 
+    beyond = max(metadata.image_size) + 1.0
     return decoding.decode(raw, options, metadata.image_size, nms=nms)
 
 
+def _of_one_image(candidates: Candidates, beyond: float, iou_threshold: float, max_detections: int) -> Any:
+    """Return the indices `[M]` of the candidates of one image that TFLite's NMS keeps; -1 past the last."""
+    import tensorflow as tf
+
+    kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
+        boxes=_kept_apart(candidates, beyond),
+        scores=candidates.scores,
+        max_output_size=max_detections,
+        iou_threshold=iou_threshold,
+        score_threshold=0.0,
+        soft_nms_sigma=0.0,
+        pad_to_max_output_size=True,
+    )
+    return tf.where(tf.range(max_detections) < count, kept, -1)
+
+
 def _kept_apart(candidates: Candidates, beyond: float) -> Any:
-    """Return the boxes `[K, 4]` with an offset of `beyond` per class, since TFLite's NMS ignores classes.
+    """Return the boxes `[K, 4]` of one image with an offset of `beyond` per class: TFLite's NMS ignores classes.
 
     A box without an area, such as one that was clipped at the edge, moves to a place of its own: LiteRT 2.3 would
     select it again for all further detections.
     """
     import tensorflow as tf
 
-    boxes = candidates.boxes[0] + tf.cast(candidates.classes[0], tf.float32)[:, None] * beyond
+    boxes = candidates.boxes + tf.cast(candidates.classes, tf.float32)[:, None] * beyond
     sides = boxes[:, 2:] - boxes[:, :2]
     row = tf.range(boxes.shape[0], dtype=tf.float32)[:, None]
     alone = row * [-2.0, 0.0, -2.0, 0.0] + [-2.0, 0.0, -1.0, 1.0]

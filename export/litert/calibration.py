@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ def quantize(
 ) -> bytes:
     """Convert to integers with one scale per channel of each conv, and float32 inputs and outputs.
 
-    `batches` are a finite number of normalized `[B, *shape]` images. With `pixels`, for "int8" only, the graph's input
-    is pixels in 0..255, and the file's is uint8. With `xnnpack`, the stem of "int8" is rewritten (`rewrites.stem`).
+    `shape` is that of the graph's input, `[N, H, W, 3]`. `batches` are a finite number of normalized images
+    `[B, H, W, 3]`, of any B. With `pixels`, for "int8" only, the graph's input is pixels in 0..255, and the file's is
+    uint8. With `xnnpack`, the stem of "int8" is rewritten (`rewrites.stem`).
 
     Raises:
         ValueError: the images have another shape, or there are no images.
@@ -58,7 +60,7 @@ def calibrate(
     import tensorflow as tf
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _images(batches, shape, pixels)
+    converter.representative_dataset = lambda: _inputs(batches, shape, pixels)
     # The only allowed set: an operation without integer version fails here instead of running in float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     calibrated = parse(quantizer.calibrate(converter))
@@ -122,9 +124,17 @@ def _give_room(parameters: Any) -> None:
     parameters.min, parameters.max = [-limit], [limit]
 
 
-def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:
+def _inputs(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool) -> Iterator[dict[str, np.ndarray]]:
+    """Yield all images in groups of `shape[0]`; the last image fills the last group, since it changes no range."""
     from spinenet_tf.data.images import to_pixels
 
+    size, images = shape[0], _images(batches, shape[1:])
+    while group := list(islice(images, size)):
+        inputs = np.stack(group + group[-1:] * (size - len(group)))
+        yield {INPUT: to_pixels(inputs) if pixels else inputs}
+
+
+def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     count = 0
     for batch in batches:
         batch = np.asarray(batch, np.float32)
@@ -132,8 +142,7 @@ def _images(batches: Iterable[np.ndarray], shape: tuple[int, ...], pixels: bool)
             raise ValueError(
                 f"Calibration images must have the shape {('batch', *shape)}. Received: shape={batch.shape}"
             )
-        for image in batch:
-            count += 1
-            yield {INPUT: to_pixels(image[None]) if pixels else image[None]}
+        yield from batch
+        count += len(batch)
     if not count:
         raise ValueError("Calibration needs images. Received: an empty calibration")

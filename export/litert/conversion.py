@@ -91,4 +91,4 @@ def converter(function: Any) -> Iterator[Any]:
 
 
 def _shape(raw: Any) -> tuple[int, ...]:
-    return tuple(raw.input_signature[0].shape[1:])
+    return tuple(raw.input_signature[0].shape)

@@ -21,7 +21,7 @@ from spinenet_tf.export.litert.conversion import convert, convert_partly, conver
 from spinenet_tf.export.litert.joining import join
 from spinenet_tf.export.litert.model_metadata import with_model_metadata
 from spinenet_tf.export.litert.provenance import Provenance
-from spinenet_tf.export.litert.targets import check_graph, find_target
+from spinenet_tf.export.litert.targets import Target, check_graph, find_target
 from spinenet_tf.export.rewrites.unfusing import unfuse
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
@@ -52,15 +52,17 @@ def tflite(
     outputs: str | None = None,
     keep_float: Sequence[str] = (),
     center: float | None = None,
+    batch_size: int = 1,
 ) -> Artifact:
-    """Write a .tflite file with input `images` `[1, H, W, 3]` for one kind of hardware: see `targets.TARGETS`.
+    """Write a .tflite file with input `images` `[B, H, W, 3]` for one kind of hardware: see `targets.TARGETS`.
 
     The `target` determines the upsampling operation and the default `inputs` and `outputs`. Inputs are "float32",
     normalized, or "uint8", RGB in 0..255, the default if the model takes pixels. Outputs are float32, with the names
-    and in the order of `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[1, N, 4]`
-    yxyx in pixels of the input and `scores` `[1, N, C]`; "detections", as returned by `predict`; "postprocess", as
+    and in the order of `appended.OUTPUT_NAMES`: "raw", by level; for a detector also "decoded", `boxes` `[B, N, 4]`
+    yxyx in pixels of the input and `scores` `[B, N, C]`; "detections", as returned by `predict`; "postprocess", as
     returned by the custom operation `TFLite_Detection_PostProcess`: boxes relative to the input. A head with
     anchors uses the operation itself: each anchor's best class, class-agnostic NMS. For a classifier "probabilities".
+    B is `batch_size`, the fixed number of images of a call; 1 for "postprocess" and "mediapipe".
 
     A file for "mediapipe" has TFLite Model Metadata, too. `spinenet_tf.load` resizes its images as MediaPipe does: see
     `data.fitting.stretched`.
@@ -91,6 +93,7 @@ def tflite(
     known = _known_outputs(model)
     chosen, inputs, outputs = find_target(target, inputs or (own if own == "uint8" else None), outputs, known)
     _check_outputs(model, quantization, inputs, outputs)
+    _check_batch(batch_size, chosen, outputs)
     provenance = Provenance(model)
     kept = _kept(provenance, quantization, keep_float)
     class_names = names_for(model, class_names)
@@ -98,9 +101,9 @@ def tflite(
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.
         wide = quantization == "int16x8" and chosen.xnnpack
-        raw = raw_function(model, 1, upsampling="gather" if wide else chosen.upsampling)
+        raw = raw_function(model, batch_size, upsampling="gather" if wide else chosen.upsampling)
         specs = output_specs(raw)
-        metadata = describe(model, specs, 1, quantization, class_names, inputs, kept, center, chosen.mediapipe)
+        metadata = describe(model, specs, batch_size, quantization, class_names, inputs, kept, center, chosen.mediapipe)
         if kept and calibration is not None:
             content = convert_partly(raw, provenance, kept, calibration, inputs, chosen.xnnpack)
         else:
@@ -109,9 +112,8 @@ def tflite(
             content = unfuse(content)
         runner = _write_outputs(file, outputs, content, metadata, specs)
         check_graph(file, chosen, outputs)
-        difference, accuracy = check(
-            model, runner, quantization, verify_on, max_loss, class_names, center, chosen.mediapipe
-        )
+        options = (quantization, verify_on, max_loss, class_names, center, chosen.mediapipe, batch_size)
+        difference, accuracy = check(model, runner, *options)
     return Artifact(Path(path), size_of(Path(path)), difference, **{MEASURES[metadata.task]: accuracy})
 
 
@@ -144,6 +146,13 @@ def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: 
         raise ValueError(f"Valid outputs of {subject} are {known}. Received: outputs={outputs!r}")
     if inputs == "uint8" and quantization == "int16x8":
         raise ValueError(f"int16x8 supports only float32 inputs. Received: inputs={inputs!r}")
+
+
+def _check_batch(batch_size: int | None, target: Target, outputs: str) -> None:
+    if batch_size is None:
+        raise ValueError("A .tflite file takes a fixed number of images per call. Received: batch_size=None")
+    if batch_size != 1 and (target.mediapipe or outputs == "postprocess"):
+        raise ValueError(f"MediaPipe and the outputs postprocess take one image per call. Received: {batch_size=}")
 
 
 def _write_outputs(file: Path, kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str, Any]) -> Any:

@@ -42,11 +42,11 @@ def _packed_outputs(graph: FlatGraph, stem: Any) -> int:
 
 
 def _pack(graph: FlatGraph, stem: Any, outputs: int) -> None:
-    (_, height, width, channels), result = graph.shape(stem.inputs[0]), int(stem.outputs[0])
+    (batch, height, width, channels), result = graph.shape(stem.inputs[0]), int(stem.outputs[0])
     _, rows, columns, filters = graph.shape(result)
     kernel = _packed_kernel(graph.values(stem.inputs[1]), outputs)
-    image = graph.like(stem.inputs[0], (1, height, width // (2 * outputs), 2 * outputs * channels), owner=result)
-    packed = graph.like(result, (1, rows, columns // outputs, outputs * filters)) if outputs > 1 else result
+    image = graph.like(stem.inputs[0], (batch, height, width // (2 * outputs), 2 * outputs * channels), owner=result)
+    packed = graph.like(result, (batch, rows, columns // outputs, outputs * filters)) if outputs > 1 else result
     bias = np.tile(graph.values(stem.inputs[2]), outputs)
     before, after = graph.reshape(int(stem.inputs[0]), image), graph.reshape(packed, result)
     stem.inputs = [image, graph.constant(kernel, stem.inputs[1]), graph.constant(bias, stem.inputs[2])]

@@ -48,9 +48,10 @@ def export(
     variables: Annotated[
         bool | None, typer.Option(help="SavedModel: keep weights as variables: much less memory, slightly slower.")
     ] = None,
-    dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="ONNX: accept any batch size instead of one image.")
-    ] = False,
+    batch: Annotated[
+        str | None,
+        typer.Option(help="Number of images per call, or 'dynamic' for any; default: 1, SavedModel: dynamic."),
+    ] = None,
     card: Annotated[
         bool, typer.Option("--card", help="Also measure accuracy and write a model card, README.md, next to the file.")
     ] = False,
@@ -73,7 +74,7 @@ def export(
     _check_card(card, folder, license, latencies, debug, format, overwrite)
     options: dict[str, Any] = {"target": target, "inputs": inputs, "outputs": outputs}
     options |= {"nms": nms, "variables": variables, "keep_float": keep_float or None}
-    options["dynamic_batch"] = dynamic_batch or None
+    options["batch"] = _batch(batch)
     data = TASKS[read_task(run)].given_data(annotations, images)
     if debug:
         _debug(run, format, quantization, data, options, numbers)
@@ -104,6 +105,15 @@ def _accuracy(artifact: Artifact) -> Iterator[str]:
             if "stretched" in found:
                 how = "with images resized as MediaPipe does it, without keeping their aspect ratio"
                 yield f"{measure} {found['stretched']:.3f} {how}; `predict` and `evaluate` do the same with this file."
+
+
+def _batch(text: str | None) -> int | str | None:
+    """Return the option `--batch` as `export_run` takes it."""
+    if text is None or text == "dynamic":
+        return text
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"--batch must be a number of images, or 'dynamic'. Received: --batch {text}")
+    return int(text)
 
 
 def _check_card(

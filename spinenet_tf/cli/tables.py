@@ -93,10 +93,10 @@ def sensitivity_tables(found: Sensitivity, layers: int = 20) -> tuple[Table, Tab
 
 def benchmark_table(found: Benchmark) -> Table:
     """Build a table of the result of `export.check.measurement.benchmark`."""
-    table = Table(title="One image, from normalized pixels to outputs in host memory")
+    table = Table(title="One call, from normalized pixels to outputs in host memory")
     table.add_column("model", overflow="fold")
     table.add_column("engine", no_wrap=True)
-    for column in ("threads", "outputs", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
+    for column in ("threads", "outputs", "images", "median ms", "p90 ms", "memory MB", "file MB", "AP"):
         table.add_column(column, justify="left" if column == "outputs" else "right", no_wrap=True)
     for row in found.measurements:
         table.add_row(
@@ -104,6 +104,7 @@ def benchmark_table(found: Benchmark) -> Table:
             row.engine,
             str(row.threads or "-"),
             "detections" if row.detects else "raw",
+            str(row.input_shape[0]),
             f"{row.median_ms:.1f}",
             f"{row.p90_ms:.1f}",
             "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.1f}",

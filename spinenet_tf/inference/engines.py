@@ -47,7 +47,7 @@ class Runner:
     """A loaded model; `example` returns an input for `call`."""
 
     call: Callable[[np.ndarray], Any]
-    shape: tuple[int, ...]  # [1, H, W, 3] for a model of this package
+    shape: tuple[int, ...]  # of the input: [images per call, H, W, 3] for a model of this package
     dtype: str
     detects: bool  # whether it returns detections, not raw outputs
 
@@ -73,7 +73,7 @@ def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None
     Raises:
         RunError: the folder is not a run with weights.
         ImportError: the package that runs the format is not installed.
-        ValueError: the artifact does not load, or its input is not one image of fixed size; or Keras does not run on
+        ValueError: the artifact does not load, or its input is no image of fixed size; or Keras does not run on
             TensorFlow.
     """
     if setup.engine in (KERAS, FUNCTION):

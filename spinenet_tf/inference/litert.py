@@ -19,8 +19,8 @@ SUFFIX = ".tflite"
 class TFLiteModel(ExportedModel):
     """A .tflite file of this package, run on the CPU with LiteRT.
 
-    Threads may share it. The interpreter runs one image at a time on `num_threads` cores, guarded by a lock. To run
-    several images at once, load the file once per thread.
+    Threads may share it. The interpreter runs one batch at a time on `num_threads` cores, guarded by a lock. To run
+    several batches at once, load the file once per thread.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -30,6 +30,7 @@ def run(tiny_run, tmp_path_factory, succeed) -> Path:
     shutil.copytree(tiny_run, folder)
     machine = {"platform": "Linux-x86_64", "cores": 2, "devices": ["CPU"], "versions": {"tensorflow": "2.21.0"}}
     row = {"model": "somewhere/model-int8.tflite", "engine": "TFLite", "threads": 1, "median_ms": 1.5, "p90_ms": 2.5}
+    row["input_shape"] = [1, 64, 64, 3]
     (folder.parent / "latencies.json").write_text(json.dumps({"measurements": [row], "machine": machine}))
     options = ("--quantization", "int8", "--license", "apache-2.0", "--benchmark", folder.parent / "latencies.json")
     succeed("export", folder, "--card", *options)
@@ -80,7 +81,7 @@ def test_it_states_what_the_run_knows(run, card, tiny_model) -> None:
     assert re.search(
         r"\| `model-int8\.tflite` \| \d\.\d\d \| int8 \| float32, 64 x 64 \| raw maps \| 0\.\d{3} \|", card
     )
-    assert "| `model-int8.tflite` | TFLite | 1 | 1.5 | 2.5 |" in card
+    assert "| `model-int8.tflite` | TFLite | 1 | 1 | 1.5 | 2.5 |" in card
     assert "Measured on Linux-x86_64 with 2 cores (CPU), tensorflow 2.21.0." in card
     assert "These images also selected the epoch" in card
     assert "apache-2.0, as stated by the person who exported the model." in card
@@ -119,7 +120,7 @@ def test_the_code_for_other_formats_runs(run, tmp_path, monkeypatch, capsys, tin
 
 def test_a_classifier_has_a_card_whose_code_runs(tiny_spec, tmp_path, monkeypatch, capsys) -> None:
     model = spinenet_tf.classifier(tiny_spec, 10, (64, 64, 3), max_level=5, endpoint=8)
-    path = export.onnx(model, tmp_path / "model.onnx", center=0.5).path
+    path = export.onnx(model, tmp_path / "model.onnx", center=0.5, batch_size=2).path
     config = read_config(ROOT / "configs" / "digits-classification.yaml").model_copy(
         update={"class_names": tuple("0123456789")}
     )
@@ -128,13 +129,13 @@ def test_a_classifier_has_a_card_whose_code_runs(tiny_spec, tmp_path, monkeypatc
     text = "\n\n".join("\n".join(section(facts)) for section in sections.SECTIONS)
     assert "| top-1 accuracy | 0.250 |" in text
     assert "| `model.onnx` | 0." in text
-    assert "| logits | as in Keras |" in text
+    assert "| float32, 64 x 64, 2 images per call | logits | as in Keras |" in text
     assert "An image classifier for 10 classes" in text
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (90, 70)).save("photo.jpg")
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, {})
-    assert "{'logits': (1, 10)}" in capsys.readouterr().out
+    assert "{'logits': (2, 10)}" in capsys.readouterr().out
 
 
 def test_what_is_unknown_is_called_unknown(run, tmp_path, tiny_model) -> None:

@@ -106,7 +106,7 @@ def test_the_commands_take_a_classifiers_file(run: Path, succeed, tmp_path, caps
 
 def test_the_command_writes_an_onnx_file_for_any_batch(run: Path, succeed, tmp_path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    for options, batch in (([], 1), (["--dynamic-batch"], None)):
+    for options, batch in (([], 1), (["--batch", "dynamic"], None)):
         succeed("export", run, "--format", "onnx", "--output", tmp_path / "model.onnx", "--overwrite", *options)
         metadata = json.loads((tmp_path / "model.metadata.json").read_text())
         assert metadata["input"]["shape"][0] == batch

@@ -16,7 +16,7 @@ from spinenet_tf.export.savedmodel import write_signatures
 from spinenet_tf.export.signatures import raw_function
 from spinenet_tf.inference.naming import DEFAULT, flatten
 
-SHAPE = (8, 8, 3)
+SHAPE = (1, 8, 8, 3)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def converter(tmp_path):
     first, second = (tf.constant(random.normal(size=(3, 3, 3, 3)), tf.float32) for _ in range(2))
 
     def load(bias: float) -> tf.lite.TFLiteConverter:
-        @tf.function(input_signature=[tf.TensorSpec((1, *SHAPE), name="images")])
+        @tf.function(input_signature=[tf.TensorSpec(SHAPE, name="images")])
         def net(images):
             x = tf.nn.relu(tf.nn.conv2d(images, first, 1, "SAME") + bias)
             return {"out": tf.nn.conv2d(x, second, 1, "SAME") + 3.0}
@@ -38,7 +38,7 @@ def converter(tmp_path):
 
 
 def images(count: int = 4) -> np.ndarray:
-    return np.random.default_rng(1).standard_normal((count, *SHAPE), "float32")
+    return np.random.default_rng(1).standard_normal((count, *SHAPE[1:]), "float32")
 
 
 def interpreter(model: bytes, **options) -> Interpreter:
@@ -128,7 +128,7 @@ def test_with_16_bits_other_images_may_activate_what_is_0_on_all_calibration_ima
     [
         ([], "needs images"),
         ([np.zeros((1, 8, 4, 3))], r"Received: shape=\(1, 8, 4, 3\)"),
-        ([np.zeros(SHAPE)], r"Received: shape=\(8, 8, 3\)"),
+        ([np.zeros(SHAPE[1:])], r"Received: shape=\(8, 8, 3\)"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(converter, quantization, batches, message) -> None:

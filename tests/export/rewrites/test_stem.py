@@ -68,7 +68,7 @@ def test_integers_stay_to_the_last_bit(raws, images) -> None:
     """The outputs are bit-identical with TFLite's kernels and with XNNPACK's."""
     for kind, raw in raws.items():
         with converter(raw) as conversion:
-            plain = calibrate(conversion, [images], SHAPE)
+            plain = calibrate(conversion, [images], (1, *SHAPE))
         rewritten = deepcopy(plain)
         pack_stem(rewritten)
         assert unused(rewritten) == 0
@@ -83,7 +83,7 @@ def test_integers_stay_to_the_last_bit(raws, images) -> None:
 def test_bytes_are_those_of_tensorflows_own_schema(raws, images, monkeypatch) -> None:
     """LiteRT's schema and tools, which rewrite files here, produce the same bytes as those of TensorFlow 2.21."""
     with converter(raws["mobile"]) as conversion:
-        content = serialize(calibrate(conversion, [images], SHAPE))
+        content = serialize(calibrate(conversion, [images], (1, *SHAPE)))
 
     def rewritten() -> bytes:
         model = parse(content)
