@@ -18,6 +18,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.options import CpuOptions, GpuOptions, Options
+from ai_edge_litert.tensor_buffer import TensorBuffer
 
 SIGNATURE, INPUT = "serving_default", "images"
 VULKAN = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
@@ -47,9 +48,9 @@ def used(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return outputs without the slots behind the detections, which hold any values."""
     if "num_detections" not in outputs:
         return outputs
-    count = int(outputs["num_detections"][0])
-    assert count > 0
-    return {name: x if name == "num_detections" else x[:, :count] for name, x in outputs.items()}
+    slots = np.arange(outputs["scores"].shape[1]) < outputs["num_detections"][:, None]
+    assert slots.any()
+    return {name: x if name == "num_detections" else x[slots] for name, x in outputs.items()}
 
 
 def interpreted(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,12 +68,11 @@ def compiled(path: Path, images: np.ndarray, hardware: Any = HardwareAccelerator
     targets = {name: model.create_output_buffer_by_name(SIGNATURE, name) for name in details}
     source.write(images)
     model.run_by_name(SIGNATURE, {INPUT: source}, targets)
-    return {
-        name: target.read(math.prod(details[name]["shape"]), np.dtype(details[name]["dtype"])).reshape(
-            details[name]["shape"]
-        )
-        for name, target in targets.items()
-    }
+    return {name: _array(target, details[name]) for name, target in targets.items()}
+
+
+def _array(buffer: TensorBuffer, detail: dict[str, Any]) -> np.ndarray:
+    return buffer.read(math.prod(detail["shape"]), np.dtype(detail["dtype"])).reshape(detail["shape"])
 
 
 def on_gpu(path: Path, images: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
