@@ -8,7 +8,7 @@ INSTALL_ONCE := $(INSTALL) --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick second-opinion docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -71,6 +71,10 @@ phones: .venv/installed-test $(YOLO)
 	$(BIN)/python docs/write_phones.py benchmarks/phones.jsonl docs/phones.md
 phones-quick: .venv/installed-test $(YOLO)
 	$(PHONES) runs/phones $(YOLO) --quick --only spinenet_mobile_49xs_lite
+
+# Compares int8 files with those of ai-edge-quantizer: make second-opinion RUNS=runs/demo
+second-opinion: .venv/installed-demo .venv-quantizer/installed
+	$(BIN)/python -m benchmarks.second_opinion $(RUNS)
 
 # tensorflow-addons needs TensorFlow 2.15 and Python 3.11: the tests call it in a separate process and environment.
 test-addons: .venv/installed-test .venv-addons/installed
@@ -151,6 +155,13 @@ endif
 	@echo "Installing MediaPipe into .venv-mediapipe (a minute or two the first time)"
 	$(BIN)/python -m venv .venv-mediapipe
 	.venv-mediapipe/bin/python $(INSTALL_ONCE) --requirement $<
+	touch $@
+
+# The quantizer pins ai-edge-litert, and the figures of docs/phones.md are those of this version.
+.venv-quantizer/installed: | .venv/created
+	@echo "Installing ai-edge-quantizer into .venv-quantizer"
+	$(BIN)/python -m venv .venv-quantizer
+	.venv-quantizer/bin/python $(INSTALL_ONCE) ai-edge-quantizer==0.10.0
 	touch $@
 
 .venv-torch/installed: setup.cfg pyproject.toml | .venv/created

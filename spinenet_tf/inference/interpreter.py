@@ -32,6 +32,6 @@ def open_interpreter(path: str | os.PathLike, **options: Any) -> Any:
 def operations_of(interpreter: Any) -> list[dict[str, Any]]:
     """Return "index", "op_name", and the tensor indices "inputs" and "outputs" of each operation.
 
-    The operations of the file come first, then the partitions that a delegate runs.
+    The operations of the file come first, then the partitions that a delegate runs, which no public method shows.
     """
     return interpreter._get_ops_details()
