@@ -278,6 +278,18 @@ def foreign(tmp_path_factory) -> dict[str, Path]:
     return {SAVED_MODEL: folder / "saved", TFLITE: folder / "mean.tflite"}
 
 
+@pytest.fixture(scope="session")
+def jax_process(tmp_path_factory) -> dict[str, str]:
+    """Return the environment variables of processes on JAX that compile each function once, without optimizations."""
+    return {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("jax")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
 @pytest.fixture
 def python_ctrl_c() -> Iterator[None]:
     """Handle Ctrl-C as Python does, because a shell ignores it for tests in the background."""

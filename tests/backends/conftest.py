@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from backend_process import BACKENDS, HERE, process
+
+HERE = Path(__file__).parent
+TORCH = HERE.parents[1] / ".venv-torch" / "bin" / "python"
+BACKENDS = ["jax", pytest.param("torch", marks=pytest.mark.torch)]
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -21,7 +27,28 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+def process(jax_process) -> Callable[..., str]:
+    """Return `process(backend, *arguments)`, which runs Python on a backend and returns its standard output.
+
+    PyTorch has an environment without TensorFlow.
+    """
+
+    def run(backend: str, *arguments: object) -> str:
+        if backend == "torch" and not TORCH.exists() and not os.environ.get("CI"):
+            pytest.skip("There is no .venv-torch: make test-torch")
+        if backend == "jax":
+            pytest.importorskip("jax")
+        python, variables = (sys.executable, jax_process) if backend == "jax" else (TORCH, {"KERAS_BACKEND": backend})
+        command = [str(python), "-W", "error::UserWarning", *map(str, arguments)]
+        done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def elsewhere(process, tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Return `elsewhere(backend, rows)`, which computes all rows in one process of `child.py`.
 
     `rows` are {name: (function of the child, model, arrays)}; the result is a folder with a subfolder for each name.

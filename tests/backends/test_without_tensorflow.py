@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from backend_process import process
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 NEEDS = "needs TensorFlow: pip install tensorflow"
 
 
-def test_what_needs_tensorflow_says_so(backend) -> None:
+def test_what_needs_tensorflow_says_so(backend, process) -> None:
     told = json.loads(process(backend, HERE / "without_tensorflow.py").splitlines()[-1])
     assert told.pop("imported") == "False"
     works = {name for name, message in told.items() if message == "works"}

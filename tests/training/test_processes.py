@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spinenet_tf import ArchitectureSpec, BlockSpec
+from spinenet_tf.nets.family import Variant
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.processes import in_any, joined, own_folder, share
@@ -29,22 +31,29 @@ from spinenet_tf.nets.family import VARIANTS
 VARIANTS["tiny"] = pickle.loads(bytes.fromhex(sys.argv.pop(1)))
 cli.main()
 """
+# Small, because compiling it takes most of the time.
+NET = ArchitectureSpec("one_block", (2, 2), (BlockSpec(3, "residual", (0, 1), is_output=True),), {2: 4, 3: 4})
+ROW = Variant(NET, 64, {"endpoint": 8}, {"retinanet": {"head_depth": 1, "head_width": 8}})
 # Adam would make much of small differences.
-OVERRIDES = ["distribution=data_parallel", "optimizer={learning_rate: 0.64, warmup_steps: 0, ema: 0.9}"]
-JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+OVERRIDES = [
+    "distribution=data_parallel",
+    "optimizer={learning_rate: 0.64, warmup_steps: 0, ema: 0.9}",
+    "model.overrides={max_level: 3, activation: relu6, score_threshold: 0.001}",
+    "log_images=0",
+]
 LIMIT = 900  # seconds, also on a busy machine: processes that wait for each other would wait for ever
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_row, write_config) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Return `start(*arguments, **environment)`, which runs `spinenet-tf train` of "tiny" on JAX in a new process."""
+def start(tmp_path: Path, write_config, jax_process) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Return `start(*arguments, **environment)`, which runs `spinenet-tf train` of `ROW` on JAX in a new process."""
     pytest.importorskip("jax")
-    command = [sys.executable, "-c", CHILD, pickle.dumps(tiny_row).hex(), "train", str(write_config(tmp_path))]
+    command = [sys.executable, "-c", CHILD, pickle.dumps(ROW).hex(), "train", str(write_config(tmp_path))]
     begun: list[subprocess.Popen] = []
 
     def begin(*arguments: object, **environment: str) -> subprocess.Popen:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        options["env"] = os.environ | JAX | environment
+        options["env"] = os.environ | jax_process | environment
         begun.append(subprocess.Popen([*command, *OVERRIDES, *map(str, arguments)], **options))
         return begun[-1]
 

@@ -208,10 +208,9 @@ cli.main()
 """
 
 
-def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, tmp_path: Path) -> None:
+def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, jax_process, tmp_path: Path) -> None:
     """Only export needs TensorFlow."""
     pytest.importorskip("jax")
-    jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     arguments = [
         pickle.dumps(tiny_row).hex(),
         "evaluate",
@@ -220,6 +219,6 @@ def test_an_old_run_is_evaluated_on_jax(old_run: Run, tiny_row, tmp_path: Path) 
         str(tmp_path / "numbers.json"),
     ]
     command = [sys.executable, "-c", ON_JAX, *arguments]
-    child = subprocess.run(command, env=os.environ | jax, capture_output=True, text=True, check=False)
+    child = subprocess.run(command, env=os.environ | jax_process, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
     assert json.loads((tmp_path / "numbers.json").read_text())["AP"] < 0.1, "its weights are random"

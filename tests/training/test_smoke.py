@@ -110,12 +110,11 @@ for name in sys.argv[2:]:
 """
 
 
-def test_every_shipped_config_builds_on_jax_with_as_many_weights(tmp_path: Path, least_family) -> None:
+def test_every_shipped_config_builds_on_jax_with_as_many_weights(tmp_path: Path, least_family, jax_process) -> None:
     pytest.importorskip("jax")
     (tmp_path / "family").write_bytes(pickle.dumps(dict(VARIANTS)))
-    environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     command = [sys.executable, "-c", ON_JAX, str(tmp_path / "family"), *SHIPPED]
-    child = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    child = subprocess.run(command, env=os.environ | jax_process, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
     counts = dict(line.split() for line in child.stdout.splitlines())
     assert list(counts) == SHIPPED
