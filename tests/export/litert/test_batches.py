@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from compiled_model import assert_compiled_gives_the_same
 
 import spinenet_tf
 from spinenet_tf import export
@@ -82,6 +83,11 @@ def test_each_image_has_the_outputs_that_it_has_alone(pairs, single, pictures, q
             np.testing.assert_array_equal(found[name], x[:count])
 
 
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_compiled_models_give_the_same(pairs, quantization) -> None:
+    assert_compiled_gives_the_same(pairs(quantization))
+
+
 @pytest.mark.parametrize("quantization", ["none", "fp16", "dynamic", "int8"])
 def test_a_batch_is_one_partition(pairs, quantization) -> None:
     found = inspect(pairs(quantization))
@@ -93,6 +99,7 @@ def test_each_image_has_its_own_detections(model, pairs, pictures, tmp_path, kin
     content, metadata = pairs("none").read_bytes(), read_metadata(pairs("none"))
     specs = {name: tf.TensorSpec(x["shape"], name=name) for name, x in metadata.outputs.items()}
     _write_outputs(tmp_path / "model.tflite", kind, content[: content.index(b"PK\x03\x04")], metadata, specs)
+    assert_compiled_gives_the_same(tmp_path / "model.tflite")
     file, expected = export.TFLiteModel(tmp_path / "model.tflite"), model.predict(pictures, verbose=0)
     assert len(np.unique(expected["scores"][:, 0])) == len(pictures)
     for count in COUNTS:
