@@ -8,12 +8,12 @@ INSTALL_ONCE := $(INSTALL) --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-torch test-lowest test-robustness test-soak parity robustness bench bench-quick phones phones-quick second-opinion docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-arm test-torch test-lowest test-robustness test-soak parity robustness arm bench bench-quick phones phones-quick second-opinion docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
-test: test-models test-tools test-garden test-addons test-mediapipe
+test: test-models test-tools test-garden test-addons test-mediapipe test-arm
 
 # Two parts, because one process does not use two cores: make --jobs=2 test.
 TOOLS := tests/evaluation tests/export tests/training
@@ -83,6 +83,16 @@ test-addons: .venv/installed-test .venv-addons/installed
 # MediaPipe brings 660 MB and needs libegl1 and libgles2 of Debian: the tests run it in a separate process and environment.
 test-mediapipe: .venv/installed-test .venv-mediapipe/installed
 	$(BIN)/python -m pytest tests/mediapipe
+
+# LiteRT's build for ARM64, in an emulator. `.venv` exports the files, and runs them for comparison.
+test-arm: .venv/installed-test .venv-arm/installed
+	$(BIN)/python -m pytest tests/arm
+
+# Rewrites the table of differences in docs/phones.md, with all files on all emulated processors instead of int8 files.
+arm: .venv/installed-test .venv-arm/installed
+	mkdir -p build
+	ARM_TABLE=build/arm.json $(BIN)/python -m pytest tests/arm
+	$(BIN)/python docs/write_arm.py build/arm.json docs/phones.md
 
 # The site of the docs in build/docs/site. Its tools read the package without importing it, so their environment has no
 # TensorFlow, and their versions do not restrict ours. export/ and configs/ are copied to where they are installed.
@@ -163,6 +173,11 @@ endif
 	$(BIN)/python -m venv .venv-quantizer
 	.venv-quantizer/bin/python $(INSTALL_ONCE) ai-edge-quantizer==0.10.0
 	touch $@
+
+# Without Debian's apt-get the tests are skipped, except in CI.
+.venv-arm/installed: tests/arm/install.sh setup.cfg | .venv/installed-test
+	@echo "Downloading qemu, Python and LiteRT for ARM64 into .venv-arm (a minute)"
+	tests/arm/install.sh .venv-arm $(BIN)/python && touch $@ || test -z "$(CI)"
 
 .venv-torch/installed: setup.cfg pyproject.toml | .venv/created
 	@echo "Installing PyTorch into .venv-torch (several minutes and GB the first time)"
