@@ -18,11 +18,13 @@ from small_detector import stir
 
 import spinenet_tf
 from spinenet_tf import export
+from spinenet_tf._files.progress import untracked
 from spinenet_tf.data import DetectionDataset, digits, read_image
 from spinenet_tf.data.fitting import stretched
 from spinenet_tf.data.input.pipeline import evaluation_batches
 from spinenet_tf.export.card.code import without_package
 from spinenet_tf.export.card.facts import describe_file
+from spinenet_tf.export.check.subjects import Subject
 from spinenet_tf.export.litert import model_metadata as tables
 
 SHAPE = (96, 128, 3)  # not square: a swap of the sides shows
@@ -102,8 +104,11 @@ def test_a_detector_finds_the_same(mediapipe, photos, file, head: str) -> None:
             np.testing.assert_allclose(found[f"{name} {part}"], expected, atol=1.0)
 
 
-def test_the_trained_detector_finds_the_digits(file, scenes) -> None:
-    assert spinenet_tf.evaluate(file("retinanet"), scenes).AP50 > 0.9
+def test_evaluation_and_benchmarks_stretch_the_images(file, scenes, tmp_path: Path) -> None:
+    found, subject = spinenet_tf.evaluate(file("retinanet"), scenes), Subject(file("retinanet"))
+    assert found.AP50 > 0.9
+    (setup,) = subject.setups([1], False, [], tmp_path, untracked)
+    assert subject.average_precision(setup, scenes) == pytest.approx(found.AP)
 
 
 def test_mediapipe_reads_what_the_tables_say(mediapipe, file) -> None:
