@@ -31,7 +31,7 @@ class Subject:
         self._run = None
         if engine_of(path) is None:
             if not path.is_dir():
-                kinds = "a run, a SavedModel, a .tflite or a .onnx file"
+                kinds = "a run, a SavedModel, or a .tflite, .onnx or .xml file"
                 raise ValueError(f"A model to measure must be {kinds}. Received: {path}")
             run = Run(path)
             self._run = (run.load(task="detection"), run.config)

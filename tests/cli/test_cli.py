@@ -213,7 +213,7 @@ MISTAKES = {
     "train nowhere": "There is no config nowhere. The package has:",
     "evaluate nowhere": "There is no model nowhere.",
     "evaluate empty": "empty is neither a run folder (no config.yaml) nor a SavedModel (no saved_model.pb).",
-    "evaluate tiny.yaml": "A model must be the folder of a run or of a SavedModel, a .tflite or an .onnx file.",
+    "evaluate tiny.yaml": "A model must be the folder of a run or of a SavedModel, or a .tflite, .onnx or .xml file.",
     "evaluate fake.tflite": "fake.tflite has no metadata",
     "export empty": "empty is neither a run folder",
     "predict nowhere.jpg --model {run}": "There is no image or folder nowhere.jpg.",

@@ -108,7 +108,7 @@ def test_an_artifact_is_evaluated_on_data_that_are_given(tiny_run, tiny_tflite, 
 MISTAKES = {
     "nowhere": "There is no model nowhere.",
     "empty": "empty is not a run folder: it has no config.yaml.",
-    "broken.tflite notes.txt": "A model to measure must be a run, a SavedModel, a .tflite or a .onnx file.",
+    "broken.tflite notes.txt": "A model to measure must be a run, a SavedModel, or a .tflite, .onnx or .xml file.",
     "broken.tflite --no-memory": "LiteRT cannot load broken.tflite",
     "saved": "TensorFlow cannot load saved as a SavedModel",
     "broken.tflite --ap": "AP needs a run with data, or --annotations and --images.",
