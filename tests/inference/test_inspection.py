@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from spinenet_tf.inference.coverage import Coverage
+from spinenet_tf.inference.coverage import Coverage, find_coverage
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.nets.costs import multiply_adds
 
@@ -33,9 +34,15 @@ def test_coverage_of_each_engine(exported):
     found = inspect(exported("none").path)
     total, left = sum(found.ops.values()), found.xnnpack_leaves
     assert found.engines["XNNPACK"] == Coverage(1 - sum(left.values()) / total, 1.0, left)
-    assert found.engines["GPU"] == Coverage(1.0, 1.0, {})
-    slices = found.ops["SLICE"]
-    assert found.engines["NPU"] == Coverage(1 - slices / total, 1.0, {"SLICE": slices})
+    assert found.engines["GPU"] == found.engines["NPU"] == Coverage(1.0, 1.0, {})
+
+
+@pytest.mark.parametrize(("dtype", "left"), [(np.float32, {}), (np.int8, {}), (np.int16, {"SLICE": 1})])
+def test_gpus_run_slices_but_no_16_bit_activations(dtype, left):
+    operation = {"index": 0, "op_name": "SLICE", "inputs": np.array([0]), "outputs": np.array([1])}
+    tensors = {number: {"shape": [1, 8, 8, 3], "dtype": dtype} for number in range(2)}
+    found = find_coverage([operation], [], tensors, [0])
+    assert (found["GPU"].leaves, found["NPU"].leaves) == (left, {"SLICE": 1})
 
 
 def test_memory_shrinks_with_the_type(exported):
