@@ -13,7 +13,8 @@ PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/nul
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
 
-test: test-models test-tools test-garden test-addons test-mediapipe test-arm
+# The longest first.
+test: test-models test-tools test-arm test-garden test-mediapipe test-addons
 
 # Two parts, because one process does not use two cores: make --jobs=2 test.
 TOOLS := tests/evaluation tests/export tests/training
