@@ -147,6 +147,9 @@ def _debug(run: Path, format: str, quantization: str, data: Any, options: dict[s
 
     if (format, quantization) != ("tflite", "int8"):
         raise ValueError(f"--debug requires --format tflite --quantization int8. Received: {format}, {quantization}")
+    unused = [name for name, value in options.items() if value is not None and name not in ("target", "keep_float")]
+    if unused:
+        raise ValueError(f"--debug measures the raw outputs of one image: leave out --{', --'.join(unused)}.")
     found = debug_run(run, data, options["keep_float"] or (), options["target"], track=with_progress)
     for table in sensitivity_tables(found):
         show_whole(table)

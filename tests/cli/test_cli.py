@@ -252,6 +252,7 @@ MISTAKES = {
     "export {run} --format web --batch 2": "The format web has the options ('keep_float',). Received: ['batch']",
     "export {run} --batch dynamic": "A .tflite file takes a fixed number of images per call.",
     "export {run} --batch 0": "--batch must be a number of images, or 'dynamic'. Received: --batch 0",
+    "export {run} --quantization int8 --debug --batch 2 --outputs decoded": "leave out --outputs, --batch.",
     "export {run} --target mediapipe --batch 2": "postprocess take one image per call. Received: batch_size=2",
     "export {run} --no-nms": "'inputs', 'outputs', 'keep_float', 'batch'). Received: ['nms']",
     "export {run} --license mit": "--license and --benchmark require --card.",
