@@ -14,7 +14,7 @@ from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.calls import maker_of
 from spinenet_tf.nets.costs import CONVS
 from spinenet_tf.nets.deconv import CropToLevel
-from spinenet_tf.nets.resample import NearestUpsample
+from spinenet_tf.nets.resample import Resampling
 
 # The smallest range of an activation. A squeeze-and-excitation of one or two channels is often 0 on all images. Its
 # range of 1e-38 would give a scale that XNNPACK rejects (2^8 and more after a conv) and that crashes LiteRT 2.3. After
@@ -24,7 +24,7 @@ RANGE_MOMENTUM = 0.99  # of the moving averages of the ranges
 
 _FUSED = (keras.activations.relu, keras.activations.relu6)  # TFLite fuses them into the previous operation
 # These layers only select or repeat values: the output has the scale of the input.
-_SAME_SCALE = (keras.layers.MaxPooling2D, NearestUpsample, CropToLevel)
+_SAME_SCALE = (keras.layers.MaxPooling2D, Resampling, CropToLevel)
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")

@@ -21,6 +21,7 @@ from spinenet_tf.training import recipe
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.measuring import Evaluate
 from spinenet_tf.training.preemption import Preempted
+from spinenet_tf.training.quantization import QuantizationAware
 from spinenet_tf.training.run import Run
 
 EPOCHS, STEPS = 2, 4
@@ -140,8 +141,10 @@ def test_a_fine_tuning_for_integers_resumes_exactly(
     tmp_path: Path, tiny_model, tiny_run, write_config, monkeypatch
 ) -> None:
     """The activation ranges are part of the state; the resulting weights are those of the detector."""
-    monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
-    config = read_config(write_config(tmp_path), [*OVERRIDES, f"weights={tiny_run}", "quantization=int8"])
+    # Tracing a graph takes longer than these steps.
+    monkeypatch.setattr(QuantizationAware, "compile", partialmethod(QuantizationAware.compile, run_eagerly=True))
+    integers = [f"weights={tiny_run}", "quantization=int8", "epochs=1", "evaluate_every=1"]
+    config = read_config(write_config(tmp_path), [*OVERRIDES, *integers])
     run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")
     recipe.train(config, whole.folder)
     with pytest.raises(Preempted):
