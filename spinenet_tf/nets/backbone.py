@@ -52,7 +52,7 @@ class Backbone(SpineNetModel):
         spec = spec if isinstance(spec, ArchitectureSpec) else ArchitectureSpec.from_config(spec)
         _check_input_shape(input_shape)
         style = style or Style()
-        first, last = _levels(spec, style)
+        first, last = levels_of(spec, style)
         image = keras.Input(tuple(input_shape), name="images")
         with dtype_scope(dtype):
             with named_alike():
@@ -108,8 +108,12 @@ def _check_input_shape(input_shape: tuple[int | None, ...]) -> None:
         raise ValueError(f"Each side must be at least {MIN_SIDE} px. Received: input_shape={tuple(input_shape)}")
 
 
-def _levels(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
-    """Return the first and last output level: those of the style, or by default those of the graph."""
+def levels_of(spec: ArchitectureSpec, style: Style) -> tuple[int, int]:
+    """Return the first and last output level: those of the style, or by default those of the graph.
+
+    Raises:
+        ValueError: the graph does not output one of them, or the first is coarser than the last.
+    """
     first, last = spec.levels
     min_level = first if style.min_level is None else style.min_level
     max_level = last if style.max_level is None else style.max_level

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinenet_tf._files.writing import write_whole
+from spinenet_tf.nets.backbone import levels_of
 from spinenet_tf.nets.family import Variant, variant
 from spinenet_tf.nets.graph_shapes import NARROW, OUTPUT, WIDE, arrow, legend_entries, shape
 from spinenet_tf.nets.specs import ArchitectureSpec
@@ -75,10 +76,7 @@ def _graph(model: Any) -> _Graph:
     else:
         kinds = "the name of a model, an ArchitectureSpec, or a model of spinenet_tf"
         raise ValueError(f"`model` must be {kinds}. Received: an object of type {type(model).__name__}")
-    finest, coarsest = (
-        given if given is not None else default
-        for given, default in zip((style.min_level, style.max_level), spec.levels, strict=True)
-    )
+    finest, coarsest = levels_of(spec, style)
     return _Graph(title, *wiring(spec, range(finest, coarsest + 1), style.width, style.endpoint))
 
 
