@@ -124,7 +124,7 @@ class Creation:
         for node in range(len(self.spec.stem)):
             yield from self.chain(self.spec.stem_block, f"stem_block{node}", node, self.repeats)
         for node, block in enumerate(self.spec.blocks, start=len(self.spec.stem)):
-            for parent in (0, 1):
+            for parent in range(len(block.parents)):
                 yield from self.resample(f"block{node}_resample{parent}", self.resample_scope(node, parent))
             yield from self.chain(block.kind, f"block{node}", node, self.repeats * block.repeats)
         for level in self.levels:

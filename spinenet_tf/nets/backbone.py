@@ -15,7 +15,7 @@ from spinenet_tf.nets.deconv import deconv
 from spinenet_tf.nets.dtype import Dtype, dtype_scope
 from spinenet_tf.nets.layer_config import arguments, freeze, layer_config
 from spinenet_tf.nets.resample import resample, resample_mobile, upsample
-from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.style import Style
 from spinenet_tf.nets.wiring import dangling
 from spinenet_tf.ops.pixels import OFFSET, SCALE
@@ -160,20 +160,25 @@ class _Walk:
             previous = level
 
     def build_block(self, index: int) -> None:
-        """Resample both parents, add them (in an output, also unread nodes of its shape), activate, apply the block."""
+        """Resample the parents, add them, activate the sum, apply the block."""
         block, node = self.spec.blocks[index], len(self.nodes)
         name, width = f"block{node}", self._scaled(block.width or self.spec.widths[block.level])
-        channels = block_channels(block.kind, width, block.expansion)
-        inputs = [
-            self._connect(parent, block.level, channels, name=f"{name}_resample{position}")
-            for position, parent in enumerate(block.parents)
-        ]
-        inputs += [self.nodes[other] for other in self.dangling.get(node, ())]
-        x = self.style.act(self._add(inputs, name), name=f"{name}_fuse_act")
+        x = self._fuse(node, block, block_channels(block.kind, width, block.expansion), name)
         drop_rate = self.style.stochastic_depth * (index + 1) / len(self.spec.blocks)
         how: dict[str, Any] = {"expansion": block.expansion, "repeats": self.style.repeats * block.repeats}
         x = chain(block.kind, x, width, self.style, **how, drop_rate=drop_rate, name=name)
         self._add_node(x, block.level, width)
+
+    def _fuse(self, node: int, block: BlockSpec, channels: int, name: str):
+        """Return the activated sum of the resampled parents, and in an output also of unread nodes of its shape."""
+        unread, act = self.dangling.get(node, ()), f"{name}_fuse_act"
+        is_sum = len(block.parents) + len(unread) > 1
+        inputs = [
+            self._connect(parent, block.level, channels, f"{name}_resample{position}", act=None if is_sum else act)
+            for position, parent in enumerate(block.parents)
+        ]
+        inputs += [self.nodes[other] for other in unread]
+        return self.style.act(self._add(inputs, name), name=act) if is_sum else inputs[0]
 
     def _stem_conv(self):
         if self.spec.stem_conv == "mobile":
@@ -182,8 +187,8 @@ class _Walk:
         x = self.style.conv_bn_act(self.image, STEM_CHANNELS, 7, strides=2, name="stem_conv")
         return keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
 
-    def _connect(self, parent: int, level: int, channels: int, name: str):
-        ends = {"parent_level": self.levels[parent], "level": level, "channels": channels}
+    def _connect(self, parent: int, level: int, channels: int, name: str, act: str | None):
+        ends = {"parent_level": self.levels[parent], "level": level, "channels": channels, "act": act}
         if self.spec.is_separable:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
         inner = max(1, int(self.style.alpha * self.widths[parent]))

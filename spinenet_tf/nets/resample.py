@@ -12,19 +12,28 @@ from spinenet_tf.nets.style import Style
 from spinenet_tf.ops.levels import level_size
 
 
-def resample(x, image, *, parent_level: int, level: int, channels: int, inner: int, style: Style, name: str):
+def resample(
+    x,
+    image,
+    *,
+    parent_level: int,
+    level: int,
+    channels: int,
+    inner: int,
+    style: Style,
+    name: str,
+    act: str | None = None,
+):
     """Resample a parent at `parent_level` to `level` and `channels`; `inner` is alpha times the parent's channels.
 
-    The expanding 1x1 conv runs before the upsampling, not after it as published: pointwise ops commute with the
-    repetition of pixels, so the result is the same at 1 / scale^2 of the work. There is no activation at the end: the
-    block activates the sum of its parents.
+    There is no activation at the end, because the block activates the sum of its parents. The only parent of a block is
+    activated here: `act` is the name of the layer.
     """
     x = style.conv_bn_act(x, inner, 1, name=f"{name}_reduce")
     if level > parent_level:
         x = style.conv_bn_act(x, inner, 3, strides=2, name=f"{name}_down")
         x = _pool(x, image, parent_level, level, style, name)
-    x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
-    return upsample(x, image, parent_level, level, style, name)
+    return _expand(x, image, parent_level, level, channels, style, name, act)
 
 
 def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
@@ -35,12 +44,24 @@ def _pool(x, image, parent_level: int, level: int, style: Style, name: str):
     return x
 
 
-def resample_mobile(x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str):
+def resample_mobile(
+    x, image, *, parent_level: int, level: int, channels: int, style: Style, name: str, act: str | None = None
+):
     """Resample a parent in a mobile net: a strided depthwise conv per octave down, and no reducing conv."""
     for step in range(level - parent_level):
         x = style.depthwise(x, strides=2, regularizer=style.regularizer, name=f"{name}_down{step}")
         x = style.act(style.norm(x, name=f"{name}_down{step}_bn"), name=f"{name}_down{step}_act")
+    return _expand(x, image, parent_level, level, channels, style, name, act)
+
+
+def _expand(x, image, parent_level: int, level: int, channels: int, style: Style, name: str, act: str | None):
+    """Apply the last conv before the upsampling, not after it as published, and the activation, if any.
+
+    Pointwise operations commute with the repetition of pixels: the result is the same at 1 / scale^2 of the work. And
+    TFLite fuses an activation into a conv, but not into an upsampling; XNNPACK runs no separate one in 8 bits.
+    """
     x = style.conv_bn(x, channels, 1, name=f"{name}_expand")
+    x = style.act(x, name=act) if act else x
     return upsample(x, image, parent_level, level, style, name)
 
 

@@ -19,7 +19,7 @@ CHOICES = {
 }
 MAX_NAME = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}")  # valid as TensorFlow scope and as file name
-MAX_LEVEL = 7
+MIN_LEVEL, MAX_LEVEL = 1, 7  # of a block
 FPN_LEVELS = (3, 4, 5)  # the levels of the stem that an FPN reads
 # Far above sensible values: an untrusted file must not exhaust the memory.
 MAX_WIDTH = 1 << 16
@@ -93,8 +93,8 @@ def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
         raise ValueError(f"Block {node} is not a BlockSpec. Received: {block!r:.100}")
     if block.kind not in BLOCK_KINDS:
         raise ValueError(f"Block {node} has an unknown kind; valid are {BLOCK_KINDS}. Received: kind={block.kind!r}")
-    if not _is_whole(block.level, 2, MAX_LEVEL) or (block.width is None and block.level not in spec.widths):
-        levels = [level for level in spec.widths if level >= 2] if block.width is None else f"2..{MAX_LEVEL}"
+    levels = [level for level in range(MIN_LEVEL, MAX_LEVEL + 1) if block.width is not None or level in spec.widths]
+    if not _is_whole(block.level) or block.level not in levels:
         raise ValueError(
             f"Block {node} has a level without a width; valid are {levels}. Received: level={block.level!r}"
         )
@@ -111,13 +111,16 @@ def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
 
 
 def _check_parents(node: int, block: BlockSpec) -> None:
-    if not isinstance(block.parents, tuple) or len(block.parents) != 2 or not all(map(_is_whole, block.parents)):
-        raise ValueError(f"Block {node} needs exactly two parents. Received: parents={block.parents!r}")
-    for parent in block.parents:
+    parents = block.parents
+    if not isinstance(parents, tuple) or len(parents) not in (1, 2) or not all(map(_is_whole, parents)):
+        raise ValueError(f"Block {node} needs one or two parents: numbers of nodes. Received: parents={parents!r}")
+    for parent in parents:
         if parent >= node:
-            raise ValueError(f"Block {node} reads block {parent}, which is built later. Received: {block.parents}")
+            raise ValueError(f"Block {node} reads block {parent}, which is built later. Received: {parents}")
         if parent < 0:
-            raise ValueError(f"Block {node} reads block {parent}, which does not exist. Received: {block.parents}")
+            raise ValueError(f"Block {node} reads block {parent}, which does not exist. Received: {parents}")
+    if len(set(parents)) < len(parents):
+        raise ValueError(f"Block {node} reads block {parents[0]} twice; two parents must differ. Received: {parents}")
 
 
 def _check_outputs(spec: ArchitectureSpec) -> None:

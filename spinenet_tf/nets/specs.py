@@ -22,7 +22,7 @@ _OWN = ("width", "expansion", "repeats")  # the fields that few blocks set
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One scale-permuted block: its level, its kind and the two earlier nodes that it reads.
+    """One scale-permuted block: its level, its kind and the one or two earlier nodes that it reads.
 
     Nodes are numbered from 0; those of the stem come first. A node at level L has stride 2^L. The last three fields are
     for blocks that differ from others of their kind and level.
@@ -30,7 +30,7 @@ class BlockSpec:
 
     level: int
     kind: str  # "bottleneck", "residual" or "mbconv"
-    parents: tuple[int, int]
+    parents: tuple[int, ...]  # one node, or two different ones
     is_output: bool = False
     width: int | None = None  # channels of the 3x3 conv, before the width multiplier; None: that of the level
     expansion: float | None = None  # channels of wide convs relative to narrow ones; None: 4, or 6 for mbconv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from spinenet_tf.checkpoints import garden_model
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.names import variables_by_name
 from spinenet_tf.checkpoints.origins import load_checkpoint
+from spinenet_tf.nets.graphs import SPINENET
 from spinenet_tf.training.from_checkpoint import convert_detector, convert_run, convert_weights
 from spinenet_tf.training.run import Run
 
@@ -215,3 +217,10 @@ def test_other_heads_are_not_written(build, tiny_spec, tmp_path):
     with pytest.raises(ValueError, match=r"only a RetinaNet becomes Model Garden's\. Received: "):
         garden_model.write_checkpoint(build(tiny_spec), tmp_path / "ckpt")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_block_with_one_parent_is_refused():
+    blocks = (replace(SPINENET.blocks[0], parents=(1,)), *SPINENET.blocks[1:])
+    model = spinenet_tf.backbone(replace(SPINENET, blocks=blocks), (64, 64, 3), width=0.1)
+    with pytest.raises(ValueError, match=r"Model Garden's spinenet has no such block\. Received: block 2, .*\(1,\)"):
+        garden_model.build(model)

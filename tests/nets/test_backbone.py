@@ -14,6 +14,7 @@ import pytest
 from spinenet_tf import ArchitectureSpec, BlockSpec, backbone, list_models
 from spinenet_tf._fast.normalization import BatchNorm
 from spinenet_tf.nets.backbone import Backbone
+from spinenet_tf.nets.calls import maker_of
 from spinenet_tf.nets.family import VARIANTS
 from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
 
@@ -310,6 +311,28 @@ def test_edges_decide_what_is_read(tiny_spec, tiny_backbone):
     rewired = _tiny(replace(tiny_spec, blocks=tuple(blocks)))
     assert tiny_backbone.get_layer("block6_resample0_reduce").input.shape == (None, 2, 2, 8)
     assert rewired.get_layer("block6_resample0_reduce").input.shape == (None, 4, 4, 32)
+
+
+@pytest.mark.parametrize(
+    ("parent", "is_coarser"), [(4, False), (5, False), (3, True)], ids=["same", "finer", "coarser"]
+)
+def test_a_block_with_one_parent_has_no_sum_and_activates_it_before_upsampling(tiny_spec, parent, is_coarser):
+    blocks = list(tiny_spec.blocks)
+    blocks[4] = replace(blocks[4], parents=(parent,))
+    net = _tiny(replace(tiny_spec, blocks=tuple(blocks)))
+    assert _additions(net, 6) == 0
+    activation = net.get_layer("block6_fuse_act")
+    assert maker_of(activation.input).name == "block6_resample0_expand_bn"
+    entry = net.get_layer("block6_conv1").input
+    assert entry is (net.get_layer("block6_resample0_up") if is_coarser else activation).output
+
+
+def test_a_block_at_level_1_has_half_the_resolution_of_the_image(tiny_spec, images):
+    blocks = list(tiny_spec.blocks)
+    blocks[2] = replace(blocks[2], level=1, width=4)
+    net = _tiny(replace(tiny_spec, blocks=tuple(blocks)), (65, 64, 3))
+    assert net.get_layer("block4_out").output.shape == (None, 33, 32, 16)
+    assert net(images(65, 64))["P5"].shape == (2, 3, 2, 8)
 
 
 def test_names_are_stable():

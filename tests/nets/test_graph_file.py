@@ -17,6 +17,7 @@ MINE = ArchitectureSpec(
     (
         BlockSpec(4, "bottleneck", (0, 1), expansion=2.5),
         BlockSpec(3, "mbconv", (1, 2), is_output=True, width=24, repeats=2),
+        BlockSpec(1, "residual", (3,)),
     ),
     round_to=8,
 )
@@ -33,6 +34,7 @@ round_to: 8
 blocks:
   - {level: 4, kind: bottleneck, parents: [0, 1], is_output: false, expansion: 2.5}  # 2
   - {level: 3, kind: mbconv, parents: [1, 2], is_output: true, width: 24, repeats: 2}  # 3
+  - {level: 1, kind: residual, parents: [3], is_output: false}  # 4
 """
 
 
@@ -75,7 +77,7 @@ def test_a_short_file_has_the_defaults_of_a_spec(tmp_path):
         ("parents: [1, 2]", "parent: [1, 2]", r"mine.yaml: Block 3: Unknown key 'parent'. Did you mean 'parents'\?"),
         ("level: 3, ", "", "mine.yaml: Block 3 is missing keys: level. Received: kind, parents"),
         ("parents: [1, 2]", "parents: [1, 7]", "mine.yaml: Block 3 reads block 7, which is built later"),
-        ("parents: [1, 2]", "parents: 1", "mine.yaml: Block 3 needs exactly two parents. Received: parents=1"),
+        ("parents: [1, 2]", "parents: 1", "mine.yaml: Block 3 needs one or two parents: .*Received: parents=1"),
         ("kind: mbconv", "kind: mbconf", "mine.yaml: Block 3 has an unknown kind.*'mbconf'"),
         ("width: 24", "width: wide", "mine.yaml: The width of block 3 must be .*Received: width='wide'"),
         ("{1: 32,", "{one: 32,", "mine.yaml: `widths` must map levels .*'one': 32"),

@@ -26,17 +26,19 @@ def _spec(*blocks: BlockSpec, stem: tuple[int, ...] = (2, 2), **kwargs) -> Archi
         ([OUTPUT, BlockSpec(4, "bottleneck", (0, 9))], r"Block 3 reads block 9, which is built later.*\(0, 9\)"),
         ([OUTPUT, BlockSpec(4, "bottleneck", (0, 3))], "Block 3 reads block 3, which is built later"),
         ([OUTPUT, BlockSpec(4, "bottleneck", (-1, 0))], "Block 3 reads block -1, which does not exist"),
-        ([OUTPUT, BlockSpec(4, "bottleneck", (0, 1, 2))], "Block 3 needs exactly two parents"),
+        ([OUTPUT, BlockSpec(4, "bottleneck", (0, 1, 2))], "Block 3 needs one or two parents"),
+        ([OUTPUT, BlockSpec(4, "bottleneck", ())], r"Block 3 needs one or two parents.*parents=\(\)"),
+        ([OUTPUT, BlockSpec(4, "bottleneck", (1, 1))], r"Block 3 reads block 1 twice.*\(1, 1\)"),
         ([OUTPUT, BlockSpec(4, "transformer", (0, 1))], "Block 3 has an unknown kind.*bottleneck.*'transformer'"),
         ([OUTPUT, BlockSpec(8, "bottleneck", (0, 1))], "Block 3 has a level without a width.*level=8"),
-        ([OUTPUT, BlockSpec(1, "bottleneck", (0, 1))], "Block 3 has a level without a width.*level=1"),
+        ([OUTPUT, BlockSpec(0, "bottleneck", (0, 1))], r"Block 3 has a level .*valid are \[1, 2, .*level=0"),
         ([OUTPUT, OUTPUT], "Blocks 2 and 3 are both outputs of level 3"),
         ([BlockSpec(4, "bottleneck", (0, 1))], "No block of 'mine' is an output"),
         ([], "No block of 'mine' is an output"),
         ([OUTPUT, BlockSpec("4", "bottleneck", (0, 1))], "Block 3 has a level without a width.*level='4'"),
         (
             [OUTPUT, BlockSpec(9, "residual", (0, 1), width=8)],
-            r"Block 3 has a level .*valid are 2..7. Received: level=9",
+            r"Block 3 has a level .*valid are \[1, .* 7\]. Received: level=9",
         ),
         ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=0)], "block 3 must be 1..65536. Received: width=0"),
         ([OUTPUT, BlockSpec(4, "residual", (0, 1), width=2.5)], "block 3 must be .*width=2.5"),
@@ -44,12 +46,28 @@ def _spec(*blocks: BlockSpec, stem: tuple[int, ...] = (2, 2), **kwargs) -> Archi
         ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), expansion=0.5)], "expansion of block 3 must be 1..64 .*expansion=0.5"),
         ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), repeats=True)], "repeats of block 3 must be 1..100.*repeats=True"),
         ([OUTPUT, BlockSpec(4, "mbconv", (0, 1), is_output=1)], "of block 3 must be true or false.*is_output=1"),
-        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1.0))], r"Block 3 needs exactly two parents.*\(0, 1.0\)"),
+        ([OUTPUT, BlockSpec(4, "mbconv", (0, 1.0))], r"Block 3 needs one or two parents.*\(0, 1.0\)"),
     ],
 )
 def test_a_graph_that_cannot_be_built_is_refused_by_the_name_of_its_block(blocks, message):
     with pytest.raises(ValueError, match=message):
         _spec(*blocks)
+
+
+def test_a_block_has_one_parent_or_two_different_ones():
+    one = _spec(replace(OUTPUT, parents=(1,)))
+    assert one.blocks[0].get_config()["parents"] == [1]
+    assert ArchitectureSpec.from_config(json.loads(json.dumps(one.get_config()))) == one
+
+
+@pytest.mark.parametrize(("stem_conv", "stem"), [("resnet", (2, 2)), ("mobile", (1, 2))])
+def test_a_block_at_level_1_needs_a_width_of_level_1_or_its_own(stem_conv, stem):
+    fine, widths = BlockSpec(1, "residual", (0, 1)), {0: 8, 1: 8, 2: 8, 3: 8}
+    assert _spec(fine, OUTPUT, stem=stem, stem_conv=stem_conv, widths=widths).blocks[0].level == 1
+    without = {2: 8, 3: 8}
+    with pytest.raises(ValueError, match=r"Block 2 has a level without a width; valid are \[2, 3\]. Received: level=1"):
+        _spec(fine, OUTPUT, widths=without)
+    assert _spec(replace(fine, width=4), OUTPUT, widths=without).blocks[0].width == 4
 
 
 @pytest.mark.parametrize(

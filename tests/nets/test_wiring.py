@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from spinenet_tf.models import backbone
 from spinenet_tf.nets.calls import maker_of
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.nets.graphs import R50_FPN, RESNET_18
+from spinenet_tf.nets.graphs import R0_SP53, R50_FPN, RESNET_18
 from spinenet_tf.nets.wiring import Edge, dangling, wiring
 
 NARROW = {"width": 0.25, "endpoint": 8}
+# Each block reads one node, and the first one is at level 1.
+DAMAGED = replace(
+    R0_SP53,
+    blocks=tuple(
+        replace(block, parents=block.parents[:1], level=block.level - (index == 0))
+        for index, block in enumerate(R0_SP53.blocks)
+    ),
+)
 _NODE = re.compile(r"(?:stem_)?block(\d+)_")
 
 
@@ -31,9 +40,11 @@ def _connections(net) -> set[Edge]:
     return found
 
 
-@pytest.mark.parametrize("name", ["spinenet_49", "r0_sp53", "r23_sp30", "spinenet_mobile_49xs"])
-def test_the_connections_are_those_of_the_model(name):
-    net = backbone(name, (None, None, 3), **NARROW)
+@pytest.mark.parametrize(
+    "model", ["spinenet_49", "r0_sp53", "r23_sp30", "spinenet_mobile_49xs", pytest.param(DAMAGED, id="damaged")]
+)
+def test_the_connections_are_those_of_the_model(model):
+    net = backbone(model, (None, None, 3), **NARROW)
     nodes, edges = wiring(net.spec, net.pyramid_levels, net.style.width)
     between = {edge for edge in edges if edge.target >= len(net.spec.stem)}
     assert between == _connections(net)
