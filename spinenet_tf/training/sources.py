@@ -36,6 +36,7 @@ class DigitsSource(Strict):
     classes: Literal[1, 10] = 10
     seed: Seed = 0
     size: tuple[Count, Count] = (128, 160)  # approximate height and width of a scene in px
+    digit_sizes: tuple[Count, Count] | None = None  # range of a digit's longest side in px; default: mostly 16 to 64
 
     def moved(self, folder: Path) -> DigitsSource:
         """Return the same source in another folder."""
@@ -46,7 +47,8 @@ class DigitsSource(Strict):
         from spinenet_tf.data.formats.coco import read_coco
         from spinenet_tf.data.formats.digits import write_digits
 
-        images, annotations = write_digits(self.digits, self.scenes, self.seed, self.classes, split, self.size)
+        sizes = (self.size, self.digit_sizes)
+        images, annotations = write_digits(self.digits, self.scenes, self.seed, self.classes, split, *sizes)
         return read_coco(annotations, images, problems)
 
 

@@ -1,4 +1,4 @@
-"""Test that the built-in data set is reproducible, its splits are disjoint, and its boxes fit."""
+"""Test that the built-in data set is reproducible, its sizes are in range, and its folders are written whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from spinenet_tf import data
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.data.formats import digits
+from spinenet_tf.data.formats.digit_scenes import SIZES
 from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.data.input.pipeline import check_images
 
@@ -61,7 +61,7 @@ def test_every_class_occurs_and_sizes_are_in_the_promised_range(dataset: Detecti
     longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     assert set(np.concatenate([e.classes for e in dataset])) == set(range(10))
     assert longest.min() >= 6  # a digit of 10 px, partly hidden
-    assert longest.max() <= digits.SIZES[1]
+    assert longest.max() <= SIZES[1]
     assert np.mean((longest >= 16) & (longest <= 64)) > 0.7
     assert all(1 <= len(e.boxes) <= 6 for e in dataset)
     assert all(112 <= side <= 176 for e in dataset for side in (e.height, e.width))
@@ -69,47 +69,18 @@ def test_every_class_occurs_and_sizes_are_in_the_promised_range(dataset: Detecti
     check_images(dataset)
 
 
-def test_boxes_are_tight_around_the_visible_ink() -> None:
-    rng, sources = np.random.default_rng(0), digits._sources("train")
-    for _ in range(10):
-        _, objects = digits._scene(rng, sources, (128, 160))
-        for _, opacity in objects:
-            left, top, width, height = digits._outline(opacity)["bbox"]
-            ink = opacity > digits._INK
-            inside = ink[top : top + height, left : left + width]
-            assert ink.sum() == inside.sum() == digits._outline(opacity)["area"]
-            assert inside[0].any()
-            assert inside[-1].any()
-            assert inside[:, 0].any()
-            assert inside[:, -1].any()
-
-
-def test_what_is_mostly_hidden_is_not_annotated() -> None:
-    below, above = np.zeros((20, 20)), np.zeros((20, 20))
-    below[5:15, 5:15] = 1
-    above[5:10, 5:15] = 1
-    assert [label for label, _ in digits._seen([(3, below), (8, above)])] == [8]
-    above[7:10] = 0
-    seen = dict(digits._seen([(3, below), (8, above)]))
-    assert digits._bounds(seen[3]) == (7, 5, 15, 15)
-
-
-def test_ink_can_be_told_from_the_ground() -> None:
-    rng = np.random.default_rng(0)
-    for level in np.linspace(0, 255, 30):
-        colors = np.array([digits._color(rng, np.full((9, 3), level)) for _ in range(20)])
-        assert (np.abs(colors.max(axis=1) - level) > 30).all()
-
-
-def test_the_splits_share_no_digit_and_no_ground() -> None:
-    train, val = digits._sources("train"), digits._sources("val")
-    assert len(train.digits) + len(val.digits) == 1797
-    assert len(val.digits) == round(0.2 * 1797)
-    seen = {digit.tobytes() for digit in train.digits}
-    assert not any(digit.tobytes() in seen for digit in val.digits)
-    for a, b in zip(train.grounds, val.grounds, strict=True):
-        assert a.width + b.width == 640
-        assert a.height == b.height == 427
+def test_a_range_of_sizes_has_scenes_and_a_folder_of_its_own(folder: Path, dataset: DetectionDataset) -> None:
+    wide = data.digits(folder, "train", SCENES, size=(192, 192), digit_sizes=(8, 120))
+    assert wide[0].path.parents[1].name == "digits10-train-40-192x192-seed0-of-8-120px"
+    boxes = np.concatenate([example.boxes for example in wide])
+    longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    assert longest.min() >= 4  # a digit of 8 px, partly hidden
+    assert longest.max() <= 120
+    octaves = np.histogram(longest, [4, 16, 32, 64, 121])[0] / len(longest)
+    assert octaves.min() > 0.1, "each level of a pyramid sees objects"
+    contents = json.loads((wide[0].path.parents[1] / "annotations.json").read_text())["info"]["contents"]
+    assert contents["digit_sizes"] == [8, 120]
+    assert dataset[0].path.parents[1].name == "digits10-train-40-128x160-seed0"
 
 
 def test_a_complete_folder_is_used_again_and_not_touched(folder: Path, dataset: DetectionDataset) -> None:
@@ -148,7 +119,17 @@ def test_missing_scikit_learn_is_said_with_the_remedy(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"scenes": 0}, {"seed": -1}, {"classes": 3}, {"split": "test"}, {"size": (10, 128)}]
+    "arguments",
+    [
+        {"scenes": 0},
+        {"seed": -1},
+        {"classes": 3},
+        {"split": "test"},
+        {"size": (10, 128)},
+        {"digit_sizes": (7, 80)},
+        {"digit_sizes": (20, 20)},
+        {"digit_sizes": (80, 120)},  # the scene is not twice as large as the smallest digit
+    ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path: Path, arguments: dict) -> None:
     with pytest.raises(ValueError, match="Received: "):
