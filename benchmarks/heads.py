@@ -20,8 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ledger import Ledger
 from benchmarks.quantization import precision_of, write
+from spinenet_tf._files.ledger import Ledger
 from spinenet_tf.data.images import to_pixels
 from spinenet_tf.export import TFLiteModel
 from spinenet_tf.export.check.measurement import time_calls

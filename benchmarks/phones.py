@@ -34,11 +34,11 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from benchmarks.ledger import Ledger
 from benchmarks.measuring import Effort, alternate, median
 from benchmarks.nets import with_weights
 from benchmarks.peak import cpu_info
 from benchmarks.quantization import precision_of, write
+from spinenet_tf._files.ledger import Ledger
 from spinenet_tf.export import TFLiteModel, tflite
 from spinenet_tf.export.check.measurement import describe_machine
 from spinenet_tf.export.litert.tflite_file import QUANTIZATIONS

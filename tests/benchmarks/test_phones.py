@@ -1,16 +1,13 @@
-"""Measured figures of phones are kept per unit, and stand in the right rows of the page."""
+"""Measured figures of phones stand in the right rows of the page."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-from benchmarks.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 PAGE, RESULTS = ROOT / "docs" / "phones.md", ROOT / "benchmarks" / "phones.jsonl"
@@ -71,13 +68,3 @@ def test_the_date_is_that_of_the_units(script) -> None:
         "Measured on 2026-11-30 to 2026-12-01 on 2 cores of a CPU (Linux; keras 3.15)"
     )
     assert all(block({}) == script.MISSING for block in script.BLOCKS.values())
-
-
-def test_a_finished_unit_is_not_measured_again(tmp_path) -> None:
-    ledger = Ledger(tmp_path / "results" / "phones.jsonl")
-    ledger.once("files, net", lambda: {"bytes": 1})
-    ledger.once("files, net", lambda: pytest.fail("measured again"))
-    ledger.once("digits, net", lambda: {"AP": 0.5})
-    assert list(ledger.rows().values()) == [{"unit": "files, net", "bytes": 1}, {"unit": "digits, net", "AP": 0.5}]
-    assert len(ledger.path.read_text().splitlines()) == 2
-    assert json.loads(ledger.path.read_text().splitlines()[0])["bytes"] == 1

@@ -1,0 +1,1 @@
+"""Train architectures under a small proxy, compare them, and search for better ones."""
