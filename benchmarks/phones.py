@@ -4,18 +4,17 @@
 
 The arguments are the folder for the runs, and the PyPI wheel with the YOLOv8n, which is read and not installed. Each
 finished unit is a line of `phones.jsonl` next to this file, and is skipped; an interrupted training run is resumed. The
-units are, for each model:
+units are, in this order:
 
-- files: the detector of COCO's 80 classes at the model's own image size, raw outputs, weights that are not trained;
-  bytes, operations, partitions and latency of the file in each quantization
-- digits: the AP that int8 costs a detector which is trained on digits with the recipe of the demo, for half its length
-
-and at last:
-
+- files, for each model: the detector of COCO's 80 classes at the model's own image size, raw outputs, weights that are
+  not trained; bytes, operations, partitions and latency of the file in each quantization
 - rival: the latency of the YOLOv8n and of all models at 320 px, with its 18 classes, from an image to boxes and scores
   without NMS, as its file has it
+- digits, for each model: the AP that int8 costs a detector which is trained on digits with the recipe of the demo, for
+  half its length
 
-A latency is the minimum and the median of alternating calls. Make sure that no other program is running.
+A latency is the minimum and the median of alternating calls. Make sure that no other program is running during the
+first two kinds, about ten minutes.
 """
 
 from __future__ import annotations
@@ -82,12 +81,14 @@ def main() -> None:
     ledger.once("machine", machine)
     check_machine(ledger)
     for name in names:
-        folder = arguments.folder / name
-        carry_out(ledger, f"files, {name}", partial(files, name, folder, effort))
-        config = digits_config(name, arguments.folder / "data", 2 if arguments.quick else STEPS)
-        carry_out(ledger, f"digits, {name}", partial(digits, config, folder / f"digits-{config.steps_per_epoch}"))
+        carry_out(ledger, f"files, {name}", partial(files, name, arguments.folder / name, effort))
     unit = "rival" if names == list_models("mobile") else f"rival of {', '.join(names)}"
     carry_out(ledger, unit, partial(rival, names, arguments.folder, arguments.wheel, effort))
+    print("All latencies are measured: other programs no longer matter", flush=True)
+    for name in names:
+        config = digits_config(name, arguments.folder / "data", 2 if arguments.quick else STEPS)
+        run = arguments.folder / name / f"digits-{config.steps_per_epoch}"
+        carry_out(ledger, f"digits, {name}", partial(digits, config, run))
 
 
 def carry_out(ledger: Ledger, unit: str, measure: Callable[[], dict[str, Any]]) -> None:
