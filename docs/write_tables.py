@@ -1,6 +1,6 @@
 """Write the tables of computed figures into pages, between `<!-- table: NAME -->` and `<!-- end of table -->`.
 
-python docs/write_tables.py README.md docs/paper.md docs/phones.md docs/recipes.md
+python docs/write_tables.py README.md docs/paper.md docs/phones.md docs/recipes.md docs/search.md
 """
 
 from __future__ import annotations
@@ -8,18 +8,25 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spinenet_tf import configs
 from spinenet_tf.cli.family_costs import summarize
+from spinenet_tf.search.samplers.base import accepts, draw_uniformly
+from spinenet_tf.search.space import SearchSpace
+from spinenet_tf.search.spaces import SPACES
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _LADDER = {"r50_fpn": 37.8, "r23_sp30": 39.6, "r0_sp53": 40.7, "spinenet_49": 40.8}  # AP on val2017, protocol A
 _MEASURED = Path(__file__).parents[1] / "benchmarks"
 _COST = re.compile(r"# Cost: ([\d,]+ steps of [\d,]+ images)")
+_DRAWS = 500  # of each space, to estimate how many it rejects
 
 
 def write(page: Path) -> None:
@@ -84,6 +91,48 @@ def image_sizes() -> str:
     return _table(("model", *sizes), [(name, *map(", ".join, found.values())) for name, found in cells.items()])
 
 
+def spaces() -> str:
+    """Return the table of the search spaces."""
+    head = ("space", "levels of the blocks", "offsets", "kinds", "window", "combinations", "rejected")
+    rows = [
+        (
+            f"`{name}`",
+            ", ".join(f"{count} x L{level}" for level, count in sorted(Counter(space.intermediates).items())),
+            ", ".join(map(str, space.offsets)),
+            ", ".join(space.kinds),
+            space.window,
+            f"{space.size():.1e}".replace("e+", "e"),
+            f"{_rejected(space):.0%}",
+        )
+        for name, space in SPACES.items()
+    ]
+    return _table(head, rows)
+
+
+def samplers() -> str:
+    """Return the table of the samplers, from the results of `benchmarks.samplers`: means and ranges over the seeds."""
+    rows = [json.loads(line) for line in (_MEASURED / "samplers.jsonl").read_text(encoding="utf-8").splitlines()]
+    by_sampler: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        options = ", ".join(f"{name} {value}" for name, value in row["options"].items())
+        by_sampler.setdefault(f"`{row['sampler']}`" + (f", {options}" if options else ""), []).append(row)
+    figures = ("best", "last", "distinct")
+    head = ("sampler", "best", "mean of the last 100", "distinct graphs")
+    cells = {name: [_range([row[key] for row in found]) for key in figures] for name, found in by_sampler.items()}
+    return _table(head, [(name, *row) for name, row in cells.items()])
+
+
+def _range(figures: Sequence[float]) -> str:
+    mean = sum(figures) / len(figures)
+    return f"{mean:.3g} ({min(figures):.3g} to {max(figures):.3g})"
+
+
+def _rejected(space: SearchSpace) -> float:
+    """Return the share of uniform draws that a space rejects."""
+    random = np.random.default_rng(0)
+    return sum(not accepts(space, draw_uniformly(space, random)) for _ in range(_DRAWS)) / _DRAWS
+
+
 def _recipe(path: Path) -> tuple[str, str, str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     published = next((line.removeprefix("# Published: ") for line in lines if line.startswith("# Published: ")), "-")
@@ -114,6 +163,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "ladder": ladder,
     "recipes": recipes,
     "image_sizes": image_sizes,
+    "spaces": spaces,
+    "samplers": samplers,
 }
 
 if __name__ == "__main__":
