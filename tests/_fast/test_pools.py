@@ -8,13 +8,15 @@ import sys
 
 import pytest
 
-# Each of four threads, all alive at once, allocates; glibc then lists its pools, "heaps", as XML.
+from spinenet_tf._fast import pools
+
+# Each of four threads, all alive at once, allocates; glibc then lists its pools, "heaps", as XML. The file of the
+# function is run alone: the package would import TensorFlow.
 CHILD = """
-import ctypes, sys, threading
-from spinenet_tf._fast.pools import share_one_pool
+import ctypes, runpy, sys, threading
 
 if sys.argv[1] == "shared":
-    share_one_pool()
+    runpy.run_path(sys.argv[2])["share_one_pool"]()
 libc, barrier = ctypes.CDLL("libc.so.6"), threading.Barrier(4)
 libc.malloc.restype = ctypes.c_void_p
 
@@ -37,9 +39,10 @@ libc.fflush(file)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the pools are glibc's")
 def test_threads_share_one_pool() -> None:
-    pools = {}
+    found = {}
     for how in ("shared", "apart"):
-        done = subprocess.run([sys.executable, "-c", CHILD, how], capture_output=True, text=True, check=True)
-        pools[how] = done.stdout.count("<heap nr=")
-    assert pools["shared"] == 1
-    assert pools["apart"] > 1
+        command = [sys.executable, "-c", CHILD, how, pools.__file__]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[how] = done.stdout.count("<heap nr=")
+    assert found["shared"] == 1
+    assert found["apart"] > 1
