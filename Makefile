@@ -2,9 +2,8 @@
 # Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := -m pip -qq --disable-pip-version-check install
-# For environments of one process, which imports a quarter of the files that pip would compile.
-INSTALL_ONCE := $(INSTALL) --no-compile
+# Python compiles what it imports, a quarter of the files that pip would compile.
+INSTALL := -m pip -qq --disable-pip-version-check install --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
@@ -17,7 +16,7 @@ demo: .venv/installed-demo
 test: test-models test-tools test-arm test-garden test-mediapipe test-addons
 
 # Two parts, because one process does not use two cores: make --jobs=2 test.
-TOOLS := tests/evaluation tests/export tests/training
+TOOLS := tests/checkpoints tests/evaluation tests/export tests/training
 test-models: .venv/installed-test
 	$(BIN)/python -m pytest $(TOOLS:%=--ignore=%)
 test-tools: .venv/installed-test
@@ -135,7 +134,7 @@ clean:
 .venv-garden/installed: setup.cfg pyproject.toml | .venv/installed-test
 	@echo "Installing TF Model Garden into .venv-garden (a few minutes the first time)"
 	$(BIN)/python -m venv .venv-garden
-	.venv-garden/bin/python $(INSTALL_ONCE) --editable '.[garden]' grain hypothesis keras-hub pytest
+	.venv-garden/bin/python $(INSTALL) --editable '.[garden]' grain hypothesis keras-hub pytest
 	touch $@
 
 # The lower bounds are pip constraints, so pip reports bounds that are incompatible. NumPy's bound needs Python 3.11 or 3.12.
@@ -143,7 +142,7 @@ clean:
 	@echo "Installing the oldest dependencies into .venv-lowest (a minute or two the first time)"
 	$(or $(PYTHON311),$(PYTHON)) -m venv .venv-lowest
 	sed -nE 's/^ +([A-Za-z0-9-]+)>=([0-9.]+)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python $(INSTALL_ONCE) --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	.venv-lowest/bin/python $(INSTALL) --constraint .venv-lowest/lowest.txt --editable '.[test]'
 	touch $@
 
 .venv-docs/installed: setup.cfg | .venv/created
@@ -165,14 +164,14 @@ endif
 .venv-mediapipe/installed: tests/mediapipe/requirements.txt | .venv/installed-test
 	@echo "Installing MediaPipe into .venv-mediapipe (a minute or two the first time)"
 	$(BIN)/python -m venv .venv-mediapipe
-	.venv-mediapipe/bin/python $(INSTALL_ONCE) --requirement $<
+	.venv-mediapipe/bin/python $(INSTALL) --requirement $<
 	touch $@
 
 # The quantizer pins ai-edge-litert, and the figures of docs/phones.md are those of this version.
 .venv-quantizer/installed: | .venv/created
 	@echo "Installing ai-edge-quantizer into .venv-quantizer"
 	$(BIN)/python -m venv .venv-quantizer
-	.venv-quantizer/bin/python $(INSTALL_ONCE) ai-edge-quantizer==0.10.0
+	.venv-quantizer/bin/python $(INSTALL) ai-edge-quantizer==0.10.0
 	touch $@
 
 # Without Debian's apt-get the tests are skipped, except in CI.
