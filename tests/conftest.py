@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -18,18 +19,32 @@ import pytest
 # Set before any test module imports TensorFlow or matplotlib, which read them only once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# By default Python looks for garbage each 700 new objects, and a model with its graphs has millions.
+gc.set_threshold(50_000, 20, 20)
 
 # No deadline, because the first call of a tf.function traces it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tensorflow_seed() -> None:
+    """Seed TensorFlow once."""
+    import tensorflow as tf
+
+    tf.random.set_seed(0)
+
+
 @pytest.fixture(autouse=True)
-def _seed(request: pytest.FixtureRequest) -> None:
-    """Seed Python, NumPy and the backend, so that a test draws the same numbers alone and in the suite."""
+def _seed() -> None:
+    """Seed Python, NumPy and Keras, so that a test draws the same numbers alone and in the suite.
+
+    TensorFlow would also forget its compiled functions, and each test would compile again what all share.
+    """
     import keras
 
-    if not request.node.get_closest_marker("unseeded"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tensorflow.random.set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)
 
 

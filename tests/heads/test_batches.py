@@ -18,7 +18,6 @@ from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.ground_truth import GroundTruthError
 from spinenet_tf.nets.streams import in_one_line
 
-pytestmark = pytest.mark.unseeded
 COUNT = 6
 BOX, SPLINTER = [2.0, 2.0, 20.0, 20.0], [0.0, 0.0, 0.5, 1.0]
 

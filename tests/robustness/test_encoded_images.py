@@ -16,7 +16,6 @@ from spinenet_tf.data.images import read_image
 from spinenet_tf.export.serving.functions import bytes_function
 from spinenet_tf.export.serving.guard import decode_capped
 
-pytestmark = pytest.mark.unseeded
 SECONDS = 10.0  # of CPU time, for one image
 
 

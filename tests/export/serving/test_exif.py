@@ -15,7 +15,6 @@ from pngs import chunk
 from spinenet_tf.data.images import read_stored
 from spinenet_tf.export.serving.exif import orientation, upright
 
-pytestmark = pytest.mark.unseeded
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d" /></x:xmpmeta>'
 
