@@ -185,6 +185,25 @@ def tiny_model(monkeypatch, tiny_row) -> str:
 
 
 @pytest.fixture(scope="session")
+def least_row():
+    """Return a row for a net of one block, for tests of the training loop: most of their time goes into building it."""
+    from spinenet_tf import ArchitectureSpec, BlockSpec
+    from spinenet_tf.nets.family import Variant
+
+    blocks = (BlockSpec(3, "residual", (0, 1), is_output=True),)
+    heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
+    return Variant(ArchitectureSpec("one_block", (2, 2), blocks, {2: 4, 3: 4}), 64, {"endpoint": 8}, heads)
+
+
+@pytest.fixture
+def least_model(monkeypatch, least_row) -> None:
+    """Let "tiny" be `least_row` for one test. It outputs P3 alone: configs need the override `max_level: 3`."""
+    from spinenet_tf.nets.family import VARIANTS
+
+    monkeypatch.setitem(VARIANTS, "tiny", least_row)
+
+
+@pytest.fixture(scope="session")
 def write_config() -> Callable:
     """Return `write_config(folder)`, which writes a config that trains "tiny" on digits for two epochs of two steps."""
 

@@ -26,7 +26,7 @@ SHORT = ["data.train.scenes=10", "data.val.scenes=2", "batch_size=2", "log_image
 # Dropped branches, averages, momenta, accumulated gradients, warm-up and shuffling: all that has a memory.
 WITH_MEMORY = [
     *SHORT,
-    "model.overrides={max_level: 5, score_threshold: 0.001, stochastic_depth: 0.3}",
+    "model.overrides={max_level: 3, score_threshold: 0.001, stochastic_depth: 0.3}",
     "model.image_size=[32, 32]",
     "optimizer={name: adam, learning_rate: 0.64, warmup_steps: 2, ema: 0.9, accumulate: 2}",
     "checkpoint_every=2",
@@ -123,7 +123,7 @@ def newest_state(folder: Path) -> tuple[int, int]:
     [pytest.param(2, 2, 4, id="2-kills"), pytest.param(50, 20, 30, id="50-kills", marks=pytest.mark.soak)],
 )
 def test_kills_at_random_moments_change_nothing(
-    kills, epochs, steps, tmp_path, tiny_model, tiny_row, write_config, monkeypatch, promise, capsys
+    kills, epochs, steps, tmp_path, least_model, least_row, write_config, monkeypatch, promise, capsys
 ) -> None:
     """Kill alternately during building and restoring, and during training, evaluation and saving; then resume."""
     # Tracing a graph takes ten times as long as these steps.
@@ -135,7 +135,7 @@ def test_kills_at_random_moments_change_nothing(
     expected = recipe.train(config, whole.folder, gauges).load(whole.last_weights_path).get_weights()
     spans = {"ready": gauges.began - start, "training": 2 * (time.monotonic() - gauges.began) / kills}
 
-    arguments = [pickle.dumps(tiny_row).hex(), str(path), str(killed.folder), *overrides]
+    arguments = [pickle.dumps(least_row).hex(), str(path), str(killed.folder), *overrides]
     moments = [(word, random.SystemRandom().uniform(0, spans[word])) for word in list(spans) * (kills // 2)]
     for number, moment in enumerate(moments):
         at_most = divmod((epochs * steps - 4) * (number + 1) // kills, steps)

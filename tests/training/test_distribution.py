@@ -19,7 +19,7 @@ from spinenet_tf.training.distribution import scope, with_global_statistics
 OVERRIDES = [
     "class_names=[a, b]",
     "model.image_size=[32, 32]",
-    "model.overrides={max_level: 5, head_depth: 1, l2: 0.001}",
+    "model.overrides={max_level: 3, head_depth: 1, l2: 0.001}",
     "optimizer={learning_rate: 12.8, warmup_steps: 0, clip_global_norm: 2.0}",
 ]
 
@@ -60,8 +60,8 @@ np.savez(output, **answers)
 
 
 @pytest.mark.slow
-def test_mirrored_devices_take_the_steps_of_one(tmp_path: Path, tiny_row, write_config) -> None:
-    arguments = [pickle.dumps(tiny_row).hex(), str(write_config(tmp_path)), str(tmp_path / "out.npz"), *OVERRIDES]
+def test_mirrored_devices_take_the_steps_of_one(tmp_path: Path, least_row, write_config) -> None:
+    arguments = [pickle.dumps(least_row).hex(), str(write_config(tmp_path)), str(tmp_path / "out.npz"), *OVERRIDES]
     child = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
     answers = dict(np.load(tmp_path / "out.npz"))

@@ -22,12 +22,12 @@ from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.measuring import Evaluate
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.quantization import QuantizationAware
-from spinenet_tf.training.run import Run
+from spinenet_tf.training.run import Run, build_model
 
 EPOCHS, STEPS = 2, 4
 # Dropped branches, averages, momenta, accumulated gradients, warm-up and shuffling: all that has a memory.
 OVERRIDES = [
-    "model.overrides={max_level: 5, score_threshold: 0.001, stochastic_depth: 0.3}",
+    "model.overrides={max_level: 3, score_threshold: 0.001, stochastic_depth: 0.3}",
     "data.train.scenes=10",
     "optimizer={name: adam, learning_rate: 0.64, warmup_steps: 2, ema: 0.9, accumulate: 2}",
     "batch_size=2",
@@ -97,7 +97,7 @@ def rows(run: Run) -> list[dict]:
 
 @pytest.mark.slow
 def test_a_run_resumes_exactly_wherever_it_was_stopped(
-    tmp_path: Path, tiny_model, tiny_row, write_config, monkeypatch, caplog
+    tmp_path: Path, least_model, least_row, write_config, monkeypatch, caplog
 ) -> None:
     """Kill it at a random step, terminate it in its evaluation and inside an epoch, and damage its newest state."""
     # Tracing a graph takes ten times as long as these steps.
@@ -107,7 +107,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
     expected = last_weights(recipe.train(config, whole.folder))
 
     step = random.SystemRandom().randint(1, STEPS)
-    kill_in_step(step, path, run.folder, tiny_row)
+    kill_in_step(step, path, run.folder, least_row)
     assert positions(run) == ([(0, 2)] if step > 2 else []), f"killed in step {step}"
 
     with monkeypatch.context() as patch:
@@ -137,14 +137,15 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
 
 
 @pytest.mark.slow
-def test_a_fine_tuning_for_integers_resumes_exactly(
-    tmp_path: Path, tiny_model, tiny_run, write_config, monkeypatch
-) -> None:
+def test_a_fine_tuning_for_integers_resumes_exactly(tmp_path: Path, least_model, write_config, monkeypatch) -> None:
     """The activation ranges are part of the state; the resulting weights are those of the detector."""
     # Tracing a graph takes longer than these steps.
     monkeypatch.setattr(QuantizationAware, "compile", partialmethod(QuantizationAware.compile, run_eagerly=True))
-    integers = [f"weights={tiny_run}", "quantization=int8", "epochs=1", "evaluate_every=1"]
-    config = read_config(write_config(tmp_path), [*OVERRIDES, *integers])
+    path, begun = write_config(tmp_path), Run(tmp_path / "begun")
+    config = read_config(path, [*OVERRIDES, "class_names=[digit]"])
+    begun.create(config, model=build_model(config))
+    integers = [f"weights={begun.folder}", "quantization=int8", "epochs=1", "evaluate_every=1"]
+    config = read_config(path, [*OVERRIDES, *integers])
     run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")
     recipe.train(config, whole.folder)
     with pytest.raises(Preempted):
@@ -155,5 +156,5 @@ def test_a_fine_tuning_for_integers_resumes_exactly(
     for mine, other in zip(resumed.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert rows(run) == rows(whole)
-    begun, tuned = (one.load().get_weights() for one in (Run(tiny_run), run))
-    assert any((before != after).any() for before, after in zip(begun, tuned, strict=True))
+    before, tuned = (one.load().get_weights() for one in (begun, run))
+    assert any((old != new).any() for old, new in zip(before, tuned, strict=True))
