@@ -36,13 +36,15 @@ def _tensorflow_seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _seed(request: pytest.FixtureRequest) -> None:
     """Seed Python, NumPy and Keras, so that a test draws the same numbers alone and in the suite.
 
     TensorFlow would also forget its compiled functions, and each test would compile again what all share.
     """
     import keras
 
+    if request.node.get_closest_marker("unseeded"):
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tensorflow.random.set_seed", lambda seed: None)
         keras.utils.set_random_seed(0)
