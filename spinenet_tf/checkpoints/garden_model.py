@@ -113,10 +113,9 @@ def _check(backbone: Backbone) -> None:
     other = {name: getattr(spec, name) for name in _FIXED if getattr(spec, name) != getattr(built, name)}
     if other:
         raise ValueError(f"Model Garden builds only nets like {built.name}. Received: {spec.name} with {other}")
-    kinds = {block.kind for block in built.blocks}
     for node, block in enumerate(spec.blocks, start=len(spec.stem)):
         plain = BlockSpec(block.level, block.kind, block.parents, block.is_output)
-        if block.kind not in kinds or len(block.parents) != 2 or block != plain:
+        if block.kind not in built.kinds or len(block.parents) != 2 or block != plain:
             raise ValueError(f"Model Garden's {built.name} has no such block. Received: block {node}, {block}")
     if spec.is_separable and backbone.style.repeats != 1:
         raise ValueError("Model Garden's mobile nets do not chain repeated blocks. Received: repeats > 1")

@@ -64,6 +64,8 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
     backbone = model if isinstance(model, Backbone) else model.backbone
     if backbone.spec.fusion != "blocks":
         raise ValueError(f"Conversion supports only nets of scale-permuted blocks. Received: {backbone.name}")
+    if other := sorted(backbone.spec.kinds - _BLOCK_CLASSES.keys()):
+        raise ValueError(f"Conversion supports only blocks of kind {tuple(_BLOCK_CLASSES)}. Received: {other}")
     order = (creation or Creation)(backbone)
     named = dict(_layer_variables(backbone, order.backbone()))
     if isinstance(model, RetinaNet):

@@ -1,4 +1,4 @@
-"""The blocks of the paper: bottleneck, residual and MBConv.
+"""The blocks of the paper: bottleneck, residual and MBConv; and the fused MBConv of later mobile networks.
 
 Each function takes a symbolic tensor `[B, H, W, C]` and adds named Keras layers to the graph, created by `Style`.
 """
@@ -12,6 +12,7 @@ from spinenet_tf.nets.style import Style
 
 EXPANSION = 4  # a bottleneck of width C outputs 4C channels
 MBCONV_EXPANSION = 6
+FUSED_MBCONV_EXPANSION = 4  # as in MobileNetV4-Conv-M and EfficientNetV2; MobileDet has 4 and 8
 
 
 @keras.saving.register_keras_serializable("spinenet_tf")
@@ -84,11 +85,39 @@ def mbconv(
 
     With an expansion of 1, there is no expanding conv, as in MobileNetV2.
     """
-    inputs, channels = x, x.shape[-1]
+    inputs = x
     if expansion != 1:
-        x = style.conv_bn_act(x, int(expansion * channels), 1, name=f"{name}_expand")
+        x = style.conv_bn_act(x, int(expansion * x.shape[-1]), 1, name=f"{name}_expand")
     x = style.norm(style.depthwise(x, strides=strides, name=f"{name}_depthwise"), name=f"{name}_depthwise_bn")
     x = style.act(x, name=f"{name}_depthwise_act")
+    return _project(x, inputs, width, style, strides=strides, drop_rate=drop_rate, name=name)
+
+
+def fused_mbconv(
+    x,
+    width: int,
+    style: Style,
+    *,
+    expansion: float = FUSED_MBCONV_EXPANSION,
+    strides: int = 1,
+    drop_rate: float = 0.0,
+    name: str,
+):
+    """Apply an inverted bottleneck with one 3x3 conv in place of the expanding and the depthwise conv.
+
+    It computes more than `mbconv`, but full convs use the units of many processors better than depthwise ones.
+    Squeeze-and-excitation is that of `mbconv`: EfficientNetV2 (arXiv 2104.00298, figure 2) draws it in both blocks, and
+    in MobileDet's code it is an option of both; with `se_ratio=0` the block is MobileDet's and MobileNetV4's. The 3x3
+    conv is not depthwise, so it has an L2 penalty. An expansion of 1 keeps both convs.
+    """
+    inputs = x
+    x = style.conv_bn_act(x, int(expansion * x.shape[-1]), 3, strides=strides, name=f"{name}_expand")
+    return _project(x, inputs, width, style, strides=strides, drop_rate=drop_rate, name=name)
+
+
+def _project(x, inputs, width: int, style: Style, *, strides: int, drop_rate: float, name: str):
+    """Apply the end of an inverted bottleneck; add the `inputs` of the block where shapes match."""
+    channels = inputs.shape[-1]
     if style.se_ratio:
         x = squeeze_excite(x, max(1, int(style.se_ratio * channels)), style, name=f"{name}_se")
     x = style.conv_bn(x, width, 1, name=f"{name}_project")
@@ -97,7 +126,7 @@ def mbconv(
     return keras.layers.Add(name=f"{name}_add")([stochastic_depth(x, drop_rate, name=f"{name}_drop"), inputs])
 
 
-BLOCKS = {"bottleneck": bottleneck, "residual": residual, "mbconv": mbconv}
+BLOCKS = {"bottleneck": bottleneck, "residual": residual, "mbconv": mbconv, "fused_mbconv": fused_mbconv}
 
 
 def block_channels(kind: str, width: int, expansion: float | None = None) -> int:

@@ -23,13 +23,20 @@ _KINDS = {
     "bottleneck": ("s", "bottleneck block"),
     "residual": ("D", "residual block"),
     "mbconv": ("h", "MBConv block"),
+    "fused_mbconv": ("p", "fused MBConv block"),
     "conv": ("o", "convs of the FPN"),
     "deconv": ("o", "conv and transposed conv"),
+}
+# The corners of the kinds that are no rectangle, in halves of the width and the height.
+_CORNERS = {
+    "residual": [(-1, 0), (0, 1), (1, 0), (0, -1)],
+    "mbconv": [(-1, 0), (-0.6, 1), (0.6, 1), (1, 0), (0.6, -1), (-0.6, -1)],
+    "fused_mbconv": [(-0.7, -1), (-1, 0.2), (0, 1.2), (1, 0.2), (0.7, -1)],
 }
 
 
 def shape(node: Node, width: float) -> Patch:
-    """Return a node as a rectangle (bottleneck), diamond (residual), hexagon (MBConv) or ellipse (pyramid)."""
+    """Return a node as rectangle (bottleneck), diamond (residual), hexagon, pentagon (MBConv) or ellipse (pyramid)."""
     from matplotlib.patches import Ellipse, Polygon, Rectangle
 
     x, y, half, up = node.number, node.level, width / 2, HEIGHT / 2
@@ -38,11 +45,8 @@ def shape(node: Node, width: float) -> Patch:
     look["linewidth"] = 2.0 if node.is_output else 1.0
     if node.kind == "residual":
         half, up = min(1.25 * half, 0.46), 1.25 * up  # room for the number, and between two neighbors
-        return Polygon([(x - half, y), (x, y + up), (x + half, y), (x, y - up)], **look)
-    if node.kind == "mbconv":
-        flat = 0.6 * half
-        top, bottom = ([(x + side, y + end) for side in (-flat, flat)] for end in (up, -up))
-        return Polygon([(x - half, y), *top, (x + half, y), *reversed(bottom)], **look)
+    if node.kind in _CORNERS:
+        return Polygon([(x + half * right, y + up * above) for right, above in _CORNERS[node.kind]], **look)
     if node.kind in ("conv", "deconv"):
         return Ellipse((x, y), width, HEIGHT, **look)
     return Rectangle((x - half, y - up), width, HEIGHT, **look)

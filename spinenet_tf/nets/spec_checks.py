@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 
-BLOCK_KINDS = ("bottleneck", "residual", "mbconv")
+MBCONV_KINDS = ("mbconv", "fused_mbconv")  # only these have squeeze-and-excitation
+BLOCK_KINDS = ("bottleneck", "residual", *MBCONV_KINDS)
 CHOICES = {
     "stem_conv": ("resnet", "mobile"),
     "stem_block": BLOCK_KINDS,
@@ -103,7 +104,7 @@ def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
     if block.width is not None and not _is_whole(block.width, 1, MAX_WIDTH):
         raise ValueError(f"The width of block {node} must be 1..{MAX_WIDTH}. Received: width={block.width!r}")
     if block.expansion is not None and not _is_expansion(block):
-        valid = f"1..{MAX_EXPANSION} for kind bottleneck or mbconv, and None for others"
+        valid = f"1..{MAX_EXPANSION} or None, and None for kind residual"
         received = f"kind={block.kind!r}, expansion={block.expansion!r}"
         raise ValueError(f"The expansion of block {node} must be {valid}. Received: {received}")
     if not _is_whole(block.repeats, 1, MAX_REPEATS):

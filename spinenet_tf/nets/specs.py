@@ -11,7 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
-from spinenet_tf.nets.spec_checks import check_spec
+from spinenet_tf.nets.spec_checks import MBCONV_KINDS, check_spec
 
 # Channels of a block's 3x3 conv by level, before the width multiplier (paper, section 3.2).
 STANDARD_WIDTHS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
@@ -29,7 +29,7 @@ class BlockSpec:
     """
 
     level: int
-    kind: str  # "bottleneck", "residual" or "mbconv"
+    kind: str  # "bottleneck", "residual", "mbconv" or "fused_mbconv"
     parents: tuple[int, ...]  # one node, or two different ones
     is_output: bool = False
     width: int | None = None  # channels of the 3x3 conv, before the width multiplier; None: that of the level
@@ -71,9 +71,14 @@ class ArchitectureSpec:
         return self.resampling == "depthwise"
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of all blocks, also those of the stem."""
+        return frozenset((self.stem_block, *(block.kind for block in self.blocks)))
+
+    @property
     def has_mbconv(self) -> bool:
-        """Whether there are MBConv blocks; only these have squeeze-and-excitation."""
-        return "mbconv" in (self.stem_block, *(block.kind for block in self.blocks))
+        """Whether there are MBConv blocks, fused or not; only these have squeeze-and-excitation."""
+        return not self.kinds.isdisjoint(MBCONV_KINDS)
 
     @property
     def output_levels(self) -> tuple[int, ...]:
@@ -167,7 +172,7 @@ def _guess(blocks: Any) -> dict[str, str]:
     blocks = blocks if isinstance(blocks, (list, tuple)) else ()  # `check_spec` refuses anything else later
     kinds = [block.get("kind") if isinstance(block, Mapping) else None for block in blocks]
     fusion = "blocks" if kinds else "fpn"
-    if "mbconv" in kinds:
+    if any(kind in kinds for kind in MBCONV_KINDS):
         return {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise", "fusion": fusion}
     return {"stem_conv": "resnet", "stem_block": "bottleneck", "resampling": "alpha", "fusion": fusion}
 

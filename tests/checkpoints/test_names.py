@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import spinenet_tf
@@ -52,3 +54,9 @@ def test_every_variable_has_one_name(name):
 def test_a_resnet_fpn_is_refused():
     with pytest.raises(ValueError, match="only nets of scale-permuted blocks"):
         variables_by_name(spinenet_tf.backbone("r50_fpn", (64, 64, 3)))
+
+
+def test_a_block_that_other_projects_do_not_have_is_refused(tiny_mobile_spec):
+    spec = replace(tiny_mobile_spec, blocks=(replace(tiny_mobile_spec.blocks[0], kind="fused_mbconv", is_output=True),))
+    with pytest.raises(ValueError, match=r"only blocks of kind \('bottleneck', .*Received: \['fused_mbconv'\]"):
+        variables_by_name(spinenet_tf.backbone(spec, (64, 64, 3)))

@@ -9,7 +9,9 @@ ResNet-18, and `test_sizes_of_a_mobile_net_have_one_graph` says that the other m
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -24,22 +26,29 @@ from spinenet_tf.heads.table import head_of, options_of
 from spinenet_tf.inference.inspection import inspect
 from spinenet_tf.inference.naming import flatten, nest
 from spinenet_tf.nets.costs import multiply_adds
-from spinenet_tf.nets.family import variant
+from spinenet_tf.nets.family import Variant, variant
 
 SIDE = 128
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16}
 GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite", "resnet_18")
+FUSED = "mobile_fused"  # the lite mobile net, every other block fused
 soak = partial(pytest.param, marks=pytest.mark.soak)
 LADDER = ("r50_fpn", "r23_sp30", "r0_sp53")
 MODELS = [name if name in GRAPHS + LADDER else soak(name) for name in spinenet_tf.list_models()]
 ACTIVATIONS = [("spinenet_49", "swish"), (GRAPHS[1], "relu6"), soak("spinenet_49", "relu6"), soak(GRAPHS[1], "relu")]
 FILES = [
     (name, quantization) if name == GRAPHS[1] or quantization in ("none", "int8") else soak(name, quantization)
-    for name in GRAPHS
+    for name in (*GRAPHS, FUSED)
     for quantization in QUANTIZATIONS
 ]
 # As measured on these nets, with room: the largest difference to Keras, relative to the largest output.
 BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.1}
+
+
+def with_fused_blocks(row: Variant) -> Variant:
+    kinds = cycle(("mbconv", "fused_mbconv"))
+    blocks = tuple(replace(block, kind=kind) for block, kind in zip(row.graph.blocks, kinds, strict=False))
+    return replace(row, graph=replace(row.graph, blocks=blocks))
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +58,15 @@ def build(stirred) -> Callable:
 
     def get(name: str):
         if name not in made:
+            net = with_fused_blocks(variant("spinenet_mobile_49xs_lite")) if name == FUSED else name
             options = {
-                "repeats": min(2, variant(name).style.get("repeats", 1)),
+                "repeats": min(2, variant(net).style.get("repeats", 1)),
                 "score_threshold": 0.2,
                 "max_detections": 20,
             }
-            if "head_depth" in head_of(name, "detection").options.names():
+            if "head_depth" in head_of(net, "detection").options.names():
                 options["head_depth"] = 1
-            made[name] = stirred(spinenet_tf.detector(name, 2, (SIDE, SIDE, 3), **SMALL, **options))
+            made[name] = stirred(spinenet_tf.detector(net, 2, (SIDE, SIDE, 3), **SMALL, **options))
         return made[name]
 
     return get
@@ -122,14 +132,14 @@ def test_every_quantization_is_near_keras(build, quantized, pictures, name, quan
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", [*GRAPHS, FUSED])
 def test_cpus_run_all_of_it_in_one_part(quantized, name, quantization) -> None:
     found = inspect(quantized(name, quantization))
     assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
     assert found.max_rank == 4
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", [*GRAPHS, FUSED])
 def test_it_multiplies_as_often_as_keras(build, quantized, name) -> None:
     """Convs, also depthwise and transposed ones."""
     found = inspect(quantized(name, "none")).multiply_adds

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
 from spinenet_tf import list_models, plot_architecture
 from spinenet_tf.nets.graph_shapes import OUTPUT
+from spinenet_tf.nets.spec_checks import BLOCK_KINDS
 from spinenet_tf.nets.wiring import wiring
 
 
@@ -26,6 +29,15 @@ def test_a_drawing_shows_every_node_and_connection(tiny_spec):
     red = [shape for shape in shapes if to_hex(shape.get_edgecolor()) == OUTPUT]
     assert len(red) == 3
     assert axes.get_title(loc="left") == "tiny"
+
+
+def test_each_kind_has_its_own_shape(tiny_spec):
+    blocks = [replace(block, kind=kind) for block, kind in zip(tiny_spec.blocks[2:], BLOCK_KINDS, strict=True)]
+    figure = plot_architecture(replace(tiny_spec, blocks=(*tiny_spec.blocks[:2], *blocks)))
+    shapes = [patch for patch in figure.axes[0].patches if not isinstance(patch, FancyArrowPatch)][-len(BLOCK_KINDS) :]
+    assert len({(type(shape), len(shape.get_path())) for shape in shapes}) == len(BLOCK_KINDS)
+    (legend,) = figure.legends
+    assert "fused MBConv block" in [text.get_text() for text in legend.get_texts()]
 
 
 @pytest.mark.parametrize("name", list_models())

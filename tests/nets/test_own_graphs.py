@@ -33,14 +33,14 @@ EFFICIENT = ArchitectureSpec(
 
 
 def _mixed(**changes) -> ArchitectureSpec:
-    """Return a small graph with all kinds of blocks after a mobile stem; `changes` apply to its last block."""
+    """Return a small graph with all kinds of blocks, one in its stem; `changes` apply to its last block."""
     blocks = (
         BlockSpec(4, "residual", (0, 1)),
         BlockSpec(3, "bottleneck", (1, 2), is_output=True),
         replace(BlockSpec(4, "mbconv", (2, 3), is_output=True), **changes),
     )
     return ArchitectureSpec(
-        "mixed", (1, 2), blocks, dict.fromkeys(range(5), 8), stem_conv="mobile", stem_block="mbconv"
+        "mixed", (1, 2), blocks, dict.fromkeys(range(5), 8), stem_conv="mobile", stem_block="fused_mbconv"
     )
 
 
@@ -69,8 +69,9 @@ def test_a_block_has_a_width_of_its_own_rounded_as_the_graph_says():
 
 def test_kinds_mix_and_each_has_its_resampling_and_fusion(images, randomize, tmp_path):
     net = randomize(_built(_mixed()))
-    kinds = {"block2_conv2", "block3_conv3", "block4_depthwise", "block4_se_gate", "block4_resample1_reduce"}
-    assert kinds <= {layer.name for layer in net.layers}
+    kinds = {"block2_conv2", "block3_conv3", "block4_depthwise", "block4_se_gate", "stem_block1_se_gate"}
+    assert kinds | {"block4_resample1_reduce"} <= {layer.name for layer in net.layers}
+    assert net.get_layer("stem_block1_expand").kernel_size == (3, 3)
     assert net.get_layer("block3_out").output.shape[-1] == 32, "a bottleneck emits four times its width"
     pyramid = net(images(64, 64, 1))
     assert all(np.isfinite(x).all() and np.std(x) > 1e-3 for x in pyramid.values())
@@ -114,3 +115,14 @@ def test_weights_of_a_graph_that_differs_in_one_block_are_refused(tmp_path):
     _built(_mixed()).save_weights(tmp_path / "net.weights.h5")
     with pytest.raises(ValueError, match=r"blocks\.2\.expansion: absent in the file, 6 in the model"):
         _built(_mixed(expansion=6)).load_weights(tmp_path / "net.weights.h5")
+
+
+@pytest.mark.parametrize("stem_block", ["mbconv", "fused_mbconv"])
+def test_weights_files_name_the_gate_of_every_graph_that_has_one(stem_block):
+    blocks = (BlockSpec(3, "residual", (0, 1), is_output=True),)
+    gated, plain = (
+        ArchitectureSpec("mine", (2, 2), blocks, {2: 8, 3: 8}, stem_block=kind) for kind in (stem_block, "bottleneck")
+    )
+    given = {"max_level": 3, "endpoint": 8, "se_gate": "sigmoid"}
+    assert backbone(gated, (32, 32, 3), **given).architecture()["se_gate"] == "sigmoid"
+    assert "se_gate" not in backbone(plain, (32, 32, 3), **given).architecture()

@@ -138,7 +138,11 @@ def test_configs_of_published_graphs_say_what_they_said_before_there_were_more_f
 
 @pytest.mark.parametrize(
     ("kind", "stem", "parts"),
-    [("bottleneck", (2, 2), ("resnet", "bottleneck", "alpha")), ("mbconv", (1, 2), ("mobile", "mbconv", "depthwise"))],
+    [
+        ("bottleneck", (2, 2), ("resnet", "bottleneck", "alpha")),
+        ("mbconv", (1, 2), ("mobile", "mbconv", "depthwise")),
+        ("fused_mbconv", (1, 2), ("mobile", "mbconv", "depthwise")),
+    ],
 )
 def test_a_config_without_the_fields_is_read_as_it_was_meant(kind, stem, parts):
     block = {"level": 3, "kind": kind, "parents": [0, 1], "is_output": True}
@@ -215,6 +219,14 @@ def test_widths_are_cut_to_whole_numbers_or_rounded_to_the_nearest_multiple():
     assert [cut.scaled(width, 0.65) for width in (16, 24, 40, 1)] == [10, 15, 26, 1]
     assert [rounded.scaled(width, 0.65) for width in (16, 24, 40, 1)] == [8, 16, 24, 8]
     assert rounded.scaled(24, 0.5) == 16, "half a multiple is rounded up"
+
+
+def test_kinds_are_those_of_the_blocks_and_of_the_stem():
+    spec = _spec(OUTPUT, replace(OUTPUT, level=4, kind="residual"), stem_block="fused_mbconv")
+    assert spec.kinds == {"bottleneck", "residual", "fused_mbconv"}
+    assert spec.has_mbconv
+    assert not SPINENET.has_mbconv
+    assert SPINENET_MOBILE.has_mbconv
 
 
 def test_specs_are_frozen_and_validated_again_when_replaced():

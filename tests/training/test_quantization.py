@@ -33,19 +33,40 @@ def joined(raw) -> np.ndarray:
     return np.concatenate([np.ravel(raw[output][level]) for output in sorted(raw) for level in sorted(raw[output])])
 
 
-@pytest.fixture(scope="module")
-def small(randomize) -> Callable[..., DetectionModel]:
-    """Return `small(head=None)`: a small mobile detector with squeeze-and-excitation and ReLU6; read only."""
-    blocks = (
+def mobile_graph(*blocks: BlockSpec) -> ArchitectureSpec:
+    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+    return ArchitectureSpec("tiny_mobile", (1, 2), blocks, {0: 8, 1: 8, 2: 8, 3: 8, 4: 16}, **parts)
+
+
+GRAPHS = {
+    "mbconv": mobile_graph(
         BlockSpec(3, "mbconv", (0, 1)),
         BlockSpec(4, "mbconv", (1, 2)),
         BlockSpec(3, "mbconv", (2, 3), is_output=True),
         BlockSpec(4, "mbconv", (3, 4), is_output=True),
-    )
-    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
-    spec = ArchitectureSpec("tiny_mobile", (1, 2), blocks, {0: 8, 1: 8, 2: 8, 3: 8, 4: 16}, **parts)
+    ),
+    "fused": mobile_graph(
+        BlockSpec(3, "fused_mbconv", (0, 1)),
+        BlockSpec(4, "mbconv", (1, 2)),
+        BlockSpec(3, "fused_mbconv", (2, 3), is_output=True),
+        BlockSpec(4, "mbconv", (3, 4), is_output=True),
+    ),
+    "one parent": mobile_graph(
+        BlockSpec(4, "mbconv", (1,), is_output=True),
+        BlockSpec(3, "mbconv", (2,), is_output=True),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def small(randomize) -> Callable[..., DetectionModel]:
+    """Return `small(head, graph="mbconv")`: a small detector with squeeze-and-excitation and ReLU6; read only."""
     options = {"max_level": 4, "endpoint": 16, "head_width": 16, "activation": "relu6", "se_ratio": 0.2}
-    return lambda head, **others: randomize(detector(spec, 2, (SIDE, SIDE, 3), head, **options, **others))
+
+    def build(head: str, graph: str = "mbconv", **others) -> DetectionModel:
+        return randomize(detector(GRAPHS[graph], 2, (SIDE, SIDE, 3), head, **options, **others))
+
+    return build
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +177,23 @@ def test_every_tensor_between_operations_is_rounded(aware):
         assert all(len(np.unique(x)) <= 256 for x in outputs)
 
 
-@pytest.mark.parametrize("net", ["retinanet", "centernet", "transposed"])
-def test_it_errs_as_the_int8_file_does(small, transposed, net, tmp_path):
+def test_an_only_parent_is_rounded_once_after_its_activation(small):
+    """As in the int8 file, where the activation is fused into the conv and the upsampling keeps the scale."""
+    aware = QuantizationAware(small("retinanet", "one parent"))
+    backbone = next(layer for layer in aware.layers if isinstance(layer, keras.Model))
+    rounded = {layer.name for layer in backbone.layers if isinstance(layer, Rounded)}
+    assert "block3_fuse_act_int8" in rounded
+    assert not {name for name in rounded if name.startswith("block3_resample0")}
+
+
+@pytest.mark.parametrize(
+    ("head", "graph"),
+    [("retinanet", "mbconv"), ("centernet", "mbconv"), ("retinanet", "fused"), ("centernet", "transposed")],
+)
+def test_it_errs_as_the_int8_file_does(small, transposed, head, graph, tmp_path):
     """The errors have the same size and correlate; they are not equal, since rounding errors grow over 100 layers."""
     images, _ = batch()
-    model = transposed if net == "transposed" else small(net)
+    model = transposed if graph == "transposed" else small(head, graph)
     export.tflite(model, tmp_path / "a.tflite", "int8", calibration=[images])
     exact = joined(model(images))
     expected = joined(export.TFLiteModel(tmp_path / "a.tflite").raw(images)) - exact
