@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from small_space import ALL_VALUES, SMALL
 
 from benchmarks.samplers import TARGET, likeness, objective
 from spinenet_tf.search.samplers import REJECTED_DRAWS, SAMPLERS, make_sampler, suggest
-from spinenet_tf.search.samplers.base import accepts
+from spinenet_tf.search.samplers.base import LOOSENED, PATIENCE, SpaceSampler, accepts
 from spinenet_tf.search.samplers.history import dominates, results
 from spinenet_tf.search.spaces import SPACES
 
@@ -69,6 +70,26 @@ def test_rejected_draws_are_counted():
     counted = sum(trial.user_attrs[REJECTED_DRAWS] for trial in study.trials)
     draws = counted + 400
     assert abs(counted / draws - rejected) < 3 * (rejected * (1 - rejected) / draws) ** 0.5
+
+
+class Stubborn(SpaceSampler):
+    """Propose the same values again and again."""
+
+    def proposals(self, study, trial, random):
+        return repeat(next(values for values in ALL_VALUES if not accepts(SMALL, values)))
+
+
+def test_a_sampler_that_proposes_only_rejected_graphs_draws_more_and_more_decisions_uniformly():
+    study = optuna.create_study(sampler=Stubborn(SMALL, 0))
+    study.optimize(total, n_trials=20)
+    assert all(PATIENCE < trial.user_attrs[REJECTED_DRAWS] < LOOSENED + 20 for trial in study.trials)
+
+
+def test_a_space_that_rejects_everything_is_an_error(monkeypatch):
+    monkeypatch.setattr("spinenet_tf.search.samplers.base.accepts", lambda space, values: False)
+    study = optuna.create_study(sampler=sampler_of("random"))
+    with pytest.raises(RuntimeError, match="Space 'small' rejected 1000 proposals of UniformSampler in a row"):
+        suggest(study.ask(), SMALL)
 
 
 def searched(name: str, trials: int, **options) -> list[float]:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial
 from spinenet_tf.nets.options import Options
 from spinenet_tf.search.space import RejectedArchitecture, SearchSpace
 
-MAX_DRAWS = 1000
+MAX_DRAWS = 1000  # for one trial
 PATIENCE = 20  # rejected proposals before decisions are loosened
 LOOSENED = 100  # rejected proposals after which all decisions are uniform
 REJECTED_DRAWS = "rejected_draws"  # the attribute of a trial with the number of rejected draws before its own
