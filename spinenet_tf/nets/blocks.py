@@ -127,6 +127,8 @@ def _project(x, inputs, width: int, style: Style, *, strides: int, drop_rate: fl
 
 
 BLOCKS = {"bottleneck": bottleneck, "residual": residual, "mbconv": mbconv, "fused_mbconv": fused_mbconv}
+# By kind, if a block does not state its own.
+EXPANSIONS = {"bottleneck": EXPANSION, "mbconv": MBCONV_EXPANSION, "fused_mbconv": FUSED_MBCONV_EXPANSION}
 
 
 def block_channels(kind: str, width: int, expansion: float | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
-from spinenet_tf.nets.blocks import EXPANSION, MBCONV_EXPANSION
+from spinenet_tf.nets.blocks import EXPANSIONS
 from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.wiring import STEM, Edge, Node, wiring
 
@@ -41,7 +41,7 @@ def _label(spec: ArchitectureSpec, node: Node) -> tuple:
         own = (spec.widths[node.level],)
     elif place < len(spec.blocks):
         block = spec.blocks[place]
-        expansion = float(block.expansion or (EXPANSION if block.kind == "bottleneck" else MBCONV_EXPANSION))
+        expansion = float(block.expansion or EXPANSIONS.get(block.kind, 1))
         own = (block.width or spec.widths[block.level], expansion, block.repeats)
     return (node.part != STEM, node.level, node.kind, node.channels, node.is_output, *own)
 

@@ -20,5 +20,7 @@ SPACES: dict[str, SearchSpace] = {
         SearchSpace("vertex_spinenet", SPINENET, (*_RESNET, 5), _OFFSETS, _STANDARD, window=4),
         SearchSpace("vertex_spinenet_v2", SPINENET, _RESNET, (-1, 0, 1), window=4),  # "converges faster"
         SearchSpace("vertex_spinenet_mbconv", SPINENET_MOBILE, _MOBILE, _OFFSETS, ("mbconv",), window=4),
+        # Ours, for phones: a full conv in place of a depthwise one where that is faster.
+        SearchSpace("phone", SPINENET_MOBILE, _MOBILE, _OFFSETS, ("mbconv", "fused_mbconv"), window=4),
     )
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf.nets.family import VARIANTS
-from spinenet_tf.nets.graphs import R0_SP53, SPINENET
+from spinenet_tf.nets.graphs import R0_SP53, SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.wiring import dangling
 from spinenet_tf.search.fingerprint import fingerprint
@@ -68,6 +68,16 @@ def test_every_change_of_a_block_shows():
 def test_a_name_and_an_expansion_that_is_the_default_do_not_show():
     block = replace(SPINENET.blocks[0], expansion=4.0, width=64)
     assert fingerprint(replace(SPINENET, name="other", blocks=(block, *SPINENET.blocks[1:]))) == fingerprint(SPINENET)
+
+
+@pytest.mark.parametrize(("kind", "default", "other"), [("mbconv", 6, 4), ("fused_mbconv", 4, 6)])
+def test_each_kind_has_its_own_default_expansion(kind, default, other):
+    first, *blocks = SPINENET_MOBILE.blocks
+    made = [
+        replace(SPINENET_MOBILE, blocks=(replace(first, kind=kind, expansion=expansion), *blocks))
+        for expansion in (None, default, other)
+    ]
+    assert fingerprint(made[0]) == fingerprint(made[1]) != fingerprint(made[2])
 
 
 def test_equal_blocks_are_told_apart_by_what_reads_them():

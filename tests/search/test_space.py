@@ -54,7 +54,7 @@ def test_sizes_are_those_of_the_published_spaces(name, size):
         (SPINENET, {"spinenet"}),
         (R0_SP53, {"spinenet", "r0_sp53"}),
         (R23_SP30, {"r23_sp30"}),
-        (SPINENET_MOBILE, {"vertex_spinenet_mbconv"}),
+        (SPINENET_MOBILE, {"vertex_spinenet_mbconv", "phone"}),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
