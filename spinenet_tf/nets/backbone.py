@@ -188,7 +188,7 @@ class _Walk:
         return keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
 
     def _connect(self, parent: int, level: int, channels: int, name: str, act: str | None):
-        ends = {"parent_level": self.levels[parent], "level": level, "channels": channels, "act": act}
+        ends: dict[str, Any] = {"parent_level": self.levels[parent], "level": level, "channels": channels, "act": act}
         if self.spec.is_separable:
             return resample_mobile(self.nodes[parent], self.image, **ends, style=self.style, name=name)
         inner = max(1, int(self.style.alpha * self.widths[parent]))
