@@ -22,6 +22,7 @@ import spinenet_tf
 from spinenet_tf import cli
 from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.nets.family import VARIANTS
+from spinenet_tf.training.config_file import find_config
 from spinenet_tf.training.sources import Source
 
 ROOT = Path(__file__).parents[1]
@@ -218,6 +219,29 @@ def test_a_blank_line_comes_before_each_list_and_table(page: Path) -> None:
     """GitHub does not need it, but the site would join the lines into one paragraph."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert not re.findall(r"^(?![-|#<\s]|\d+\. )\S.*\n(?:- |\d+\. |\| ).*", text, re.MULTILINE)
+
+
+# Sections, figures and tables of arXiv 1912.05027; a section stands for its subsections that are not listed.
+PARTS = {
+    *(f"§ {section}" for section in ("1", "2", "3", "3.1", "3.2", "3.3", "3.4", "4.1", "4.2")),
+    *(f"§ {section}" for section in ("5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "6")),
+    *(f"figure {number}" for number in range(1, 7)),
+    *(f"table {number}" for number in range(1, 12)),
+    "appendix A",
+    "appendix B",
+}
+
+
+def test_the_map_of_the_paper_has_every_part_and_names_only_what_exists():
+    page = (DOCS / "paper.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| (§|figure|table|appendix)", line)]
+    parts = [part for row in rows for part in re.sub(r"tables (\d+) and", r"table \1, table", row[0][2:]).split(", ")]
+    assert sorted(parts) == sorted(PARTS)
+    for name in re.findall(r"`(.*?)`", "".join(row[2] for row in rows)):
+        if name.startswith("spinenet-tf "):
+            assert name.split()[1] in typer.main.get_command(cli.app).commands, name
+        elif "/" not in name:  # `test_named_files_and_make_targets_exist` checks files
+            assert name in typer.main.get_command(cli.app).commands or find_config(name).is_file(), name
 
 
 def test_data_sources_on_the_data_sets_page_are_valid():

@@ -61,7 +61,7 @@ MOBILE: dict[str, Variant] = {
     ),
 }  # fmt: skip
 
-# Table 1 and section 4 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
+# Sections 3.4 and 4.1 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
         SPINENET, 640, {"width": 0.65, "endpoint": 128}, _retinanet(128),

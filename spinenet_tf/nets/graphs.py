@@ -17,7 +17,7 @@ def _graph(kind: str, rows: list[tuple], outputs_from: int) -> tuple[BlockSpec, 
     )
 
 
-# Fig. 4d and table 7 of the paper. The last row is an addition of Model Garden, for min_level=2.
+# Fig. 4d of the paper. The last row is an addition of Model Garden, for min_level=2.
 SPINENET = ArchitectureSpec(
     "spinenet",
     stem=(2, 2),

@@ -249,7 +249,23 @@ def test_the_tables_have_the_published_blocks():
     assert {block.kind for block in SPINENET_MOBILE.blocks} == {"mbconv"}
     assert SPINENET_MOBILE.output_levels == (3, 4, 5, 6, 7)
     assert (R50_FPN.fusion, R50_FPN.output_levels) == ("fpn", (3, 4, 5, 6, 7))
-    assert [R50_FPN.stem.count(level) for level in (2, 3, 4, 5)] == [3, 4, 6, 3]
+
+
+# Table 1 of the paper: the blocks of the levels 2 to 5 in the stem, and of the levels 2 to 7 after it.
+BLOCKS_BY_LEVEL = {
+    "r50_fpn": ([3, 4, 6, 3], [0, 0, 0, 0, 0, 0]),
+    "r23_sp30": ([2, 2, 2, 1], [1, 2, 4, 1, 1, 1]),
+    "r0_sp53": ([2, 0, 0, 0], [1, 4, 6, 2, 1, 1]),
+    "spinenet_49": ([2, 0, 0, 0], [1, 2, 4, 4, 2, 2]),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS_BY_LEVEL)
+def test_each_level_has_as_many_blocks_as_published(name):
+    graph = VARIANTS[name].graph
+    levels = [block.level for block in graph.blocks if not (block.is_output and block.level == 2)]  # Model Garden's
+    counts = [graph.stem.count(level) for level in range(2, 6)], [levels.count(level) for level in range(2, 8)]
+    assert counts == BLOCKS_BY_LEVEL[name]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
