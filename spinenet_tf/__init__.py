@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from spinenet_tf._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from spinenet_tf import callbacks, data, export, optimizers
+    from spinenet_tf import callbacks, data, export, optimizers, search
     from spinenet_tf.evaluation.accuracy import Accuracy
     from spinenet_tf.evaluation.average_precision import Evaluation
     from spinenet_tf.inference.classification import Classification
@@ -44,6 +44,7 @@ __all__ = [
     "optimizers",
     "plot_architecture",
     "register",
+    "search",
     "train",
 ]
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ _HOMES = {
     "optimizers": ".optimizers",
     "plot_architecture": ".nets.graph_drawing",
     "register": ".nets.family",
+    "search": ".search",
     "train": ".training.recipe",
 }
 

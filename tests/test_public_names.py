@@ -14,7 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # The folders of the packages that import their public names at first use.
-LAZY = {"spinenet_tf": "spinenet_tf", "spinenet_tf.data": "spinenet_tf/data", "spinenet_tf.export": "export"}
+LAZY = {
+    "spinenet_tf": "spinenet_tf",
+    "spinenet_tf.data": "spinenet_tf/data",
+    "spinenet_tf.export": "export",
+    "spinenet_tf.search": "spinenet_tf/search",
+}
 
 
 @pytest.fixture(params=LAZY)

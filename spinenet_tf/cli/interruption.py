@@ -8,7 +8,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
+
+from spinenet_tf.cli.terminal import console
+
 INTERRUPTED = 130  # the exit code that shells use
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """On Ctrl-C, print how to resume training, and exit with 130."""
+    try:
+        with second_leaves_at_once():
+            yield
+    except KeyboardInterrupt as stop:
+        console.print(str(stop) or "Interrupted. The run's saved files are kept.", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from spinenet_tf.cli.inspect import inspect
 from spinenet_tf.cli.interruption import INTERRUPTED
 from spinenet_tf.cli.models import list_models, summary
 from spinenet_tf.cli.predict import predict
+from spinenet_tf.cli.search import search, search_compare, search_correlate
 from spinenet_tf.cli.terminal import console
 from spinenet_tf.cli.train import train
 
@@ -65,7 +66,10 @@ class ComputingCommand(TyperCommand):
 
 # In the order of `--help`.
 app.command("list")(list_models)
-for command in (summary, train, evaluate, predict, export, inspect, benchmark, convert, convert_config, demo):
+for command in (
+    *(summary, train, evaluate, predict, export, inspect, benchmark, convert, convert_config),
+    *(search, search_compare, search_correlate, demo),
+):
     app.command(cls=ComputingCommand)(command)
 for of_dataset in (dataset.check, dataset.convert, dataset.show):
     dataset_app.command(cls=ComputingCommand)(of_dataset)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from spinenet_tf.cli.arguments import Classes, Overwrite, split_classes
-from spinenet_tf.cli.interruption import INTERRUPTED, second_leaves_at_once
+from spinenet_tf.cli.interruption import interruptible
 from spinenet_tf.cli.terminal import console
 
 
@@ -46,7 +46,7 @@ def _train(arguments: dict[str, Any]) -> None:
     from spinenet_tf.training import recipe
 
     share_one_pool()
-    with _interruptible():
+    with interruptible():
         folder = recipe.train(**arguments).folder
     console.print(f"Saved the run in {folder}. Next: spinenet-tf evaluate {folder}", soft_wrap=True)
 
@@ -79,14 +79,3 @@ def _shrunk(config: str, run: Path | None, options: dict[str, Any]) -> Iterator[
     with TemporaryDirectory() as folder:
         small = smoke(resolved, Path(folder))
         yield {"config": small, "run": run or default_folder(config), **options, "overrides": ()}
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """On Ctrl-C, print how to resume training, and exit with 130."""
-    try:
-        with second_leaves_at_once():
-            yield
-    except KeyboardInterrupt as stop:
-        console.print(str(stop) or "Interrupted. The run's saved files are kept.", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None

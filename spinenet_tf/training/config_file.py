@@ -6,29 +6,31 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from spinenet_tf._files.document import DEEPEST, DocumentError, Scalar, parse_yaml, plain, read_yaml
 from spinenet_tf.training.config import ConfigError, TrainConfig
 
 _SHOWN = 20  # errors that a message lists
 _LONGEST_CHAIN = 8  # configs, each the base of the previous one
+_PACKAGE = "spinenet_tf.configs"
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def find_config(name: str) -> Path:
-    """Return the path of a config, given as a path or as the name of a config of the package.
+def find_config(name: str, package: str = _PACKAGE) -> Path:
+    """Return the path of a config, given as a path or as the name of a config in a package.
 
     Raises:
-        ConfigError: `name` is neither; the message lists the configs of the package.
+        ConfigError: `name` is neither; the message lists the configs in the package.
     """
-    shipped = {entry.name.removesuffix(".yaml"): entry for entry in files("spinenet_tf.configs").iterdir()}
+    entries = [entry for entry in files(package).iterdir() if entry.name.endswith(".yaml")]
+    shipped = {entry.name.removesuffix(".yaml"): entry for entry in entries}
     if name in shipped and not _is_file(Path(name)):
         return Path(str(shipped[name]))
     if not _is_file(Path(name)):
-        names = sorted(name for name, entry in shipped.items() if entry.name.endswith(".yaml"))
-        raise ConfigError(f"There is no config {name}. The package has: {', '.join(names)}.")
+        raise ConfigError(f"There is no config {name}. The package has: {', '.join(sorted(shipped))}.")
     return Path(name)
 
 
@@ -46,7 +48,7 @@ def resolve(config: TrainConfig | Mapping[str, Any] | str | os.PathLike, overrid
     if isinstance(config, TrainConfig):
         config = config.model_dump(mode="json")
     values = _copied(config)
-    _apply(values, overrides)
+    apply_overrides(values, overrides)
     return make_config(values, "config")
 
 
@@ -61,27 +63,32 @@ def read_config(path: str | Path, overrides: Overrides = ()) -> TrainConfig:
             override has no `=`.
     """
     path = Path(path)
-    values = _read_values(path)
-    _apply(values, overrides)
+    values = read_values(path)
+    apply_overrides(values, overrides)
     return make_config(values, path)
 
 
 def make_config(values: dict[str, Any], source: object) -> TrainConfig:
-    """Return the config with these values; `source` names their origin in errors.
+    """Return the training config with these values; raises as `validated` does."""
+    return validated(TrainConfig, values, source)
+
+
+def validated(schema: type[Schema], values: dict[str, Any], source: object, context: Any = None) -> Schema:
+    """Return the config of any schema with these values; `source` names their origin in errors.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range. The message lists
             all errors.
     """
     try:
-        return TrainConfig.model_validate(values)
+        return schema.model_validate(values, context=context)
     except ValidationError as error:
         faults = [_fault(fault) for fault in error.errors(include_url=False)]
         more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
         raise ConfigError(f"{source}: {'; '.join(faults[:_SHOWN] + more)}") from error
 
 
-def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return a file's values merged over those of its base; `readers` are the files that have it as a base."""
     if len(readers) == _LONGEST_CHAIN or any(_is_same(path, reader) for reader in readers):
         raise ConfigError(
@@ -95,11 +102,17 @@ def _read_values(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a config: it has no keys.")
+    return with_base(values, path.parent, (*readers, path))
+
+
+def with_base(values: dict[str, Any], folder: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return values merged over those of their `base`, a file relative to `folder`, if they have one."""
+    values = dict(values)
     base = values.pop("base", None)
     if plain(base) is None:
         return values
     text = base.text if isinstance(base, Scalar) else str(base)
-    return _joined(_read_values(path.parent / Path(text).expanduser(), (*readers, path)), values)
+    return _joined(read_values(folder / Path(text).expanduser(), readers), values)
 
 
 def _is_file(path: Path) -> bool:
@@ -142,7 +155,8 @@ def apply_override(values: Any, override: str) -> None:
     _set(values, key, value)
 
 
-def _apply(values: dict[str, Any], overrides: Overrides) -> None:
+def apply_overrides(values: dict[str, Any], overrides: Overrides) -> None:
+    """Set keys in nested `values`; raises as `apply_override` does."""
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
             _set(values, key, _copied(value))
