@@ -166,7 +166,7 @@ def test_readers_that_open_images_leave_bad_ones_to_the_budget(tmp_path, folder,
 
 
 @pytest.fixture
-def config_of(tmp_path, folder, tiny_model, write_config):
+def config_of(tmp_path, folder, least_model, write_config):
     """Return `config_of(**data)`: a config that trains on `folder` for an epoch of three steps."""
 
     def config(**data):
@@ -175,6 +175,7 @@ def config_of(tmp_path, folder, tiny_model, write_config):
         values["data"] |= {"train": source, **data}
         values |= {"batch_size": 2, "epochs": 1, "steps_per_epoch": 3, "checkpoint_every": 1, "log_images": 0}
         values["model"]["image_size"] = [32, 32]
+        values["model"]["overrides"]["max_level"] = 3
         path = tmp_path / "damaged.yaml"
         path.write_text(yaml.safe_dump(values))
         return read_config(path)
@@ -233,7 +234,7 @@ def test_the_cap_on_pixels_is_a_field_of_the_config(tmp_path, folder, config_of,
     promise("Images: the limit on pixels is configurable", cases=3)
 
 
-def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_model, monkeypatch) -> None:
+def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, least_model, monkeypatch) -> None:
     monkeypatch.setattr(Classifier, "compile", partialmethod(Classifier.compile, run_eagerly=True))
     rng = np.random.default_rng(0)
     for number in range(20):
@@ -244,7 +245,7 @@ def test_a_classifier_trains_without_bad_images(tmp_path, caplog, promise, tiny_
     source = {"folder": str(tmp_path / "images")}
     values = {
         "task": "classification",
-        "model": {"name": "tiny", "image_size": [32, 32], "overrides": {"max_level": 5}},
+        "model": {"name": "tiny", "image_size": [32, 32], "overrides": {"max_level": 3}},
         "data": {"train": source, "val": {"folder": str(tmp_path / "val")}, "max_bad_images": 0.05},
         "batch_size": 10,
         "steps_per_epoch": 2,

@@ -126,11 +126,12 @@ def test_faults_of_its_config_are_named(tmp_path: Path, tiny_model, override: st
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, tiny_model, monkeypatch) -> None:
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, least_model, monkeypatch) -> None:
     """The training loop is the same as for a detector, whose tests stop at any step; data and loss differ."""
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(Classifier, "compile", partialmethod(Classifier.compile, run_eagerly=True))
-    config = read_config(config_in(tmp_path), ["epochs=1", "checkpoint_every=1"])
+    small = ["epochs=1", "checkpoint_every=1", "model.overrides.max_level=3"]
+    config = read_config(config_in(tmp_path), small)
     whole = recipe.train(config, tmp_path / "whole")
 
     def stop(self, batch: int, logs=None) -> None:
