@@ -23,6 +23,7 @@ from spinenet_tf.cli.evaluate import evaluate
 from spinenet_tf.cli.export import export
 from spinenet_tf.cli.inspect import inspect
 from spinenet_tf.cli.interruption import INTERRUPTED
+from spinenet_tf.cli.ladder import ladder
 from spinenet_tf.cli.models import list_models, summary
 from spinenet_tf.cli.predict import predict
 from spinenet_tf.cli.search import search, search_compare, search_correlate
@@ -68,7 +69,7 @@ class ComputingCommand(TyperCommand):
 app.command("list")(list_models)
 for command in (
     *(summary, train, evaluate, predict, export, inspect, benchmark, convert, convert_config),
-    *(search, search_compare, search_correlate, demo),
+    *(ladder, search, search_compare, search_correlate, demo),
 ):
     app.command(cls=ComputingCommand)(command)
 for of_dataset in (dataset.check, dataset.convert, dataset.show):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from spinenet_tf.data.checking import Findings
     from spinenet_tf.export.check.measurement import Benchmark
     from spinenet_tf.export.litert.sensitivity import Sensitivity
+    from spinenet_tf.search.ladder_results import Result
+    from spinenet_tf.search.ladder_runs import Job
     from spinenet_tf.training.plan import Plan
 
 
@@ -156,6 +158,34 @@ def plan_table(found: Plan) -> Table:
     table.add_row("parameters", f"{found.parameters:,}")
     table.add_row("trainable parameters", f"{found.trainable_parameters:,}")
     table.add_row("bad training images", f"{found.bad_images:,}")
+    return table
+
+
+def ladder_table(results: Sequence[Result]) -> Table:
+    """Build a table of the results of `ladder_results.summarize`."""
+    table = Table(title="AP under the proxy, mean and standard deviation of all trainings")
+    for column in ("net", "trainings", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds"):
+        table.add_column(column, justify="left" if column == "net" else "right", no_wrap=True)
+    table.add_column("published AP", justify="right")
+    for result in results:
+        table.add_row(
+            result.rung.name,
+            str(len(result.AP)),
+            f"{result.mean:.3f}",
+            *("-" if ap is None else f"{ap:.3f}" for ap in (result.spread, max(result.AP), result.APs, result.APm)),
+            f"{result.parameters / 1e6:.2f}",
+            f"{result.multiply_adds / 1e6:,.0f}",
+            "-" if result.rung.published is None else f"{result.rung.published}",
+        )
+    return table
+
+
+def jobs_table(jobs: Sequence[Job], finished: Container[str]) -> Table:
+    """Build a table of the trainings of `ladder_runs.make_jobs`; `finished` are the units that have a result."""
+    table = Table("net", "seed", "steps", "M parameters", "M multiply-adds", "is done")
+    for job in jobs:
+        costs = (f"{job.costs.parameters / 1e6:.2f}", f"{job.costs.multiply_adds / 1e6:,.0f}")
+        table.add_row(job.rung.name, str(job.seed), f"{job.steps:,}", *costs, "yes" if job.unit in finished else "no")
     return table
 
 

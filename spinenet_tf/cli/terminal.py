@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 console = Console()
@@ -26,3 +26,38 @@ def with_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Ite
 def with_passing_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
     """Show a progress bar on standard error, and remove it at the end, so that standard output stays parsable."""
     return track(items, title, total, console=Console(stderr=True), transient=True)
+
+
+class WorkProgress:
+    """Show the progress of several long parts as one bar with the time left, and print a line after each part.
+
+    Work is in any unit to which time is proportional.
+    """
+
+    def __init__(self, total: float):
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        # The speed is that of the last 10 minutes: parts differ.
+        self._progress = Progress(*columns, console=console, speed_estimate_period=600)
+        self._task = self._progress.add_task("", total=total)
+        self._done = 0.0  # at the end of the current part
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, title: str, work: float) -> None:
+        """Begin a part."""
+        self._progress.update(self._task, description=title)
+        self._done += work
+
+    def advance(self, work: float) -> None:
+        """Count some work of the current part."""
+        self._progress.advance(self._task, work)
+
+    def end(self, line: str) -> None:
+        """End the current part, some of which may have been done earlier, and print a line."""
+        self._progress.update(self._task, completed=self._done)
+        self._progress.console.print(line, highlight=False)

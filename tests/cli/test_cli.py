@@ -30,7 +30,7 @@ from spinenet_tf.training.run import Run
 
 COMMANDS = (
     *("convert", "convert-config", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark"),
-    "demo",
+    *("ladder", "demo"),
 )
 
 

@@ -1,0 +1,70 @@
+"""Summarize the results of the ladder: the mean AP of each net and its spread, beside its costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev, variance
+from typing import Any
+
+from spinenet_tf.search.ladder import Rung, chosen
+
+
+@dataclass(frozen=True)
+class Result:
+    """The results of all trainings of one net: AP in 0..1, and means of the others, since random graphs differ."""
+
+    rung: Rung
+    AP: tuple[float, ...]  # of each training
+    APs: float | None  # of small objects, as COCO has them; None without such objects
+    APm: float | None  # of medium objects
+    parameters: float
+    multiply_adds: float
+
+    @property
+    def mean(self) -> float:
+        """The mean AP."""
+        return mean(self.AP)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of AP over the trainings, or None for one training."""
+        return stdev(self.AP) if len(self.AP) > 1 else None
+
+
+def summarize(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
+    """Return the results of the nets that have lines, in the order of the experiment."""
+    by_net: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "net" in row:
+            by_net.setdefault(row["net"], []).append(row)
+    return [_result(rung, by_net[rung.name]) for rung in chosen() if rung.name in by_net]
+
+
+def pooled_spread(results: Iterable[Result]) -> float | None:
+    """Return the standard deviation of AP between trainings of the same net, from all nets that were repeated.
+
+    Nets with random connections do not count: their graphs differ. None if no net was repeated.
+    """
+    repeated = [result for result in results if result.rung.group != "orders" and len(result.AP) > 1]
+    freedom = sum(len(result.AP) - 1 for result in repeated)
+    if not freedom:
+        return None
+    return math.sqrt(sum((len(result.AP) - 1) * variance(result.AP) for result in repeated) / freedom)
+
+
+def rank_correlation(results: Iterable[Result]) -> float | None:
+    """Return Spearman's correlation between the mean AP and the published AP, or None for less than three nets."""
+    pairs = [(result.mean, result.rung.published) for result in results if result.rung.published is not None]
+    if len(pairs) < 3:
+        return None
+    ranks = [sorted(values).index for values in zip(*pairs, strict=True)]
+    squares = sum((ranks[0](ours) - ranks[1](published)) ** 2 for ours, published in pairs)
+    return 1 - 6 * squares / (len(pairs) * (len(pairs) ** 2 - 1))
+
+
+def _result(rung: Rung, rows: Sequence[Mapping[str, Any]]) -> Result:
+    means = {key: mean(row[key] for row in rows) for key in ("parameters", "multiply_adds")}
+    sizes = {key: mean(row[key] for row in rows) if all(key in row for row in rows) else None for key in ("APs", "APm")}
+    return Result(rung, tuple(row["AP"] for row in rows), **means, **sizes)
