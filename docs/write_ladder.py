@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from spinenet_tf._files.ledger import Ledger
 from spinenet_tf.search.ladder_plot import draw_results
-from spinenet_tf.search.ladder_results import Result, pooled_spread, rank_correlation, summarize
+from spinenet_tf.search.ladder_results import Result, pooled_spread, summarize
 from spinenet_tf.training.optimization import PUBLISHED_BATCH
 
 BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
@@ -43,7 +45,7 @@ def proxy(rows: Rows) -> str:
     style, head, data = config["model"]["overrides"], config["model"]["head"], config["data"]
     side, (smallest, largest) = " x ".join(map(str, config["model"]["image_size"])), data["train"]["digit_sizes"]
     seconds = [row["seconds"] for row in found]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("tensorflow", "keras"))
     return (
         f"- Net: width {style['width']}, alpha {style['alpha']}, outputs of {style['endpoint']} channels; a RetinaNet "
         f"head of {head['head_depth']} convs of {head['head_width']} channels; image {side} px.\n"
@@ -52,7 +54,7 @@ def proxy(rows: Rows) -> str:
         f"- Training: {found[0]['steps']:,} steps of {config['batch_size']} images with {config['optimizer']['name']}, "
         f"learning rate {config['optimizer']['learning_rate'] * config['batch_size'] / PUBLISHED_BATCH:g}.\n"
         f"- {len(found)} trainings of {sum(seconds) / len(seconds) / 60:.1f} minutes on average, beside other work on "
-        f"{machine['cores']} cores ({machine['platform']}; {versions}).\n"
+        f"{machine['cores']} CPU cores ({versions}).\n"
     )
 
 
@@ -101,9 +103,19 @@ def differences(rows: Rows) -> str:
         return MISSING
     lines = [_difference(result, reference, pooled) for name, result in by_name.items() if name != REFERENCE]
     head = ("net", "published AP", "AP here", "95 % interval", "relative multiply-adds", "compared with the paper")
-    correlation = rank_correlation(by_name.values())
-    after = "" if correlation is None else f"\nRank correlation with the published AP, all nets: {correlation:.2f}.\n"
-    return _table(head, lines) + after
+    return f"{_table(head, lines)}\n{_correlation([*by_name.values()])}"
+
+
+def _correlation(results: Sequence[Result]) -> str:
+    """Return whether the proxy puts the nets into the published order."""
+    pairs = [(result.mean, result.rung.published) for result in results if result.rung.published is not None]
+    if len(pairs) < 3:
+        return ""
+    found = spearmanr(*zip(*pairs, strict=True))
+    return (
+        f"Spearman's rank correlation with the published AP, over {len(pairs)} nets: {found.statistic:.2f} "
+        f"(p = {found.pvalue:.2f}).\n"
+    )
 
 
 def _difference(result: Result, reference: Result, pooled: float) -> tuple[str, ...]:

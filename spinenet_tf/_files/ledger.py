@@ -6,7 +6,9 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from spinenet_tf._files.locks import wait_for_lock
 
 
 class Ledger:
@@ -29,7 +31,7 @@ class Ledger:
         line = json.dumps({"unit": unit} | row) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:  # every write goes to the end
-            _wait_for_others(file)
+            wait_for_lock(file)
             file.seek(0)
             file.truncate(_complete(file.read()))
             file.write(line.encode())
@@ -45,11 +47,3 @@ class Ledger:
 def _complete(content: bytes) -> int:
     """Return the number of bytes before an incomplete last line."""
     return content.rfind(b"\n") + 1
-
-
-def _wait_for_others(file: IO[bytes]) -> None:
-    """Wait until no other process adds a line; the lock ends when the file is closed. Windows has no such locks."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)

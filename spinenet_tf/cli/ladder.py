@@ -34,8 +34,8 @@ def ladder(
 ) -> None:
     """Train the nets of the paper's ladder and ablations under one proxy, and compare their AP.
 
-    Each finished training is a line of ladder.jsonl. The same command continues after an interruption. Processes with
-    different --only may share a folder.
+    Each finished training is a line of ladder.jsonl. After an interruption, the same command continues. Several
+    processes with this command share the work.
 
     Example: spinenet-tf ladder --only ladder --plot ladder.png
     """
@@ -73,7 +73,8 @@ def _carry_out(jobs: Sequence[Job], folder: Path, ledger: Ledger) -> None:
             step = partial(progress.advance, job.work / job.steps)
             count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, step=step: step())
             row = carry_out(job, folder, ledger, [count])
-            progress.end(f"{job.unit}: AP {row['AP']:.3f} in {row['seconds']} s")
+            result = "another process trains it" if row is None else f"AP {row['AP']:.3f} in {row['seconds']} s"
+            progress.end(f"{job.unit}: {result}")
 
 
 def _show(ledger: Ledger, plot: Path | None) -> None:

@@ -54,17 +54,9 @@ def pooled_spread(results: Iterable[Result]) -> float | None:
     return math.sqrt(sum((len(result.AP) - 1) * variance(result.AP) for result in repeated) / freedom)
 
 
-def rank_correlation(results: Iterable[Result]) -> float | None:
-    """Return Spearman's correlation between the mean AP and the published AP, or None for less than three nets."""
-    pairs = [(result.mean, result.rung.published) for result in results if result.rung.published is not None]
-    if len(pairs) < 3:
-        return None
-    ranks = [sorted(values).index for values in zip(*pairs, strict=True)]
-    squares = sum((ranks[0](ours) - ranks[1](published)) ** 2 for ours, published in pairs)
-    return 1 - 6 * squares / (len(pairs) * (len(pairs) ** 2 - 1))
-
-
 def _result(rung: Rung, rows: Sequence[Mapping[str, Any]]) -> Result:
-    means = {key: mean(row[key] for row in rows) for key in ("parameters", "multiply_adds")}
-    sizes = {key: mean(row[key] for row in rows) if all(key in row for row in rows) else None for key in ("APs", "APm")}
-    return Result(rung, tuple(row["AP"] for row in rows), **means, **sizes)
+    def average(key: str) -> Any:
+        return mean(row[key] for row in rows) if all(key in row for row in rows) else None
+
+    sizes = (average("APs"), average("APm"))
+    return Result(rung, tuple(row["AP"] for row in rows), *sizes, average("parameters"), average("multiply_adds"))

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from spinenet_tf._files.ledger import Ledger
+from spinenet_tf._files.locks import takes_lock
 from spinenet_tf.evaluation.average_precision import METRICS
 from spinenet_tf.export.check.measurement import describe_machine
 from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
@@ -93,22 +94,26 @@ def check_proxy(config: TrainConfig, ledger: Ledger) -> None:
 
 def carry_out(
     job: Job, folder: Path, ledger: Ledger, callbacks: Sequence[keras.callbacks.Callback] = ()
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Train a job in a subfolder, or resume its training, add its line to the ledger, and return it.
 
-    The states to resume from are then deleted. Raises as `train_proxy` does.
+    The states to resume from are then deleted. Return None if another process is training the job. Raises as
+    `train_proxy` does.
     """
     ledger.once(MACHINE, describe_machine)
-    start, home = time.monotonic(), folder / job.unit.replace(", seed ", "-seed")
-    train_proxy(job.config, job.spec, home, seed=job.seed, callbacks=callbacks)
-    run = Run(home)
-    row = _row(job, run, time.monotonic() - start)
-    ledger.add(job.unit, row)
-    shutil.rmtree(run.states_folder)
-    return row
+    home = folder / job.unit.replace(", seed ", "-seed")
+    with home.with_suffix(".lock").open("w") as file:
+        if not takes_lock(file):
+            return None
+        if job.unit not in ledger.rows():
+            ledger.add(job.unit, _train(job, Run(home), callbacks))
+            shutil.rmtree(Run(home).states_folder)
+        return ledger.rows()[job.unit]
 
 
-def _row(job: Job, run: Run, seconds: float) -> dict[str, Any]:
+def _train(job: Job, run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+    start = time.monotonic()
+    train_proxy(job.config, job.spec, run.folder, seed=job.seed, callbacks=callbacks)
     last = run.log[-1]
     return {
         "net": job.rung.name,
@@ -117,6 +122,6 @@ def _row(job: Job, run: Run, seconds: float) -> dict[str, Any]:
         **asdict(job.costs),
         "parents": [block.parents for block in job.spec.blocks],
         "steps": last["step"],
-        "seconds": round(seconds),
+        "seconds": round(time.monotonic() - start),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }

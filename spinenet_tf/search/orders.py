@@ -6,39 +6,34 @@ connections.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
-from spinenet_tf.nets.wiring import wiring
+from spinenet_tf.nets.specs import ArchitectureSpec
+from spinenet_tf.search.space import PARENTS, Choice, RejectedArchitecture
+from spinenet_tf.search.spaces import SPACES
 
-STEM = 2  # nodes, both at level 2
-WINDOW = 5  # an intermediate block reads two of so many nodes before it
+SPACE = SPACES["r0_sp53"]  # both orders have the blocks of R0-SP53
 
-# The levels of all nodes, in their order. Both have the blocks of R0-SP53.
+# The levels of all nodes in their order. The first two are the stem. The last five are the outputs, one of each level:
+# the decoder of both orders.
 HOURGLASS = (2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 5, 7, 6, 5, 4, 3)
 FISH = (2, 2, 3, 3, 4, 4, 4, 5, 4, 4, 3, 2, 3, 4, 5, 6, 7)
 
 
 def with_random_connections(name: str, order: Sequence[int], seed: int) -> ArchitectureSpec:
-    """Return a graph of bottleneck blocks whose nodes have the levels `order`, and whose connections are random.
+    """Return a graph of the space of R0-SP53 whose nodes have the levels `order`, and whose connections are random.
 
-    The outputs are the last blocks of the levels 3 to 7: those of the decoder, which are the five last blocks of both
-    orders. An output reads two of all earlier nodes, another block two of the last `WINDOW`. Connections are drawn
-    again until an output needs every block, so that all draws have the same blocks.
+    Connections are drawn again until an output needs every block, so that all draws have the same blocks.
     """
-    generator = np.random.default_rng(seed)
+    generator, levels = np.random.default_rng(seed), order[len(SPACE.template.stem) :]
+    pairs = [decision.options for decision in SPACE.decisions if decision.what == PARENTS]
     while True:
-        spec = ArchitectureSpec(name, tuple(order[:STEM]), tuple(_blocks(order, generator)))
-        if len(wiring(spec, spec.output_levels)[0]) == len(order):
-            return spec
-
-
-def _blocks(order: Sequence[int], generator: np.random.Generator) -> Iterator[BlockSpec]:
-    last = {level: node for node, level in enumerate(order) if level >= 3}
-    for node, level in enumerate(order[STEM:], start=STEM):
-        is_output = last.get(level) == node
-        earliest = 0 if is_output else max(0, node - WINDOW)
-        first, second = sorted(generator.choice(np.arange(earliest, node), 2, replace=False).tolist())
-        yield BlockSpec(level, "bottleneck", (first, second), is_output)
+        drawn = [options[int(generator.integers(len(options)))] for options in pairs]
+        choices = [Choice(level, parents, 0, "bottleneck") for level, parents in zip(levels, drawn, strict=True)]
+        try:
+            return replace(SPACE.build(choices), name=name)
+        except RejectedArchitecture:
+            continue

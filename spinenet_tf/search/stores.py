@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from spinenet_tf._files.locks import takes_lock
 from spinenet_tf.search.claims import Claims, DatabaseClaims, FolderClaims
 from spinenet_tf.search.journal import MendingLock
 from spinenet_tf.search.retries import fail_and_requeue, never_began, requeue
@@ -84,14 +85,14 @@ class JournalStore:
     def working(self, worker: int) -> Iterator[None]:
         """Hold the worker's lock, which the system releases when the process ends for any reason."""
         with self._lock_of(worker).open("w") as file:
-            if not locks(file):
+            if not takes_lock(file):
                 raise RuntimeError(f"Another process is worker {worker} of {self.path}.")
             yield
 
     def requeue_stopped(self, study: optuna.Study) -> None:
         """Queue the trials whose worker's lock is free; do nothing while another worker does the same."""
         with (self.locks / "requeue.lock").open("w") as turn:
-            if not locks(turn):
+            if not takes_lock(turn):
                 return
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 worker = trial.user_attrs.get("worker")
@@ -103,18 +104,7 @@ class JournalStore:
 
     def _is_free(self, worker: int) -> bool:
         with self._lock_of(worker).open("a") as file:
-            return locks(file)
-
-
-def locks(file: IO) -> bool:
-    """Lock an open file until it is closed; return False if another process, or another open file, has the lock."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            return takes_lock(file)
 
 
 class DatabaseStore:

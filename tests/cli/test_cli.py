@@ -30,7 +30,7 @@ from spinenet_tf.training.run import Run
 
 COMMANDS = (
     *("convert", "convert-config", "list", "summary", "train", "evaluate", "predict", "export", "inspect", "benchmark"),
-    *("ladder", "demo"),
+    *("ladder", "search", "search-compare", "search-correlate", "demo"),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from spinenet_tf.nets.family import variant
 from spinenet_tf.search.ladder import GROUPS, LADDER, chosen
 from spinenet_tf.search.ladder_plot import draw_results
-from spinenet_tf.search.ladder_results import pooled_spread, rank_correlation, summarize
+from spinenet_tf.search.ladder_results import pooled_spread, summarize
 from spinenet_tf.search.proxy import count_costs
 from spinenet_tf.training.config_file import find_config, read_config
 
@@ -73,14 +73,6 @@ def test_the_spread_is_pooled_over_repeated_nets_of_one_graph() -> None:
     assert pooled_spread(summarize(rows)) == pytest.approx(stdev([0.1, 0.3]) / 2**0.5)
     assert pooled_spread(summarize([*rows, row("fish", 0, 0.0), row("fish", 1, 1.0)])) == pooled_spread(summarize(rows))
     assert pooled_spread(summarize([row("r0_sp53", 0, 0.1)])) is None
-
-
-def test_rank_correlation_compares_with_the_published_order() -> None:
-    names = ("chain", "without_long_edges", "r50_fpn", "spinenet_49")  # as published, from the worst to the best
-    for given, expected in ((names, 1.0), (names[::-1], -1.0), (("r50_fpn", *names[:2], names[3]), 0.4)):
-        results = summarize(row(name, 0, place / 10) for place, name in enumerate(given))
-        assert rank_correlation(results) == pytest.approx(expected)
-    assert rank_correlation(summarize(row(name, 0, 0.1) for name in names[:2])) is None
 
 
 def test_the_picture_shows_every_net() -> None:

@@ -52,7 +52,7 @@ def test_only_differences_above_the_spread_count(script) -> None:
     assert "| `r50_fpn` | -0.029 | -0.100 | +-0.032 | 1.00 | same sign |" in table
     assert "| `chain` | -0.125 | +0.100 | +-0.032 | 1.00 | **opposite sign** |" in table
     assert "| `fish` | -0.032 | -0.010 | +-0.045 | 1.00 | not distinguishable here |" in table
-    assert table[-1] == "Rank correlation with the published AP, all nets: -0.40."
+    assert table[-1] == "Spearman's rank correlation with the published AP, over 4 nets: -0.40 (p = 0.60)."
 
 
 def test_the_spread_is_that_of_repeated_nets(script) -> None:

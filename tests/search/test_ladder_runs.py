@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from spinenet_tf import cli
 from spinenet_tf._files.ledger import Ledger
+from spinenet_tf._files.locks import takes_lock
 from spinenet_tf.search import ladder, ladder_runs
 from spinenet_tf.search.ladder import Rung
 from spinenet_tf.search.ladder_runs import check_proxy
@@ -107,6 +108,17 @@ def test_a_stopped_training_goes_on_where_it_stopped(command, tmp_path, monkeypa
     assert states[0].startswith("epoch-00000-batch-00000001")
     assert command("--only", "edges").code == 0
     assert rows(tmp_path)["chain, seed 0"]["steps"] == 2
+
+
+def test_a_training_of_another_process_is_left_to_it(command, tmp_path) -> None:
+    folder = tmp_path / "ladder"
+    folder.mkdir()
+    with (folder / "chain-seed0.lock").open("w") as file:
+        assert takes_lock(file)
+        code, out, _ = command("--only", "edges")
+    assert code == 0
+    assert "chain, seed 0: another process trains it" in out
+    assert list(rows(tmp_path)) == ["proxy", "machine"]
 
 
 def test_results_of_two_proxies_are_not_mixed(tmp_path, tiny_model, write_config) -> None:
