@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+_MODE = 0o644
 _LONGEST = 200  # characters of a name and of an owner
 
 
@@ -33,6 +34,7 @@ class FolderClaims:
         path = self.folder / name
         with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".") as file:
             file.write(owner)
+            os.fchmod(file.fileno(), _MODE)  # temporary files are private, but other users may join a search
             file.flush()
             os.fsync(file.fileno())
             try:

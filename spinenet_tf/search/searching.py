@@ -25,7 +25,7 @@ from spinenet_tf.training.config import ConfigError
 
 CONFIG, JOURNAL = "config.yaml", "study.journal"
 LOGS, TRAININGS = "logs", "trainings"
-_PER_PROCESS = 20  # trainings: TensorFlow's memory grows with each
+_PER_PROCESS = 8  # trainings: each leaves about 0.1 GB of memory to TensorFlow
 
 
 @dataclass(frozen=True)

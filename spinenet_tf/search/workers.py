@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
@@ -116,7 +116,8 @@ def _run(answer: Connection, arguments: tuple[Any, ...], options: dict[str, Any]
     except Exception as caught:
         traceback.print_exc()
         error, is_done = f"{type(caught).__name__}: {caught}", True
-    answer.send(error)
+    with suppress(OSError):  # the parent was killed
+        answer.send(error)
     answer.close()
     sys.exit(0 if is_done else HANDED_OVER)
 
