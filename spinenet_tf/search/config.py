@@ -201,7 +201,7 @@ def read_search_config(
     """
     if isinstance(config, (str, os.PathLike)):
         path = find_config(os.fspath(config), PACKAGE)
-        values, source, folder = read_values(path), path, path.parent
+        values, source, folder = read_values(path), str(path), path.parent
     else:
         values = config.model_dump(mode="json") if isinstance(config, SearchConfig) else deepcopy(dict(config))
         source, folder = "config", Path()

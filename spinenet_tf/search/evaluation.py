@@ -173,7 +173,7 @@ class ReportAP(keras.callbacks.Callback):
         ap = (logs or {}).get(self.monitor)
         if ap is None or self.config.objective.kind == "front":  # Optuna prunes with one objective only
             return
-        value = value_of(self.config.objective, float(ap), self.costs)
+        value: Any = value_of(self.config.objective, float(ap), self.costs)  # one number, as it is no front
         self.trial.report(value, epoch + 1)
         if epoch + 1 < self.config.proxy.epochs and self.trial.should_prune():
             raise optuna.TrialPruned(f"{self.monitor} is {ap:.4f} after epoch {epoch + 1}.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from spinenet_tf.search.config import ObjectiveConfig
+
+Direction = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Cost:
         return {"value": self.value, "target": self.target}
 
 
-def directions(objective: ObjectiveConfig) -> list[str]:
+def directions(objective: ObjectiveConfig) -> list[Direction]:
     """Return the directions of a study with this objective."""
     return ["maximize", "minimize"] if objective.kind == "front" else ["maximize"]
 

@@ -75,7 +75,7 @@ class JournalStore:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.locks = path.with_name(f"{path.name}.workers").absolute()
         self.locks.mkdir(exist_ok=True)
-        self.claims = FolderClaims(path.with_name(f"{path.name}.claims").absolute())
+        self.claims: Claims = FolderClaims(path.with_name(f"{path.name}.claims").absolute())
         try:
             self.storage: BaseStorage = JournalStorage(JournalFileBackend(str(self.path), MendingLock(self.path)))
         except json.JSONDecodeError as error:
@@ -132,7 +132,7 @@ class DatabaseStore:
         except OperationalError as error:
             raise ValueError(f"The database of the study cannot be opened: {error.orig}") from error
         self.storage: BaseStorage = found
-        self.claims = DatabaseClaims(found.engine, study)
+        self.claims: Claims = DatabaseClaims(found.engine, study)
 
     @contextmanager
     def working(self, worker: int) -> Iterator[None]:

@@ -90,6 +90,7 @@ def _carry_out_one(evaluation: Evaluation) -> str:
 
 
 def _last(evaluation: Evaluation) -> optuna.trial.FrozenTrial:
+    assert evaluation.last is not None
     return evaluation.study.get_trials(deepcopy=False)[evaluation.last]
 
 
