@@ -27,6 +27,11 @@ hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=Tr
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of the search for garbage, since it lives until the end."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tensorflow_seed() -> None:
     """Seed TensorFlow once."""

@@ -30,7 +30,7 @@ class WeightAverages:
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            self.update = tf.function(self._update)
+            self.update = tf.function(self._update, autograph=False)
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
