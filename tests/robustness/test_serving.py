@@ -241,7 +241,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("kind", ["serve", "serve_image", "serve_bytes", "tflite", "run"])
 def test_sixteen_threads_get_the_answers_of_one(kind, served, tiny_run, tiny_tflite, tiny_model, promise) -> None:
     """This includes concurrent first calls of a predictor, which trigger lazy initialization."""
-    random, threads, calls = np.random.default_rng(2), 16, 20
+    random, threads, calls = np.random.default_rng(2), 16, 8
     if kind in ("serve", "tflite", "run"):
         given = list(random.standard_normal((threads, 1, SIDE, SIDE, 3), "float32"))
     else:
