@@ -41,7 +41,7 @@ _MEANINGS = {
 
 def write_search_report(folder: Path, config: SearchConfig, study: optuna.Study) -> Path:
     """Write the self-contained page `folder/index.html` atomically; return its path."""
-    title = f"Search in the space {config.space['name']} by {config.sampler['name']}"
+    title = f"Search of the space {config.space['name']}, sampler {config.sampler['name']}"
     body = [
         *_header(title, config, study),
         *_best(config, study),
@@ -59,7 +59,7 @@ def _header(title: str, config: SearchConfig, study: optuna.Study) -> Iterator[E
     side = " x ".join(map(str, proxy.model.image_size))
     facts = {
         "space": f"{config.space['name']}, {space.size():.3g} combinations of values",
-        "sampler": ", ".join(f"{key}={value}" for key, value in config.sampler.items()),
+        "sampler": ", ".join(value if key == "name" else f"{key} {value}" for key, value in config.sampler.items()),
         "proxy": f"{proxy.model.name} at {side} px, {proxy.epochs} epochs",
         "objective": _objective(config),
         "trials": f"{len(ranked(study))} trained of {len(study.get_trials(deepcopy=False))} in the study",
