@@ -17,6 +17,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from spinenet_tf._files.ledger import Ledger
+from spinenet_tf.search.ladder import LADDER
 from spinenet_tf.search.ladder_plot import draw_results
 from spinenet_tf.search.ladder_results import Result, pooled_spread, summarize
 from spinenet_tf.training.optimization import PUBLISHED_BATCH
@@ -53,8 +54,9 @@ def proxy(rows: Rows) -> str:
         f"measured on {data['val']['scenes']} other scenes.\n"
         f"- Training: {found[0]['steps']:,} steps of {config['batch_size']} images with {config['optimizer']['name']}, "
         f"learning rate {config['optimizer']['learning_rate'] * config['batch_size'] / PUBLISHED_BATCH:g}.\n"
-        f"- {len(found)} trainings of {sum(seconds) / len(seconds) / 60:.1f} minutes on average, beside other work on "
-        f"{machine['cores']} CPU cores ({versions}).\n"
+        f"- {len(found)} of {sum(rung.seeds for rung in LADDER)} trainings are done. They took "
+        f"{sum(seconds) / len(seconds) / 60:.1f} minutes on average, beside other work on {machine['cores']} CPU cores "
+        f"({versions}).\n"
     )
 
 
