@@ -12,11 +12,11 @@ import optuna
 
 from spinenet_tf.search.claims import Claims
 from spinenet_tf.search.config import PruningConfig, SearchConfig
-from spinenet_tf.search.evaluation import Evaluation
 from spinenet_tf.search.outcomes import FAILED, PRUNED, TRAINED, outcome_of, reserved, used
 from spinenet_tf.search.proxy import train_proxy
 from spinenet_tf.search.retries import requeue
 from spinenet_tf.search.stores import open_store
+from spinenet_tf.search.trial_function import TrialFunction
 
 POLL = 0.5  # seconds between two looks at a study whose last trials run in other workers
 
@@ -50,16 +50,16 @@ def work(
         sampler=config.new_sampler(),
         pruner=pruner_of(config.pruning),
     )
-    evaluation = Evaluation(config, study, store, folder, number, train)
+    function = TrialFunction(config, study, store, folder, number, train)
     with store.working(number):
-        return _work(evaluation, Streaks(config), most)
+        return _work(function, Streaks(config), most)
 
 
-def _work(evaluation: Evaluation, streaks: Streaks, most: int | None) -> bool:
-    study, config = evaluation.study, evaluation.config
+def _work(function: TrialFunction, streaks: Streaks, most: int | None) -> bool:
+    study, config = function.study, function.config
     trained = 0
     while most is None or trained < most:
-        evaluation.store.requeue_stopped(study)
+        function.store.requeue_stopped(study)
         trials = study.get_trials(deepcopy=False)
         if (done := used(trials)) >= config.trials:
             return True
@@ -67,31 +67,31 @@ def _work(evaluation: Evaluation, streaks: Streaks, most: int | None) -> bool:
         if not waits and done + reserved(trials) >= config.trials:
             time.sleep(POLL)  # one of the running trials may have to be retried
             continue
-        outcome = _carry_out_one(evaluation)
+        outcome = _carry_out_one(function)
         trained += outcome in (TRAINED, PRUNED, FAILED)
-        streaks.note(outcome, _last(evaluation))
+        streaks.note(outcome, _last(function))
     return False
 
 
-def _carry_out_one(evaluation: Evaluation) -> str:
+def _carry_out_one(function: TrialFunction) -> str:
     """Carry out the next trial and return its outcome; an interrupted one is queued again."""
-    study, evaluation.last = evaluation.study, None
+    study, function.last = function.study, None
     try:
-        study.optimize(evaluation, n_trials=1, catch=(Exception,))
+        study.optimize(function, n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
-        if evaluation.last is not None:
-            requeue(study, _last(evaluation), limit=None)
+        if function.last is not None:
+            requeue(study, _last(function), limit=None)
         raise
     except Exception:
         # A machine that was suspended is taken for dead: its trial has ended, and was queued again.
-        if evaluation.last is None or not _last(evaluation).state.is_finished():
+        if function.last is None or not _last(function).state.is_finished():
             raise
-    return outcome_of(_last(evaluation))
+    return outcome_of(_last(function))
 
 
-def _last(evaluation: Evaluation) -> optuna.trial.FrozenTrial:
-    assert evaluation.last is not None
-    return evaluation.study.get_trials(deepcopy=False)[evaluation.last]
+def _last(function: TrialFunction) -> optuna.trial.FrozenTrial:
+    assert function.last is not None
+    return function.study.get_trials(deepcopy=False)[function.last]
 
 
 class Streaks:

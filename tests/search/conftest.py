@@ -44,4 +44,4 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def without_costs(monkeypatch) -> None:
     """Do not build nets to count their multiply-adds."""
-    monkeypatch.setattr("spinenet_tf.search.evaluation.count_costs", lambda proxy, spec: Costs(1000, 2000))
+    monkeypatch.setattr("spinenet_tf.search.trial_function.count_costs", lambda proxy, spec: Costs(1000, 2000))

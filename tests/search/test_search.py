@@ -27,7 +27,7 @@ def scored(tmp_path_factory):
     (folder / searching.CONFIG).write_text(searched.to_yaml())
     _, study, where = synthetic.new_study(folder, searched)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spinenet_tf.search.evaluation.count_costs", lambda proxy, spec: spinenet_tf_costs(spec))
+        patch.setattr("spinenet_tf.search.trial_function.count_costs", lambda proxy, spec: spinenet_tf_costs(spec))
         work(searched, where, folder / "trainings", train=synthetic.score)
         study.enqueue_trial(study.trials[0].params)
         work(synthetic.config(trials=9), where, folder / "trainings", train=synthetic.score)

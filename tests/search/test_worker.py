@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import synthetic
 
-from spinenet_tf.search import evaluation, worker
+from spinenet_tf.search import trial_function, worker
 from spinenet_tf.search.objective import Cost
 from spinenet_tf.search.outcomes import count_outcomes, outcome_of, used
 from spinenet_tf.search.results import ranked, row_of
@@ -138,7 +138,7 @@ def costs(monkeypatch):
     def measured(costs, spec, proxy, folder):
         yield Cost("multiply_adds", 150.0 if next(drawn) % 2 else 50.0, 100.0)
 
-    monkeypatch.setattr(evaluation, "measured", measured)
+    monkeypatch.setattr(trial_function, "measured", measured)
 
 
 @pytest.mark.usefixtures("costs")
@@ -195,7 +195,7 @@ def test_trials_beyond_the_budget_that_others_use_are_skipped(tmp_path):
     with store.working(worker.new_number(store.claims)):
         for _ in range(2):
             study.ask().set_user_attr("worker", 0)
-        work_ = evaluation.Evaluation(searched, study, store, tmp_path, 1, synthetic.score)
+        work_ = trial_function.TrialFunction(searched, study, store, tmp_path, 1, synthetic.score)
         study.sampler = searched.new_sampler()
         study.optimize(work_, n_trials=1, catch=(Exception,))
     assert outcomes(study.trials) == {"surplus": 1, "running": 2}

@@ -59,7 +59,7 @@ class Refused(optuna.TrialPruned):
 
 
 @dataclass
-class Evaluation:
+class TrialFunction:
     """Optuna's objective function for one worker."""
 
     config: SearchConfig
