@@ -111,6 +111,22 @@ def tiny_spec():
 
 
 @pytest.fixture(scope="session")
+def three_blocks():
+    """Return a graph with half the layers of `tiny_spec`, for tests that are not about graphs; outputs P3 to P5.
+
+    It has blocks of two kinds, and resamples up and down.
+    """
+    from spinenet_tf import ArchitectureSpec, BlockSpec
+
+    blocks = (
+        BlockSpec(5, "residual", (0, 1), is_output=True),
+        BlockSpec(3, "bottleneck", (1, 2), is_output=True),
+        BlockSpec(4, "residual", (2, 3), is_output=True),
+    )
+    return ArchitectureSpec("three_blocks", (2, 2), blocks, {2: 4, 3: 4, 4: 8, 5: 8})
+
+
+@pytest.fixture(scope="session")
 def settle(randomize) -> Callable:
     """Return `settle(model)`, which sets random weights, and each BN's statistics to those of its input.
 
@@ -150,11 +166,21 @@ def as_garden() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_mobile_spec(tiny_spec):
-    """Return the graph of `tiny_spec` as a mobile network: depthwise convs and MBConv blocks."""
-    blocks = tuple(replace(block, kind="mbconv") for block in tiny_spec.blocks)
-    parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
-    return replace(tiny_spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4), **parts)
+def as_mobile() -> Callable:
+    """Return `as_mobile(spec)`: the graph as a mobile network, with depthwise convs and MBConv blocks."""
+
+    def change(spec):
+        blocks = tuple(replace(block, kind="mbconv") for block in spec.blocks)
+        parts = {"stem_conv": "mobile", "stem_block": "mbconv", "resampling": "depthwise"}
+        return replace(spec, name="mobile", stem=(1, 2), blocks=blocks, widths=dict.fromkeys(range(6), 4), **parts)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def tiny_mobile_spec(tiny_spec, as_mobile):
+    """Return the graph of `tiny_spec` as a mobile network."""
+    return as_mobile(tiny_spec)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ WEIGHTS = {"weights": np.array([1.0, 0.25], "float32")}
 class Row:
     """A model, what the other backend computes with it, and how close the results must be."""
 
-    build: Callable[[ArchitectureSpec], keras.Model]  # from `tiny_spec`, or `tiny_mobile_spec` for "mobile"
+    build: Callable[[ArchitectureSpec], keras.Model]  # from `three_blocks`, as a mobile network for "mobile"
     piece: str
     size: tuple[int, int] = (64, 64)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -107,10 +107,11 @@ ROWS = {
 
 
 @pytest.fixture(scope="session")
-def ours(backend, tiny_spec, tiny_mobile_spec, randomize, images) -> dict[str, tuple[str, keras.Model, dict[str, Any]]]:
+def ours(backend, three_blocks, as_mobile, randomize, images) -> dict[str, tuple[str, keras.Model, dict[str, Any]]]:
     """Return the models and the arrays of the backend's rows."""
     rows = {name: row for name, row in ROWS.items() if backend in row.backends}
-    made = {name: row.build(tiny_mobile_spec if name == "mobile" else tiny_spec) for name, row in rows.items()}
+    specs = {"mobile": as_mobile(three_blocks)}
+    made = {name: row.build(specs.get(name, three_blocks)) for name, row in rows.items()}
     # Training starts from initial weights: gradients of random ones are so large that tiny differences grow with each
     # step, tenfold and more.
     for name in made.keys() & named("predict"):

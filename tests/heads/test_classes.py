@@ -33,12 +33,12 @@ NAMES = ("cat", "größer Vogel", "dog")
 
 
 @pytest.fixture(scope="module")
-def make(tiny_spec) -> Callable:
+def make(three_blocks) -> Callable:
     """Return `make(kind, num_classes, **arguments)`, which builds a small model."""
 
     def build(kind: str = "retinanet", num_classes: int | None = None, **arguments: Any) -> keras.Model:
         factory = classifier if kind == "classifier" else detector
-        return factory(tiny_spec, num_classes, SHAPE, **HEADS[kind], **SMALL, **arguments)
+        return factory(three_blocks, num_classes, SHAPE, **HEADS[kind], **SMALL, **arguments)
 
     return build
 
