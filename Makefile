@@ -16,7 +16,7 @@ demo: .venv/installed-demo
 test: test-models test-tools test-arm test-garden test-mediapipe test-addons
 
 # Two parts, because one process does not use two cores: make --jobs=2 test.
-TOOLS := tests/checkpoints tests/evaluation tests/export tests/training
+TOOLS := tests/checkpoints tests/evaluation tests/export tests/search tests/training
 test-models: .venv/installed-test
 	$(BIN)/python -m pytest $(TOOLS:%=--ignore=%)
 test-tools: .venv/installed-test
