@@ -14,6 +14,7 @@ from typing import Any
 PART = ".part"  # suffix of the hidden temporary folder
 MANY = 64  # files; above this, one flush of the whole disk is faster than some 4 ms per file
 
+_SHARED = 0o644  # mode of a file that other users may read
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -59,6 +60,24 @@ def write_whole(path: str | os.PathLike, content: str | bytes | memoryview, *, o
     """Write a file atomically, text as UTF-8. Raises as `staged` does."""
     with staged(path, overwrite=overwrite) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_first(path: Path, content: str) -> bool:
+    """Write a file unless it exists, and return whether it was written. Of several processes, only one succeeds.
+
+    Nobody sees a file without its content: a complete file is linked to its name, which also works on network file
+    systems.
+    """
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=PART) as file:
+        file.write(content)
+        os.fchmod(file.fileno(), _SHARED)  # temporary files are private
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return False
+    return True
 
 
 @contextmanager

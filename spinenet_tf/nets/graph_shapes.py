@@ -28,7 +28,7 @@ _KINDS = {
     "deconv": ("o", "conv and transposed conv"),
 }
 # The corners of the kinds that are no rectangle, in halves of the width and the height.
-_CORNERS = {
+_CORNERS: dict[str, list[tuple[float, float]]] = {
     "residual": [(-1, 0), (0, 1), (1, 0), (0, -1)],
     "mbconv": [(-1, 0), (-0.6, 1), (0.6, 1), (1, 0), (0.6, -1), (-0.6, -1)],
     "fused_mbconv": [(-0.7, -1), (-1, 0.2), (0, 1.2), (1, 0.2), (0.7, -1)],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from spinenet_tf._files.writing import write_first
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-_MODE = 0o644
 _LONGEST = 200  # characters of a name and of an owner
 
 
@@ -30,18 +29,9 @@ class FolderClaims:
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, name: str, owner: str) -> str:
-        """Link a complete file to its name: this fails if the name exists, and nobody sees a file without its owner."""
+        """Write the file of a name, or read the one that is there."""
         path = self.folder / name
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".") as file:
-            file.write(owner)
-            os.fchmod(file.fileno(), _MODE)  # temporary files are private, but other users may join a search
-            file.flush()
-            os.fsync(file.fileno())
-            try:
-                os.link(file.name, path)
-            except FileExistsError:
-                return path.read_text()
-        return owner
+        return owner if write_first(path, owner) else path.read_text()
 
 
 class DatabaseClaims:

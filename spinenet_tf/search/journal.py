@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from optuna.storages.journal import JournalFileSymlinkLock
 
-_BLOCK = 4096  # bytes
+from spinenet_tf._files.appending import cut_incomplete_line
 
 
 class MendingLock(JournalFileSymlinkLock):
@@ -25,32 +24,9 @@ class MendingLock(JournalFileSymlinkLock):
         """Take the lock, as soon as no other process has it, and mend the file."""
         super().acquire()
         try:
-            cut_incomplete_line(self._journal)
+            with self._journal.open("rb+") as file:
+                cut_incomplete_line(file)
         except BaseException:
             self.release()
             raise
         return True
-
-
-def cut_incomplete_line(path: Path) -> int:
-    """Cut off what follows the last line break of a file, and return the number of bytes removed."""
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        kept = _end_of_last_line(file, size)
-        if kept < size:
-            file.truncate(kept)
-            os.fsync(file.fileno())
-    return size - kept
-
-
-def _end_of_last_line(file, size: int) -> int:
-    """Return the position after the last line break, 0 if there is none."""
-    end = size
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0

@@ -8,25 +8,6 @@ import synthetic
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from spinenet_tf.search.journal import cut_incomplete_line
-
-
-@pytest.mark.parametrize(
-    ("content", "kept"),
-    [
-        (b"", b""),
-        (b"{}\n", b"{}\n"),
-        (b"{}\n{}\n{", b"{}\n{}\n"),
-        (b"{", b""),
-        (b"{}\n" + 10_000 * b"x", b"{}\n"),
-    ],
-)
-def test_what_follows_the_last_line_break_is_cut_off(tmp_path, content, kept):
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    assert cut_incomplete_line(path) == len(content) - len(kept)
-    assert path.read_bytes() == kept
-
 
 def tear(path) -> None:
     """Leave what a process leaves that is killed while it appends."""
