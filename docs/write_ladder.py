@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from scipy.stats import spearmanr
+from scipy.stats import t as student
 
 from spinenet_tf._files.ledger import Ledger
 from spinenet_tf.search.ladder import LADDER
 from spinenet_tf.search.ladder_plot import draw_results
-from spinenet_tf.search.ladder_results import Result, pooled_spread, summarize
+from spinenet_tf.search.ladder_results import Result, Spread, pooled_spread, summarize
 from spinenet_tf.training.optimization import PUBLISHED_BATCH
 
 BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end of measured -->)", re.DOTALL)
@@ -73,9 +74,9 @@ def spread(rows: Rows) -> str:
         for result in repeated
     ]
     return (
-        f"{''.join(lines)}- The standard deviation of all repeated nets together is {pooled:.4f}. The means of three "
-        f"trainings each of two equal nets then differ by less than {_uncertainty(pooled, 3, 3):.3f} in 95 % of "
-        f"cases: smaller differences mean nothing.\n"
+        f"{''.join(lines)}- The standard deviation of all repeated nets together is {pooled.deviation:.4f}, with "
+        f"{pooled.freedom} degrees of freedom. The means of three trainings each of two equal nets then differ by less "
+        f"than {_interval(pooled, 3, 3):.3f} in 95 % of cases: smaller differences mean nothing.\n"
     )
 
 
@@ -120,28 +121,32 @@ def _correlation(results: Sequence[Result]) -> str:
     )
 
 
-def _difference(result: Result, reference: Result, pooled: float) -> tuple[str, ...]:
-    own = result.spread if result.rung.group == "orders" and result.spread is not None else pooled
-    error = 1.96 * math.sqrt(own**2 / len(result.AP) + pooled**2 / len(reference.AP))
+def _difference(result: Result, reference: Result, pooled: Spread) -> tuple[str, ...]:
+    own = pooled  # that of random connections includes the differences between graphs
+    if result.rung.group == "orders" and result.spread is not None:
+        own = Spread(max(result.spread, pooled.deviation), len(result.AP) - 1)
+    error = _interval(own, len(result.AP), len(reference.AP))
     ours, published, expected = result.mean - reference.mean, result.rung.published, reference.rung.published
     there = None if published is None or expected is None else (published - expected) / 100
-    verdict = "-" if there is None else "not distinguishable here" if abs(ours) < error else "same sign"
-    if there is not None and verdict == "same sign" and ours * there < 0:
-        verdict = "**opposite sign**"
-    cost = f"{result.multiply_adds / reference.multiply_adds:.2f}"
     return (
         f"`{result.rung.name}`",
         "-" if there is None else f"{there:+.3f}",
         f"{ours:+.3f}",
         f"+-{error:.3f}",
-        cost,
-        verdict,
+        f"{result.multiply_adds / reference.multiply_adds:.2f}",
+        "-" if there is None else _verdict(ours, there, error),
     )
 
 
-def _uncertainty(pooled: float, first: int, second: int) -> float:
-    """Return the half width of the 95 % interval of the difference of two means."""
-    return 1.96 * pooled * math.sqrt(1 / first + 1 / second)
+def _verdict(ours: float, there: float, error: float) -> str:
+    if abs(ours) < error:
+        return "not distinguishable here"
+    return "same sign" if ours * there > 0 else "**opposite sign**"
+
+
+def _interval(spread: Spread, first: int, second: int) -> float:
+    """Return the half width of the 95 % interval of the difference of two means of so many trainings."""
+    return student.ppf(0.975, spread.freedom) * spread.deviation * math.sqrt(1 / first + 1 / second)
 
 
 def _trainings(rows: Rows) -> list[dict[str, Any]]:

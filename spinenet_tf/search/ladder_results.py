@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev, variance
-from typing import Any
+from typing import Any, NamedTuple
 
 from spinenet_tf.search.ladder import Rung, chosen
 
@@ -33,6 +33,13 @@ class Result:
         return stdev(self.AP) if len(self.AP) > 1 else None
 
 
+class Spread(NamedTuple):
+    """A standard deviation, and the number of trainings that it is estimated from beyond one per net."""
+
+    deviation: float
+    freedom: int
+
+
 def summarize(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
     """Return the results of the nets that have lines, in the order of the experiment."""
     by_net: dict[str, list[Mapping[str, Any]]] = {}
@@ -42,16 +49,16 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> list[Result]:
     return [_result(rung, by_net[rung.name]) for rung in chosen() if rung.name in by_net]
 
 
-def pooled_spread(results: Iterable[Result]) -> float | None:
-    """Return the standard deviation of AP between trainings of the same net, from all nets that were repeated.
+def pooled_spread(results: Iterable[Result]) -> Spread | None:
+    """Return how AP differs between trainings of the same net, from all nets that were repeated.
 
     Nets with random connections do not count: their graphs differ. None if no net was repeated.
     """
-    repeated = [result for result in results if result.rung.group != "orders" and len(result.AP) > 1]
-    freedom = sum(len(result.AP) - 1 for result in repeated)
+    repeated = [result.AP for result in results if result.rung.group != "orders" and len(result.AP) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
     if not freedom:
         return None
-    return math.sqrt(sum((len(result.AP) - 1) * variance(result.AP) for result in repeated) / freedom)
+    return Spread(math.sqrt(sum((len(values) - 1) * variance(values) for values in repeated) / freedom), freedom)
 
 
 def _result(rung: Rung, rows: Sequence[Mapping[str, Any]]) -> Result:

@@ -48,17 +48,18 @@ def test_the_page_and_the_picture_have_the_measured_figures(script, tmp_path) ->
 def test_only_differences_above_the_spread_count(script) -> None:
     found = rows(r0_sp53=[0.50, 0.52, 0.54], r50_fpn=[0.40, 0.42, 0.44], chain=[0.60, 0.62, 0.64], fish=[0.51])
     table = script.differences(found).splitlines()
-    # Of all trainings: a standard deviation of 0.02, so the means of three differ by 1.96 * 0.02 * sqrt(2 / 3).
-    assert "| `r50_fpn` | -0.029 | -0.100 | +-0.032 | 1.00 | same sign |" in table
-    assert "| `chain` | -0.125 | +0.100 | +-0.032 | 1.00 | **opposite sign** |" in table
-    assert "| `fish` | -0.032 | -0.010 | +-0.045 | 1.00 | not distinguishable here |" in table
+    # Of all trainings: a standard deviation of 0.02 with 6 degrees of freedom, for which Student's quantile is 2.447.
+    # So the means of three differ by 2.447 * 0.02 * sqrt(2 / 3).
+    assert "| `r50_fpn` | -0.029 | -0.100 | +-0.040 | 1.00 | same sign |" in table
+    assert "| `chain` | -0.125 | +0.100 | +-0.040 | 1.00 | **opposite sign** |" in table
+    assert "| `fish` | -0.032 | -0.010 | +-0.057 | 1.00 | not distinguishable here |" in table
     assert table[-1] == "Spearman's rank correlation with the published AP, over 4 nets: -0.40 (p = 0.60)."
 
 
 def test_the_spread_is_that_of_repeated_nets(script) -> None:
     text = script.spread(rows(r0_sp53=[0.54, 0.50, 0.52], r50_fpn=[0.4]))
     assert "- `r0_sp53`, 3 trainings: AP 0.500, 0.520, 0.540; standard deviation 0.020.\n" in text
-    assert "all repeated nets together is 0.0200" in text
-    assert "by less than 0.032 in 95 %" in text
+    assert "all repeated nets together is 0.0200, with 2 degrees of freedom" in text
+    assert "by less than 0.070 in 95 %" in text
     assert script.spread(rows(r0_sp53=[0.5])) == script.MISSING
     assert all(block({}) == script.MISSING for block in script.BLOCKS.values())
