@@ -14,7 +14,7 @@ from spinenet_tf._files.ledger import Ledger
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.nets.family import variant
 from spinenet_tf.nets.specs import ArchitectureSpec
-from spinenet_tf.search.proxy import count_costs, train_proxy
+from spinenet_tf.search.proxy import count_costs, train_proxy, with_width
 from spinenet_tf.training.config import TrainConfig
 
 COMPARISON = "comparison.jsonl"
@@ -54,23 +54,18 @@ def contestants(graphs: Iterable[ArchitectureSpec], named: str, proxy: TrainConf
     own = [Contestant(spec.name, spec, proxy, count_costs(proxy, spec).multiply_adds) for spec in graphs]
     spec = variant(named).graph
     there = Contestant(named, spec, proxy, count_costs(proxy, spec).multiply_adds)
-    scaled = with_width(proxy, spec, own[0].multiply_adds)
+    scaled = at_multiply_adds(proxy, spec, own[0].multiply_adds)
     width = scaled.model.overrides["width"]
     equal = count_costs(scaled, spec).multiply_adds
     return [*own, there, Contestant(f"{named}, width {width:.3f}", spec, scaled, equal)]
 
 
-def with_width(proxy: TrainConfig, spec: ArchitectureSpec, target: int) -> TrainConfig:
+def at_multiply_adds(proxy: TrainConfig, spec: ArchitectureSpec, target: int) -> TrainConfig:
     """Return the proxy with the width at which the graph has about this number of multiply-adds."""
     width = proxy.model.overrides.get("width", variant(proxy.model.name).style.get("width", 1.0))
     for _ in range(_STEPS):  # multiply-adds grow at most with the square of the width
-        width *= (target / count_costs(_wide(proxy, width), spec).multiply_adds) ** 0.5
-    return _wide(proxy, round(width, 4))
-
-
-def _wide(proxy: TrainConfig, width: float) -> TrainConfig:
-    overrides = proxy.model.overrides | {"width": width}
-    return proxy.model_copy(update={"model": proxy.model.model_copy(update={"overrides": overrides})})
+        width *= (target / count_costs(with_width(proxy, width), spec).multiply_adds) ** 0.5
+    return with_width(proxy, round(width, 4))
 
 
 def compare(

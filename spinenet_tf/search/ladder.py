@@ -12,6 +12,7 @@ from spinenet_tf.nets.specs import ArchitectureSpec
 from spinenet_tf.nets.style import Style
 from spinenet_tf.search.damage import as_chain, without_long_edges, without_short_edges
 from spinenet_tf.search.orders import FISH, HOURGLASS, with_random_connections
+from spinenet_tf.search.proxy import with_width
 from spinenet_tf.training.config import TrainConfig
 
 SEEDS = 3  # trainings of a net
@@ -34,9 +35,7 @@ class Rung:
         """Return the config of a proxy at this net's width."""
         if self.width == 1.0:
             return config
-        width = config.model.overrides.get("width", Style.width) * self.width
-        overrides = config.model.overrides | {"width": width}
-        return config.model_copy(update={"model": config.model.model_copy(update={"overrides": overrides})})
+        return with_width(config, config.model.overrides.get("width", Style.width) * self.width)
 
 
 def _always(spec: ArchitectureSpec) -> Callable[[int], ArchitectureSpec]:

@@ -57,6 +57,12 @@ def with_graph(config: TrainConfig, spec: ArchitectureSpec | None, seed: int) ->
     return config.model_copy(update={"model": config.model.model_copy(update=graph), "seed": seed})
 
 
+def with_width(config: TrainConfig, width: float) -> TrainConfig:
+    """Return the config of a proxy with another width multiplier."""
+    model = config.model.model_copy(update={"overrides": config.model.overrides | {"width": width}})
+    return config.model_copy(update={"model": model})
+
+
 def count_costs(config: TrainConfig, spec: ArchitectureSpec | None = None) -> Costs:
     """Count the costs of a graph at the scale and image size of a proxy, without training it.
 
