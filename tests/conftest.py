@@ -55,6 +55,16 @@ def _seed(request: pytest.FixtureRequest) -> None:
         keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="module")
+def eagerly() -> Iterator[None]:
+    """Run TensorFlow's functions eagerly: for a few steps, tracing graphs takes ten times as long."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def images() -> Callable:
     """Return `images(height, width, batch=2)`: noise `[batch, height, width, 3]` float32."""

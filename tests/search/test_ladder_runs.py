@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import tensorflow as tf
 
 from spinenet_tf import cli
 from spinenet_tf._files.ledger import Ledger
@@ -23,15 +22,10 @@ from spinenet_tf.search.ladder_runs import check_proxy
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.config_file import read_config
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _eagerly() -> Iterator[None]:
-    """Train eagerly: tracing graphs takes ten times as long as the steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 
 class Outcome(NamedTuple):

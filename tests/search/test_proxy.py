@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import keras
 import pytest
-import tensorflow as tf
 
 from spinenet_tf.nets.costs import count_params, multiply_adds
 from spinenet_tf.search.proxy import count_costs, train_proxy
@@ -15,15 +13,10 @@ from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.config_file import make_config
 from spinenet_tf.training.run import Run, RunError
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _eagerly() -> Iterator[None]:
-    """Train eagerly: tracing graphs takes ten times as long as the steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 
 @pytest.fixture(scope="module")

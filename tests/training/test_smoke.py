@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.nets.family import VARIANTS
@@ -27,15 +26,10 @@ from spinenet_tf.training.smoke import smoke
 SHIPPED = sorted(
     entry.name.removesuffix(".yaml") for entry in files("spinenet_tf.configs").iterdir() if entry.name.endswith(".yaml")
 )
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _eagerly() -> Iterator[None]:
-    """Train eagerly: tracing graphs takes ten times as long as the steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = [
+    pytest.mark.usefixtures("eagerly"),
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`"),
+]
 
 
 def graph(kind: str, widths: dict[int, int]) -> ArchitectureSpec:
