@@ -21,7 +21,7 @@ from spinenet_tf.export.serving.functions import bytes_function, decoding_functi
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import function_of, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
-from spinenet_tf.inference.keras_model import exported_form, in_float32, task_of
+from spinenet_tf.inference.keras_model import detects, exported_form, in_float32
 from spinenet_tf.inference.naming import DEFAULT
 
 CONFIG = "config.json"
@@ -76,7 +76,7 @@ def saved_model(
         FileExistsError: `path` exists and `overwrite` is False, or it is a folder but not a SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """
-    if not nms and task_of(model) != "detection":
+    if not nms and not detects(model):
         raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
     model = in_float32(model)
     plain, inputs = exported_form(model)
@@ -118,7 +118,7 @@ def write_signatures(
 def _signatures(model: keras.Model, normalized: Any, nms: bool, inputs: str) -> dict[str, Callable]:
     """Return the signatures of a model of normalized images; `inputs` is the type of those that take a batch."""
     raw = guarded(function_of(normalized, inputs))
-    if task_of(model) != "detection":
+    if not detects(model):
         return {"serve": raw, "raw": raw, DEFAULT: raw}
     if not nms:
         decoded = decoding_function(model, raw)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spinenet_tf.evaluation.detections import Predict
 
 # The field of `Artifact` with the measure of a task.
-MEASURES = {"detection": "ap", "classification": "top1", "backbone": "ap"}
+MEASURES = {"detection": "ap", "instance segmentation": "ap", "classification": "top1", "backbone": "ap"}
 
 # The largest allowed difference, relative to the largest output. fp16 rounds each weight to 11 bits, and the errors add
 # up over about 60 convs in a row. Integer files have no tolerance: they are verified by AP.
@@ -62,12 +62,13 @@ def ap_difference(
     class_names: Sequence[str] | None = None,
     stretch: bool = False,
 ) -> dict[str, float]:
-    """Return COCO AP of the detector ("keras") and of the artifact's runner ("exported"), and the difference ("loss").
+    """Return AP of the detector ("keras") and of the artifact's runner ("exported"), and the difference ("loss").
 
-    `class_names` are those of the artifact, by default the model's, or those of the data set if it has none. With
-    `stretch`, AP of the artifact on images that are resized by `data.fitting.stretched` is "stretched".
+    It is COCO AP of boxes, or of masks if the model has masks. `class_names` are those of the artifact, by default the
+    model's, or those of the data set if it has none. With `stretch`, AP of the artifact on images that are resized by
+    `data.fitting.stretched` is "stretched".
     """
-    return _difference("detection", model, runner, dataset, class_names, stretch)
+    return _difference(task_of(model), model, runner, dataset, class_names, stretch)
 
 
 def top1_difference(
@@ -192,10 +193,10 @@ def check_verifiable(
     """
     if verify_on is None:
         return
-    if task_of(model) != verify_on.task:
+    if task_of(model) not in verify_on.tasks:
         raise ValueError(
             "The data set and the model must have the same task. "
-            f"Received: verify_on={verify_on.name!r} for {verify_on.task}, a model for {task_of(model)}"
+            f"Received: verify_on={verify_on.name!r} for {' and '.join(verify_on.tasks)}, a model for {task_of(model)}"
         )
     names = _names(model, class_names, verify_on)
     if model.num_classes != len(names) or unknown_classes(verify_on, names):

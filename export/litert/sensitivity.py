@@ -23,7 +23,7 @@ from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.rounding import LayerError, layer_errors
 from spinenet_tf.export.litert.targets import find_target
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import exported_form, task_of
+from spinenet_tf.inference.keras_model import detects, exported_form
 from spinenet_tf.inference.naming import DEFAULT, INPUT, flatten, nest
 
 STRONGEST = 100  # best-scored positions per image at which a detector's outputs are compared: the likely detections
@@ -137,7 +137,7 @@ def _run(model: bytes, images: np.ndarray) -> tuple[Any, float]:
 
 
 def _output_errors(model: keras.Model, expected: Any, found: Any) -> dict[str, float]:
-    if task_of(model) != "detection":
+    if not detects(model):
         pairs, reference = flatten(found), flatten(expected)
         return {name: _rms(pairs[name] - reference[name]) / (_rms(reference[name]) or 1.0) for name in reference}
     flat, other = (_flat(model, raw) for raw in (expected, found))

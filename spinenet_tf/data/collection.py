@@ -19,7 +19,7 @@ AnyExample = TypeVar("AnyExample")
 class Collection(Generic[AnyExample]):
     """The images of a data set, one example each. Subclasses are dataclasses with these fields."""
 
-    task: ClassVar[str]  # what models of this data do, "detection" or "classification"
+    tasks: ClassVar[tuple[str, ...]]  # of the models that learn from such data, the most frequent first
     name: str
     class_names: tuple[str, ...]
     examples: tuple[AnyExample, ...]

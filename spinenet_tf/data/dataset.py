@@ -75,7 +75,7 @@ class DetectionDataset(Collection[Example]):
     `spinenet_tf.data.read` reads one from files.
     """
 
-    task: ClassVar = "detection"
+    tasks: ClassVar = ("detection", "instance segmentation")
     name: str
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]  # the ids in the file, in class order
@@ -173,7 +173,7 @@ class ClassificationDataset(Collection[ClassificationExample]):
     `spinenet_tf.data.read` reads one from a folder of class folders.
     """
 
-    task: ClassVar = "classification"
+    tasks: ClassVar = ("classification",)
     name: str
     class_names: tuple[str, ...]
     examples: tuple[ClassificationExample, ...]

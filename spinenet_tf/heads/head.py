@@ -58,3 +58,8 @@ class Head:
     # of this version; return None if it belongs to another head.
     old_architecture: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
     old_metadata: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None
+
+    @property
+    def detects(self) -> bool:
+        """Whether its models detect objects."""
+        return self.decoding is not None

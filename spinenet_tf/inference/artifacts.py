@@ -69,7 +69,7 @@ def _open_saved_model(path: Path, threads: int | None, max_detections: int | Non
     The metadata describe the signature `raw`.
     """
     metadata, model = read_metadata(path), open_saved_model(path)
-    detects = metadata.task == "detection" and SERVE in model.signatures and not raw
+    detects = metadata.detects and SERVE in model.signatures and not raw
     if detects and max_detections in (None, metadata.known_head()[1].max_detections):
         return ExportedModel(replace(metadata, output_kind="detections"), signature_runner(model, SERVE))
     return ExportedModel(with_slots(metadata, max_detections), signature_runner(model, RAW))

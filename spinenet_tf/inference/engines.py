@@ -105,7 +105,7 @@ def _load_keras(setup: Setup, raw: bool, detector: DetectionModel) -> Runner:
 
 
 def _load_own(setup: Setup, metadata: Metadata, raw: bool) -> Runner:
-    model, detects = open_artifact(setup.path, setup.threads, raw=raw), metadata.task == "detection" and not raw
+    model, detects = open_artifact(setup.path, setup.threads, raw=raw), metadata.detects and not raw
     shape = (model.batch_size or 1, *model.image_size, 3)
     return Runner(model.predict if detects else model.raw, shape, "float32", detects)
 

@@ -60,7 +60,7 @@ class ExportedModel:
             ValueError: see `checks.check_images`.
         """
         found = _joined(self._outputs(images, self._read))
-        return found if self.metadata.task == "detection" else nest(found)
+        return found if self.metadata.detects else nest(found)
 
     def _outputs(
         self, images: np.ndarray, read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict

@@ -18,6 +18,7 @@ from spinenet_tf.data.formats.coco_ids import CocoIds
 from spinenet_tf.inference.classification import Classification
 from spinenet_tf.inference.detections import THRESHOLD, Detections
 from spinenet_tf.inference.predictor import Predictor
+from spinenet_tf.tasks import TASKS
 
 DETECTIONS, COCO_RESULTS, CLASSES = "detections.json", "coco_results.json", "classes.json"
 
@@ -61,7 +62,7 @@ def predict_files(
         DataError: as these functions and `CocoRows` do.
         ValueError: a classifier is given `annotations`.
     """
-    if predictor.task == "detection":
+    if TASKS[predictor.task].has_boxes:
         coco = None if annotations is None else CocoRows(annotations, files, predictor.class_names)
         written = detect_in_files(predictor, files, output, threshold, coco, track)
         lines = [f"Wrote {len(files)} pictures and {written.name} to {output}."]

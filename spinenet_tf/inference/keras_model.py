@@ -25,9 +25,15 @@ def head_of(model: keras.Model) -> Head | None:
 
 
 def task_of(model: keras.Model) -> str:
-    """Return "detection", "classification" or "backbone"; raises as `head_of` does."""
+    """Return the task of a model's head, or "backbone"; raises as `head_of` does."""
     head = head_of(model)
     return head.task if head else "backbone"
+
+
+def detects(model: keras.Model) -> bool:
+    """Return whether a model detects objects; raises as `head_of` does."""
+    head = head_of(model)
+    return head is not None and head.detects
 
 
 def backbone_of(model: keras.Model) -> Backbone:

@@ -122,7 +122,7 @@ def _batch_size(image_size: tuple[int, int]) -> int:
 
 
 def _check_options(engine: str, task: str, max_detections: int | None, threads: int | None) -> None:
-    if max_detections is not None and task != "detection":
+    if max_detections is not None and not TASKS[task].has_boxes:
         raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
     if threads is not None and engine in (RUN, SAVED_MODEL):
         call = "tf.config.threading.set_intra_op_parallelism_threads"
@@ -149,7 +149,7 @@ def find_engine(path: Path) -> str:
 
 
 def read_task(path: Path) -> str:
-    """Return the task of the model at `path`, "detection" or "classification".
+    """Return the task of the model at `path`, a key of `TASKS`.
 
     Raises:
         FileNotFoundError, ValueError: as `find_engine` does, or an artifact has no metadata, or is a backbone.

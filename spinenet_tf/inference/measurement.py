@@ -86,14 +86,15 @@ def _data(model: Model, dataset: Dataset | str | os.PathLike | None) -> Dataset:
 
 
 def _check_task(predictor: Predictor, dataset: Dataset) -> None:
-    if predictor.task != dataset.task:
-        raise ValueError(f"{dataset.name} is for {dataset.task}. Received: a model for {predictor.task}")
+    if predictor.task not in dataset.tasks:
+        tasks = " and ".join(dataset.tasks)
+        raise ValueError(f"{dataset.name} is for {tasks}. Received: a model for {predictor.task}")
 
 
 def _options(predictor: Predictor, max_detections: int | None) -> dict[str, Any]:
     """Return the options of the task's `measure`."""
     fit = {"stretch": predictor.stretch}
-    if predictor.task == "classification":
+    if not TASKS[predictor.task].has_boxes:
         if max_detections is not None:
             raise ValueError(f"A classifier has no detections. Received: {max_detections=}")
         return fit if predictor.center is None else fit | {"center": predictor.center}

@@ -12,7 +12,7 @@ from typing import Any
 
 from spinenet_tf.heads.classes import checked_ids, default_ids
 from spinenet_tf.heads.head import Head
-from spinenet_tf.heads.table import find_head, modern_metadata
+from spinenet_tf.heads.table import TASKS, find_head, modern_metadata
 from spinenet_tf.inference.onnxfile import read_property
 from spinenet_tf.inference.openvinofile import read_runtime_info
 
@@ -25,7 +25,7 @@ ASSETS = "assets"  # the folder of a SavedModel for additional files
 
 # The zip module raises these for damaged files, RuntimeError if they look encrypted; `read_property` LookupError.
 _UNREADABLE = (OSError, LookupError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile, struct.error)
-_TASKS = ("detection", "classification", "backbone")
+_TASKS = (*TASKS, "backbone")
 _OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess", "probabilities")
 
 
@@ -33,7 +33,7 @@ _OUTPUT_KINDS = ("raw", "decoded", "detections", "postprocess", "probabilities")
 class Metadata:
     """The description of an artifact; all fields are plain JSON types."""
 
-    task: str  # "detection", "classification" or "backbone"
+    task: str  # of the table of heads, or "backbone"
     model: str  # the name of the architecture
     quantization: str  # "none", "fp16", "dynamic", "int8" or "int16x8"
     input: dict[str, Any]  # name, shape, dtype, layout, color, mean, std, normalization, fit, resize, center
@@ -68,6 +68,11 @@ class Metadata:
     def stretch(self) -> bool:
         """Whether images are stretched to the input, or the central crops of a classifier: see `data.fitting`."""
         return self.input["fit"] == STRETCH
+
+    @property
+    def detects(self) -> bool:
+        """Whether the model detects objects."""
+        return self.head is not None and self.known_head()[0].detects
 
     def known_head(self) -> tuple[Head, Any]:
         """Return the head from the table of heads, and its options.

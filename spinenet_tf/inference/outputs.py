@@ -16,7 +16,7 @@ def output_reader(metadata: Metadata) -> Callable[[Mapping[str, Any]], Mapping[s
     """Return a function that converts a file's outputs by name to the results of Keras's `predict`, by name."""
     if metadata.output_kind == "probabilities":
         return _read_probabilities
-    if metadata.task != "detection":
+    if metadata.head is None:
         return dict
     head, options = metadata.known_head()
     if head.decoding is None:

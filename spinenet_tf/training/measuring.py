@@ -13,7 +13,7 @@ from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.drawing.boxes import contact_sheet
 from spinenet_tf.heads.table import find_head
-from spinenet_tf.tasks import TASKS
+from spinenet_tf.tasks import TASKS, Task
 from spinenet_tf.training.progress import after_the_bar
 
 
@@ -80,7 +80,7 @@ class Evaluate(keras.callbacks.Callback):
             logs.update({f"{self.prefix}{name}": number for name, number in self._measure().items()})
 
     def _measure(self) -> dict[str, float]:
-        task, track = TASKS[self.dataset.task], after_the_bar(self.params.get("verbose", 0))
+        task, track = _task_of(self.model, self.dataset), after_the_bar(self.params.get("verbose", 0))
         options = {**self._known(), **self.options}
         numbers = task.measure(self.model.predict_normalized, self.dataset, track=track, **options).to_log()
         # Each data set that was read leaves a graph of 0.1 MB in a reference cycle, which Python collects late.
@@ -89,7 +89,7 @@ class Evaluate(keras.callbacks.Callback):
 
     def _known(self) -> dict[str, Any]:
         """Return what the measurement needs to know about the model: its input size and class names."""
-        self._check_task()
+        _task_of(self.model, self.dataset)
         size = self.image_size or tuple(self.model.input_shape[1:3])
         if None in size:
             raise ValueError(f"{self.model.name} has no fixed input size: pass `image_size`. Received: {size}")
@@ -101,13 +101,6 @@ class Evaluate(keras.callbacks.Callback):
                 f"Received: {len(names)} names"
             )
         return {"image_size": size, "class_names": names}
-
-    def _check_task(self) -> None:
-        head = getattr(self.model, "head", None)
-        if head is not None and find_head(head).task != self.dataset.task:
-            raise ValueError(
-                f"{self.model.name} is for {find_head(head).task}. Received: a {type(self.dataset).__name__}"
-            )
 
 
 class Pictures(keras.callbacks.Callback):
@@ -121,14 +114,15 @@ class Pictures(keras.callbacks.Callback):
         count: int,
     ):
         super().__init__()
-        self.task, self.dataset, self.image_size = TASKS[dataset.task], dataset, image_size
+        self.dataset, self.image_size = dataset, image_size
         self.events, self.count = events, count
         self.writer: Any = None  # created with the first picture
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if f"val_{self.task.monitor}" not in (logs or {}):
+        task = _task_of(self.model, self.dataset)
+        if f"val_{task.monitor}" not in (logs or {}):
             return
-        pictures = self.task.draw(self.model.predict_normalized, self.dataset, self.image_size, self.count)
+        pictures = task.draw(self.model.predict_normalized, self.dataset, self.image_size, self.count)
         first = next(pictures, None)
         if first is None:
             return
@@ -139,6 +133,19 @@ class Pictures(keras.callbacks.Callback):
         with self.writer.as_default():
             tf.summary.image("ground truth, detections", sheet[None], step=epoch)
         self.writer.flush()
+
+
+def _task_of(model: Any, dataset: DetectionDataset | ClassificationDataset) -> Task[Any]:
+    """Return the task of a model's head, or that of the data set if the model is not from this package.
+
+    Raises:
+        ValueError: the data set is for other tasks.
+    """
+    head = getattr(model, "head", None)
+    name = dataset.tasks[0] if head is None else find_head(head).task
+    if name not in dataset.tasks:
+        raise ValueError(f"{model.name} is for {name}. Received: a {type(dataset).__name__}")
+    return TASKS[name]
 
 
 class CountBadImages(keras.callbacks.Callback):

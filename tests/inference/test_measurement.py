@@ -184,7 +184,7 @@ CLASSIFIER = Predictor(brightness, (32, 32), ("white", "black"), task="classific
     ("given", "options", "message"),
     [
         ((PETS[0],), {}, r"pass a data set\. Received: dataset=None"),
-        ((CLASSIFIER, PETS[1]), {}, r"pets is for detection\. Received: a model for classification"),
+        ((CLASSIFIER, PETS[1]), {}, r"pets is for detection and instance segmentation\. Received: a model"),
         ((PETS[0], COLORS), {}, r"colors is for classification\. Received: a model for detection"),
         (PETS, {"classes": ["horse"]}, r"The model does not have these classes, only .* Received: 'horse'"),
         (PETS, {"max_detections": 101}, r"detects up to 100 objects per image\. Received: max_detections=101"),
