@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spinenet_tf.checkpoints.pretrained import Pretrained
 
 InputShape = tuple[int | None, int | None, int]
+DETECTS = ("detection", "instance segmentation")  # the tasks of detectors, the default first
 
 
 def backbone(
@@ -97,7 +98,7 @@ def classifier(
     """
     classes = Classes.of(num_classes, class_names)
     form = {"dtype": dtype, "include_preprocessing": include_preprocessing}
-    return _model("classification", name, classes, input_shape, head, weights, form, overrides)
+    return _model(("classification",), name, classes, input_shape, head, weights, form, overrides)
 
 
 def detector(
@@ -118,7 +119,8 @@ def detector(
     `class_names` are in the order of the class numbers, and travel with the model in all files; `num_classes` may then
     be left out. `category_ids` are the ids of these classes in COCO files, by default class + 1.
 
-    `head` is the name of a detection head in `heads.table`, by default the one that the net was published with.
+    `head` is the name of a head in `heads.table` that detects objects, or also segments them; by default the detection
+    head that the net was published with.
     `weights` is as in `backbone`; with "coco", the model has the 91 classes of the published one, whose numbers and
     category ids are equal, and whose class 0 is the background. `dtype` and `include_preprocessing` are as in
     `backbone`; losses and detections are always computed in float32.
@@ -135,11 +137,11 @@ def detector(
         num_classes = COCO_COUNT if num_classes is None else num_classes
     classes = Classes.of(num_classes, class_names, category_ids)
     form = {"dtype": dtype, "include_preprocessing": include_preprocessing}
-    return _model("detection", name, classes, input_shape, head, weights, form, overrides)
+    return _model(DETECTS, name, classes, input_shape, head, weights, form, overrides)
 
 
 def _model(
-    task: str,
+    tasks: tuple[str, ...],
     name: Net,
     classes: Classes,
     input_shape: InputShape,
@@ -148,7 +150,7 @@ def _model(
     form: dict[str, Any],
     overrides: dict[str, Any],
 ) -> Any:
-    row = head_of(name, task) if head is None else find_head(head, task)
+    row = head_of(name, tasks[0]) if head is None else find_head(head, *tasks)
     names = row.options.names()
     _check_overrides(overrides, Style.names() + names)
     start = _pretrained(weights, name, row.name, classes.count)

@@ -82,7 +82,7 @@ class CenterNet(DetectionModel):
             backbone(images), images, num_classes, options, backbone.spec.is_separable, backbone.style
         )
 
-    def losses_of(self, raw, truth, image_size, weights):
+    def losses_of(self, raw, truth, image_size, weights, training=True):
         return losses(raw, truth, self.options, weights)
 
 
@@ -183,7 +183,7 @@ def _pick(options: CenterNetOptions, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-CenterNet.decoding = Decoding(flatten, decode, candidates, select_candidates)
+CenterNet.decoding = Decoding(decode, flatten, candidates, select_candidates)
 
 ROW = Head(
     NAME,

@@ -75,11 +75,12 @@ class DetectionModel(CheckedModel):
         raise NotImplementedError
 
     def losses_of(
-        self, raw: Raw, truth: Mapping[str, Any], image_size: ImageSize, weights: Any | None
+        self, raw: Raw, truth: Mapping[str, Any], image_size: ImageSize, weights: Any | None, training: bool = True
     ) -> dict[str, Any]:
         """Return the losses by name: scalars whose mean over the replicas is the loss of the whole batch.
 
-        `truth` has "boxes" `[B, N, 4]` and "classes" `[B, N]`; `weights [B]` weight the images.
+        `truth` has the keys `truth_keys`; `weights [B]` weight the images. `training` is for heads with layers that run
+        after targets were chosen.
         """
         raise NotImplementedError
 
@@ -91,8 +92,8 @@ class DetectionModel(CheckedModel):
         Raises:
             GroundTruthError: see `ground_truth.check_shapes`.
         """
-        check_shapes(y, sample_weight)
-        losses = self.losses_of(y_pred, y, ops.shape(x)[1:3], image_weights(sample_weight))
+        check_shapes(y, sample_weight, self.truth_keys)
+        losses = self.losses_of(y_pred, y, ops.shape(x)[1:3], image_weights(sample_weight), training)
         for name in self.loss_names:
             getattr(self, name).update_state(losses[name])
         return sum(self.losses, sum(losses.values())) / replica_count()

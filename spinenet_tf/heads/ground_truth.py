@@ -1,4 +1,4 @@
-"""Check the ground truth of a detector before training: boxes, classes and weights of images.
+"""Check the ground truth of a detector before training: boxes, classes, masks and weights of images.
 
 Without these checks, a class number out of range crashes TensorFlow on CPUs and is silently ignored on other devices,
 and a box with swapped corners matches no anchor.
@@ -15,31 +15,36 @@ from keras import ops
 
 from spinenet_tf.ops.boxes import Tensor
 
-KEYS = ("boxes", "classes")
+MASKS = "masks"
+KEYS = ("boxes", "classes")  # every detector needs these
 
 
 class GroundTruthError(ValueError):
-    """Invalid boxes, classes or weights; the message is one line."""
+    """Invalid boxes, classes, masks or weights; the message is one line."""
 
 
-def check(x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool = True) -> None:
+def check(
+    x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool = True, keys: Sequence[str] = KEYS
+) -> None:
     """Check the values of the ground truth `y` of images `x [B, H, W, 3]`, and of their weights.
 
-    If the batch `is_first`, boxes that are all within 0..1 are refused, because they are probably not in pixels. In
-    later batches, a tiny box may be the only one.
+    `keys` are those that the detector needs. If the batch `is_first`, boxes that are all within 0..1 are refused,
+    because they are probably not in pixels. In later batches, a tiny box may be the only one.
 
     Raises:
         GroundTruthError: see `check_shapes`; a class is not in -1..num_classes - 1; the corners of a box (not padding)
-            are in the wrong order or not finite; or a weight is negative, not finite, or different for boxes and
-            classes.
+            are in the wrong order or not finite; a mask (not padding) is not within 0..1; or a weight is negative, not
+            finite, or different for boxes and classes.
     """
-    check_shapes(y, sample_weight)
+    check_shapes(y, sample_weight, keys)
     boxes, classes = (signed(ops.convert_to_numpy(y[key])) for key in KEYS)
     with np.errstate(all="ignore"):
         odd = odd_rows(boxes, classes, num_classes)
     if odd.any():
         row = tuple(np.argwhere(odd)[0])
         raise GroundTruthError(_about(boxes[row], classes[row], num_classes))
+    if MASKS in keys and odd_masks(ops.convert_to_numpy(y[MASKS]), classes).any():
+        raise GroundTruthError("The mask of each box must be within 0..1. Received: other values, or -1 for no mask")
     height, width = keras.tree.flatten(x)[0].shape[1:3]
     if is_first and are_fractions(boxes, classes, height, width, np.any):
         raise GroundTruthError(
@@ -48,22 +53,25 @@ def check(x: Any, y: Any, sample_weight: Any, num_classes: int, is_first: bool =
     _check_weights([np.ravel(ops.convert_to_numpy(each)) for each in weights_of(sample_weight)])
 
 
-def check_shapes(y: Any, sample_weight: Any = None) -> None:
+def check_shapes(y: Any, sample_weight: Any = None, keys: Sequence[str] = KEYS) -> None:
     """Check only types and shapes, which are known while a function is traced.
 
     Raises:
-        GroundTruthError: `y` is not {"boxes": `[B, N, 4]`, "classes": `[B, N]`} of numbers, or `sample_weight` is not
-            None, `[B]`, `[B, 1]`, or a dictionary with such an array for each key.
+        GroundTruthError: `y` is not {"boxes": `[B, N, 4]`, "classes": `[B, N]`, "masks": `[B, N, S, S]`} of numbers
+            (masks only if they are in `keys`), or `sample_weight` is not None, `[B]`, `[B, 1]`, or a dictionary with
+            such an array for each key.
     """
-    _check_keys(y, "targets")
+    _check_keys(y, "targets", keys)
     boxes, classes = (_shape(y[key], key) for key in KEYS)
     if boxes and classes and not (len(boxes) == 3 and len(classes) == 2 and _agree(boxes, (*classes, 4))):
         raise GroundTruthError(
             "Boxes must be [B, N, 4] and classes [B, N]; pad images that have fewer boxes with class -1. "
             f"Received: boxes of shape {boxes}, classes of shape {classes}"
         )
+    if MASKS in keys:
+        _check_mask_shape(_shape(y[MASKS], MASKS), classes)
     if isinstance(sample_weight, Mapping):
-        _check_keys(sample_weight, "sample_weight")
+        _check_keys(sample_weight, "sample_weight", keys)
     for weight in weights_of(sample_weight):
         shape, images = _shape(weight, "sample_weight"), classes[0] if classes else None
         if shape is not None and not (len(shape) in (1, 2) and _agree(shape, (images, 1)[: len(shape)])):
@@ -109,6 +117,11 @@ def are_fractions(boxes: Any, classes: Any, height: Any, width: Any, reduce_any:
     return reduce_any(is_real) & ~reduce_any(is_outside) & (height > 1) & (width > 1)
 
 
+def odd_masks(masks: Any, classes: Any) -> Any:
+    """Return where `masks [B, N, S, S]` of boxes, not of padding, are outside of 0..1: `[B, N, S, S]` bool."""
+    return (classes >= 0)[..., None, None] & ~((masks >= 0) & (masks <= 1))
+
+
 def odd_weights(weight: Any, first: Any) -> Any:
     """Return where a weight is not valid, or not equal to that of the first key: `[B]` bool."""
     return ~((weight >= 0) & (weight < float("inf"))) | (weight != first)
@@ -136,11 +149,21 @@ def _about(box: np.ndarray, number: Any, num_classes: int) -> str:
     )
 
 
-def _check_keys(given: Any, what: str) -> None:
-    if isinstance(given, Mapping) and set(KEYS) <= set(given):
+def _check_mask_shape(masks: Sequence[int | None] | None, classes: Sequence[int | None] | None) -> None:
+    if masks and classes and not (len(masks) == 4 and _agree(masks[:2], classes) and _agree(masks[2:3], masks[3:])):
+        raise GroundTruthError(
+            "Masks must be [B, N, S, S], one square for each box. "
+            f"Received: masks of shape {masks}, classes of shape {classes}"
+        )
+
+
+def _check_keys(given: Any, what: str, keys: Sequence[str]) -> None:
+    if isinstance(given, Mapping) and set(keys) <= set(given):
         return
     received = f"keys={sorted(given)}" if isinstance(given, Mapping) else f"of type {type(given).__name__}"
-    raise GroundTruthError(f'A detector takes a dictionary of "boxes" and "classes". Received: {what} {received}')
+    *others, last = (f'"{key}"' for key in keys)
+    needed = f"{', '.join(others)} and {last}"
+    raise GroundTruthError(f"This detector takes a dictionary of {needed}. Received: {what} {received}")
 
 
 def _shape(value: Any, what: str) -> tuple[int | None, ...] | None:

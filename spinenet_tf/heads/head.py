@@ -13,8 +13,13 @@ from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.options import Options
 from spinenet_tf.ops.boxes import Tensor
 
-Raw = Mapping[str, Mapping[str, Any]]  # a detector's outputs: {"class_logits": {"P3": [B, h, w, K], ...}, ...}
+# A detector's outputs: {"class_logits": {"P3": [B, h, w, K], ...}, ...}, or {"boxes": [B, M, 4], ...} without levels.
+Raw = Mapping[str, Any]
 ImageSize = tuple[Any, Any]  # height and width in pixels
+
+
+def _selected_already(*_: Any) -> Any:
+    raise ValueError("The net of this head selects the detections itself: only its detections can be used.")
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,16 @@ class Decoding:
     `options` are those of the head; boxes are yxyx in pixels of the input, clipped to it.
     """
 
-    # (raw, options) to {output: [B, N, K]}, one row per location that may have an object; class logits come first
-    flatten: Callable[[Raw, Any], dict[str, Tensor]]
     # (raw, options, image_size, nms=None) to detections, as `ops.decoding.detections` returns them; `nms` replaces
-    # `ops.decoding.greedy_nms`, and is ignored by a head without NMS
+    # `ops.decoding.greedy_nms`, and is ignored by a head without NMS after its raw outputs
     decode: Callable[..., dict[str, Tensor]]
+    # (raw, options) to {output: [B, N, K]}, one row per location that may have an object; class logits come first.
+    # A head whose net selects the detections itself has neither this nor the next two.
+    flatten: Callable[[Raw, Any], dict[str, Tensor]] = _selected_already
     # (raw, options, image_size) to the boxes [B, N, 4] and the scores [B, N, C] of all locations
-    candidates: Callable[[Raw, Any, ImageSize], tuple[Tensor, Tensor]]
+    candidates: Callable[[Raw, Any, ImageSize], tuple[Tensor, Tensor]] = _selected_already
     # (boxes, scores, options) to detections, from the boxes and scores of `candidates`
-    select: Callable[[Tensor, Tensor, Any], dict[str, Tensor]]
+    select: Callable[[Tensor, Tensor, Any], dict[str, Tensor]] = _selected_already
     # (raw, options, image_size) to the anchors [N, 4] that the second output of `flatten` is encoded relative to; only
     # for heads whose outputs "postprocess" are those of the custom operation
     anchors: Callable[[Raw, Any, ImageSize], np.ndarray] | None = None
@@ -45,7 +51,7 @@ class Head:
     """A row in the table of heads: name, task, options, model class, and the outputs that can be exported."""
 
     name: str
-    task: str  # "detection" or "classification"
+    task: str  # "detection", "instance segmentation" or "classification"
     options: type[Options]
     build: Callable[[Backbone, int, Any], SpineNetModel]  # (backbone, number of classes, options)
     layouts: Mapping[str, str]  # descriptions of the raw outputs by name, for the metadata of exported files

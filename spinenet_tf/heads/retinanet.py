@@ -83,7 +83,7 @@ class RetinaNet(DetectionModel):
         check_levels("RetinaNet head", backbone)
         return retinanet_head(backbone(images), num_classes, options, backbone.spec.is_separable, backbone.style)
 
-    def losses_of(self, raw, truth, image_size, weights):
+    def losses_of(self, raw, truth, image_size, weights, training=True):
         return losses(raw, truth, self.options, image_size, weights)
 
     @property
@@ -250,7 +250,7 @@ def _old_metadata(fields: dict[str, Any]) -> dict[str, Any] | None:
     return {"head": NAME, "options": options}
 
 
-RetinaNet.decoding = Decoding(flatten, decode, candidates, select_candidates, post_processed_anchors, coverage)
+RetinaNet.decoding = Decoding(decode, flatten, candidates, select_candidates, post_processed_anchors, coverage)
 
 ROW = Head(
     NAME,

@@ -17,13 +17,13 @@ HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, centernet.ROW
 TASKS = tuple(dict.fromkeys(row.task for row in HEADS.values()))
 
 
-def find_head(name: str, task: str | None = None) -> Head:
+def find_head(name: str, *tasks: str) -> Head:
     """Return the row of a head.
 
     Raises:
-        ValueError: the head is unknown, or belongs to another task.
+        ValueError: the head is unknown, or belongs to none of the `tasks`, if there are any.
     """
-    valid = [row.name for row in HEADS.values() if task in (None, row.task)]
+    valid = [row.name for row in HEADS.values() if not tasks or row.task in tasks]
     if not isinstance(name, str) or name not in valid:
         raise ValueError(f"{unknown('head', [str(name)[:40]], valid)} Received: head={name!r:.100}")
     return HEADS[name]

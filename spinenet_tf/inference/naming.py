@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 INPUT = "images"
 LOGITS = "logits"
 DEFAULT = "serving_default"  # the signature that TensorFlow's own tools use
+_LEVEL = re.compile(r"P\d+")
 
 
 def flatten(outputs: Any) -> dict[str, Any]:
@@ -27,5 +29,8 @@ def nest(flat: Mapping[str, Any]) -> Any:
     nested: dict[str, Any] = {}
     for name in sorted(flat):
         output, _, level = name.rpartition("_")
-        (nested.setdefault(output, {}) if output else nested)[level] = flat[name]
+        if output and _LEVEL.fullmatch(level):
+            nested.setdefault(output, {})[level] = flat[name]
+        else:
+            nested[name] = flat[name]
     return nested

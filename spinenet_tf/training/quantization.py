@@ -49,8 +49,8 @@ class QuantizationAware(DetectionModel):
         self.detector = detector  # computes in float
         self._classes = detector._classes
 
-    def losses_of(self, raw, truth, image_size, weights):
-        return self.detector.losses_of(raw, truth, image_size, weights)
+    def losses_of(self, raw, truth, image_size, weights, training=True):
+        return self.detector.losses_of(raw, truth, image_size, weights, training)
 
     def _use_classes(self, classes) -> None:
         super()._use_classes(classes)
