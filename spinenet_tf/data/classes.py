@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import compress, count
 from typing import TypeVar
 
 import numpy as np
@@ -58,7 +58,8 @@ def only_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
         labels = numbers[example.classes]
         kept = labels >= 0
         columns = {name: getattr(example, name)[kept] for name in ("boxes", "crowd", "area")}
-        examples.append(replace(example, classes=labels[kept], **columns))
+        masks = None if example.masks is None else tuple(compress(example.masks, kept))
+        examples.append(replace(example, classes=labels[kept], masks=masks, **columns))
     return replace(dataset, class_names=tuple(names), category_ids=_ids(dataset, names), examples=tuple(examples))
 
 

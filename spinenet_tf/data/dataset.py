@@ -16,6 +16,8 @@ from spinenet_tf.data.collection import Collection
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from spinenet_tf.data.masks import Mask
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 64_000_000  # default limit of an image
 PILLOW_MAX_PIXELS = 89_478_485  # upper limit: for larger images, Pillow warns, then raises
@@ -53,6 +55,7 @@ class Example:
     classes: np.ndarray  # [N] int32, 0..C-1
     crowd: np.ndarray  # [N] bool: the box covers a group; not trained on, and not counted as missed
     area: np.ndarray  # [N] float32, square pixels of the object's mask if known, otherwise of its box
+    masks: tuple[Mask | None, ...] | None = None  # one per box, None if it has none; None if no object of the set has
 
     @property
     def trainable(self) -> np.ndarray:
@@ -81,6 +84,11 @@ class DetectionDataset(Collection[Example]):
     category_ids: tuple[int, ...]  # the ids in the file, in class order
     examples: tuple[Example, ...]
     max_pixels: int = MAX_PIXELS  # of an image; larger ones are rejected before decoding
+
+    @property
+    def has_masks(self) -> bool:
+        """Return whether objects have masks."""
+        return any(example.masks is not None for example in self.examples)
 
     @needs_tensorflow("`batches`")
     def batches(
@@ -136,9 +144,12 @@ class DetectionDataset(Collection[Example]):
         example = pipeline.training_input(self, image_size, batch_size, seed, chosen, max_boxes, cache, bad)
         return _named(stream.epoch_batches(example, len(self), batch_size, seed), self)
 
-    def coco(self) -> dict:
-        """Return the ground truth as a COCO dictionary with the image and category ids of the file."""
-        annotations = [annotation for example in self for annotation in self._annotations(example)]
+    def coco(self, masks: bool = True) -> dict:
+        """Return the ground truth as a COCO dictionary with the image and category ids of the file.
+
+        With `masks`, objects that have a mask have a "segmentation", in compressed run lengths.
+        """
+        annotations = [annotation for example in self for annotation in self._annotations(example, masks)]
         return {
             "info": {"description": self.name},
             "images": [
@@ -151,16 +162,17 @@ class DetectionDataset(Collection[Example]):
             "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)],
         }
 
-    def _annotations(self, example: Example) -> Iterator[dict]:
-        rows = zip(example.boxes.tolist(), example.classes, example.crowd, example.area, strict=True)
-        for (top, left, bottom, right), label, crowd, area in rows:
+    def _annotations(self, example: Example, masks: bool) -> Iterator[dict]:
+        encoded = (masks and example.masks) or [None] * len(example.boxes)
+        rows = zip(example.boxes.tolist(), example.classes, example.crowd, example.area, encoded, strict=True)
+        for (top, left, bottom, right), label, crowd, area, mask in rows:
             yield {
                 "image_id": example.image_id,
                 "category_id": self.category_ids[label],
                 "bbox": [left, top, right - left, bottom - top],
                 "area": float(area),
                 "iscrowd": int(crowd),
-            }
+            } | ({} if mask is None else {"segmentation": mask.rle()})
 
     def _counts(self) -> str:
         return f"{len(self)} images, {sum(len(example.boxes) for example in self)} boxes"

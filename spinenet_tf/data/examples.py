@@ -29,6 +29,19 @@ def _check_label(example: ClassificationExample, classes: int) -> None:
         raise DataError(f"the label must be 0 to {classes - 1}. Received: label={example.label}")
 
 
+def _check_masks(example: Example) -> None:
+    if example.masks is None:
+        return
+    if (rows := len(example.masks)) != len(example.boxes):
+        raise DataError(f"there must be one mask or None per box. Received: {rows} masks, {len(example.boxes)} boxes")
+    size = example.height, example.width
+    for mask in example.masks:
+        if mask is not None and (mask.height, mask.width) != size:
+            raise DataError(
+                f"masks must be of the {size[0]} x {size[1]} image. Received: a mask of {mask.height} x {mask.width}"
+            )
+
+
 def _check_objects(example: Example, classes: int) -> None:
     rows = {len(column) for column in (example.boxes, example.classes, example.crowd, example.area)}
     if len(rows) > 1 or np.shape(example.boxes)[1:] != (4,):
@@ -44,3 +57,4 @@ def _check_objects(example: Example, classes: int) -> None:
     if not valid.all():
         box = corners[np.argmin(valid)].tolist()
         raise DataError(f"boxes must be yxyx in pixels inside the {height} x {width} image. Received: {box}")
+    _check_masks(example)

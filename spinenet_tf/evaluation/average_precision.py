@@ -142,7 +142,7 @@ def evaluate(
 
     numbered, numbers_of = _numbered(dataset)
     detections = list(detections)
-    truth = COCO(numbered.coco(), print_function=_quiet)
+    truth = COCO(numbered.coco(masks=False), print_function=_quiet)
     rows = [row for item in detections for row in _numbered_rows(item, numbers_of, numbered.category_ids)]
     run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
     run.params.maxDets = [*_FEWER, max_detections]

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError, ImageFile
+from spinenet_tf.data.formats.segmentations import read_mask
+from spinenet_tf.data.masks import Mask
 from spinenet_tf.data.problems import Place, Problems
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,8 @@ TOLERANCE = 1.0  # px that a box may exceed its image by rounding
 class Annotations:
     """Unchecked images, objects and categories of a source, with the keys of COCO JSON.
 
-    Keys that begin with an underscore are internal to the reader, for `find_image` and `place`.
+    Keys that begin with an underscore are internal to the reader, for `find_image` and `place`. "_mask" is the `Mask`
+    of an object without "segmentation".
     """
 
     name: str
@@ -56,7 +59,8 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
 
     Category ids become classes 0..C-1 in ascending order; a category without objects that is the supercategory of
     another one is not a class. Boxes are clipped to their image; boxes without remaining area (zero size, or entirely
-    outside) are dropped and counted in one warning. Image files are not opened.
+    outside) are dropped and counted in one warning. An object with an invalid segmentation has no mask. Image files are
+    not opened.
 
     Raises:
         DataError: an id is not a 64-bit integer, duplicate or unknown, a name is not text or not unique, a size is not
@@ -70,7 +74,8 @@ def to_dataset(read: Annotations, problems: Problems | None = None) -> Detection
     names = _categories(read, problems)
     pictures = _pictures(read, problems)
     rows = _objects(read, problems, pictures, {key: label for label, key in enumerate(names)})
-    examples = tuple(_example(key, picture, rows[key]) for key, picture in pictures.items() if picture)
+    masked = any(mask is not None for own in rows.values() for *_, mask in own)
+    examples = tuple(_example(key, picture, rows[key], masked) for key, picture in pictures.items() if picture)
     return DetectionDataset(read.name, tuple(names.values()), tuple(names), examples, problems.max_pixels)
 
 
@@ -120,7 +125,7 @@ def _pictures(read: Annotations, problems: Problems) -> dict[int, _Picture | Non
 def _objects(
     read: Annotations, problems: Problems, pictures: dict[int, _Picture | None], labels: dict[int, int]
 ) -> dict[int, list[tuple]]:
-    """Return image id -> rows `(box, class, crowd, area)`."""
+    """Return image id -> rows `(box, class, crowd, area, mask)`."""
     rows: dict[int, list[tuple]] = defaultdict(list)
     seen: dict[int, None] = {}
     dropped = 0
@@ -137,7 +142,8 @@ def _objects(
                 dropped += 1
                 problems.note(place, f"the box has no area inside its image. Received: bbox={entry['bbox']}")
             else:
-                rows[image].append((box, label, _crowd(entry), _area(entry, box)))
+                mask = _mask(entry, picture, problems, place)
+                rows[image].append((box, label, _crowd(entry), _area(entry, box), mask))
     _warn_of_dropped(dropped, dropped + sum(map(len, rows.values())), Place(read.source), problems)
     return rows
 
@@ -181,8 +187,20 @@ def _area(entry: Entry, box: tuple[float, float, float, float]) -> float:
     return area
 
 
-def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
-    boxes, classes, crowd, area = zip(*rows, strict=True) if rows else ((), (), (), ())
+def _mask(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> Mask | None:
+    """Return the object's mask, or None if it has none; a bad one is left out and noted, since the box is valid."""
+    segmentation = entry.get("segmentation")
+    if not segmentation:
+        return own if isinstance(own := entry.get("_mask"), Mask) else None
+    try:
+        return read_mask(segmentation, (picture.height, picture.width))
+    except DataError as error:
+        problems.note(place, f"its mask is left out: {error}")
+        return None
+
+
+def _example(image_id: int, picture: _Picture, rows: list[tuple], masked: bool) -> Example:
+    boxes, classes, crowd, area, masks = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     return Example(
         image_id,
         *picture,
@@ -190,6 +208,7 @@ def _example(image_id: int, picture: _Picture, rows: list[tuple]) -> Example:
         classes=np.array(classes, np.int32),
         crowd=np.array(crowd, np.bool_),
         area=np.array(area, np.float32),
+        masks=masks if masked else None,
     )
 
 

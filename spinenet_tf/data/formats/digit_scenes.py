@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from spinenet_tf.data.masks import RunLengthMask
+
 Split = Literal["train", "val"]
 Range = tuple[int, int]
 
@@ -165,6 +167,7 @@ def _bounds(opacity: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def outline(opacity: np.ndarray) -> dict:
-    """Return the box and the area of the ink of `[H, W]` as fields of a COCO annotation."""
-    top, left, bottom, right = _bounds(opacity)
-    return {"bbox": [left, top, right - left, bottom - top], "area": int((opacity > _INK).sum())}
+    """Return the box, the area and the mask of the ink of `[H, W]` as fields of a COCO annotation."""
+    (top, left, bottom, right), ink = _bounds(opacity), opacity > _INK
+    box = [left, top, right - left, bottom - top]
+    return {"bbox": box, "area": int(ink.sum()), "segmentation": RunLengthMask.of(ink).rle()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spinenet_tf._files.writing import new_folder
+from spinenet_tf._files.writing import new_folder, write_whole
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.formats.digit_scenes import SIZES, SMALLEST, Range, Split, draw_scene, outline, read_sources
@@ -52,8 +52,10 @@ def write_digits(
     home = Path(folder) / name
     if not home.exists():
         _write(home, contents)
-    elif _contents(home / "annotations.json") != contents:
+    elif (coco := _read(home / "annotations.json"))["info"]["contents"] != contents:
         raise DataError(f"{home} exists with other contents than these digits; delete it or choose another folder")
+    elif not any("segmentation" in entry for entry in coco["annotations"]):  # earlier versions wrote no masks
+        write_whole(home / "annotations.json", json.dumps(_draw(contents)))
     return home / "images", home / "annotations.json"
 
 
@@ -109,22 +111,24 @@ def _check_arguments(
         raise ValueError(f"Height and width in `size` must be at least {2 * smallest} pixels. Received: {size=}")
 
 
-def _contents(annotations: Path) -> dict | None:
+def _read(annotations: Path) -> dict:
+    """Read an annotation file; without annotations and contents if it is not one of this module."""
     try:
-        return json.loads(annotations.read_text())["info"]["contents"]
+        coco = json.loads(annotations.read_text())
+        return {"info": {"contents": coco["info"]["contents"]}, "annotations": list(coco["annotations"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {"info": {"contents": None}, "annotations": []}
 
 
 def _write(home: Path, contents: dict) -> None:
     with new_folder(home) as workplace:
         (workplace / "images").mkdir()
-        coco = _draw(workplace / "images", contents)
+        coco = _draw(contents, workplace / "images")
         (workplace / "annotations.json").write_text(json.dumps(coco))
 
 
-def _draw(images: Path, contents: dict) -> dict:
-    """Write the scenes' image files and return their COCO dictionary."""
+def _draw(contents: dict, images: Path | None = None) -> dict:
+    """Return the COCO dictionary of the scenes; write their image files to a folder `images`."""
     split, classes = contents["split"], contents["classes"]
     sources, digit_sizes = read_sources(split), contents.get("digit_sizes")
     names = ["digit"] if classes == 1 else [str(digit) for digit in range(10)]
@@ -138,7 +142,8 @@ def _draw(images: Path, contents: dict) -> dict:
         rng = np.random.default_rng([contents["seed"], split == "val", number])
         scene, objects = draw_scene(rng, sources, contents["size"], digit_sizes)
         name = f"{number:06d}.jpg"
-        scene.save(images / name, quality=92)
+        if images:
+            scene.save(images / name, quality=92)
         coco["images"].append({"id": number, "file_name": name, "height": scene.height, "width": scene.width})
         for label, opacity in objects:
             category = 1 if classes == 1 else int(label) + 1

@@ -16,7 +16,7 @@ from typing import Any
 from spinenet_tf.data.dataset import DataError, ImageError
 from spinenet_tf.data.files import find_inside
 from spinenet_tf.data.formats.annotations import Entry, is_int64
-from spinenet_tf.data.formats.masks import box_of
+from spinenet_tf.data.formats.segmentations import box_of
 from spinenet_tf.data.problems import Place, Problems
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as oracle
 
 from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.formats.coco import read_coco
@@ -84,6 +85,38 @@ def test_ground_truth_survives_the_way_back_to_coco(folder: Path) -> None:
         assert a.image_id == b.image_id
         for field in ("boxes", "classes", "crowd", "area"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+POLYGONS = [[10, 20, 30, 20, 30, 35], [12.5, 22, 40, 22, 40, 34]]
+RUNS = {"counts": [85, 20, 20, 15, 2260], "size": [40, 60]}
+
+
+@pytest.mark.parametrize("segmentation", [POLYGONS, RUNS, {"counts": "e2d0d0KPV2", "size": [40, 60]}], ids=str)
+def test_masks_are_read_and_survive_the_way_back(folder: Path, segmentation: object) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"][0]["segmentation"] = segmentation
+    dataset = read(folder, content)
+    expected = segmentation
+    if isinstance(segmentation, list):
+        expected = oracle.merge(oracle.frPyObjects(segmentation, 40, 60))
+    elif isinstance(segmentation["counts"], list):
+        expected = oracle.frPyObjects(segmentation, 40, 60)
+    (mask, nothing), images_without_objects = dataset[0].masks, dataset[1].masks
+    np.testing.assert_array_equal(mask.decode(), oracle.decode(expected))
+    assert (nothing, images_without_objects) == (None, ())
+    back = read(folder, {**dataset.coco(), "images": GOOD["images"]})
+    assert back[0].masks[0].rle() == mask.rle()
+    assert "segmentation" not in dataset.coco(masks=False)["annotations"][0]
+
+
+@pytest.mark.parametrize("segmentation", [None, [], {}, [[1, 2, 3, 4]], {"counts": [4], "size": [2, 2]}, "x", 3])
+def test_a_data_set_without_a_valid_mask_has_none(folder: Path, segmentation: object) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"][0]["segmentation"] = segmentation
+    dataset = read(folder, content)
+    assert [example.masks for example in dataset] == [None, None]
+    assert not dataset.has_masks
+    assert len(dataset[0].boxes) == 2
 
 
 def _annotation(**changes: object):

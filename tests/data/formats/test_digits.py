@@ -83,6 +83,27 @@ def test_a_range_of_sizes_has_scenes_and_a_folder_of_its_own(folder: Path, datas
     assert dataset[0].path.parents[1].name == "digits10-train-40-128x160-seed0"
 
 
+@pytest.mark.parametrize("sizes", [None, (8, 60)])
+def test_masks_are_the_visible_ink_and_fit_their_boxes(folder: Path, sizes: tuple[int, int] | None) -> None:
+    for example in data.digits(folder, "val", 8, digit_sizes=sizes):
+        for box, area, mask in zip(example.boxes, example.area, example.masks, strict=True):
+            assert mask.box == tuple(box)
+            assert mask.area == area > 0
+            assert mask.decode().shape == (example.height, example.width)
+
+
+def test_a_folder_of_an_earlier_version_gets_masks_and_keeps_its_images(tmp_path: Path) -> None:
+    images, annotations = write_digits(tmp_path, 3)
+    written, before = annotations.read_text(), {path: path.stat().st_mtime_ns for path in images.iterdir()}
+    content = json.loads(written)
+    for entry in content["annotations"]:
+        del entry["segmentation"]
+    annotations.write_text(json.dumps(content))
+    write_digits(tmp_path, 3)
+    assert annotations.read_text() == written
+    assert {path: path.stat().st_mtime_ns for path in images.iterdir()} == before
+
+
 def test_a_complete_folder_is_used_again_and_not_touched(folder: Path, dataset: DetectionDataset) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     data.digits(folder, "train", SCENES)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as oracle
 
-from spinenet_tf.data.formats.masks import box_of
+from spinenet_tf.data.formats.segmentations import box_of
 
 
 @settings(max_examples=200)
