@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 Tensor = Any  # whatever the backend computes with
+Weights = tuple[float, float, float, float]  # of the four numbers (ty, tx, th, tw) of an encoded box
 
 # `decode` limits the growth of a side to this: an anchor of 16 px becomes at most 1000 px (the paper's code).
 MAX_LOG_SCALE = math.log(1000 / 16)
@@ -37,17 +38,18 @@ def clip(boxes: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
     return ops.minimum(ops.maximum(ops.cast(boxes, "float32"), 0.0), limit)
 
 
-def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+def encode(boxes: Tensor, anchors: Tensor, weights: Weights | None = None) -> Tensor:
     """Encode `boxes [..., 4]` relative to `anchors [..., 4]`, both yxyx pixels with positive sides.
 
     Returns:
         `[..., 4]` float32 `(ty, tx, th, tw)`: the shift of the center as a fraction of the anchor's sides, and the log
-        ratio of the sides, without variance scaling.
+        ratio of the sides, each multiplied by its weight.
     """
     centers, sides = _centers_and_sides(boxes)
     anchor_centers, anchor_sides = _centers_and_sides(anchors)
     shift = (centers - anchor_centers) / anchor_sides
-    return ops.concatenate([shift, ops.log(sides) - ops.log(anchor_sides)], axis=-1)
+    deltas = ops.concatenate([shift, ops.log(sides) - ops.log(anchor_sides)], axis=-1)
+    return deltas if weights is None else deltas * ops.array(weights, "float32")
 
 
 def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,12 +59,14 @@ def _centers_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * (start + end), end - start
 
 
-def decode(deltas: Tensor, anchors: Tensor) -> Tensor:
+def decode(deltas: Tensor, anchors: Tensor, weights: Weights | None = None) -> Tensor:
     """Decode `deltas [..., 4]` relative to `anchors [..., 4]` to boxes `[..., 4]` (float32, yxyx pixels).
 
     The inverse of `encode`, except that a side is at most `exp(MAX_LOG_SCALE)` = 62.5 times its anchor's.
     """
     ty, tx, th, tw = _sides(deltas)
+    if weights is not None:
+        ty, tx, th, tw = (delta / weight for delta, weight in zip((ty, tx, th, tw), weights, strict=True))
     anchor_y, anchor_x, anchor_h, anchor_w = _center_and_size(anchors)
     y, x = ty * anchor_h + anchor_y, tx * anchor_w + anchor_x
     half_h = 0.5 * anchor_h * ops.exp(ops.minimum(th, MAX_LOG_SCALE))

@@ -61,6 +61,13 @@ def test_decode_inverts_encode(box: np.ndarray, anchor: np.ndarray) -> None:
     np.testing.assert_allclose(decode(encode(box, anchor), anchor), box, rtol=1e-5, atol=5e-3)
 
 
+def test_weights_multiply_what_encode_returns_and_decode_divides_by_them() -> None:
+    box, anchor, weights = [[5.0, 5.0, 25.0, 25.0]], [[0.0, 0.0, 10.0, 20.0]], (10.0, 10.0, 5.0, 5.0)
+    deltas = encode(box, anchor, weights)
+    np.testing.assert_allclose(deltas, [[10.0, 2.5, 5 * np.log(2.0), 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(decode(deltas, anchor, weights), box, rtol=1e-6)
+
+
 @given(boxes_strategy())
 def test_an_anchor_is_coded_by_exact_zeros(anchor: np.ndarray) -> None:
     np.testing.assert_array_equal(encode(anchor, anchor), np.zeros(4))
