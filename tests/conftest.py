@@ -210,12 +210,12 @@ def summary_rows():
 
 
 @pytest.fixture(scope="session")
-def tiny_row(tiny_spec):
-    """Return a row of the model table for `tiny_spec`."""
+def tiny_row(three_blocks):
+    """Return a row of the model table for `three_blocks`."""
     from spinenet_tf.nets.family import Variant
 
     heads = {"retinanet": {"head_depth": 1, "head_width": 8}}
-    return Variant(tiny_spec, 64, {"endpoint": 8}, heads)
+    return Variant(three_blocks, 64, {"endpoint": 8}, heads)
 
 
 @pytest.fixture

@@ -118,8 +118,8 @@ def test_the_code_for_other_formats_runs(run, tmp_path, monkeypatch, capsys, tin
     assert capsys.readouterr().out
 
 
-def test_a_classifier_has_a_card_whose_code_runs(tiny_spec, tmp_path, monkeypatch, capsys) -> None:
-    model = spinenet_tf.classifier(tiny_spec, 10, (64, 64, 3), max_level=5, endpoint=8)
+def test_a_classifier_has_a_card_whose_code_runs(three_blocks, tmp_path, monkeypatch, capsys) -> None:
+    model = spinenet_tf.classifier(three_blocks, 10, (64, 64, 3), max_level=5, endpoint=8)
     path = export.onnx(model, tmp_path / "model.onnx", center=0.5, batch_size=2).path
     config = read_config(ROOT / "configs" / "digits-classification.yaml").model_copy(
         update={"class_names": tuple("0123456789")}

@@ -24,17 +24,17 @@ def test_multiply_adds_are_those_of_the_proxy_by_default(tmp_path, tiny_spec):
     assert (absolute.value, absolute.relative) == (counted, counted / 1e6)
 
 
-def test_multiply_adds_of_a_named_model_are_those_at_its_size(tmp_path, tiny_model, tiny_spec):
+def test_multiply_adds_of_a_named_model_are_those_at_its_size(tmp_path, tiny_model, three_blocks):
     cost = CostConfig(kind="multiply_adds", model=tiny_model, reference=tiny_model, classes=3, image_size=(64, 96))
-    (found,) = measured([cost], tiny_spec, synthetic.config().proxy, tmp_path)
+    (found,) = measured([cost], three_blocks, synthetic.config().proxy, tmp_path)
     expected = multiply_adds(without_values(lambda: detector(tiny_model, 3, (64, 96, 3))))
     assert found.value == found.target == expected
 
 
-def test_a_latency_is_measured_beside_the_reference_whose_file_is_kept(tmp_path, tiny_model, tiny_spec):
+def test_a_latency_is_measured_beside_the_reference_whose_file_is_kept(tmp_path, tiny_model, three_blocks):
     cost = CostConfig(
         kind="int8_latency", model=tiny_model, reference=tiny_model, classes=2, image_size=(64, 64), calls=20
     )
-    value, target = measure_latency(cost, tiny_spec, tmp_path / "references")
+    value, target = measure_latency(cost, three_blocks, tmp_path / "references")
     assert 0.2 < value / target < 5  # of two equal files, on a busy machine
     assert (tmp_path / "references" / "tiny64x64-int8.tflite").is_file()
