@@ -37,14 +37,14 @@ def normalized(pixels) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_spec, randomize) -> Callable:
+def pair(three_blocks, randomize) -> Callable:
     """Return `pair(kind)`: a model of normalized images and one of pixels with the same weights."""
     made: dict[str, tuple] = {}
     weights: dict[str, list] = {}
 
     def get(kind: str) -> tuple[keras.Model, keras.Model]:
         if kind not in made:
-            made[kind] = randomize(BUILD[kind](tiny_spec)), BUILD[kind](tiny_spec, include_preprocessing=True)
+            made[kind] = randomize(BUILD[kind](three_blocks)), BUILD[kind](three_blocks, include_preprocessing=True)
             weights[kind] = made[kind][0].get_weights()
         for model in made[kind]:
             model.set_weights(weights[kind])
@@ -70,12 +70,12 @@ def test_pixels_of_any_type_give_what_normalized_images_give(kind, pair, pixels,
 
 
 @pytest.mark.parametrize("kind", BUILD)
-def test_weights_fit_both_forms(kind, pair, tiny_spec, tmp_path) -> None:
+def test_weights_fit_both_forms(kind, pair, three_blocks, tmp_path) -> None:
     plain, model = pair(kind)
     assert model.architecture() == plain.architecture()
     for source, include in ((plain, True), (model, False)):
         source.save_weights(tmp_path / f"{include}.weights.h5")
-        fresh = BUILD[kind](tiny_spec, include_preprocessing=include, weights=tmp_path / f"{include}.weights.h5")
+        fresh = BUILD[kind](three_blocks, include_preprocessing=include, weights=tmp_path / f"{include}.weights.h5")
         assert_equal(fresh.get_weights(), plain.get_weights(), 0)
         assert fresh.include_preprocessing is include
 
@@ -174,8 +174,8 @@ def test_streams_of_pixels_are_learned_from(kind, dtype, pair, pixels, normalize
     assert np.isfinite(model.fit(STREAMS[kind](data), steps_per_epoch=2, verbose=0).history["loss"]).all()
 
 
-def test_a_quantization_aware_model_takes_pixels_too(tiny_spec, pixels) -> None:
-    aware = QuantizationAware(BUILD["retinanet"](tiny_spec, include_preprocessing=True))
+def test_a_quantization_aware_model_takes_pixels_too(three_blocks, pixels) -> None:
+    aware = QuantizationAware(BUILD["retinanet"](three_blocks, include_preprocessing=True))
     aware.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     aware.fit(pixels, TRUTH, verbose=0)
     found, expected = aware(pixels.astype("float32")), aware.detector(pixels.astype("float32"))

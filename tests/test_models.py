@@ -22,14 +22,14 @@ HEAD = {"head_depth": 1, "head_width": 8}
 
 
 @pytest.fixture(scope="module")
-def tiny_detector(tiny_spec, randomize):
-    return randomize(detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD))
+def tiny_detector(three_blocks, randomize):
+    return randomize(detector(three_blocks, 3, (64, 64, 3), **SMALL, **HEAD))
 
 
 @pytest.fixture(scope="module")
-def compiled_detector(tiny_spec):
+def compiled_detector(three_blocks):
     """Return a new compiled detector, which a test may train."""
-    net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, l2=0.01)
+    net = detector(three_blocks, 3, (64, 64, 3), **SMALL, **HEAD, l2=0.01)
     net.compile(keras.optimizers.SGD(0.03))
     return net
 
@@ -56,15 +56,15 @@ def family(monkeypatch):
 
 
 @pytest.mark.usefixtures("family")
-def test_a_registered_graph_works_like_any_model(tiny_spec, tiny_mobile_spec, tmp_path):
+def test_a_registered_graph_works_like_any_model(three_blocks, tiny_mobile_spec, tmp_path):
     from spinenet_tf.training.config_file import make_config
 
-    register("mine", tiny_spec)
+    register("mine", three_blocks)
     register("my-phone.2", tiny_mobile_spec)
     assert list_models()[-2:] == ["mine", "my-phone.2"]
     assert (list_models("backbone")[-1], list_models("mobile")[-1]) == ("mine", "my-phone.2")
     small = {"width": 0.5, "endpoint": 8}
-    by_name, by_spec = (detector(name, 2, (64, 64, 3), **HEAD, **small) for name in ("mine", tiny_spec))
+    by_name, by_spec = (detector(name, 2, (64, 64, 3), **HEAD, **small) for name in ("mine", three_blocks))
     assert by_name.architecture() == by_spec.architecture()
     assert by_name.backbone.name == "mine"
     assert classifier("my-phone.2", 2, (64, 64, 3), **small).backbone.style.activation == "swish"
@@ -73,7 +73,7 @@ def test_a_registered_graph_works_like_any_model(tiny_spec, tiny_mobile_spec, tm
     by_spec.load_weights(tmp_path / "mine.weights.h5")
     model = {"name": "mine", "image_size": [64, 64]}
     resolved = make_config({"model": model, "batch_size": 1, "epochs": 1}, "a test").model
-    assert (resolved.name, resolved.graph) == ("spinenet_49", tiny_spec.get_config())
+    assert (resolved.name, resolved.graph) == ("spinenet_49", three_blocks.get_config())
     other = make_config({"model": model | {"graph": tiny_mobile_spec.get_config()}, "batch_size": 1, "epochs": 1}, "")
     assert other.model.graph == tiny_mobile_spec.get_config()
 
@@ -96,11 +96,11 @@ np.savez(sys.argv[3], **{f"{name} {key}": getattr(one, key) for name, one in fou
 
 
 @pytest.mark.usefixtures("family")
-def test_a_run_loads_where_its_graph_is_not_registered(tiny_spec, randomize, tmp_path):
+def test_a_run_loads_where_its_graph_is_not_registered(three_blocks, randomize, tmp_path):
     from spinenet_tf.training.config_file import make_config
     from spinenet_tf.training.run import Run, build_model
 
-    register("mine", tiny_spec)
+    register("mine", three_blocks)
     head = {"kind": "retinanet", "head_depth": 1, "head_width": 8, "score_threshold": 0.001}
     model = {"name": "mine", "image_size": [64, 64], "head": head, "overrides": {"endpoint": 8}}
     config = make_config({"model": model, "batch_size": 1, "epochs": 1, "class_names": ["a", "b"]}, "a test")
@@ -120,14 +120,14 @@ def test_a_run_loads_where_its_graph_is_not_registered(tiny_spec, randomize, tmp
 
 
 @pytest.mark.usefixtures("family")
-def test_register_refuses_a_taken_name_and_other_types(tiny_spec):
-    register("mine", tiny_spec)
+def test_register_refuses_a_taken_name_and_other_types(three_blocks):
+    register("mine", three_blocks)
     for name in ("mine", "spinenet_49"):
         with pytest.raises(ValueError, match=f"this name exists; choose another name. Received: name='{name}'"):
-            register(name, tiny_spec)
+            register(name, three_blocks)
     for name in ("", "a/b", "a b", "ä", "_a", "..", "x" * 101, None, 3):
         with pytest.raises(ValueError, match=r"A name must have .* start with a letter or a digit.*Received: name="):
-            register(name, tiny_spec)
+            register(name, three_blocks)
     with pytest.raises(ValueError, match=r"`spec` must be an ArchitectureSpec\. Received: spec='tiny'"):
         register("other", "tiny")
     assert list_models()[-1] == "mine"
@@ -158,9 +158,9 @@ def test_a_name_that_is_not_text_lists_the_valid_ones(name):
 
 
 @pytest.mark.parametrize("build", [backbone, lambda spec, **given: detector(spec, 91, **given)])
-def test_a_custom_graph_has_no_published_weights(tiny_spec, build):
+def test_a_custom_graph_has_no_published_weights(three_blocks, build):
     with pytest.raises(ValueError, match=r"COCO weights are published for spinenet_49, .*Received: a spec, 'tiny'"):
-        build(tiny_spec, weights="coco")
+        build(three_blocks, weights="coco")
     with pytest.raises(ValueError, match=r"COCO weights are published for .*Received: name='spinenet_190'"):
         build("spinenet_190", weights="coco")
 
@@ -177,9 +177,9 @@ def test_an_unknown_override_lists_the_valid_ones():
 
 
 @pytest.mark.parametrize("build", [classifier, detector])
-def test_there_is_at_least_one_class(build, tiny_spec):
+def test_there_is_at_least_one_class(build, three_blocks):
     with pytest.raises(ValueError, match=r"at least one class. Received: num_classes=0"):
-        build(tiny_spec, 0, (64, 64, 3), **SMALL)
+        build(three_blocks, 0, (64, 64, 3), **SMALL)
 
 
 def test_an_unknown_head_lists_the_valid_ones():
@@ -231,9 +231,9 @@ def test_a_model_with_only_p2_refuses_unfit_options_in_one_line(build, told):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_overrides_reach_backbone_and_head(tiny_spec):
+def test_overrides_reach_backbone_and_head(three_blocks):
     overrides = {"num_scales": 1, "aspect_ratios": (1.0,), "anchor_size": 2.0, "focal_gamma": 2.0, "box_weight": 10.0}
-    net = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD, **overrides, max_detections=7, activation="gelu")
+    net = detector(three_blocks, 3, (64, 64, 3), **SMALL, **HEAD, **overrides, max_detections=7, activation="gelu")
     assert net.get_layer("class_predictor").filters == 3, "one anchor of three classes"
     assert (net.anchor_spec.size, net.anchor_spec.min_level, net.anchor_spec.max_level) == (2.0, 3, 5)
     assert (net.options.focal_gamma, net.options.box_weight, net.options.focal_alpha) == (2.0, 10.0, 0.25)
@@ -242,14 +242,14 @@ def test_overrides_reach_backbone_and_head(tiny_spec):
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (100, 75, 3), (None, None, 3)])
-def test_a_classifier_outputs_logits_at_any_size(tiny_spec, images, shape):
-    net = classifier(tiny_spec, 5, shape, **SMALL)
+def test_a_classifier_outputs_logits_at_any_size(three_blocks, images, shape):
+    net = classifier(three_blocks, 5, shape, **SMALL)
     logits = net(images(shape[0] or 96, shape[1] or 160))
     assert (tuple(logits.shape), keras.backend.standardize_dtype(logits.dtype)) == ((2, 5), "float32")
 
 
-def test_a_classifier_learns_its_own_images(tiny_spec, images):
-    net = classifier(tiny_spec, 2, (32, 32, 3), **SMALL, norm_momentum=0.5)
+def test_a_classifier_learns_its_own_images(three_blocks, images):
+    net = classifier(three_blocks, 2, (32, 32, 3), **SMALL, norm_momentum=0.5)
     net.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     history = net.fit(images(32, 32, 4), np.array([0, 1, 0, 1]), epochs=40, verbose=0).history["loss"]
     assert history[-1] < 0.5 * history[0]
@@ -280,8 +280,8 @@ def test_predictions_are_boxes_in_the_image_sorted_by_score(tiny_detector, image
     assert ((found["classes"] >= 0) == slots).all(), "-1 is padding and nothing else"
 
 
-def test_predictions_follow_new_weights(tiny_spec, images, randomize):
-    net = randomize(detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD))
+def test_predictions_follow_new_weights(three_blocks, images, randomize):
+    net = randomize(detector(three_blocks, 3, (64, 64, 3), **SMALL, **HEAD))
     before = net.predict(images(64, 64), verbose=0)["boxes"]
     randomize(net, seed=5)
     assert not np.allclose(before, net.predict(images(64, 64), verbose=0)["boxes"])
@@ -306,15 +306,15 @@ def test_a_batch_without_objects_trains_to_finite_weights(compiled_detector, ima
     assert all(np.isfinite(weight).all() for weight in compiled_detector.get_weights())
 
 
-def test_a_detector_with_dynamic_size_trains(tiny_spec, images, targets):
-    net = detector(tiny_spec, 3, (None, None, 3), **SMALL, **HEAD)
+def test_a_detector_with_dynamic_size_trains(three_blocks, images, targets):
+    net = detector(three_blocks, 3, (None, None, 3), **SMALL, **HEAD)
     net.compile("sgd")
     assert np.isfinite(net.fit(images(100, 75), targets, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("kind", ["classifier", "detector"])
-def test_models_are_restored_from_config_and_keras_file(tiny_spec, tiny_detector, images, randomize, tmp_path, kind):
-    net = tiny_detector if kind == "detector" else randomize(classifier(tiny_spec, 5, (64, 64, 3), **SMALL))
+def test_models_are_restored_from_config_and_keras_file(three_blocks, tiny_detector, images, randomize, tmp_path, kind):
+    net = tiny_detector if kind == "detector" else randomize(classifier(three_blocks, 5, (64, 64, 3), **SMALL))
     copy = type(net).from_config(json.loads(json.dumps(net.get_config())))
     assert copy.get_config() == net.get_config()
     net.save(tmp_path / "net.keras")
@@ -325,13 +325,13 @@ def test_models_are_restored_from_config_and_keras_file(tiny_spec, tiny_detector
         np.testing.assert_array_equal(mine, other)
 
 
-def test_predicting_does_not_change_the_saved_weights(tiny_spec, tiny_detector, images, tmp_path):
+def test_predicting_does_not_change_the_saved_weights(three_blocks, tiny_detector, images, tmp_path):
     """The prediction model refers to the detector, and Keras must not store its weights a second time."""
     expected = tiny_detector.predict(images(64, 64), verbose=0)
     path = tmp_path / "net.weights.h5"
     tiny_detector.save_weights(path)
     with h5py.File(path) as file:
         assert "predictor" not in " ".join(file)
-    copy = detector(tiny_spec, 3, (64, 64, 3), **SMALL, **HEAD)
+    copy = detector(three_blocks, 3, (64, 64, 3), **SMALL, **HEAD)
     copy.load_weights(path)
     np.testing.assert_array_equal(copy.predict(images(64, 64), verbose=0)["boxes"], expected["boxes"])

@@ -25,9 +25,9 @@ def garden_checkpoint(as_garden) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def tiny_mobile_row(tiny_mobile_spec, tiny_row):
+def tiny_mobile_row(three_blocks, as_mobile, tiny_row):
     """Return a row for a mobile net that is wide enough to infer its SE gate."""
-    spec = replace(tiny_mobile_spec, name="tiny_mobile", widths=dict.fromkeys(range(6), 32))
+    spec = replace(as_mobile(three_blocks), name="tiny_mobile", widths=dict.fromkeys(range(6), 32))
     return replace(tiny_row, kind="mobile", graph=spec, style=tiny_row.style | {"activation": "swish"})
 
 

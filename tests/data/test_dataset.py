@@ -145,8 +145,8 @@ def test_options_of_the_other_task_and_other_objects_are_refused(digits, images)
             dataset.batches(SIZE, 2, augment=True, max_bad_images=-1)
 
 
-def test_fit_needs_no_steps_and_validates(digits: DetectionDataset, tiny_spec) -> None:
-    detector = spinenet_tf.detector(tiny_spec, 10, (*SIZE, 3), max_level=5, endpoint=8, head_depth=1, head_width=8)
+def test_fit_needs_no_steps_and_validates(digits: DetectionDataset, three_blocks) -> None:
+    detector = spinenet_tf.detector(three_blocks, 10, (*SIZE, 3), max_level=5, endpoint=8, head_depth=1, head_width=8)
     detector.compile(keras.optimizers.SGD(0.001))
     steps = []
     counted = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))

@@ -33,13 +33,13 @@ TESTED = {("centernet", "tf_saved_model"), ("centernet", "litert")}  # in test_c
 
 
 @pytest.fixture(scope="module")
-def make(tiny_spec, randomize):
+def make(three_blocks, randomize):
     """Return `make(kind)`: a model of a kind after a step of training; shared, so read only."""
     made: dict[str, Any] = {}
 
     def get(kind: str) -> Any:
         if kind not in made:
-            made[kind] = trained(randomize(build(kind, tiny_spec)), kind)
+            made[kind] = trained(randomize(build(kind, three_blocks)), kind)
         return made[kind]
 
     return get
@@ -263,8 +263,8 @@ def test_other_options_are_refused_in_one_line(make, tmp_path, format, options, 
 
 
 @pytest.mark.parametrize("format", PATHS)
-def test_a_dynamic_image_size_is_refused_in_one_line(tiny_spec, tmp_path, format) -> None:
-    model = spinenet_tf.detector(tiny_spec, 3, (None, None, 3), **SMALL, head_depth=1, head_width=8)
+def test_a_dynamic_image_size_is_refused_in_one_line(three_blocks, tmp_path, format) -> None:
+    model = spinenet_tf.detector(three_blocks, 3, (None, None, 3), **SMALL, head_depth=1, head_width=8)
     with pytest.raises(ValueError, match="An exported model needs a static image size") as caught:
         model.export(tmp_path / PATHS[format], format=format)
     assert "\n" not in str(caught.value)

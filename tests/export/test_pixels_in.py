@@ -20,14 +20,14 @@ def pixels() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_spec, randomize) -> tuple:
+def pair(three_blocks, randomize) -> tuple:
     """Return a detector of normalized images, and one of pixels with the same weights."""
     options = {"max_level": 5, "endpoint": 8, "head_depth": 1, "head_width": 8, "score_threshold": 0.01}
-    plain = randomize(detector(tiny_spec, 3, SHAPE, **options))
+    plain = randomize(detector(three_blocks, 3, SHAPE, **options))
     for weight in plain.weights:
         if weight.path.endswith("predictor/kernel"):
             weight.assign(0.02 * weight)  # otherwise scores round to 1, and each engine sorts equals in its own way
-    model = detector(tiny_spec, 3, SHAPE, include_preprocessing=True, **options)
+    model = detector(three_blocks, 3, SHAPE, include_preprocessing=True, **options)
     model.set_weights(plain.get_weights())
     return plain, model
 
@@ -102,11 +102,11 @@ def test_an_onnx_file_takes_pixels(pair, pixels, tmp_path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_classifier_of_pixels_is_exported(tiny_spec, pixels, randomize, tmp_path) -> None:
+def test_a_classifier_of_pixels_is_exported(three_blocks, pixels, randomize, tmp_path) -> None:
     import tensorflow as tf
 
     options = {"max_level": 5, "endpoint": 8}
-    model = randomize(classifier(tiny_spec, 3, SHAPE, include_preprocessing=True, **options))
+    model = randomize(classifier(three_blocks, 3, SHAPE, include_preprocessing=True, **options))
     saved_model(model, tmp_path / "saved")
     (found,) = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve"](images=tf.constant(pixels)).values()
     np.testing.assert_allclose(found, model.predict(pixels, verbose=0), atol=1e-4)

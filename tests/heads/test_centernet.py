@@ -19,11 +19,11 @@ SIZE = (64, 64, 3)
 
 
 @pytest.fixture(scope="module")
-def build(tiny_spec) -> Callable[..., CenterNet]:
+def build(three_blocks) -> Callable[..., CenterNet]:
     """Return `build(stride=8, max_level=5, classes=3, size=SIZE, **options)`: a detector on the tiny graph."""
 
     def made(stride: int = 8, max_level: int = 5, classes: int = 3, size=SIZE, **options) -> CenterNet:
-        backbone = spinenet_tf.backbone(tiny_spec, size, max_level=max_level, endpoint=8)
+        backbone = spinenet_tf.backbone(three_blocks, size, max_level=max_level, endpoint=8)
         return CenterNet(backbone, classes, CenterNetOptions(stride=stride, **{"head_width": 16} | options))
 
     return made
@@ -174,8 +174,8 @@ def test_ground_truth_is_looked_at(build, images):
         model.fit(images(64, 64), _targets(2) | {"classes": np.full((2, 3), 3)}, verbose=0)
 
 
-def test_maps_are_as_fine_as_the_finest_level_or_finer(tiny_spec, images):
-    coarse = spinenet_tf.backbone(tiny_spec, SIZE, min_level=4, max_level=5, endpoint=8)
+def test_maps_are_as_fine_as_the_finest_level_or_finer(three_blocks, images):
+    coarse = spinenet_tf.backbone(three_blocks, SIZE, min_level=4, max_level=5, endpoint=8)
     assert CenterNet(coarse, 3, CenterNetOptions(stride=8))(images(64, 64))["heatmap"]["P3"].shape == (2, 8, 8, 3)
     two = BlockSpec(2, "residual", (0, 1), is_output=True)
     fine = spinenet_tf.backbone(ArchitectureSpec("fine", (2, 2), (two,), {2: 4}), SIZE, endpoint=8)

@@ -52,11 +52,11 @@ def write_run(folder: Path, spec, head: str, train: Callable) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_spec, randomize) -> Path:
+def folder(tmp_path_factory, three_blocks, randomize) -> Path:
     """Return a folder with runs of each head."""
     folder = tmp_path_factory.mktemp("models")
     for head in HEADS:
-        write_run(folder / head, tiny_spec, head, randomize)
+        write_run(folder / head, three_blocks, head, randomize)
     return folder
 
 
@@ -152,11 +152,11 @@ def test_a_keras_model_is_taken_as_it_is(folder, expected, photos) -> None:
         spinenet_tf.load(Run(folder / "retinanet").load(), max_detections=5)
 
 
-def test_objects_that_are_no_path_and_no_model_are_refused(tiny_backbone, tiny_spec) -> None:
+def test_objects_that_are_no_path_and_no_model_are_refused(tiny_backbone, three_blocks) -> None:
     for given in (tiny_backbone, None, 3):
         with pytest.raises(TypeError, match=r"`path` must be a path, or a detector or classifier of spinenet_tf"):
             spinenet_tf.load(given)
-    model = spinenet_tf.detector(tiny_spec, 1, (None, None, 3), max_level=5, endpoint=8)
+    model = spinenet_tf.detector(three_blocks, 1, (None, None, 3), max_level=5, endpoint=8)
     with pytest.raises(ValueError, match=r"Build the model with a static input_shape=\(H, W, 3\)"):
         spinenet_tf.load(model)
 

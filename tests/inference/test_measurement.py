@@ -149,8 +149,8 @@ def test_a_classifier_is_measured_by_accuracy(tmp_path: Path) -> None:
     assert evaluate(model, images_of(tmp_path, [0, 1, 1]), classes=["black"]).images == 1
 
 
-def test_a_keras_classifier_needs_names(tiny_spec, tmp_path: Path) -> None:
-    model, data = classifier(tiny_spec, 2, (32, 32, 3), max_level=5, endpoint=8), images_of(tmp_path, [0, 1])
+def test_a_keras_classifier_needs_names(three_blocks, tmp_path: Path) -> None:
+    model, data = classifier(three_blocks, 2, (32, 32, 3), max_level=5, endpoint=8), images_of(tmp_path, [0, 1])
     with pytest.raises(ValueError, match=r"have no names: assign model\.class_names, or build it with"):
         evaluate(model, data)
     model.class_names = ["white", "black"]

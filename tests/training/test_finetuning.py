@@ -16,9 +16,9 @@ HEAD = {"max_level": 5, "endpoint": 8, "head_depth": 1, "head_width": 8}
 
 
 @pytest.fixture(scope="module")
-def make(tiny_spec, randomize):
+def make(three_blocks, randomize):
     """Return `make(classes, seed)`, which returns a detector with random weights, one per number of classes."""
-    build = cache(lambda classes: detector(tiny_spec, classes, (64, 64, 3), **HEAD))
+    build = cache(lambda classes: detector(three_blocks, classes, (64, 64, 3), **HEAD))
     return lambda classes, seed=0: randomize(build(classes), seed)
 
 
@@ -43,9 +43,9 @@ def test_classes_are_taken_by_name_and_the_others_stay_fresh(make) -> None:
     np.testing.assert_array_equal(bias[:, 0], values(donor)["class_predictor/bias"].reshape(-1, 3)[:, 1])
 
 
-def test_a_heatmap_has_classes_too(tiny_spec, randomize) -> None:
+def test_a_heatmap_has_classes_too(three_blocks, randomize) -> None:
     options = {"head": "centernet", "max_level": 5, "endpoint": 8, "head_width": 8}
-    donor, model = (randomize(detector(tiny_spec, n, (64, 64, 3), **options), seed=n) for n in (2, 3))
+    donor, model = (randomize(detector(three_blocks, n, (64, 64, 3), **options), seed=n) for n in (2, 3))
     before, theirs = values(model), values(donor)
     assert copy_what_fits(donor, model, ("cat", "dog"), ("emu", "dog", "cat")) == []
     after = values(model)
@@ -71,10 +71,10 @@ def test_other_classes_of_the_same_number_begin_afresh(make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["detector", "classifier"])
-def test_a_file_says_what_it_holds(tmp_path: Path, tiny_spec, make, randomize, kind: str, caplog) -> None:
+def test_a_file_says_what_it_holds(tmp_path: Path, three_blocks, make, randomize, kind: str, caplog) -> None:
     builders = {
         "detector": lambda: make(3, seed=1),
-        "classifier": lambda: randomize(classifier(tiny_spec, 7, (64, 64, 3), max_level=5, endpoint=8), 1),
+        "classifier": lambda: randomize(classifier(three_blocks, 7, (64, 64, 3), max_level=5, endpoint=8), 1),
     }
     donor, model = builders[kind](), make(4, seed=2)
     donor.save_weights(tmp_path / "donor.weights.h5")
@@ -87,8 +87,8 @@ def test_a_file_says_what_it_holds(tmp_path: Path, tiny_spec, make, randomize, k
     assert f"Loaded {len(ours) - len(fresh)} of {len(ours)} weights from" in caplog.text
 
 
-def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, tiny_spec, make, caplog) -> None:
-    other = detector(tiny_spec, 4, (64, 64, 3), activation="swish", **HEAD)
+def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, three_blocks, make, caplog) -> None:
+    other = detector(three_blocks, 4, (64, 64, 3), activation="swish", **HEAD)
     other.save_weights(tmp_path / "swish.weights.h5")
     load_what_fits(make(4), tmp_path / "swish.weights.h5")
     assert "The architectures differ: backbone.activation: swish in the file, relu in the model" in caplog.text
@@ -101,8 +101,8 @@ def test_what_would_compute_something_else_is_said_or_refused(tmp_path: Path, ti
         load_what_fits(make(4), tmp_path / "nowhere.weights.h5")
 
 
-def test_frozen_layers_stay_as_they_are_and_their_statistics_too(tiny_spec, images) -> None:
-    model = detector(tiny_spec, 2, (64, 64, 3), **HEAD)
+def test_frozen_layers_stay_as_they_are_and_their_statistics_too(three_blocks, images) -> None:
+    model = detector(three_blocks, 2, (64, 64, 3), **HEAD)
     with pytest.raises(ConfigError, match="freeze: no layer or variable matches 'blok'"):
         freeze(model, ["blok"])
     freeze(model, ["backbone", "box_conv0/*"])

@@ -81,8 +81,8 @@ def small_detector(spec, **options) -> DetectionModel:
     return spinenet_tf.detector(spec, input_shape=(64, 64, 3), **options)
 
 
-def test_callbacks_after_it_in_fit_follow_the_ap(tiny_spec, scenes, tmp_path) -> None:
-    detector = small_detector(tiny_spec, class_names=scenes.class_names)
+def test_callbacks_after_it_in_fit_follow_the_ap(three_blocks, scenes, tmp_path) -> None:
+    detector = small_detector(three_blocks, class_names=scenes.class_names)
     best, stop = tmp_path / "best.keras", {"monitor": "val_AP", "mode": "max"}
     history = train(
         detector,
@@ -99,16 +99,16 @@ def test_callbacks_after_it_in_fit_follow_the_ap(tiny_spec, scenes, tmp_path) ->
     assert pytest.approx(max(history["val_AP"])) == again.AP
 
 
-def test_classes_are_matched_by_the_names_of_the_model(tiny_spec, scenes, randomize) -> None:
+def test_classes_are_matched_by_the_names_of_the_model(three_blocks, scenes, randomize) -> None:
     names = scenes.class_names[::-1]
     evaluate = Evaluate(scenes)
-    evaluate.set_model(small_detector(tiny_spec, class_names=names))
+    evaluate.set_model(small_detector(three_blocks, class_names=names))
     assert evaluate._known() == {"image_size": (64, 64), "class_names": names}
 
 
-def test_a_classifier_gets_its_accuracies(tiny_spec, tmp_path) -> None:
+def test_a_classifier_gets_its_accuracies(three_blocks, tmp_path) -> None:
     images = digit_images(tmp_path, scenes=8)
-    net = spinenet_tf.classifier(tiny_spec, class_names=images.class_names, input_shape=(32, 32, 3), endpoint=8)
+    net = spinenet_tf.classifier(three_blocks, class_names=images.class_names, input_shape=(32, 32, 3), endpoint=8)
     history = train(net, images.batches((32, 32), 4), Evaluate(images, prefix="test_", center=1.0, every=2))
     assert len(history["test_top1"]) == 1
     assert 0 <= history["test_top1"][0] <= history["test_top5"][0] <= 1
@@ -123,18 +123,18 @@ def test_a_classifier_gets_its_accuracies(tiny_spec, tmp_path) -> None:
     ],
     ids=["data", "names", "size"],
 )
-def test_what_does_not_fit_is_reported_before_the_first_step(tiny_spec, scenes, options, shape, message) -> None:
+def test_what_does_not_fit_is_reported_before_the_first_step(three_blocks, scenes, options, shape, message) -> None:
     given = {"input_shape": (64, 64, 3), "max_level": 5, "endpoint": 8, "head_depth": 1, "head_width": 8} | shape
-    net = spinenet_tf.detector(tiny_spec, **given)
+    net = spinenet_tf.detector(three_blocks, **given)
     with pytest.raises(ValueError, match=message):
         train(net, scenes.batches((64, 64), 2), Evaluate(scenes, **options))
     assert int(net.optimizer.iterations) == 0
 
 
-def test_data_of_another_task_are_refused(tiny_spec, tmp_path, scenes) -> None:
+def test_data_of_another_task_are_refused(three_blocks, tmp_path, scenes) -> None:
     images = digit_images(tmp_path, scenes=8)
     with pytest.raises(ValueError, match=r"is for detection\. Received: a ClassificationDataset"):
-        train(small_detector(tiny_spec, num_classes=10), scenes.batches((64, 64), 2), Evaluate(images))
+        train(small_detector(three_blocks, num_classes=10), scenes.batches((64, 64), 2), Evaluate(images))
     for options in ({"every": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match="`every` and `batch_size` must be at least 1"):
             Evaluate(scenes, **options)
