@@ -15,7 +15,8 @@ import spinenet_tf
     [(False, 120, 1.5e-2, 0.9), pytest.param(True, 400, 4e-3, 0.95, marks=pytest.mark.soak)],
     ids=["small", "spinenet_mobile_49xs"],
 )
-@pytest.mark.parametrize("head", ["retinanet", "centernet"])
+# In CI, tests/test_readme.py trains a RetinaNet.
+@pytest.mark.parametrize("head", [pytest.param("retinanet", marks=pytest.mark.soak), "centernet"])
 def test_a_detector_overfits_four_images(head, published, steps, rate, least, tiny_mobile_spec, tmp_path):
     from spinenet_tf.data.formats.digits import digits
     from spinenet_tf.data.input.pipeline import evaluation_batches

@@ -1,4 +1,4 @@
-"""The sample in the README runs as it stands, in a fresh process."""
+"""The sample in the README runs as it stands, in a fresh process, and its detector learns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_sample_ends_with_a_picture_an_ap_and_an_int8_file(tmp_path: Path) -
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", sample], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert re.search(r"^AP 0\.\d+", done.stdout, re.MULTILINE), done.stdout
+    assert float(re.search(r"^AP (\d\.\d+)", done.stdout, re.MULTILINE)[1]) > 0.2, done.stdout
     with Image.open(tmp_path / "digits.png") as picture:
         assert min(picture.size) >= 96
     assert (tmp_path / "digits.tflite").read_bytes()[4:8] == b"TFL3"
