@@ -168,7 +168,7 @@ def test_the_config_gives_the_order_of_the_classes(read) -> None:
 
 def test_an_override_that_the_graph_cannot_follow_is_refused_before_a_run_is_made(tmp_path: Path, read) -> None:
     config = read("model.overrides={max_level: 6}")
-    refuse(config, tmp_path / "run", ConfigError, "model: tiny outputs the levels .*max_level=6")
+    refuse(config, tmp_path / "run", ConfigError, "model: three_blocks outputs the levels .*max_level=6")
     assert not (tmp_path / "run").exists()
 
 
