@@ -265,7 +265,6 @@ def write_config() -> Callable:
                 "train": {"digits": digits, "scenes": 8, "classes": 1},
                 "val": {"digits": digits, "scenes": 4, "classes": 1},
             },
-            # A rate so low that AP stays 0 in both epochs, and the best weights are not the last.
             "optimizer": {
                 "name": "adam",
                 "learning_rate": 0.0064,
