@@ -67,7 +67,8 @@ def _samples(start: Tensor, end: Tensor, sizes: list[int], level: Tensor, count:
     # Boxes that are NaN, as those of a training that diverges, must not read outside of the level.
     last = ops.take(np.array(sizes, "int32") - 1, level)[..., None]
     inside = (ops.clip(ops.cast(cell, "int32"), 0, last) for cell in (first, second))
-    return _Samples(*inside, position - first)
+    # Beyond the end, both cells are the same, and a larger share would only round worse.
+    return _Samples(*inside, ops.minimum(position - first, 1.0))
 
 
 def _interpolate(maps: list[Tensor], level: Tensor, rows: _Samples, columns: _Samples) -> Tensor:
