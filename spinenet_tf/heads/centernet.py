@@ -12,7 +12,7 @@ from keras import ops
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.detector import DetectionModel, DetectionOptions
-from spinenet_tf.heads.head import Decoding, Head, ImageSize, Raw
+from spinenet_tf.heads.head import ClassAxis, Decoding, Head, ImageSize, Raw
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.options import MAX_CHANNELS, option
 from spinenet_tf.nets.resample import fuse, upsample
@@ -195,7 +195,7 @@ ROW = Head(
         "sizes": "[batch, row, column, (height, width)], in cells of 2^level px",
         "offsets": "[batch, row, column, (y, x)], of a center from its cell's top left corner, in cells",
     },
-    class_layers=("heatmap_predictor",),
+    class_layers={"heatmap_predictor": ClassAxis()},
     outputs=("raw", "decoded", "detections", "postprocess"),
     smallest={"head_width": 8},
     decoding=CenterNet.decoding,

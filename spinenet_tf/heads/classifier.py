@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from spinenet_tf._fast.variables import named_alike
-from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.head import ClassAxis, Head
 from spinenet_tf.heads.model import HeadModel, check_classes, check_levels
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.dtype import Dtype, dtype_scope
@@ -141,7 +141,7 @@ ROW = Head(
     ClassifierOptions,
     Classifier,
     layouts={"logits": "[batch, class], softmax gives probabilities"},
-    class_layers=("head_logits",),
+    class_layers={"head_logits": ClassAxis()},
     outputs=("raw", "probabilities"),
     old_architecture=_old_architecture,
     old_metadata=_old_metadata,

@@ -47,6 +47,14 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class ClassAxis:
+    """How the last axis of a layer's weights counts classes: `[groups, background + classes, values]`."""
+
+    groups: int | None = None  # such as anchors; None: any number, and then there is no background to skip
+    values: int = 1  # numbers of each class
+
+
+@dataclass(frozen=True)
 class Head:
     """A row in the table of heads: name, task, options, model class, and the outputs that can be exported."""
 
@@ -55,7 +63,7 @@ class Head:
     options: type[Options]
     build: Callable[[Backbone, int, Any], SpineNetModel]  # (backbone, number of classes, options)
     layouts: Mapping[str, str]  # descriptions of the raw outputs by name, for the metadata of exported files
-    class_layers: tuple[str, ...]  # layers whose last axis depends on the number of classes
+    class_layers: Mapping[str, ClassAxis]  # layers whose last axis depends on the number of classes
     outputs: tuple[str, ...] = ("raw",)  # outputs of exported files: see `export.tflite`
     smallest: Mapping[str, Any] = field(default_factory=dict)  # options of the cheapest model
     decoding: Decoding | None = None  # only for detectors

@@ -14,7 +14,7 @@ from keras import ops
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.detector import DetectionModel, DetectionOptions
-from spinenet_tf.heads.head import Decoding, Head, ImageSize, Raw
+from spinenet_tf.heads.head import ClassAxis, Decoding, Head, ImageSize, Raw
 from spinenet_tf.heads.model import check_levels
 from spinenet_tf.heads.towers import make_conv, tower
 from spinenet_tf.nets.backbone import Backbone
@@ -263,7 +263,7 @@ ROW = Head(
         "row, column, scale, aspect ratio (width / height); center (i + 0.5) * 2^level px, "
         "side anchor_size * 2^level * 2^(scale / num_scales) px",
     },
-    class_layers=("class_predictor",),
+    class_layers={"class_predictor": ClassAxis()},
     outputs=("raw", "decoded", "detections", "postprocess"),
     smallest={"head_depth": 1, "head_width": 8, "anchor_size": AnchorSpec.size},
     decoding=RetinaNet.decoding,

@@ -8,17 +8,24 @@ from typing import Any
 import keras
 
 
-def calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Any]]:
-    """Yield the layer and the first output of each call: a conv that five levels share is yielded five times.
+class Repeated(keras.Model):
+    """A functional model that a larger one calls on several inputs per image, which its batch holds."""
 
-    The calls inside of a nested model are yielded instead of the model.
+    per_image = 1  # how many inputs there are per image
+
+
+def calls(model: keras.Model, per_image: int = 1) -> Iterator[tuple[keras.layers.Layer, Any, int]]:
+    """Yield the layer of each call, its first output, and the number of such outputs for one image.
+
+    A conv that five levels share is yielded five times. The calls inside of a nested model are yielded instead of the
+    model.
     """
     for nodes in model._nodes_by_depth.values():
         for node in nodes:
             if isinstance(node.operation, keras.Model):
-                yield from calls(node.operation)
+                yield from calls(node.operation, per_image * getattr(node.operation, "per_image", 1))
             else:
-                yield node.operation, node.outputs[0]
+                yield node.operation, node.outputs[0], per_image
 
 
 def maker_of(tensor: Any) -> keras.layers.Layer:

@@ -43,7 +43,7 @@ def count_params(model: keras.Model) -> int:
 
 
 def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
-    """Return the multiply-adds of all convs for one image of the model's static input size.
+    """Return the multiply-adds of all convs and dense layers for one image of the model's static input size.
 
     With `published_order`, the expanding conv of an upsampling connection counts after upsampling, where the published
     code runs it, instead of before, where this package runs it.
@@ -53,11 +53,11 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
     """
     if None in model.input_shape[1:]:
         raise ValueError(f"Counting multiply-adds needs a static input size. Received: input_shape={model.input_shape}")
-    found = [(layer, math.prod(output.shape[1:-1])) for layer, output in calls(model)]
+    found = [(layer, times * math.prod(output.shape[1:-1])) for layer, output, times in calls(model)]
     pixels_after = {layer.name.removesuffix("_up"): pixels for layer, pixels in found if layer.name.endswith("_up")}
     total = 0
     for layer, pixels in found:
-        if isinstance(layer, CONVS):
+        if isinstance(layer, (*CONVS, keras.layers.Dense)):
             runs_at = pixels_after.get(layer.name.removesuffix("_expand"), pixels) if published_order else pixels
             total += runs_at * per_pixel(layer)
     return total
@@ -66,7 +66,9 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
 def per_pixel(conv: keras.layers.Layer) -> int:
     """Return the multiply-adds per output pixel: one for each entry of the kernels (a separable conv has two kernels).
 
+    A dense layer has one output pixel.
+
     In a transposed conv, only 1 / stride^2 of the kernel reaches each output pixel.
     """
-    entries = sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) == 4)
+    entries = sum(math.prod(weight.shape) for weight in conv.trainable_weights if len(weight.shape) > 1)
     return entries // math.prod(conv.strides) if isinstance(conv, keras.layers.Conv2DTranspose) else entries

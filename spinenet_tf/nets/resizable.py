@@ -13,7 +13,7 @@ from spinenet_tf.nets.resample import Resampling
 
 def resampling_layers(model: keras.Model) -> set[Resampling]:
     """Return the layers of a model, and of its backbone, that resample by nearest neighbor."""
-    return {layer for layer, _ in calls(model) if isinstance(layer, Resampling)}
+    return {layer for layer, *_ in calls(model) if isinstance(layer, Resampling)}
 
 
 def size_problem(model: keras.Model) -> str | None:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from spinenet_tf._files.messages import some_of
+from spinenet_tf.heads.head import ClassAxis
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.heads.table import HEADS, build, modern_architecture
 from spinenet_tf.nets.base import SpineNetModel
@@ -21,7 +22,8 @@ from spinenet_tf.training.config import ConfigError
 
 logger = logging.getLogger(__name__)
 
-CLASS_LAYERS = {name for row in HEADS.values() for name in row.class_layers}  # their last axis counts classes
+# By layer, how the last axis of its weights counts classes.
+CLASS_LAYERS = {name: axis for row in HEADS.values() for name, axis in row.class_layers.items()}
 Names = Sequence[str] | None
 
 
@@ -87,8 +89,8 @@ def copy_what_fits(donor: keras.Model, model: keras.Model, donor_names: Names, c
     fresh = []
     for weight in model.weights:
         value = values.get(weight.path)
-        if value is not None and _counts_classes(weight.path):
-            value = _by_class(value, keras.ops.convert_to_numpy(weight), donor_names, class_names)
+        if value is not None and (axis := _class_axis(weight.path)):
+            value = _by_class(value, keras.ops.convert_to_numpy(weight), donor_names, class_names, axis)
         if value is not None and value.shape == tuple(weight.shape):
             weight.assign(value)
         else:
@@ -96,29 +98,45 @@ def copy_what_fits(donor: keras.Model, model: keras.Model, donor_names: Names, c
     return fresh
 
 
-def _by_class(value: np.ndarray, fresh: np.ndarray, donor_names: Names, names: Names) -> np.ndarray | None:
-    """Return `fresh [..., A * C]` with the columns of the donor's `value [..., A * D]` for the classes in both.
+def _by_class(
+    value: np.ndarray, fresh: np.ndarray, donor_names: Names, names: Names, axis: ClassAxis
+) -> np.ndarray | None:
+    """Return `fresh` with the columns of the donor's `value` for the classes that both have, and for a background.
 
     If the last axis does not divide by the number of classes, `value` is returned unchanged.
     """
-    if donor_names is None or names is None or value.shape[-1] % len(donor_names) or fresh.shape[-1] % len(names):
+    if donor_names is None or names is None or value.shape[:-1] != fresh.shape[:-1]:
         return value
-    anchors = fresh.shape[-1] // len(names)
-    if value.shape[-1] // len(donor_names) != anchors or value.shape[:-1] != fresh.shape[:-1]:
+    source, target = _split(value, len(donor_names), axis), _split(fresh.copy(), len(names), axis)
+    if source is None or target is None or source.shape[:-2] != target.shape[:-2]:
         return value
     theirs, ours = ({name: label for label, name in enumerate(told)} for told in (donor_names, names))
     common = [name for name in ours if name in theirs]
     if not common:
         return None
-    source = value.reshape(*value.shape[:-1], anchors, len(donor_names))
-    target = fresh.reshape(*fresh.shape[:-1], anchors, len(names)).copy()
-    target[..., [ours[name] for name in common]] = source[..., [theirs[name] for name in common]]
+    # A background comes before the classes.
+    extra, their_extra = target.shape[-2] - len(names), source.shape[-2] - len(donor_names)
+    if extra and their_extra:
+        target[..., 0, :] = source[..., 0, :]
+    target[..., [extra + ours[name] for name in common], :] = source[
+        ..., [their_extra + theirs[name] for name in common], :
+    ]
     return target.reshape(fresh.shape)
 
 
-def _counts_classes(path: str) -> bool:
+def _split(value: np.ndarray, classes: int, axis: ClassAxis) -> np.ndarray | None:
+    """Return weights as `[..., groups, background + classes, values]`, or None if they are not of so many classes."""
+    columns, rest = divmod(value.shape[-1], axis.values)
+    slots = classes if axis.groups is None else columns // axis.groups
+    if rest or columns % slots or slots - classes not in (0, 1):
+        return None
+    return value.reshape(*value.shape[:-1], columns // slots, slots, axis.values)
+
+
+def _class_axis(path: str) -> ClassAxis | None:
+    """Return how a weight counts classes; None if it does not."""
     layer, _, variable = path.rpartition("/")
-    return layer in CLASS_LAYERS and not variable.startswith("depthwise")
+    return None if variable.startswith("depthwise") else CLASS_LAYERS.get(layer)
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

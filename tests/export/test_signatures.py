@@ -68,7 +68,7 @@ def test_upsampling_is_written_as_asked_for_and_the_model_stays_as_it_was(detect
     """The model is unchanged even if the export fails halfway."""
 
     def state() -> tuple:
-        return detector.get_config(), [id(output) for _, output in calls(detector)], random.getstate()
+        return detector.get_config(), [id(output) for _, output, _ in calls(detector)], random.getstate()
 
     before, weights = state(), detector.get_weights()
     assert "DepthToSpace" in kinds(detector, upsampling="concat")
