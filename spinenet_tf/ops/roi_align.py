@@ -54,7 +54,7 @@ class _Samples(NamedTuple):
 
     first: Tensor  # [B, N, K] int32
     second: Tensor  # [B, N, K] int32, the next one, or the same at the end of the level
-    share: Tensor  # [B, N, K] float32, how much of the second; the rest is of the first
+    share: Tensor  # [B, N, K] float32, how much of the second; the rest is of the first; above 1 beyond the end
 
 
 def _samples(start: Tensor, end: Tensor, sizes: list[int], level: Tensor, count: int, offset: float) -> _Samples:
@@ -67,8 +67,7 @@ def _samples(start: Tensor, end: Tensor, sizes: list[int], level: Tensor, count:
     # Boxes that are NaN, as those of a training that diverges, must not read outside of the level.
     last = ops.take(np.array(sizes, "int32") - 1, level)[..., None]
     inside = (ops.clip(ops.cast(cell, "int32"), 0, last) for cell in (first, second))
-    # Beyond the end, both cells are the same, and a larger share would only round worse.
-    return _Samples(*inside, ops.minimum(position - first, 1.0))
+    return _Samples(*inside, position - first)
 
 
 def _interpolate(maps: list[Tensor], level: Tensor, rows: _Samples, columns: _Samples) -> Tensor:

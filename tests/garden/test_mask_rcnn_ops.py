@@ -25,7 +25,7 @@ def test_roi_align(size: tuple[int, int], output_size: int) -> None:
     rng = np.random.default_rng(0)
     shapes = {level: [2, *(-(-side // 2**level) for side in size), 5] for level in range(3, 8)}
     features = {str(level): tf.constant(rng.normal(size=shape), tf.float32) for level, shape in shapes.items()}
-    boxes = random_boxes(rng, (2, 60), -10, max(size) + 10)
+    boxes = np.minimum(random_boxes(rng, (2, 60), 0, max(size)), np.tile(size, 2).astype("float32"))
     boxes[0, :5] = [[0] * 4, [0, 0, 224, 224], [0, 0, 448, 448], [10, 10, 10, 90], [50, 20, 20, 80]]
     expected = spatial_transform_ops.multilevel_crop_and_resize(features, tf.constant(boxes), output_size)
     got = multilevel_roi_align({f"P{level}": x for level, x in features.items()}, boxes, output_size)
