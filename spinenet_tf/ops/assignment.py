@@ -19,34 +19,40 @@ class Assignment(NamedTuple):
     class_targets: Tensor  # [B, N] int32, -1 = background
     box_targets: Tensor  # [B, N, 4] float32 (ty, tx, th, tw), 0 where not positive
     positive: Tensor  # [B, N] bool
+    overlap: Tensor  # [B, N] float32, the largest IoU with any box
 
 
-def assign(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+def assign(anchors: Tensor, boxes: Tensor, classes: Tensor, positive_iou: float = POSITIVE_IOU) -> Assignment:
     """Match `anchors [N, 4]` to ground truth `boxes [B, M, 4]` (both yxyx pixels) of `classes [B, M]` (-1 = padding).
 
-    An anchor is positive if its IoU with any box is at least `POSITIVE_IOU`; it is matched to the box of largest IoU.
+    An anchor is positive if its IoU with any box is at least `positive_iou`; it is matched to the box of largest IoU.
     Each box also claims the anchor that it overlaps most, however little. A claim takes precedence over the threshold;
     if several boxes claim one anchor, the first in the list wins. Padding and boxes without area match nothing,
     whatever their coordinates, and M may be 0. No gradient flows through the targets.
     """
     boxes, classes = _with_background_row(boxes, classes)
-    targets = (_assign_all if is_compiled_by_xla() else _assign_positives)(anchors, boxes, classes)
+    targets = (_assign_all if is_compiled_by_xla() else _assign_positives)(anchors, boxes, classes, positive_iou)
     return Assignment(*(ops.stop_gradient(target) for target in targets))
 
 
-def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+def _assign_all(anchors: Tensor, boxes: Tensor, classes: Tensor, positive_iou: float) -> Assignment:
     """Compute targets for every anchor: shapes are static for XLA, which fuses the B * M * N IoUs. M >= 1."""
-    claims, positive = _claims_and_positives(_largest(boxes, anchors))
+    largest = _largest(boxes, anchors)
+    claims, positive = _claims_and_positives(largest, positive_iou)
     class_targets, box_targets = _targets(anchors, boxes, classes, claims)
     return Assignment(
-        ops.where(positive, class_targets, -1), ops.where(positive[..., None], box_targets, 0.0), positive
+        ops.where(positive, class_targets, -1),
+        ops.where(positive[..., None], box_targets, 0.0),
+        positive,
+        largest.anchor_iou,
     )
 
 
-def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor, positive_iou: float) -> Assignment:
     """Compute the same for positive anchors only, a few in a thousand: without XLA, a pass over all of them costs."""
     boxes, classes = _without_unused_rows(boxes, classes)
-    claims, positive = _claims_and_positives(_largest_by_chunks(boxes, anchors))
+    largest = _largest_by_chunks(boxes, anchors)
+    claims, positive = _claims_and_positives(largest, positive_iou)
     image, anchor = (ops.cast(index, "int32") for index in ops.nonzero(positive))  # [P]
     claim = ops.take(ops.reshape(claims, (-1,)), image * ops.shape(anchors)[0] + anchor)
     # Each positive anchor is treated as an image with one anchor.
@@ -59,6 +65,7 @@ def _assign_positives(anchors: Tensor, boxes: Tensor, classes: Tensor) -> Assign
         ops.scatter_update(ops.full_like(claims, -1), place, class_targets[:, 0]),
         ops.scatter_update(ops.zeros((*ops.shape(positive), 4), "float32"), place, box_targets[:, 0]),
         positive,
+        largest.anchor_iou,
     )
 
 
@@ -122,10 +129,10 @@ def _bits(overlap: Tensor) -> Tensor:
     return ops.squeeze(ops.view(ops.expand_dims(overlap, -1), "int32"), -1)
 
 
-def _claims_and_positives(largest: _Largest) -> tuple[Tensor, Tensor]:
+def _claims_and_positives(largest: _Largest, positive_iou: float) -> tuple[Tensor, Tensor]:
     """Return the first box that claims each anchor, `[B, N]` int32 (-1 = none), and which anchors are positive."""
     claims = _claims(largest.anchor, largest.box_iou > 0, ops.shape(largest.anchor_iou)[1])
-    return claims, (claims >= 0) | (largest.anchor_iou >= POSITIVE_IOU)
+    return claims, (claims >= 0) | (largest.anchor_iou >= positive_iou)
 
 
 def _claims(best_anchor: Tensor, valid: Tensor, num_anchors: int | Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def detections(
     logits, anchor, classes = best_pairs(class_logits, pre_nms_top_k, background)
     boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
-    return _detections(candidates, score_threshold, iou_threshold, max_detections, nms or greedy_nms)
+    return keep(candidates, score_threshold, iou_threshold, max_detections, nms or greedy_nms)
 
 
 def decoded(
@@ -93,16 +93,17 @@ def select(
     """Return the same as `detections`, from the boxes and scores that `decoded` returns."""
     best, anchor, classes = best_pairs(scores, pre_nms_top_k, background)
     candidates = Candidates(pick(boxes, anchor), best, classes)
-    return _detections(candidates, score_threshold, iou_threshold, max_detections, greedy_nms)
+    return keep(candidates, score_threshold, iou_threshold, max_detections, greedy_nms)
 
 
-def _detections(
+def keep(
     candidates: Candidates,
     score_threshold: float,
     iou_threshold: float,
     max_detections: int,
     nms: Nms,
 ) -> dict[str, Tensor]:
+    """Return the candidates that score above the threshold and that NMS keeps, in the format of `detections`."""
     scores = ops.where(candidates.scores > score_threshold, candidates.scores, 0.0)
     candidates = candidates._replace(scores=scores)
     return take(candidates, nms(candidates, iou_threshold, max_detections))

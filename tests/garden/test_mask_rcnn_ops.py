@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from official.vision.ops import box_ops, spatial_transform_ops
+from official.vision.modeling.layers.roi_generator import MultilevelROIGenerator
+from official.vision.ops import anchor, box_ops, spatial_transform_ops
 from parity import record, relative
 
+from spinenet_tf.ops.anchors import AnchorSpec, anchors
 from spinenet_tf.ops.boxes import decode, encode
+from spinenet_tf.ops.proposals import propose
 from spinenet_tf.ops.roi_align import multilevel_roi_align
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -44,3 +47,35 @@ def test_box_coder() -> None:
         relative(decode(wild, anchors, WEIGHTS), box_ops.decode_boxes(wild, anchors, WEIGHTS)),
         1e-6,
     )
+
+
+SIDE, PER_CELL = 256, 3
+LEVELS = range(3, 8)
+SPEC = AnchorSpec(num_scales=1)
+
+
+def maps(rng: np.random.Generator, values: int, mean: float, deviation: float, batch: int = 2) -> dict[str, tf.Tensor]:
+    """Return random outputs of an RPN of Model Garden."""
+    shapes = {level: (batch, SIDE // 2**level, SIDE // 2**level, PER_CELL * values) for level in LEVELS}
+    return {str(level): tf.constant(rng.normal(mean, deviation, shape), tf.float32) for level, shape in shapes.items()}
+
+
+def ours(levels: dict) -> dict:
+    return {f"P{level}": x for level, x in levels.items()}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("deviation", "count"), [(0.2, 1000), (3.0, 300)])
+def test_proposals(training: bool, deviation: float, count: int) -> None:
+    rng = np.random.default_rng(2)
+    logits, deltas = maps(rng, 1, -2.0, 2.0), maps(rng, 4, 0.0, deviation)
+    garden_anchors = anchor.build_anchor_generator(3, 7, 1, [0.5, 1.0, 2.0], 3.0)((SIDE, SIDE))
+    garden_anchors = {level: tf.tile(x[None], (2, 1, 1, 1)) for level, x in garden_anchors.items()}
+    sides = tf.constant([[SIDE, SIDE]] * 2, tf.float32)
+    generator = MultilevelROIGenerator(num_proposals=count, test_num_proposals=count)
+    expected, _ = generator(deltas, logits, garden_anchors, sides, training=training)
+    limits = {"level_top_k": 2000 if training else 1000, "iou_threshold": 0.7, "count": count}
+    got = propose(ours(logits), ours(deltas), anchors(SIDE, SIDE, SPEC), SIDE, SIDE, **limits)
+    piece = f"proposals, {'training' if training else 'inference'}, {count} of deltas of {deviation}"
+    assert np.asarray(got).any(axis=-1).mean() > 0.4
+    record("Mask R-CNN", piece, relative(got, expected), 1e-6)

@@ -126,7 +126,7 @@ def test_a_batch_is_assigned_as_its_images_are() -> None:
 def test_targets_have_the_promised_types() -> None:
     boxes, classes = SCENES["large"]
     targets = assign(ANCHORS, boxes[None].astype("float64"), classes[None].astype("int64"))
-    assert [ops.dtype(target) for target in targets] == ["int32", "float32", "bool"]
+    assert [ops.dtype(target) for target in targets] == ["int32", "float32", "bool", "float32"]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has dynamic shapes")
