@@ -23,7 +23,7 @@ def draw_example(dataset: Any, index: int) -> Image.Image:
 
 
 def draw_sheet(dataset: Any, count: int, columns: int, seed: int) -> Image.Image:
-    """Draw `count` random images of a data set with their boxes on one sheet.
+    """Draw `count` random images of a data set with their boxes and masks on one sheet.
 
     `seed` selects the images, which are shown in the data set's order. Crowds are labeled as such. Images of a
     classification data set have one box around the whole image.
@@ -44,7 +44,8 @@ def _picture(dataset: Any, index: int) -> np.ndarray:
     example, names = dataset[index], labels_with_crowds(dataset.class_names)
     image = read_image(example.path, dataset.max_pixels)
     if isinstance(example, ClassificationExample):
-        boxes, classes = np.array([[0, 0, *image.shape[:2]]]), np.array([example.label])
+        boxes, classes, masks = np.array([[0, 0, *image.shape[:2]]]), np.array([example.label]), None
     else:  # the second half of `names` are the labels of crowds
         boxes, classes = example.boxes, example.classes + example.crowd * len(dataset.class_names)
-    return draw_detections(image, boxes, classes, class_names=names)
+        masks = example.masks
+    return draw_detections(image, boxes, classes, class_names=names, masks=masks)

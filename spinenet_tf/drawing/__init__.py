@@ -1,1 +1,1 @@
-"""Draw boxes and labels on images, and many images on one sheet."""
+"""Draw boxes, masks and labels on images, and many images on one sheet."""

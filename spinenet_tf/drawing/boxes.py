@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spinenet_tf._files.writing import staged
 from spinenet_tf.drawing.fonts import label, load_font
+from spinenet_tf.drawing.masks import Encoded, draw_mask
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by an integer factor so that labels can be read
 LONGEST = 1024  # px; no picture is enlarged beyond this, and a sheet shrinks larger ones
@@ -25,12 +26,14 @@ def draw_detections(
     scores: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
     threshold: float = 0.3,
+    masks: Sequence[Encoded | None] | None = None,
 ) -> np.ndarray:
     """Draw `boxes` `[N, 4]` (yxyx pixels) with their labels on a `[H, W, 3]` uint8 image and return the picture.
 
-    Rows of class -1 are padding. With `scores`, rows below `threshold` are skipped and the best is drawn on top. An
-    image smaller than `MIN_SIDE` px is enlarged by an integer factor, up to `LONGEST` px. A class name with characters
-    that the font lacks is drawn as its number.
+    Rows of class -1 are padding. With `scores`, rows below `threshold` are skipped and the best is drawn on top.
+    `masks`, one per row or None for a row without mask, are drawn below all boxes; they may have another size than the
+    image, which they cover. An image smaller than `MIN_SIDE` px is enlarged by an integer factor, up to `LONGEST` px. A
+    class name with characters that the font lacks is drawn as its number.
     """
     height, width = image.shape[:2]
     zoom = max(1, min(math.ceil(MIN_SIDE / min(height, width)), LONGEST // max(height, width)))
@@ -38,7 +41,11 @@ def draw_detections(
     pen = ImageDraw.Draw(picture)
     size = max(12, min(picture.size) // 32)
     font, line = load_font(size), size // 6
-    for row in _order(np.asarray(classes), scores, threshold):
+    rows = _order(np.asarray(classes), scores, threshold)
+    for row in rows if masks is not None else ():
+        if (mask := masks[row]) is not None:
+            draw_mask(picture, mask, _color(int(classes[row])), line)
+    for row in rows:
         number = int(classes[row])
         text = label(class_names[number], number) if class_names else str(number)
         text += "" if scores is None else f" {float(scores[row]):.2f}"

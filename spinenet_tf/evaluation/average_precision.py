@@ -8,48 +8,46 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.evaluation.coco_results import result_rows, write_results
+from spinenet_tf.evaluation.metrics import MAX_DETECTIONS, METRICS, CocoMetrics, as_json, labels, without_nan
 
-# In the order of COCO's summary.
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-MAX_DETECTIONS = 100  # that COCO counts per class and image
-_FEWER = (1, 10)  # that COCO counts for AR1 and AR10
+_FEWER = (1, 10)  # detections that COCO counts for AR1 and AR10
+_MASK = "mask_"  # begins the names of the metrics of masks, as in TF Model Garden
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The 12 COCO metrics in 0..1, with AP and precision-recall curves per class; NaN without ground truth.
+class Evaluation(CocoMetrics):
+    """COCO's metrics of the boxes, and those of the masks in `masks` if the task is instance segmentation.
 
     They equal COCO's if `max_detections` is `MAX_DETECTIONS`. `detections` are those that were evaluated, one item per
     image as in `evaluate`, with the class numbers of `dataset`.
     """
 
-    AP: float  # mean over IoU 0.50:0.05:0.95
-    AP50: float
-    AP75: float
-    APs: float  # objects under 32 x 32 px in the original image
-    APm: float
-    APl: float  # objects over 96 x 96 px
-    AR1: float  # recall with one detection per image
-    AR10: float
-    AR100: float
-    ARs: float
-    ARm: float
-    ARl: float
-    per_class: dict[str, float]
-    precision: np.ndarray = field(repr=False, compare=False)  # [IoU 0.50:0.05:0.95, recall 0:0.01:1, class]
     dataset: DetectionDataset = field(repr=False, compare=False)
     detections: Sequence[Mapping[str, Any]] = field(repr=False, compare=False)
     model: str = "model"  # its name or path, for the report
     max_detections: int = MAX_DETECTIONS  # counted per class and image, also for "AR100"
     crowded: int = 0  # number of images with more objects than counted detections: see `crowded_images`
+    masks: CocoMetrics | None = None
+
+    @property
+    def mask_AP(self) -> float:
+        """AP of the masks, `masks.AP`.
+
+        Raises:
+            AttributeError: masks were not evaluated.
+        """
+        if self.masks is None:
+            raise AttributeError("The evaluation has no mask AP, because its model has no masks.")
+        return self.masks.AP
 
     @property
     def is_coco(self) -> bool:
@@ -59,10 +57,12 @@ class Evaluation:
     @property
     def labels(self) -> dict[str, str]:
         """Return the display name of each of `METRICS`, such as "AP", or "AP@300" if 300 detections count."""
-        if self.is_coco:
-            return dict(zip(METRICS, METRICS, strict=True))
-        same = {"AR1": "AR1", "AR10": "AR10", "AR100": f"AR{self.max_detections}"}
-        return {name: f"{name}@{self.max_detections}" for name in METRICS} | same
+        return labels(self.max_detections)
+
+    @property
+    def shapes(self) -> dict[str, CocoMetrics]:
+        """Return the metrics of each kind of shape that was evaluated: "boxes", and "masks" if there are any."""
+        return {"boxes": self} | ({} if self.masks is None else {"masks": self.masks})
 
     def remarks(self) -> list[str]:
         """Return caveats to show with the metrics."""
@@ -85,6 +85,9 @@ class Evaluation:
     def save_detections(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write all detections to a JSON file in COCO's results format, with the ids of the data set.
 
+        Detections with masks have "segmentation" beside "bbox". With both, pycocotools takes the area of a detection
+        from its box: for its mask metrics by size (APs, APm, APl, ARs, ARm, ARl), remove "bbox" first.
+
         Raises:
             FileExistsError, FileNotFoundError, WriteError: see `writing.staged`.
         """
@@ -92,15 +95,19 @@ class Evaluation:
         write_results(path, rows, overwrite=overwrite)
 
     def to_log(self) -> dict[str, float]:
-        """Return the metrics that training logs, without NaN."""
-        numbers = {name: getattr(self, name) for name in METRICS}
-        return {name: value for name, value in numbers.items() if not math.isnan(value)}
+        """Return the metrics that training logs, without NaN; those of masks are named "mask_AP" and so on."""
+        masks = {} if self.masks is None else {f"{_MASK}{name}": x for name, x in self.masks.numbers().items()}
+        return without_nan(self.numbers() | masks)
 
     def to_dict(self) -> dict:
-        """Return label -> metric as JSON-compatible values, with None for NaN."""
-        numbers = {label: _json(getattr(self, name)) for name, label in self.labels.items()}
+        """Return label -> metric as JSON-compatible values, with None for NaN; those of masks begin with "mask_"."""
         limit = {} if self.is_coco else {"max_detections": self.max_detections}
-        return numbers | {"per_class": {name: _json(value) for name, value in self.per_class.items()}} | limit
+        masks = {} if self.masks is None else {f"{_MASK}{key}": x for key, x in self._dict_of(self.masks).items()}
+        return self._dict_of(self) | masks | limit
+
+    def _dict_of(self, metrics: CocoMetrics) -> dict[str, Any]:
+        numbers = {label: getattr(metrics, name) for name, label in self.labels.items()}
+        return as_json(numbers) | {"per_class": as_json(metrics.per_class)}
 
 
 @contextmanager
@@ -124,40 +131,77 @@ def evaluate(
     detections: Iterable[Mapping],
     max_detections: int = MAX_DETECTIONS,
     slots: int | None = None,
+    masks: bool = False,
 ) -> Evaluation:
     """Evaluate detections on a data set as COCO does, including crowds.
 
     Each item is one image: `{"image_id": int, "boxes": [M, 4], "scores": [M], "classes": [M]}`, boxes yxyx in pixels
     of the original image; rows of class -1 are padding. Images without an item have no detections. The best
     `max_detections` per class and image count. `slots` is the maximum number of detections per image of the model, if
-    limited.
+    limited. With `masks`, an item also has "masks", `M` encoded masks, whose metrics are in the result's `masks`.
 
     Raises:
+        DataError: `masks` is True, and the data set has no masks.
         ValueError: an image id or class is not in the data set, lengths differ, a value is not finite, two images of
             the data set have the same id, or `max_detections` is not larger than the 10 that AR10 counts.
     """
     if max_detections <= _FEWER[-1]:
         raise ValueError(f"`max_detections` must be larger than {_FEWER[-1]}. Received: {max_detections=}")
-    from faster_coco_eval import COCO, COCOeval_faster
+    from faster_coco_eval import COCO
 
+    if masks:
+        check_masks(dataset)
     numbered, numbers_of = _numbered(dataset)
     detections = list(detections)
-    truth = COCO(numbered.coco(masks=False), print_function=_quiet)
+    truth = COCO(numbered.coco(masks=masks), print_function=_quiet)
     rows = [row for item in detections for row in _numbered_rows(item, numbers_of, numbered.category_ids)]
-    run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=_quiet)
-    run.params.maxDets = [*_FEWER, max_detections]
-    run.run()
-    numbers: dict[str, Any] = dict(zip(METRICS, map(_defined, run.stats), strict=False))
-    precision = _precision(run.eval["precision"])
+    measure = partial(_metrics, truth, max_detections=max_detections, class_names=dataset.class_names)
+    of_masks = measure(_without_boxes(rows), "segm") if masks else None  # first, since "bbox" changes the rows
     return Evaluation(
-        **numbers,
-        per_class=dict(zip(dataset.class_names, precision.mean(axis=(0, 1)).tolist(), strict=True)),
-        precision=precision,
+        **vars(measure(rows, "bbox")),
         dataset=dataset,
         detections=detections,
         max_detections=max_detections,
         crowded=crowded_images(dataset, max_detections, slots),
+        masks=of_masks,
     )
+
+
+def _metrics(truth: Any, rows: list[dict], kind: str, max_detections: int, class_names: Sequence[str]) -> CocoMetrics:
+    """Run COCO's evaluation of one kind of shape, "bbox" or "segm"."""
+    from faster_coco_eval import COCOeval_faster
+
+    run = COCOeval_faster(truth, truth.loadRes(rows), iouType=kind, print_function=_quiet)
+    run.params.maxDets = [*_FEWER, max_detections]
+    run.run()
+    numbers: dict[str, Any] = dict(zip(METRICS, map(_defined, run.stats), strict=False))
+    precision = _precision(run.eval["precision"])
+    per_class = dict(zip(class_names, precision.mean(axis=(0, 1)).tolist(), strict=True))
+    return CocoMetrics(**numbers, per_class=per_class, precision=precision)
+
+
+def _without_boxes(rows: list[dict]) -> list[dict]:
+    """Return results with masks alone: where there are boxes, COCO takes the area of a detection from its box."""
+    if lacking := [row["image_id"] for row in rows if "segmentation" not in row]:
+        raise ValueError(f"Mask AP needs detections with masks. Received: {len(lacking)} detections without masks")
+    return [{key: value for key, value in row.items() if key != "bbox"} for row in rows]
+
+
+def check_masks(dataset: DetectionDataset, all_objects: bool = True) -> None:
+    """Check that a data set has masks, of all objects or of any.
+
+    Raises:
+        DataError: it has none, or an object lacks its mask.
+    """
+    if not dataset.has_masks:
+        raise DataError(f"{dataset.name}: the data set has boxes but no masks, which instance segmentation needs.")
+    for example in dataset if all_objects else ():
+        lacking = len(example.boxes) - sum(mask is not None for mask in example.masks or ())
+        if lacking:
+            raise DataError(
+                f"{dataset.name}: mask AP needs a mask of each object. "
+                f"Received: image {example.image_id}, where {lacking} of {len(example.boxes)} objects have no mask"
+            )
 
 
 def crowded_images(dataset: DetectionDataset, of_a_class: int, of_an_image: int | None = None) -> int:
@@ -186,7 +230,8 @@ def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, in
 
 
 def _rows(item: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    return result_rows(item["image_id"], item["boxes"], item["scores"], item["classes"], category_ids)
+    columns = (item[name] for name in ("boxes", "scores", "classes"))
+    return result_rows(item["image_id"], *columns, category_ids, item.get("masks"))
 
 
 def _numbered_rows(item: Mapping[str, Any], numbers: Mapping[int, int], category_ids: Sequence[int]) -> list[dict]:
@@ -207,10 +252,6 @@ def _precision(precision: np.ndarray) -> np.ndarray:
 
 def _defined(value: float) -> float:
     return math.nan if value < 0 else float(value)
-
-
-def _json(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _quiet(*_: object) -> None:

@@ -11,18 +11,24 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf._files.writing import write_whole
+from spinenet_tf.data.masks import Mask
 
 _MOST = 1 << 31  # classes, if there are no category ids to count
 
 
 def result_rows(
-    image_id: Any, boxes: Any, scores: Any, classes: Any, category_ids: Sequence[int] | None = None
+    image_id: Any,
+    boxes: Any,
+    scores: Any,
+    classes: Any,
+    category_ids: Sequence[int] | None = None,
+    masks: Sequence[Mask] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the detections of one image as COCO results: {"image_id", "category_id", "bbox", "score"} each.
 
     `boxes` `[M, 4]` are yxyx in pixels of the image; "bbox" is `[left, top, width, height]`. `scores` are `[M]`.
     `classes` `[M]` are numbers from 0; rows of class -1 are padding and left out. "category_id" is the class's entry in
-    `category_ids`, or without them class + 1.
+    `category_ids`, or without them class + 1. With `masks`, one per row, "segmentation" is a compressed RLE.
 
     Raises:
         ValueError: the image id is not an integer, lengths differ, a box or score is not finite, or a class is not a
@@ -31,17 +37,24 @@ def result_rows(
     image_id = _whole(image_id)
     boxes, scores = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64)
     classes = np.asarray(classes)
-    if not len(boxes) == len(scores) == len(classes):
-        lengths = f"{len(boxes)}, {len(scores)}, {len(classes)}"
-        raise ValueError(f"image {image_id}: boxes, scores and classes differ in length. Received: {lengths}")
+    columns = {"boxes": boxes, "scores": scores, "classes": classes} | ({} if masks is None else {"masks": masks})
+    if len({*map(len, columns.values())}) > 1:
+        lengths = ", ".join(f"{len(column)} {name}" for name, column in columns.items())
+        raise ValueError(f"image {image_id}: {' and '.join(columns)} differ in length. Received: {lengths}")
     kept = classes != -1
     boxes, scores, classes = boxes[kept], scores[kept], classes[kept]
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError(f"image {image_id}: boxes and scores must be finite")
     ids = _category_ids(image_id, classes, category_ids)
     sides = boxes[:, [1, 0, 3, 2]] - boxes[:, [1, 0, 1, 0]] * [0, 0, 1, 1]
-    rows = zip(ids, sides.tolist(), scores.tolist(), strict=True)
-    return [{"image_id": image_id, "category_id": id, "bbox": bbox, "score": score} for id, bbox, score in rows]
+    rows = [
+        {"image_id": image_id, "category_id": id, "bbox": bbox, "score": score}
+        for id, bbox, score in zip(ids, sides.tolist(), scores.tolist(), strict=True)
+    ]
+    if masks is None:
+        return rows
+    own = (mask for mask, is_kept in zip(masks, kept.tolist(), strict=True) if is_kept)
+    return [row | {"segmentation": mask.rle()} for row, mask in zip(rows, own, strict=True)]
 
 
 def write_results(path: str | os.PathLike, rows: Iterable[dict[str, Any]], *, overwrite: bool = True) -> None:

@@ -55,11 +55,12 @@ def match(example: Example, detections: Mapping[str, Any], background: int, thre
 
     Each detection takes the unmatched object of any class with the highest IoU, if that is at least `IOU`. As in COCO,
     crowds are not objects, and an unmatched detection is ignored if at least half of it lies in a crowd of its class.
+    Masks are compared if both have them, otherwise boxes.
     """
     classes, scores = np.asarray(detections["classes"]), np.asarray(detections["scores"])
     rows = np.flatnonzero((classes >= 0) & (scores >= threshold))
     rows = rows[np.argsort(-scores[rows], kind="stable")]
-    overlaps = _overlaps(np.asarray(detections["boxes"])[rows], example)
+    overlaps = _overlaps(*_shapes(detections, rows, example), example.crowd)
     free, pairs = ~example.crowd, []
     for label, overlap in zip(classes[rows], overlaps, strict=True):
         near = free & (overlap >= IOU)
@@ -90,14 +91,21 @@ def frequent_confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, i
     return [row for row in rows if row[2]]
 
 
-def _overlaps(boxes: np.ndarray, example: Example) -> np.ndarray:
+def _shapes(detections: Mapping[str, Any], rows: np.ndarray, example: Example) -> tuple[Any, Any]:
+    """Return the shapes of detections and objects as COCO compares them: encoded masks, or boxes `[N, 4]` xywh."""
+    if "masks" in detections and example.masks is not None and None not in example.masks:
+        return [detections["masks"][row].rle() for row in rows], [mask.rle() for mask in example.masks]
+    return _xywh(np.asarray(detections["boxes"])[rows]), _xywh(example.boxes)
+
+
+def _overlaps(found: Any, true: Any, crowd: np.ndarray) -> np.ndarray:
     """Return `[M, N]`: the IoU with each object, or for a crowd the fraction of the detection that lies inside it."""
     from faster_coco_eval.core import mask
 
-    found, true = (np.asarray(side, np.float64).reshape(-1, 4) for side in (boxes, example.boxes))
-    overlaps = mask.iou(_xywh(found), _xywh(true), example.crowd.astype(int).tolist())
+    overlaps = mask.iou(found, true, crowd.astype(int).tolist())
     return np.asarray(overlaps, np.float64).reshape(len(found), len(true))
 
 
-def _xywh(boxes: np.ndarray) -> np.ndarray:
+def _xywh(boxes: Any) -> np.ndarray:
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, [1, 0]], boxes[:, [3, 2]] - boxes[:, [1, 0]]], axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from spinenet_tf.data.classes import check_known
 from spinenet_tf.data.dataset import DetectionDataset
+from spinenet_tf.evaluation.pasting import paste_mask
 
 Predict = Callable[[np.ndarray], Mapping[str, Any]]
 
@@ -16,7 +17,7 @@ Predict = Callable[[np.ndarray], Mapping[str, Any]]
 def detect_in_dataset(
     predict: Predict, dataset: DetectionDataset, image_size: tuple[int, int], batch_size: int = 8, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image.
+    """Yield `{"image_id", "boxes" [M, 4], "scores" [M], "classes" [M]}` for each image, and "masks" as `in_file` does.
 
     Boxes are yxyx in pixels of the original image. `predict` maps normalized images `[B, H, W, 3]` to detections, as
     Keras detectors and TFLite files do. `options` are those of `pipeline.evaluation_batches`.
@@ -31,11 +32,11 @@ def detect_in_dataset(
 
 def detect_in_images(
     predict: Predict, images: Sequence[np.ndarray], image_size: tuple[int, int], stretch: bool = False
-) -> list[dict[str, np.ndarray]]:
+) -> list[dict[str, Any]]:
     """Detect objects in RGB images `[h, w, 3]` uint8 of any sizes, all in one call of `predict`.
 
     `stretch` is that of `fitting.preprocess`. Returns boxes `[M, 4]` yxyx in pixels of the image, scores and classes
-    `[M]` of each.
+    `[M]` of each, and "masks" as `in_file` does.
     """
     from spinenet_tf.data.fitting import preprocess
 
@@ -61,12 +62,18 @@ def in_classes_of(
     return ({**item, "classes": numbers[item["classes"]]} for item in found)
 
 
-def in_file(found: Mapping[str, Any], row: int, scale: Any, size: Any) -> dict[str, np.ndarray]:
+def in_file(found: Mapping[str, Any], row: int, scale: Any, size: Any) -> dict[str, Any]:
     """Extract one image's detections from a batch, with boxes in original pixels, clipped to `size` (height, width).
 
-    `scale` is that of `fitting.preprocess`, a number or `[2]`.
+    `scale` is that of `fitting.preprocess`, a number or `[2]`. If the model predicts masks, "masks" is a list of `M`
+    encoded masks in original pixels; a mask is pasted into its box before the box is clipped.
     """
     count = int(found["num_detections"][row])
     scales = np.tile(np.broadcast_to(scale, 2), 2)
-    boxes = np.clip(np.asarray(found["boxes"][row][:count]) / scales, 0.0, np.tile(size, 2))
-    return {"boxes": boxes, "scores": found["scores"][row][:count], "classes": found["classes"][row][:count]}
+    boxes = np.asarray(found["boxes"][row][:count]) / scales
+    own = {name: found[name][row][:count] for name in ("scores", "classes")}
+    masks = {}
+    if "masks" in found:
+        pairs = zip(np.asarray(found["masks"][row][:count]), boxes, strict=True)
+        masks = {"masks": [paste_mask(probabilities, box, *map(int, size)) for probabilities, box in pairs]}
+    return {"boxes": np.clip(boxes, 0.0, np.tile(size, 2))} | own | masks

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from spinenet_tf.data.masks import Mask
 from spinenet_tf.evaluation.coco_results import result_rows
 from spinenet_tf.evaluation.detections import detect_in_images
 
@@ -34,7 +35,15 @@ class Detections:
     image: np.ndarray  # [h, w, 3] uint8 RGB, upright
     class_names: tuple[str, ...]  # of the model, by class
     category_ids: tuple[int, ...] | None = None  # of the training set's COCO file, by class, if it is known
-    masks: np.ndarray | None = None  # [M, h, w] bool, of a model that has masks
+    encoded_masks: tuple[Mask, ...] | None = None  # [M] of the whole image, if the model predicts masks
+
+    @property
+    def masks(self) -> np.ndarray | None:
+        """The masks `[M, h, w]` bool, or None if the model does not predict masks. Decoded at each access."""
+        if self.encoded_masks is None:
+            return None
+        decoded = [mask.decode() for mask in self.encoded_masks]
+        return np.stack(decoded) if decoded else np.zeros((0, *self.image.shape[:2]), bool)
 
     @property
     def names(self) -> list[str]:
@@ -46,8 +55,9 @@ class Detections:
 
     def __getitem__(self, index: Any) -> Detections:
         rows = np.atleast_1d(np.arange(len(self))[index])
-        masks = None if self.masks is None else self.masks[rows]
-        return replace(self, boxes=self.boxes[rows], scores=self.scores[rows], classes=self.classes[rows], masks=masks)
+        columns = {name: getattr(self, name)[rows] for name in ("boxes", "scores", "classes")}
+        masks = None if self.encoded_masks is None else tuple(self.encoded_masks[row] for row in rows)
+        return replace(self, **columns, encoded_masks=masks)
 
     def __iter__(self) -> Iterator[Detections]:
         return (self[row] for row in range(len(self)))
@@ -63,25 +73,25 @@ class Detections:
         return self[self.scores >= threshold]
 
     def draw(self, threshold: float = THRESHOLD) -> Image.Image:
-        """Return a copy of the image with the boxes and labels of all detections that score at least `threshold`.
+        """Return a copy of the image with the boxes, labels and masks of detections that score at least `threshold`.
 
         A small image is enlarged: see `drawing.boxes.draw_detections`.
         """
         from spinenet_tf.drawing.boxes import draw_detections
 
         found = (self.boxes, self.classes, self.scores)
-        return Image.fromarray(draw_detections(self.image, *found, self.class_names, threshold))
+        return Image.fromarray(draw_detections(self.image, *found, self.class_names, threshold, self.encoded_masks))
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO results, which pycocotools reads: {"image_id", "category_id", "bbox", "score"} each.
 
         "category_id" is that of the training set, or class + 1 if the model does not know it; "bbox" is
-        `[left, top, width, height]`.
+        `[left, top, width, height]`. With masks, "segmentation" is a compressed RLE.
 
         Raises:
             ValueError: `image_id` is not an integer.
         """
-        return result_rows(image_id, self.boxes, self.scores, self.classes, self.category_ids)
+        return result_rows(image_id, self.boxes, self.scores, self.classes, self.category_ids, self.encoded_masks)
 
     def to_supervision(self) -> Any:
         """Return `supervision.Detections`: xyxy, confidence, class_id, mask, and `data["class_name"]`.
@@ -123,6 +133,7 @@ def detect(model: Predictor, images: Sequence[np.ndarray]) -> list[Detections]:
             image=image,
             class_names=model.class_names,
             category_ids=model.category_ids,
+            encoded_masks=tuple(found["masks"]) if "masks" in found else None,
         )
         for image, found in zip(images, results, strict=True)
     ]

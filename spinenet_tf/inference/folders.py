@@ -87,10 +87,10 @@ def detect_in_files(
 ) -> Path:
     """Detect in image files, draw the detections into the folder `output`, and return the JSON file of all of them.
 
-    `detections.json` maps each file name to the size of the image and all its detections, boxes yxyx in pixels. With
-    `coco`, its rows are written instead, to `coco_results.json`. `threshold` only selects the detections to draw. All
-    files appear together at the end, or none. All images are decoded once before the first detection, so that errors
-    are reported at once.
+    `detections.json` maps each file name to the size of the image and all its detections, boxes yxyx in pixels, masks
+    as COCO's compressed RLE. With `coco`, its rows are written instead, to `coco_results.json`. `threshold` only
+    selects the detections to draw. All files appear together at the end, or none. All images are decoded once before
+    the first detection, so that errors are reported at once.
 
     Raises:
         DataError: an image does not decode.
@@ -109,10 +109,12 @@ def detect_in_files(
 
 def _row(found: Detections) -> dict[str, Any]:
     columns = (found.names, found.scores.tolist(), found.boxes.tolist())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"class": name, "score": round(score, 4), "box": [round(side, 2) for side in box]}
         for name, score, box in zip(*columns, strict=True)
     ]
+    for row, mask in zip(rows, found.encoded_masks or (), strict=False):
+        row["mask"] = mask.rle()
     return {"size": list(found.image.shape[:2]), "detections": rows}
 
 

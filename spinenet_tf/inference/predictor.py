@@ -13,7 +13,8 @@ from spinenet_tf.inference.classification import classify
 from spinenet_tf.inference.detections import detect
 from spinenet_tf.inference.images import as_pixels
 
-_RESULTS: dict[str, Callable[[Any, list[np.ndarray]], list[Any]]] = {"detection": detect, "classification": classify}
+_RESULTS: dict[str, Callable[[Any, list[np.ndarray]], list[Any]]]
+_RESULTS = {"detection": detect, "instance segmentation": detect, "classification": classify}  # by task
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Predictor:
     class_names: tuple[str, ...]  # by class; a class without a name is named by its number
     max_detections: int | None = None  # limit per image, if known
     category_ids: tuple[int, ...] | None = None  # of the training set's COCO file, by class, if known
-    task: str = "detection"  # or "classification"
+    task: str = "detection"  # or another of `TASKS`
     center: float | None = None  # side of a classifier's central crop: see `class_pipeline.central_crop`
     stretch: bool = False  # whether images, or their central crops, are stretched: see `data.fitting.stretched`
     batch_size: int = 1  # images per call of `predict`

@@ -14,7 +14,7 @@ import keras
 
 from spinenet_tf._files.ledger import Ledger
 from spinenet_tf._files.locks import takes_lock
-from spinenet_tf.evaluation.average_precision import METRICS
+from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.export.check.measurement import describe_machine
 from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 from spinenet_tf.search.ladder import Rung

@@ -4,9 +4,14 @@ from typing import Any
 
 from spinenet_tf.tasks.classification import Classification
 from spinenet_tf.tasks.detection import Detection
+from spinenet_tf.tasks.instance_segmentation import InstanceSegmentation
 from spinenet_tf.tasks.task import Task
 
 # Keys are the task names in configs and artifacts.
-TASKS: dict[str, Task[Any]] = {"detection": Detection(), "classification": Classification()}
+TASKS: dict[str, Task[Any]] = {
+    "detection": Detection(),
+    "instance segmentation": InstanceSegmentation(),
+    "classification": Classification(),
+}
 
 __all__ = ["TASKS", "Task"]

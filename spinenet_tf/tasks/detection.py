@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,8 +17,9 @@ from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionData
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import draw_detections
-from spinenet_tf.evaluation.average_precision import MAX_DETECTIONS, Evaluation, crowded_images, evaluate
-from spinenet_tf.evaluation.detections import Predict, detect_in_dataset, detect_in_images, in_classes_of
+from spinenet_tf.evaluation.average_precision import Evaluation, crowded_images, evaluate
+from spinenet_tf.evaluation.detections import detect_in_dataset, detect_in_images, in_classes_of
+from spinenet_tf.evaluation.metrics import MAX_DETECTIONS
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.family import Net
 from spinenet_tf.tasks.task import Task
@@ -33,6 +33,7 @@ class Detection(Task[DetectionDataset]):
     monitor = "AP"
     given_by = "--annotations and --images"
     has_boxes = True
+    has_masks: ClassVar[bool] = False  # whether masks are measured and drawn too
     has_replicas = True
 
     def build(self, name: Net, num_classes: int, input_shape: tuple[int, int, int], **overrides: Any) -> DetectionModel:
@@ -75,20 +76,24 @@ class Detection(Task[DetectionDataset]):
     ) -> Evaluation:
         found = detect_in_dataset(predict, dataset, image_size, batch_size, **options)
         detections = track(in_classes_of(dataset, class_names, found), len(dataset), "Detecting")
-        return evaluate(dataset, detections, max_detections, slots)
+        return evaluate(dataset, detections, max_detections, slots, self.has_masks)
 
     def draw(
         self, predict: Callable[[np.ndarray], Any], dataset: DetectionDataset, image_size: tuple[int, int], count: int
     ) -> Iterator[np.ndarray]:
-        shown = islice((example for example in dataset if example.trainable.any()), count)
-        draw = partial(_truth_and_found, predict, image_size=image_size, class_names=dataset.class_names)
-        return (picture for example in shown for picture in draw(example))
+        for example in islice((example for example in dataset if example.trainable.any()), count):
+            image = read_image(example.path, PILLOW_MAX_PIXELS)
+            yield self._draw(image, _truth(example), dataset.class_names)
+            yield self._draw(image, *detect_in_images(predict, [image], image_size), dataset.class_names)
+
+    def _draw(self, image: np.ndarray, shown: Mapping[str, Any], class_names: Sequence[str]) -> np.ndarray:
+        masks = shown["masks"] if self.has_masks else None
+        columns = (shown["boxes"], shown["classes"], shown.get("scores"))
+        return draw_detections(image, *columns, class_names, masks=masks)
 
 
-def _truth_and_found(
-    predict: Predict, example: Example, image_size: tuple[int, int], class_names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    image, real = read_image(example.path, PILLOW_MAX_PIXELS), example.trainable
-    truth = draw_detections(image, example.boxes[real], example.classes[real], class_names=class_names)
-    (found,) = detect_in_images(predict, [image], image_size)
-    return truth, draw_detections(image, found["boxes"], found["classes"], found["scores"], class_names)
+def _truth(example: Example) -> dict[str, Any]:
+    """Return the objects of an image, without crowds, in the form of detections without scores."""
+    real = example.trainable
+    masks = None if example.masks is None else tuple(compress(example.masks, real))
+    return {"boxes": example.boxes[real], "classes": example.classes[real], "masks": masks}

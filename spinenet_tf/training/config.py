@@ -40,7 +40,7 @@ AnyData = TypeVar("AnyData", DataConfig, ImageDataConfig)
 class TrainConfig(Strict):
     """One training run."""
 
-    task: Literal["detection", "classification"] = "detection"
+    task: Literal["detection", "instance segmentation", "classification"] = "detection"
     model: ModelConfig
     data: Data | None = None  # None in a run that was converted from a checkpoint
     optimizer: OptimizerConfig = OptimizerConfig()

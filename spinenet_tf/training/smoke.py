@@ -27,7 +27,7 @@ def _digit_images(config: TrainConfig, folder: Path) -> ImageDataConfig:
     return config.own_images().model_copy(update={"train": images, "val": images})
 
 
-SMALL_DATA = {"detection": _scenes, "classification": _digit_images}  # by task
+SMALL_DATA = {"detection": _scenes, "instance segmentation": _scenes, "classification": _digit_images}  # by task
 
 
 def smoke(config: TrainConfig, folder: Path) -> TrainConfig:

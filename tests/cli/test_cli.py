@@ -23,7 +23,7 @@ from pycocotools.cocoeval import COCOeval
 
 from spinenet_tf import cli, list_models
 from spinenet_tf.cli.program import with_home
-from spinenet_tf.evaluation.average_precision import METRICS
+from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.training import recipe
 from spinenet_tf.training.preemption import Preempted
 from spinenet_tf.training.run import Run

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.average_precision import METRICS, Evaluation
+from spinenet_tf.evaluation.average_precision import Evaluation
+from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
 

@@ -20,7 +20,8 @@ from random_scenes import (
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
-from spinenet_tf.evaluation.average_precision import METRICS, crowded_images, evaluate
+from spinenet_tf.evaluation.average_precision import crowded_images, evaluate
+from spinenet_tf.evaluation.metrics import METRICS
 
 
 @pytest.mark.parametrize("seed", range(5))

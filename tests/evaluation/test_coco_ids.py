@@ -14,8 +14,9 @@ from random_scenes import CLASSES, by_pycocotools, random_dataset, random_detect
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
 from spinenet_tf.data.formats.coco import read_coco
-from spinenet_tf.evaluation.average_precision import METRICS, evaluate
+from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset
+from spinenet_tf.evaluation.metrics import METRICS
 
 IMAGES = 12
 TIMESTAMP = 202601011234567890  # an id of an image as cameras make them: no double holds it and its neighbors

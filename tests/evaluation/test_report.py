@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
-from spinenet_tf.evaluation.average_precision import METRICS, evaluate
+from spinenet_tf.evaluation.average_precision import evaluate
+from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.evaluation.report import MATRIX_CLASSES, check_report_folder, write_report
 
 SECTIONS = ("COCO metrics", "Precision and recall", "Classes", "Confusion matrix", "Best and worst images")

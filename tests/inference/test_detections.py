@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from pycocotools.mask import decode
 
 from spinenet_tf import Classification, Detections
+from spinenet_tf.data.masks import RunLengthMask
 
 IMAGE = np.full((60, 80, 3), 90, np.uint8)
 
@@ -28,6 +30,8 @@ def detections(**changes) -> Detections:
     return Detections(**values | changes)
 
 
+MASKS = np.random.default_rng(0).random((3, 60, 80)) > 0.5
+ENCODED = tuple(map(RunLengthMask.of, MASKS))
 NONE = {"boxes": np.zeros((0, 4), "float32"), "scores": np.zeros(0, "float32"), "classes": np.zeros(0, "int32")}
 
 
@@ -36,13 +40,17 @@ NONE = {"boxes": np.zeros((0, 4), "float32"), "scores": np.zeros(0, "float32"), 
     [(0, [0]), (-1, [2]), (slice(1, None), [1, 2]), ([2, 0], [2, 0]), ([False, True, True], [1, 2]), ([], [])],
 )
 def test_an_index_chooses_rows_as_in_numpy(index, rows: list[int]) -> None:
-    masks = np.random.default_rng(0).random((3, 60, 80)) > 0.5
-    found, whole = detections(masks=masks)[index], detections()
+    found, whole = detections(encoded_masks=ENCODED)[index], detections()
     assert len(found) == len(rows)
     for name in ("boxes", "scores", "classes"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[rows])
-    np.testing.assert_array_equal(found.masks, masks[rows])
+    np.testing.assert_array_equal(found.masks, MASKS[rows])
     assert found.image is IMAGE
+
+
+def test_masks_are_none_if_the_model_predicts_none() -> None:
+    assert detections().masks is None
+    assert detections(**NONE, encoded_masks=()).masks.shape == (0, 60, 80)
 
 
 def test_rows_that_are_not_there_are_refused() -> None:
@@ -80,6 +88,16 @@ def test_a_picture_has_the_boxes_above_the_threshold() -> None:
     assert (detections().draw().mode, IMAGE.min(), IMAGE.max()) == ("RGB", 90, 90)
 
 
+def test_a_picture_has_the_masks_above_the_threshold() -> None:
+    half = np.zeros((3, 60, 80), bool)
+    half[:, 30:] = True
+    masked = detections(encoded_masks=tuple(map(RunLengthMask.of, half)))
+    drawn, plain = (np.asarray(found[1:].draw(0.3)) for found in (masked, detections()))
+    differ = (drawn != plain).any(axis=2)
+    assert differ[186:].all(), "below row 30, six times as large"
+    assert not differ[:174].any()
+
+
 def test_a_notebook_shows_the_picture() -> None:
     classes = Classification(np.array([0.2, 0.8]), IMAGE, ("cat", "dog"))
     for result in (detections(), detections(**NONE), classes):
@@ -96,6 +114,12 @@ def test_coco_results_have_the_ids_of_the_training_set_or_count_from_1() -> None
         detections().to_coco("a.jpg")
 
 
+def test_coco_results_have_masks_that_pycocotools_decodes() -> None:
+    rows = json.loads(json.dumps(detections(encoded_masks=ENCODED).to_coco(7)))
+    np.testing.assert_array_equal([decode(row["segmentation"]) for row in rows], MASKS)
+    assert "segmentation" not in detections().to_coco(7)[0]
+
+
 def test_pycocotools_reads_the_results(tmp_path: Path) -> None:
     truth = {
         "images": [{"id": 7, "file_name": "a.jpg", "height": 60, "width": 80}],
@@ -109,7 +133,7 @@ def test_pycocotools_reads_the_results(tmp_path: Path) -> None:
     assert [row["category_id"] for row in read.loadAnns(read.getAnnIds([7]))] == [18, 17, 18]
 
 
-@pytest.mark.parametrize("changes", [{}, {"masks": np.zeros((3, 60, 80), bool)}, NONE])
+@pytest.mark.parametrize("changes", [{}, {"encoded_masks": ENCODED}, NONE, NONE | {"encoded_masks": ()}])
 def test_supervision_gets_the_same(changes) -> None:
     supervision = pytest.importorskip("supervision")
     ours = detections(**changes)
@@ -120,7 +144,10 @@ def test_supervision_gets_the_same(changes) -> None:
     np.testing.assert_array_equal(theirs.confidence, ours.scores)
     np.testing.assert_array_equal(theirs.class_id, ours.classes)
     assert theirs.data["class_name"].tolist() == ours.names
-    assert (theirs.mask is None) == (ours.masks is None)
+    if ours.masks is None:
+        assert theirs.mask is None
+    else:
+        np.testing.assert_array_equal(theirs.mask, ours.masks)
 
 
 def test_supervision_draws_and_merges_them() -> None:
@@ -128,6 +155,8 @@ def test_supervision_draws_and_merges_them() -> None:
     theirs = detections().to_supervision()
     assert len(theirs[theirs.confidence > 0.3]) == 2
     assert len(supervision.Detections.merge([theirs, detections(**NONE).to_supervision()])) == 3
+    masked = detections(encoded_masks=ENCODED).to_supervision()
+    assert (supervision.MaskAnnotator().annotate(IMAGE.copy(), masked) != IMAGE).any()
     labeled = supervision.LabelAnnotator().annotate(IMAGE.copy(), theirs)
     assert (supervision.BoxAnnotator().annotate(labeled, theirs) != IMAGE).any()
 

@@ -18,7 +18,7 @@ from random_scenes import by_pycocotools_from_files
 
 from spinenet_tf import classifier, detector
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DetectionDataset, Example
-from spinenet_tf.evaluation.average_precision import METRICS
+from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.inference.loading import load
 from spinenet_tf.inference.measurement import evaluate
 from spinenet_tf.inference.predictor import Predictor

@@ -1,0 +1,172 @@
+"""Metrics of masks equal pycocotools', also by size of object and with crowds, and need masks on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from random_scenes import random_dataset, random_detections
+
+from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
+from spinenet_tf.data.masks import PolygonMask, RunLengthMask
+from spinenet_tf.evaluation.average_precision import evaluate
+from spinenet_tf.evaluation.metrics import METRICS
+from spinenet_tf.evaluation.pasting import paste_mask
+
+CORNERS = np.linspace(0, 2 * np.pi, 9)[:-1]
+
+
+def blob(rng: np.random.Generator, box: np.ndarray) -> np.ndarray:
+    """Return a probability map of a random blob that fills most of its box."""
+    grid = (np.indices((28, 28)) + 0.5) / 14 - 1
+    angle, distance = np.arctan2(*grid), np.hypot(*grid)
+    return np.clip(1.35 + 0.1 * np.sin(3 * angle + rng.uniform(0, 6)) - distance, 0, 1).astype(np.float32)
+
+
+def with_masks(rng: np.random.Generator, dataset: DetectionDataset) -> DetectionDataset:
+    """Give each object the mask of an octagon in its box, as a polygon or as run lengths; its area is the mask's."""
+    return replace(dataset, examples=tuple(_with_masks(rng, example) for example in dataset))
+
+
+def _with_masks(rng: np.random.Generator, example: Example) -> Example:
+    masks: list[Any] = []
+    for top, left, bottom, right in example.boxes:
+        radii = rng.uniform(0.7, 1, 8)
+        xs = (left + right) / 2 + np.cos(CORNERS) * radii * (right - left) / 2
+        ys = (top + bottom) / 2 + np.sin(CORNERS) * radii * (bottom - top) / 2
+        polygon = PolygonMask(example.height, example.width, (np.stack([xs, ys], axis=1).ravel().astype(float),))
+        masks.append(polygon if rng.random() < 0.5 else RunLengthMask.of(polygon.decode()))
+    area = np.array([mask.area for mask in masks], np.float32)
+    return replace(example, masks=tuple(masks), area=area)
+
+
+def masked_detections(rng: np.random.Generator, dataset: DetectionDataset) -> list[dict]:
+    size = (dataset[0].height, dataset[0].width)
+    items = random_detections(rng, dataset)
+    return [item | {"masks": [paste_mask(blob(rng, box), box, *size) for box in item["boxes"]]} for item in items]
+
+
+def by_pycocotools(truth: dict, rows: list[dict]) -> COCOeval:
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        run = COCOeval(coco, coco.loadRes(rows), "segm")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[DetectionDataset, list[dict]]:
+    rng = np.random.default_rng(0)
+    dataset = with_masks(rng, random_dataset(rng))
+    return dataset, masked_detections(rng, dataset)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_twelve_metrics_of_masks_are_those_of_pycocotools(seed: int, tmp_path: Path) -> None:
+    """pycocotools reads the saved detections; it must not take their areas from the boxes."""
+    rng = np.random.default_rng(seed)
+    dataset = with_masks(rng, random_dataset(rng))
+    found = evaluate(dataset, masked_detections(rng, dataset), masks=True)
+    found.save_detections(tmp_path / "results.json")
+    rows = json.loads((tmp_path / "results.json").read_text())
+    for row in rows:
+        del row["bbox"]
+    expected = by_pycocotools(dataset.coco(), rows)
+    stats = np.where(expected.stats < 0, np.nan, expected.stats)
+    np.testing.assert_allclose(list(found.masks.numbers().values()), stats, atol=1e-6)
+    assert 0.05 < found.mask_AP < 0.95
+    precision = expected.eval["precision"][:, :, :, 0, -1]
+    np.testing.assert_allclose(found.masks.precision, np.where(precision < 0, np.nan, precision), atol=1e-6)
+
+
+def test_masks_do_not_change_the_metrics_of_boxes(scenes: tuple) -> None:
+    dataset, detections = scenes
+    found, boxes = evaluate(dataset, detections, masks=True), evaluate(dataset, detections)
+    assert found.numbers() == boxes.numbers()
+    assert found.mask_AP != found.AP
+
+
+def test_the_true_masks_score_one() -> None:
+    rng = np.random.default_rng(1)
+    dataset = with_masks(rng, random_dataset(rng))
+    perfect = [
+        {"image_id": e.image_id, "boxes": e.boxes, "scores": np.ones(len(e.boxes)), "classes": e.classes}
+        | {"masks": e.masks}
+        for e in dataset
+    ]
+    assert evaluate(dataset, perfect, masks=True).mask_AP == pytest.approx(1.0)
+
+
+def test_no_detections_at_all_score_zero(scenes: tuple) -> None:
+    found = evaluate(scenes[0], [], masks=True)
+    assert (found.AP, found.mask_AP, found.masks.AR100) == (0, 0, 0)
+
+
+def test_the_log_and_the_json_name_the_metrics_of_masks_as_model_garden_does(scenes: tuple) -> None:
+    found = evaluate(*scenes, masks=True)
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    masks = [f"mask_{name}" for name in METRICS]
+    assert list(values) == [*METRICS, "per_class", *masks, "mask_per_class"]
+    assert values["mask_AP"] == found.mask_AP == found.to_log()["mask_AP"]
+    assert values["mask_per_class"]["d"] is None
+    more = evaluate(*scenes, max_detections=200, masks=True).to_dict()
+    assert "mask_AP@200" in more
+
+
+def test_an_evaluation_of_boxes_has_no_mask_ap(scenes: tuple) -> None:
+    found = evaluate(*scenes)
+    assert not any(name.startswith("mask") for name in [*found.to_dict(), *found.to_log()])
+    with pytest.raises(AttributeError, match="has no mask AP, because its model has no masks"):
+        _ = found.mask_AP
+
+
+def test_padding_rows_change_nothing(scenes: tuple) -> None:
+    dataset, detections = scenes
+    padded = [
+        {
+            "image_id": item["image_id"],
+            "boxes": np.pad(item["boxes"], ((0, 2), (0, 0))),
+            "scores": np.pad(item["scores"], (0, 2)),
+            "classes": np.pad(item["classes"], (0, 2), constant_values=-1),
+            "masks": [*item["masks"], item["masks"][0], item["masks"][0]],
+        }
+        for item in detections
+    ]
+    assert evaluate(dataset, padded, masks=True).to_dict() == evaluate(dataset, detections, masks=True).to_dict()
+
+
+def test_a_data_set_without_masks_is_refused(scenes: tuple) -> None:
+    dataset, detections = scenes
+    without = replace(dataset, examples=tuple(replace(example, masks=None) for example in dataset))
+    with pytest.raises(DataError, match="random: the data set has boxes but no masks, which instance segmentation"):
+        evaluate(without, detections, masks=True)
+
+
+def test_an_object_without_its_mask_is_refused(scenes: tuple) -> None:
+    dataset, detections = scenes
+    few = replace(dataset[3], masks=(None, *dataset[3].masks[1:]))
+    lacking = replace(dataset, examples=(*dataset.examples[:3], few, *dataset.examples[4:]))
+    with pytest.raises(DataError, match=r"image 97, where 1 of 3 objects have no mask"):
+        evaluate(lacking, detections, masks=True)
+
+
+def test_detections_without_masks_are_refused(scenes: tuple) -> None:
+    dataset, detections = scenes
+    boxes = [{key: value for key, value in item.items() if key != "masks"} for item in detections]
+    with pytest.raises(ValueError, match=r"Mask AP needs detections with masks\. Received: \d+ detections without"):
+        evaluate(dataset, boxes, masks=True)
+    few = [detections[0] | {"masks": detections[0]["masks"][1:]}]
+    with pytest.raises(ValueError, match=r"differ in length\. Received: 6 boxes, 6 scores, 6 classes, 5 masks"):
+        evaluate(dataset, few, masks=True)
