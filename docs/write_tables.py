@@ -99,7 +99,7 @@ def spaces() -> str:
             f"`{name}`",
             ", ".join(f"{count} x L{level}" for level, count in sorted(Counter(space.intermediates).items())),
             ", ".join(map(str, space.offsets)),
-            ", ".join(space.kinds),
+            ", ".join(kind if isinstance(kind, str) else f"{kind[0]} x{kind[1]}" for kind in space.kinds),
             space.window,
             f"{space.size():.1e}".replace("e+", "e"),
             f"{_rejected(space):.0%}",

@@ -103,7 +103,7 @@ def _check_block(spec: ArchitectureSpec, node: int, block: BlockSpec) -> None:
         raise ValueError(f"`is_output` of block {node} must be true or false. Received: is_output={block.is_output!r}")
     if block.width is not None and not _is_whole(block.width, 1, MAX_WIDTH):
         raise ValueError(f"The width of block {node} must be 1..{MAX_WIDTH}. Received: width={block.width!r}")
-    if block.expansion is not None and not _is_expansion(block):
+    if block.expansion is not None and not is_expansion(block.kind, block.expansion):
         valid = f"1..{MAX_EXPANSION} or None, and None for kind residual"
         received = f"kind={block.kind!r}, expansion={block.expansion!r}"
         raise ValueError(f"The expansion of block {node} must be {valid}. Received: {received}")
@@ -154,6 +154,7 @@ def _is_whole(value: Any, least: float = float("-inf"), most: float = float("inf
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_expansion(block: BlockSpec) -> bool:
-    is_number = isinstance(block.expansion, (int, float)) and not isinstance(block.expansion, bool)
-    return is_number and block.kind != "residual" and 1 <= (block.expansion or 0) <= MAX_EXPANSION
+def is_expansion(kind: str, value: Any) -> bool:
+    """Return whether blocks of this kind can have the value as their expansion."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and kind != "residual" and 1 <= value <= MAX_EXPANSION

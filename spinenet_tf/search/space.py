@@ -20,6 +20,8 @@ __all__ = ["Choice", "Decision", "RejectedArchitecture", "SearchSpace", "fingerp
 
 ORDER, PARENTS, OFFSET, KIND = "order", "parents", "offset", "kind"
 
+Kind = str | tuple[str, float]  # of a block; or its kind and its expansion
+
 
 class RejectedArchitecture(ValueError):
     """A graph with a block that no output needs: no block reads it, and it cannot join an output."""
@@ -40,7 +42,7 @@ class Choice(NamedTuple):
     level: int  # before the offset
     parents: tuple[int, ...]
     offset: int
-    kind: str
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class SearchSpace:
     template: ArchitectureSpec  # graphs have its stem, widths and resampling; its blocks are replaced
     intermediates: tuple[int, ...]  # levels of the blocks that are not outputs
     offsets: tuple[int, ...] = (0,)  # what may be added to these levels: consecutive numbers
-    kinds: tuple[str, ...] = ("bottleneck",)
+    kinds: tuple[Kind, ...] = ("bottleneck",)
     window: int = 5  # how many of the nodes before it a block that is not an output can read
     outputs: tuple[int, ...] = (3, 4, 5, 6, 7)  # levels of the outputs
 
@@ -116,7 +118,7 @@ class SearchSpace:
         levels = [bases.get(index, block.level) for index, block in enumerate(blocks)]
         return self.write(
             [
-                Choice(level, tuple(sorted(block.parents)), block.level - level, block.kind)
+                Choice(level, tuple(sorted(block.parents)), block.level - level, _kind_of(block))
                 for level, block in zip(levels, blocks, strict=True)
             ]
         )
@@ -160,8 +162,7 @@ class SearchSpace:
             RejectedArchitecture: no output needs one of the blocks.
         """
         blocks = tuple(
-            BlockSpec(choice.level + choice.offset, choice.kind, choice.parents, index >= len(self.intermediates))
-            for index, choice in enumerate(choices)
+            _block(choice, is_output=index >= len(self.intermediates)) for index, choice in enumerate(choices)
         )
         spec = replace(self.template, name=self.name, blocks=blocks)
         needed = {node.number for node in wiring(spec, spec.output_levels)[0]}
@@ -185,3 +186,12 @@ class SearchSpace:
             }
             found += [Decision(f"node{node}_{what}", block, what, chosen) for what, chosen in options.items()]
         return tuple(found)
+
+
+def _block(choice: Choice, is_output: bool) -> BlockSpec:
+    kind, expansion = (choice.kind, None) if isinstance(choice.kind, str) else choice.kind
+    return BlockSpec(choice.level + choice.offset, kind, choice.parents, is_output, expansion=expansion)
+
+
+def _kind_of(block: BlockSpec) -> Kind:
+    return block.kind if block.expansion is None else (block.kind, block.expansion)

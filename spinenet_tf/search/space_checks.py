@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spinenet_tf._files.messages import some_of
-from spinenet_tf.nets.spec_checks import BLOCK_KINDS
+from spinenet_tf.nets.spec_checks import BLOCK_KINDS, is_expansion
 from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def check_space(space: SearchSpace) -> None:
         numbers = getattr(space, name)
         if not isinstance(numbers, tuple) or not numbers or not all(map(_is_whole, numbers)):
             raise ValueError(f"`{name}` must be a tuple of whole numbers. Received: {name}={numbers!r:.100}")
-    if not isinstance(space.kinds, tuple) or not space.kinds or not set(space.kinds) <= set(BLOCK_KINDS):
-        raise ValueError(f"`kinds` must be some of {BLOCK_KINDS}. Received: kinds={space.kinds!r:.100}")
+    if not isinstance(space.kinds, tuple) or not space.kinds or not all(map(_is_kind, space.kinds)):
+        valid = f"some of {BLOCK_KINDS}, or pairs of one and an expansion"
+        raise ValueError(f"`kinds` must be {valid}. Received: kinds={space.kinds!r:.100}")
     for name in ("kinds", "outputs"):
         if len(set(getattr(space, name))) < len(getattr(space, name)):
             raise ValueError(f"`{name}` must be distinct. Received: {name}={getattr(space, name)}")
@@ -66,7 +67,7 @@ def check_graph(space: SearchSpace, spec: ArchitectureSpec) -> tuple[BlockSpec, 
     Last blocks that are outputs of levels which the space does not have are left out.
 
     Raises:
-        ValueError: the graph has other ones, or blocks with own widths, expansions or repeats.
+        ValueError: the graph has other ones, or blocks with own widths or repeats.
     """
     blocks, count = spec.blocks, len(space.intermediates) + len(space.outputs)
     while len(blocks) > count and blocks[-1].is_output and blocks[-1].level not in space.outputs:
@@ -78,9 +79,16 @@ def check_graph(space: SearchSpace, spec: ArchitectureSpec) -> tuple[BlockSpec, 
         valid = f"{len(space.intermediates)} blocks and then {len(space.outputs)} outputs"
         received = f"{spec.name} with {len(blocks)} blocks"
         raise ValueError(f"Graphs of space {space.name!r} have {valid}. Received: {received}")
-    if own := [block for block in blocks if (block.width, block.expansion, block.repeats) != (None, None, 1)]:
-        raise ValueError(f"Blocks in a space have no own width, expansion or repeats. Received: {own[0]}")
+    if own := [block for block in blocks if (block.width, block.repeats) != (None, 1)]:
+        raise ValueError(f"Blocks in a space have no own width or repeats. Received: {own[0]}")
     return blocks
+
+
+def _is_kind(value: Any) -> bool:
+    if isinstance(value, tuple) and len(value) == 2:
+        kind, expansion = value
+        return kind in BLOCK_KINDS and is_expansion(kind, expansion)
+    return value in BLOCK_KINDS
 
 
 def _is_whole(value: Any) -> bool:

@@ -10,6 +10,7 @@ _RESNET = (2,) + (3,) * 3 + (4,) * 5 + (5,)
 _MOBILE = (2,) + (3,) + (4,) * 5 + (5,) * 4
 _OFFSETS = (-1, 0, 1, 2)
 _STANDARD = ("bottleneck", "residual")
+_PHONE = ("mbconv", ("fused_mbconv", 2), ("fused_mbconv", 4))
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space
@@ -21,6 +22,6 @@ SPACES: dict[str, SearchSpace] = {
         SearchSpace("vertex_spinenet_v2", SPINENET, _RESNET, (-1, 0, 1), window=4),  # "converges faster"
         SearchSpace("vertex_spinenet_mbconv", SPINENET_MOBILE, _MOBILE, _OFFSETS, ("mbconv",), window=4),
         # Ours, for phones: a full conv in place of a depthwise one where that is faster.
-        SearchSpace("phone", SPINENET_MOBILE, _MOBILE, _OFFSETS, ("mbconv", "fused_mbconv"), window=4),
+        SearchSpace("phone", SPINENET_MOBILE, _MOBILE, _OFFSETS, _PHONE, window=4),
     )
 }

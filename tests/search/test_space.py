@@ -78,6 +78,14 @@ def test_a_graph_is_encoded_by_values_that_decode_to_it(space):
         assert len(set(spec.blocks[-1].parents)) == 2
 
 
+def test_a_kind_of_a_space_may_have_an_expansion():
+    space = replace(PAPER, kinds=(*PAPER.kinds, ("bottleneck", 2)))
+    values = space.encode(SPINENET) | {"node16_kind": 2}
+    spec = space.decode(values)
+    assert [block.expansion for block in spec.blocks] == [None] * 14 + [2]
+    assert space.encode(spec) == values
+
+
 def test_a_drawn_graph_is_built_as_a_net():
     random = np.random.default_rng(1)
     values = next(values for values in (draw_uniformly(PAPER, random) for _ in range(99)) if accepts(PAPER, values))
@@ -139,6 +147,7 @@ def changed(place, **fields):
         (SPINENET_MOBILE, "another stem"),
         (replace(SPINENET, blocks=SPINENET.blocks[:12]), "10 blocks and then 5 outputs"),
         (changed(0, repeats=2), "no own width"),
+        (changed(0, expansion=2), r"`node2_kind` must be one of .*\. Received: \('bottleneck', 2\)"),
         (changed(14, kind="mbconv"), r"`node16_kind` must be one of bottleneck, residual\. Received: mbconv"),
         (changed(9, parents=(0, 9)), r"`node11_parents` must be one of .*\. Received: \(0, 9\)"),
         (changed(9, parents=(9,)), r"`node11_parents` must be one of .*\. Received: \(9,\)"),
@@ -155,6 +164,9 @@ def test_graphs_outside_the_space_are_refused(spec, message):
         ({"offsets": (0, 2)}, "`offsets` must be consecutive"),
         ({"offsets": (0, 1, 2, 3)}, r"must be in \[1, 2, 3, 4, 5, 6, 7\].* Received: \[2, 3, 4, 5, 6, 7, 8\]"),
         ({"kinds": ("conv",)}, "`kinds` must be some of"),
+        ({"kinds": (("bottleneck", 0.5),)}, "`kinds` must be some of .* pairs of one and an expansion"),
+        ({"kinds": (("residual", 2),)}, "`kinds` must be some of .* pairs of one and an expansion"),
+        ({"kinds": (("residual",),)}, "`kinds` must be some of .* pairs of one and an expansion"),
         ({"kinds": ("residual", "residual")}, "`kinds` must be distinct"),
         ({"window": 1}, "`window` must be at least 2"),
         ({"intermediates": (2, "3")}, "`intermediates` must be a tuple of whole numbers"),
