@@ -58,13 +58,16 @@ def measured_table(numbers: Evaluation | Accuracy) -> Table:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Build a table of the 12 COCO metrics and the AP per class, with the evaluation's remarks as caption."""
-    numbers = Table(box=None, show_header=False)
+    """Build a table of the 12 COCO metrics and the AP per class, with the evaluation's remarks as caption.
+
+    With masks, each has a column of boxes and one of masks.
+    """
+    shapes = evaluation.shapes
+    numbers, classes = (Table("", *shapes, box=None, show_header=len(shapes) > 1) for _ in range(2))
     for name, label in evaluation.labels.items():
-        numbers.add_row(label, _defined(getattr(evaluation, name)))
-    classes = Table(box=None, show_header=False)
-    for name, ap in evaluation.per_class.items():
-        classes.add_row(name, _defined(ap))
+        numbers.add_row(label, *(_defined(getattr(of, name)) for of in shapes.values()))
+    for name in evaluation.per_class:
+        classes.add_row(name, *(_defined(of.per_class[name]) for of in shapes.values()))
     title = "COCO metrics" if evaluation.is_coco else "non-COCO metrics"
     table = Table(title, "AP by class", caption=" ".join(evaluation.remarks()))
     table.add_row(numbers, classes)

@@ -1,4 +1,4 @@
-"""Show the best and worst images of an evaluation, with true boxes next to detected ones."""
+"""Show the best and worst images of an evaluation, with true objects next to detected ones."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def gallery(judged: Sequence[Judged], names: Sequence[str], threshold: float) ->
         yield element("h2", "Best and worst images")
         yield element(
             "p",
-            "Left: true boxes. Right: detected boxes. The error (LRP, Oksuz et al. 2018) is 0 if every object is "
-            "detected with an exact box and nothing else is detected, and 1 if nothing is right.",
+            "Left: true objects. Right: detected objects. The error (LRP, Oksuz et al. 2018) is 0 if every object is "
+            "detected exactly and nothing else is detected, and 1 if nothing is right.",
         )
     numbered = [f"{number} {name}" for number, name in enumerate(names) if not has_glyphs(name)]
     if best and numbered:
@@ -71,14 +71,14 @@ def _figure(judged: Judged, names: Sequence[str], threshold: float) -> Element:
     mistakes = element("ul", *(element("li", text) for text in _mistakes(matches, names)))
     return element(
         "figure",
-        picture(_jpeg(true), "jpeg", f"true boxes in {name}"),
-        picture(_jpeg(found), "jpeg", f"detected boxes in {name}"),
+        picture(_jpeg(true), "jpeg", f"true objects in {name}"),
+        picture(_jpeg(found), "jpeg", f"detected objects in {name}"),
         element("figcaption", element("strong", name), element("br"), counts, mistakes),
     )
 
 
 def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return two pictures of an image: with its true boxes, and with the detected ones."""
+    """Return two pictures of an image: with its true objects, and with the detected ones."""
     from spinenet_tf.data.images import read_image
     from spinenet_tf.drawing.boxes import MIN_SIDE, draw_detections
     from spinenet_tf.drawing.fonts import labels_with_crowds
@@ -90,10 +90,11 @@ def _draw(judged: Judged, names: Sequence[str], threshold: float) -> tuple[np.nd
     small = np.asarray(image.resize([max(1, round(side * scale)) for side in image.size]))
     true_kinds = example.classes + len(names) * example.crowd
     boxes = np.asarray(found["boxes"], np.float64).reshape(-1, 4) * scale
-    return (
-        draw_detections(small, example.boxes * scale, true_kinds, class_names=labels_with_crowds(names)),
-        draw_detections(small, boxes, found["classes"], found["scores"], names, threshold),
-    )
+    masks = found.get("masks")
+    true_masks = None if masks is None else example.masks  # a model without masks is judged by its boxes
+    true = (example.boxes * scale, true_kinds, None, labels_with_crowds(names))
+    detected = (boxes, np.asarray(found["classes"]), found["scores"], names, threshold)
+    return draw_detections(small, *true, masks=true_masks), draw_detections(small, *detected, masks=masks)
 
 
 def _mistakes(matches: Matches, names: Sequence[str]) -> Iterator[str]:

@@ -66,7 +66,7 @@ def write_report(
     names = dataset.class_names
     check_report_folder(folder, overwrite)
     found = {item["image_id"]: item for item in evaluation.detections}
-    nothing: dict[str, Any] = {"boxes": [], "scores": [], "classes": []}
+    nothing: dict[str, Any] = {"boxes": [], "scores": [], "classes": []} | ({"masks": []} if evaluation.masks else {})
     judged = []
     for example in dataset:
         item = found.get(example.image_id, nothing)
@@ -76,9 +76,9 @@ def write_report(
     body = [
         *_header(title, dataset, model, threshold),
         *_numbers(evaluation),
-        *_curves(evaluation.precision),
-        *_classes(names, evaluation.precision, matrix),
-        *_confusions(names, matrix),
+        *_curves(evaluation),
+        *_classes(names, evaluation, matrix),
+        *_confusions(names, matrix, "masks" if evaluation.masks else "boxes"),
         *gallery(judged, names, threshold),
     ]
     return write_page(folder, title, GENERATOR, body)
@@ -103,39 +103,50 @@ def _header(title: str, dataset: DetectionDataset, model: str, threshold: float)
 
 def _numbers(numbers: Evaluation) -> Iterator[Element]:
     meanings = [meaning.format(numbers.max_detections) for meaning in MEANINGS]
+    shapes = numbers.shapes
     rows = [
-        (label, _number(getattr(numbers, name)), element("td", meaning, class_="means"))
+        (label, *(_number(getattr(of, name)) for of in shapes.values()), element("td", meaning, class_="means"))
         for (name, label), meaning in zip(numbers.labels.items(), meanings, strict=True)
     ]
+    head = ("", *shapes, "") if len(shapes) > 1 else ()
     yield element("h2", "COCO metrics" if numbers.is_coco else "Non-COCO metrics")
     for remark in numbers.remarks():
         yield element("p", remark)
-    yield element("div", table((), rows[:6]), table((), rows[6:]), class_="columns")
+    yield element("div", table(head, rows[:6]), table(head, rows[6:]), class_="columns")
 
 
-def _curves(precision: np.ndarray) -> Iterator[Element]:
+def _curves(numbers: Evaluation) -> Iterator[Element]:
     yield element("h2", "Precision and recall")
     yield element("p", "Mean over all classes, with COCO's interpolation. The area under a curve is its AP.")
-    yield picture(draw_curves(precision), "svg+xml", "Precision-recall curves at IoU 0.50, 0.75 and on average")
+    for shape, of in numbers.shapes.items():
+        if len(numbers.shapes) > 1:
+            yield element("h3", shape.capitalize())
+        text = f"Precision-recall curves of {shape} at IoU 0.50, 0.75 and on average"
+        yield picture(draw_curves(of.precision), "svg+xml", text)
 
 
-def _classes(names: Sequence[str], precision: np.ndarray, matrix: np.ndarray) -> Iterator[Element]:
+def _classes(names: Sequence[str], numbers: Evaluation, matrix: np.ndarray) -> Iterator[Element]:
+    """Yield the table of classes: details of masks if there are any, otherwise of boxes."""
+    box_ap = numbers.precision.mean(axis=(0, 1))
+    precision, prefix = (numbers.masks.precision, "mask ") if numbers.masks else (numbers.precision, "")
     ap = precision.mean(axis=1)  # [IoU, class]
     mean = ap.mean(axis=0)
     right, objects, found = np.diag(matrix)[:-1], matrix.sum(axis=1), matrix.sum(axis=0)
     rows = [
         (
-            *(names[c], str(objects[c]), _bar(mean[c]), _number(ap[0, c]), _number(ap[5, c])),
+            *(names[c], str(objects[c]), *([_bar(box_ap[c])] if numbers.masks else [])),
+            *(_bar(mean[c]), _number(ap[0, c]), _number(ap[5, c])),
             *(_fraction(right[c], found[c]), _fraction(right[c], objects[c]), _sparkline(precision[:, :, c])),
         )
         for c in np.argsort(-mean, kind="stable")  # NaN (no objects of the class) goes last
     ]
     yield element("h2", "Classes")
     yield element("p", f"Precision and recall are those at the score threshold and IoU {IOU:.2f}.")
-    yield table(("class", "objects", "AP", "AP50", "AP75", "precision", "recall", "curves"), rows)
+    columns = [*(["AP"] if numbers.masks else []), *(f"{prefix}{name}" for name in ("AP", "AP50", "AP75"))]
+    yield table(("class", "objects", *columns, "precision", "recall", "curves"), rows)
 
 
-def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
+def _confusions(names: Sequence[str], matrix: np.ndarray, shape: str) -> Iterator[Element]:
     mistakes = matrix - np.diag(np.diag(matrix))
     counts = (mistakes.sum(axis=0) + mistakes.sum(axis=1))[:-1]
     shown = np.sort(np.argsort(-counts, kind="stable")[:MATRIX_CLASSES])
@@ -144,7 +155,7 @@ def _confusions(names: Sequence[str], matrix: np.ndarray) -> Iterator[Element]:
     yield element(
         "p",
         "Rows: true class. Columns: detected class. The last row counts detections without an object, the last column "
-        f"missed objects. A detection matches an object if their IoU is at least {IOU:.2f}.{which}",
+        f"missed objects. A detection matches an object if the IoU of their {shape} is at least {IOU:.2f}.{which}",
     )
     yield element("div", _matrix((*names, "background"), matrix, [*shown, len(names)]), class_="matrix")
     confusions = [

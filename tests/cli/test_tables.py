@@ -12,7 +12,7 @@ from rich.console import Console
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
 from spinenet_tf.data.dataset import DetectionDataset
 from spinenet_tf.evaluation.average_precision import Evaluation
-from spinenet_tf.evaluation.metrics import METRICS
+from spinenet_tf.evaluation.metrics import METRICS, CocoMetrics
 from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
 
@@ -50,6 +50,17 @@ def test_an_evaluation_shows_all_numbers_beside_the_classes() -> None:
     assert ["AP", "0.500", "cat", "0.125"] in printed
     assert ["AP50", "0.250", "dog", "-"] in printed
     assert ["ARl", "-"] in printed
+
+
+def test_an_evaluation_of_masks_shows_them_beside_boxes() -> None:
+    boxes, masks = (
+        dict.fromkeys(METRICS, value) | {"per_class": {"cat": value, "dog": math.nan}} for value in (0.5, 0.25)
+    )
+    of_masks = CocoMetrics(**masks, precision=NOTHING["precision"])
+    printed = lines(evaluation_table(Evaluation(**boxes, **NOTHING, masks=of_masks)))
+    assert ["boxes", "masks", "boxes", "masks"] in printed
+    assert ["AP", "0.500", "0.250", "cat", "0.500", "0.250"] in printed
+    assert ["AP50", "0.500", "0.250", "dog", "-", "-"] in printed
 
 
 def test_an_evaluation_that_is_not_cocos_says_so_and_what_bounds_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.masks import RunLengthMask
 from spinenet_tf.evaluation.confusion import confusion_matrix, frequent_confusions, match
 
 CAT, DOG, COW, BACKGROUND = range(4)
@@ -72,6 +74,21 @@ def test_a_crowd_is_no_object_and_takes_what_lies_in_it_of_its_class() -> None:
     detections = found((inside, CAT, 0.9), (inside, CAT, 0.8), (inside, DOG, 0.7), (BOX, CAT, 0.6))
     assert pairs(example, detections) == [(CAT, CAT), (BACKGROUND, DOG)]
     assert pairs(example, found(([65.0, 65.0, 65.0, 65.0], CAT, 0.9))) == [(CAT, BACKGROUND), (BACKGROUND, CAT)]
+
+
+def test_masks_decide_where_boxes_are_equal() -> None:
+    """Two objects of one box, an upper and a lower one: each detection takes the object whose mask it has."""
+    upper, lower = (np.indices((60, 60))[0] < 30, np.indices((60, 60))[0] >= 30)
+    encoded = [RunLengthMask.of(pixels) for pixels in (upper, lower)]
+    box = [0.0, 0.0, 60.0, 60.0]
+    objects = replace(image((box, 0), (box, 1)), height=60, width=60, masks=tuple(encoded))
+    detections = found((box, 1, 0.9), (box, 0, 0.8))
+    masked = detections | {"masks": encoded[::-1]}
+    assert pairs(objects, masked) == [(0, 0), (1, 1)]
+    assert pairs(objects, detections) == [(0, 1), (1, 0)], "without masks, the first object is taken"
+    assert pairs(objects, detections | {"masks": encoded}) == [(0, 1), (1, 0)]
+    crowd = replace(objects, crowd=np.array([True, False]))
+    assert pairs(crowd, masked) == [(1, 1)], "the upper detection lies in the crowd of its class"
 
 
 def test_the_error_weighs_distance_against_mistakes() -> None:

@@ -7,51 +7,19 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from masked_scenes import masked_detections, with_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from random_scenes import random_dataset, random_detections
+from random_scenes import random_dataset
 
-from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
-from spinenet_tf.data.masks import PolygonMask, RunLengthMask
+from spinenet_tf.data.dataset import DataError, DetectionDataset
+from spinenet_tf.data.formats.coco import read_coco
+from spinenet_tf.data.masks import PolygonMask
 from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.metrics import METRICS
-from spinenet_tf.evaluation.pasting import paste_mask
-
-CORNERS = np.linspace(0, 2 * np.pi, 9)[:-1]
-
-
-def blob(rng: np.random.Generator, box: np.ndarray) -> np.ndarray:
-    """Return a probability map of a random blob that fills most of its box."""
-    grid = (np.indices((28, 28)) + 0.5) / 14 - 1
-    angle, distance = np.arctan2(*grid), np.hypot(*grid)
-    return np.clip(1.35 + 0.1 * np.sin(3 * angle + rng.uniform(0, 6)) - distance, 0, 1).astype(np.float32)
-
-
-def with_masks(rng: np.random.Generator, dataset: DetectionDataset) -> DetectionDataset:
-    """Give each object the mask of an octagon in its box, as a polygon or as run lengths; its area is the mask's."""
-    return replace(dataset, examples=tuple(_with_masks(rng, example) for example in dataset))
-
-
-def _with_masks(rng: np.random.Generator, example: Example) -> Example:
-    masks: list[Any] = []
-    for top, left, bottom, right in example.boxes:
-        radii = rng.uniform(0.7, 1, 8)
-        xs = (left + right) / 2 + np.cos(CORNERS) * radii * (right - left) / 2
-        ys = (top + bottom) / 2 + np.sin(CORNERS) * radii * (bottom - top) / 2
-        polygon = PolygonMask(example.height, example.width, (np.stack([xs, ys], axis=1).ravel().astype(float),))
-        masks.append(polygon if rng.random() < 0.5 else RunLengthMask.of(polygon.decode()))
-    area = np.array([mask.area for mask in masks], np.float32)
-    return replace(example, masks=tuple(masks), area=area)
-
-
-def masked_detections(rng: np.random.Generator, dataset: DetectionDataset) -> list[dict]:
-    size = (dataset[0].height, dataset[0].width)
-    items = random_detections(rng, dataset)
-    return [item | {"masks": [paste_mask(blob(rng, box), box, *size) for box in item["boxes"]]} for item in items]
 
 
 def by_pycocotools(truth: dict, rows: list[dict]) -> COCOeval:
@@ -66,6 +34,11 @@ def by_pycocotools(truth: dict, rows: list[dict]) -> COCOeval:
     return run
 
 
+def saved_masks(path: Path) -> list[dict]:
+    """Return saved detections without boxes, from which pycocotools would take their areas."""
+    return [{key: x for key, x in row.items() if key != "bbox"} for row in json.loads(path.read_text())]
+
+
 @pytest.fixture(scope="module")
 def scenes() -> tuple[DetectionDataset, list[dict]]:
     rng = np.random.default_rng(0)
@@ -75,20 +48,36 @@ def scenes() -> tuple[DetectionDataset, list[dict]]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_twelve_metrics_of_masks_are_those_of_pycocotools(seed: int, tmp_path: Path) -> None:
-    """pycocotools reads the saved detections; it must not take their areas from the boxes."""
     rng = np.random.default_rng(seed)
     dataset = with_masks(rng, random_dataset(rng))
     found = evaluate(dataset, masked_detections(rng, dataset), masks=True)
     found.save_detections(tmp_path / "results.json")
-    rows = json.loads((tmp_path / "results.json").read_text())
-    for row in rows:
-        del row["bbox"]
-    expected = by_pycocotools(dataset.coco(), rows)
+    expected = by_pycocotools(dataset.coco(), saved_masks(tmp_path / "results.json"))
     stats = np.where(expected.stats < 0, np.nan, expected.stats)
     np.testing.assert_allclose(list(found.masks.numbers().values()), stats, atol=1e-6)
     assert 0.05 < found.mask_AP < 0.95
     precision = expected.eval["precision"][:, :, :, 0, -1]
     np.testing.assert_allclose(found.masks.precision, np.where(precision < 0, np.nan, precision), atol=1e-6)
+
+
+def test_a_file_that_is_read_scores_as_pycocotools_scores_the_file_itself(scenes: tuple, tmp_path: Path) -> None:
+    """pycocotools rasterizes the polygons of the file and decodes its uncompressed run lengths itself."""
+    dataset, detections = scenes
+    truth = dataset.coco(masks=False)
+    masks = [mask for example in dataset for mask in example.masks]
+    for annotation, mask in zip(truth["annotations"], masks, strict=True):
+        runs = {"size": [mask.height, mask.width], "counts": mask.runs().tolist()}
+        is_polygon = isinstance(mask, PolygonMask)
+        annotation["segmentation"] = [points.tolist() for points in mask.polygons] if is_polygon else runs
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    for image in truth["images"]:
+        (tmp_path / image["file_name"]).touch()
+    read = read_coco(tmp_path / "truth.json", tmp_path)
+    found = evaluate(read, detections, masks=True)
+    found.save_detections(tmp_path / "results.json")
+    expected = by_pycocotools(truth, saved_masks(tmp_path / "results.json")).stats
+    numbers = list(found.masks.numbers().values())
+    np.testing.assert_allclose(numbers, np.where(expected < 0, np.nan, expected), atol=1e-6)
 
 
 def test_masks_do_not_change_the_metrics_of_boxes(scenes: tuple) -> None:

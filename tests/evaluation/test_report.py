@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from spinenet_tf.data.dataset import DetectionDataset, Example
+from spinenet_tf.data.masks import RunLengthMask
 from spinenet_tf.evaluation.average_precision import evaluate
 from spinenet_tf.evaluation.metrics import METRICS
 from spinenet_tf.evaluation.report import MATRIX_CLASSES, check_report_folder, write_report
@@ -153,6 +154,43 @@ def test_classes_show_what_was_found_of_them(tmp_path: Path, cats) -> None:
     assert words[rows["cat"] : rows["cat"] + 7] == ["cat", "1", "1.000", "1.000", "1.000", "1.000", "1.000"]
     assert words[rows["dog"] : rows["dog"] + 7] == ["dog", "1", "0.000", "0.000", "0.000", "-", "0.000"]
     assert words[rows["cow"] : rows["cow"] + 7] == ["cow", "0", "-", "-", "-", "-", "-"]
+
+
+def with_masks(data: tuple[DetectionDataset, list[dict]]) -> tuple[DetectionDataset, list[dict]]:
+    """Give each object the mask of its whole box, and the detection a mask of its upper half."""
+    whole, half = np.zeros((2, 64, 64), bool)
+    whole[8:40, 8:40] = half[8:24, 8:40] = True
+    dataset, (found,) = data
+    examples = tuple(replace(example, masks=(RunLengthMask.of(whole),)) for example in dataset)
+    return replace(dataset, examples=examples), [found | {"masks": [RunLengthMask.of(half)]}]
+
+
+def test_masks_have_columns_curves_and_pictures(tmp_path: Path, cats) -> None:
+    dataset, detections = with_masks(cats(("cat", "dog")))
+    evaluate(dataset, detections, masks=True).report(tmp_path / "report")
+    page = Page(tmp_path / "report" / "index.html")
+    assert page.words[page.words.index("AP") + 1 :][:2] == ["0.500", "0.050"], "boxes, masks"
+    assert page.words[page.words.index("AP75") + 1 :][:2] == ["0.500", "0.000"]
+    rows = {name: page.words.index(name, page.words.index("curves")) for name in ("cat", "dog")}
+    assert page.words[rows["cat"] : rows["cat"] + 7] == ["cat", "1", "1.000", "0.100", "1.000", "0.000", "1.000"]
+    assert "if the IoU of their masks is at least 0.50." in page.text
+    assert {"mask AP", "mask AP50", "mask AP75", "Boxes", "Masks"} < set(page.words)
+    pictures = page.pictures()
+    assert [ElementTree.fromstring(curve).tag[-3:] for curve in pictures[:2]] == ["svg", "svg"]
+    true, found = (np.asarray(Image.open(io.BytesIO(data))).astype(int) for data in pictures[2:4])
+    changed = [np.abs(picture - 99).max(axis=2) > 20 for picture in (true, found)]
+    zoom = true.shape[0] // 64
+    lower, upper = (slice(first * zoom, last * zoom) for first, last in ((28, 36), (16, 22)))
+    inside = slice(14 * zoom, 34 * zoom)
+    assert [each[upper, inside].mean() > 0.9 for each in changed] == [True, True]
+    assert [each[lower, inside].mean() > 0.9 for each in changed] == [True, False]
+
+
+def test_boxes_are_judged_and_drawn_without_the_masks_of_the_data(tmp_path: Path, cats) -> None:
+    dataset, detections = cats(("cat", "dog"))
+    masked, _ = with_masks((dataset, detections))
+    pages = [Page(write(tmp_path / name, (data, detections))) for name, data in (("a", dataset), ("b", masked))]
+    assert pages[0].pictures()[1:] == pages[1].pictures()[1:], "the drawing of the curves states the time"
 
 
 def test_of_many_classes_the_matrix_shows_those_with_mistakes(tmp_path: Path, cats) -> None:
