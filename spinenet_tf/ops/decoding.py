@@ -141,14 +141,16 @@ def _at_most(limit: int, size: int | Tensor) -> int | Tensor:
 
 
 def greedy_nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Tensor:
-    """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last."""
+    """Return the indices `[B, M]` int32 of the candidates that greedy NMS keeps, in order; -1 past the last.
+
+    Candidates with a score of 0 do not count, wherever they are.
+    """
     # A block of candidates is handled at once: one at a time, a hundred detections are a hundred passes over the pool.
-    scores = candidates.scores
-    batch, pool = ops.shape(scores)
+    batch, pool = ops.shape(candidates.scores)
+    last = ops.max(ops.where(candidates.scores > 0, ops.arange(pool, dtype="int32"), -1), axis=1)  # [B]
 
     def some_remain(start: Tensor, count: Tensor, kept: Tensor) -> Tensor:
-        best = ops.take(scores, ops.minimum(start, pool - 1), axis=1)  # scores are sorted: the best that remains
-        return (start < pool) & ops.any((count < max_detections) & (best > 0))
+        return ops.any((count < max_detections) & (start <= last))
 
     def keep_of_block(start: Tensor, count: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         index = start + ops.arange(BLOCK, dtype="int32")

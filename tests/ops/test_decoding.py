@@ -10,7 +10,7 @@ from keras import ops
 from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.ops.anchors import AnchorSpec, anchors, concatenate
 from spinenet_tf.ops.boxes import clip, decode, encode, iou
-from spinenet_tf.ops.decoding import detections
+from spinenet_tf.ops.decoding import Candidates, detections, greedy_nms
 
 SIZE = 64
 POOL = RetinaNetOptions().pool()
@@ -120,6 +120,15 @@ def test_candidates_without_area_do_not_stop_the_walk() -> None:
     found = of_boxes([outside, inside], [[2.0], [1.0]])
     np.testing.assert_allclose(found["boxes"][:2], [[0, 0, 0, 0], inside], atol=1e-4)
     assert found["num_detections"] == 2
+
+
+def test_candidates_that_do_not_count_may_be_anywhere() -> None:
+    place = np.zeros(400, "float32")
+    boxes = np.stack([place, 20.0 * np.arange(400), place + 9, 20.0 * np.arange(400) + 9], axis=1)  # apart
+    scores = np.linspace(1.0, 0.5, 400, dtype="float32")
+    scores[1:399] = 0.0  # three blocks
+    pool = Candidates(boxes[None].astype("float32"), scores[None], np.zeros((1, 400), "int32"))
+    np.testing.assert_array_equal(greedy_nms(pool, 0.5, 4)[0], [0, 399, -1, -1])
 
 
 def test_the_pool_holds_the_best_pairs_only() -> None:
