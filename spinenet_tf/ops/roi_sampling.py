@@ -55,10 +55,11 @@ def sample_anchors(
     not positive and whose IoUs are all below `negative_iou` is negative. Of each image, `samples` anchors get a label,
     at random: at most `positive_share` of them are positive, the rest is negative.
     """
-    found = assign(concatenate(anchors), boxes, classes, positive_iou)
+    all_anchors = concatenate(anchors)
+    found = assign(all_anchors, boxes, classes, positive_iou)
     negative = ~found.positive & (found.overlap < negative_iou)
     order = keras.random.uniform(ops.shape(negative), seed=seed)
-    count = min(samples, negative.shape[1])
+    count = min(samples, all_anchors.shape[0])
     positives = _first(found.positive, order, min(int(samples * positive_share), count))
     negatives = _first(negative, order, count, samples - ops.sum(ops.cast(positives, "int32"), axis=1))
     labels = ops.where(positives, 1, ops.where(negatives, 0, -1))

@@ -21,6 +21,10 @@ from spinenet_tf.ops.center_losses import point_losses
 from spinenet_tf.ops.decoding import detections
 from spinenet_tf.ops.heatmaps import center_detections, center_targets
 from spinenet_tf.ops.losses import focal_loss
+from spinenet_tf.ops.proposals import propose
+from spinenet_tf.ops.rcnn_losses import box_loss, class_loss, mask_loss, rpn_box_loss, rpn_score_loss
+from spinenet_tf.ops.roi_align import multilevel_roi_align
+from spinenet_tf.ops.roi_sampling import RoiTargets, sample_anchors, sample_masks, sample_rois
 
 OPTIONS = RetinaNetOptions()
 HEIGHT, WIDTH = 96, 75
@@ -48,6 +52,7 @@ def everything(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
         **retinanet_loss(logits, deltas, levels, assignment, OPTIONS),
         **detections(logits, deltas, levels, HEIGHT, WIDTH, **OPTIONS.pool()),
         **of_centers(boxes, classes, logits, deltas),
+        **of_regions(boxes, classes, logits, deltas),
     }
 
 
@@ -62,6 +67,37 @@ def of_centers(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
         **targets._asdict(),
         **point_losses(*maps, targets, 2.0, 4.0, 0.1, 1.0),
         **{f"center {name}": value for name, value in found.items()},
+    }
+
+
+def of_regions(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, Any]:
+    """Return what Mask R-CNN computes without its net; all anchors and ROIs are sampled, because backends differ."""
+    sides, spec = {"P3": (12, 10), "P4": (6, 5)}, AnchorSpec(max_level=4, num_scales=1)
+    maps = {
+        values: {
+            level: keras.ops.reshape(x[:, : h * w * 3 // per], (2, h, w, 3 * values)) for level, (h, w) in sides.items()
+        }
+        for values, x, per in ((1, logits, 3), (4, deltas, 1))
+    }
+    levels, everything = anchors(HEIGHT, WIDTH, spec), {"samples": 1000, "positive_share": 1.0, "seed": 0}
+    limits = {"level_top_k": 60, "iou_threshold": 0.5, "count": 40}
+    proposals = propose(maps[1], maps[4], levels, HEIGHT, WIDTH, **limits)
+    classes = keras.ops.where(classes < 0, -1, classes + 1)
+    rpn = sample_anchors(levels, boxes, classes, positive_iou=0.5, negative_iou=0.3, **everything)
+    rois = sample_rois(proposals, boxes, classes, positive_iou=0.2, **everything)
+    crops = multilevel_roi_align(maps[4], proposals, 3)
+    masks = keras.ops.sigmoid(keras.ops.reshape(logits[:, :128], (2, 6, 8, 8)))
+    row = keras.ops.where(classes > 0, keras.ops.arange(6, dtype="int32"), -1)
+    own = RoiTargets(proposals[:, :6], boxes, keras.ops.maximum(classes, 0), row)
+    crop = sample_masks(own, masks, samples=4, size=4)
+    return {
+        **{"proposals": proposals, "crops": crops, "labels": rpn.labels, "mask targets": crop.masks},
+        "matches": keras.ops.sort(rois.index, axis=1),
+        "RPN score loss": rpn_score_loss(maps[1], rpn.labels, 256.0),
+        "RPN box loss": rpn_box_loss(maps[4], rpn, 0.1),
+        "class loss": class_loss(keras.ops.reshape(logits[:, :8], (2, 6, 4)), own.classes),
+        "box loss": box_loss(keras.ops.reshape(deltas[:, :24], (2, 6, 16)), boxes / 99, own.classes, 1.0),
+        "mask loss": mask_loss(keras.ops.reshape(deltas[:, :16], (2, 4, 4, 4)), crop.masks, crop.classes),
     }
 
 
@@ -164,6 +200,9 @@ def test_indices_reach_as_far_on_the_other_backend(theirs: dict[str, np.ndarray]
 def test_both_backends_agree(theirs: dict[str, np.ndarray]) -> None:
     ours = compiled()
     assert ours["positive"].any()
+    assert ours["proposals"].any(axis=-1).sum() > 20
+    assert (ours["matches"] >= 0).sum() > 15
+    assert ours["mask targets"].any()
     assert min(ours["num_detections"].min(), ours["center num_detections"].min()) > 5
     for name, value in ours.items():
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
