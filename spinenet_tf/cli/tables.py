@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Build a table of the rows of `family_costs.summarize`, with published figures in parentheses."""
+    """Build a table of the rows of `family_costs.summarize`, with published figures in parentheses, and notes below."""
     table = Table(title="Multiply-adds of the detector's convs; published figures in parentheses")
     columns = (
         "model",
@@ -49,7 +49,16 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{2 * macs:.{1 if macs > 5 else 3}f}",
             "-" if published["ap"] is None else f"({published['ap']})",
         )
+    table.caption, table.caption_justify = _notes(rows), "left"
     return table
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return one line for each note, with the models that it is about."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(row["published"]["note"], []).append(row["name"])
+    return "\n".join(f"{', '.join(found)}: {note}." for note, found in names.items() if note)
 
 
 def measured_table(numbers: Evaluation | Accuracy) -> Table:

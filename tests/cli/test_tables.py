@@ -27,13 +27,23 @@ def test_published_figures_stand_in_brackets_behind_the_counted_ones() -> None:
     row = {
         **{"name": "net", "input": 640, "backbone_params": 1_234_567, "detector_params": 2_000_000},
         **{"classifier_params": 3_000_000, "macs_published_order": 85_900_000_000, "macs": 60_000_000_000},
-        "published": {"params_m": 2.1, "macs_b": 85.4, "ap": 44.3},
+        "published": {"params_m": 2.1, "macs_b": 85.4, "ap": 44.3, "note": ""},
     }
-    none = {"classifier_params": None, "published": dict.fromkeys(row["published"])}
+    none = {"classifier_params": None, "published": dict.fromkeys(row["published"]) | {"note": ""}}
     small = row | {"name": "small", "macs": 900_000_000} | none
     printed = lines(summary_table([row, small]))
     assert ["net", "640", "1.23", "2.00", "(2.1)", "3.00", "85.9", "(85.4)", "60.0", "120.0", "(44.3)"] in printed
     assert ["small", "640", "1.23", "2.00", "-", "85.900", "0.900", "1.800", "-"] in printed
+
+
+def test_a_note_stands_once_below_the_table_for_all_its_models(summary_rows) -> None:
+    names = ("spinenet_49", "eff_spinenet_d0", "eff_spinenet_m0", "eff_spinenet_d1")
+    note = "reconstructed from published sizes; the widths of the blocks are unverified"
+    printed = [" ".join(line) for line in lines(summary_table([summary_rows[name] for name in names]))]
+    assert [line for line in printed if line.endswith(".")] == [
+        f"eff_spinenet_d0, eff_spinenet_d1: {note}.",
+        "eff_spinenet_m0: unverified: no published figure was found.",
+    ]
 
 
 NOTHING: dict[str, Any] = {
