@@ -26,6 +26,7 @@ from spinenet_tf.nets.resample import NearestUpsample
 GRAPHS = {
     "ladder": ["r50_fpn", "r23_sp30", "r0_sp53", "spinenet_49"],
     "mobile": "spinenet_mobile_49",
+    "efficient": "eff_spinenet_d0",
     "resnet-18": "resnet_18",
 }
 SIDE = 640

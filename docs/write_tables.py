@@ -6,24 +6,33 @@ python docs/write_tables.py README.md docs/paper.md docs/phones.md docs/recipes.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spinenet_tf import configs
+from spinenet_tf import configs, list_models
+from spinenet_tf.checkpoints.coco_classes import COCO_COUNT
 from spinenet_tf.cli.family_costs import summarize
+from spinenet_tf.models import detector
+from spinenet_tf.nets.calls import calls
+from spinenet_tf.nets.costs import CONVS, count_params, multiply_adds, per_pixel, without_values
+from spinenet_tf.nets.family import Variant, variant
 from spinenet_tf.search.samplers.base import accepts, draw_uniformly
 from spinenet_tf.search.space import SearchSpace
 from spinenet_tf.search.spaces import SPACES
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _LADDER = {"r50_fpn": 37.8, "r23_sp30": 39.6, "r0_sp53": 40.7, "spinenet_49": 40.8}  # AP on val2017, protocol A
+# Width multipliers at which Eff-SpineNet with the uniform widths of SpineNet-Mobile has as many multiply-adds.
+_UNIFORM = {"eff_spinenet_d0": 1.236, "eff_spinenet_d1": 1.529, "eff_spinenet_d2": 1.614}
 _MEASURED = Path(__file__).parents[1] / "benchmarks"
 _COST = re.compile(r"# Cost: ([\d,]+ steps of [\d,]+ images)")
 _DRAWS = 500  # of each space, to estimate how many it rejects
@@ -49,6 +58,7 @@ def models() -> str:
             _billions(row["macs"]),
             _published(row["published"]["macs_b"], " B"),
             _published(row["published"]["ap"]),
+            row["published"]["note"],
         )
         for row in _costs()
     ]
@@ -59,6 +69,7 @@ def models() -> str:
         "multiply-adds as run",
         "published multiply-adds",
         "published COCO AP",
+        "note",
     )
     return _table(head, rows)
 
@@ -71,6 +82,52 @@ def ladder() -> str:
         for name, ap in _LADDER.items()
     ]
     return _table(("model", "detector parameters", "multiply-adds as run", "published AP"), rows)
+
+
+def efficient() -> str:
+    """Return the table of the scaling of Eff-SpineNet, and of its sizes beside the published ones."""
+    found = {row["name"]: row for row in _costs()}
+    rows = []
+    for name in list_models("efficient"):
+        if name.endswith("_lite"):
+            continue
+        row, costs = variant(name), found[name]
+        head, macs, published = row.heads["retinanet"], costs["macs_published_order"], row.published
+        scaling = (row.image_size, row.style["width"], head["head_width"], head["head_depth"])
+        sizes = (f"{costs['detector_params'] / 1e6:.2f} M", _published(published.params_m, " M"))
+        rows.append((f"`{name}`", *scaling, *sizes, f"{macs / 1e9:.3g} B", _published(published.macs_b, " B")))
+    scaling_head = ("px", "width", "channels of outputs and head", "convs of the head")
+    sizes_head = ("parameters", "published", "multiply-adds", "published")
+    return _table(("model", *scaling_head, *sizes_head), rows)
+
+
+def widths() -> str:
+    """Return the table of Eff-SpineNet with learned and with uniform widths, at equal multiply-adds."""
+    rows = []
+    for name, width in _UNIFORM.items():
+        learned = variant(name)
+        blocks = tuple(replace(block, width=None) for block in learned.graph.blocks)
+        graph = replace(learned.graph, blocks=blocks, round_to=1)  # multiples of 8 would be up to 6 % off
+        uniform = replace(learned, graph=graph, style={**learned.style, "width": width})
+        rows += [(f"`{name}`", kind, *_distribution(row)) for kind, row in (("learned", learned), ("uniform", uniform))]
+    levels = (f"L{level}" for level in range(2, 8))
+    return _table(("model", "widths", "multiplier", "parameters", "multiply-adds", *levels, "stem, head"), rows)
+
+
+def _distribution(row: Variant) -> tuple[Any, ...]:
+    """Return multiplier, parameters and multiply-adds of a detector, and their shares: of each level, and the rest."""
+    net = without_values(lambda: detector(row, COCO_COUNT, (row.image_size, row.image_size, 3)))
+    spent: Counter[int] = Counter()
+    for layer, output in calls(net):
+        node = re.match(r"block(\d+)_", layer.name)
+        if node and isinstance(layer, CONVS):
+            level = row.graph.blocks[int(node[1]) - len(row.graph.stem)].level
+            spent[level] += math.prod(output.shape[1:-1]) * per_pixel(layer)
+    total = multiply_adds(net)
+    shares = [spent[level] / total for level in range(2, 8)]
+    shares.append(1 - sum(shares))
+    sizes = (f"{count_params(net) / 1e6:.2f} M", f"{total / 1e9:.3g} B")
+    return (row.style["width"], *sizes, *(f"{share:.1%}" for share in shares))
 
 
 def recipes() -> str:
@@ -161,6 +218,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "ladder": ladder,
+    "efficient": efficient,
+    "widths": widths,
     "recipes": recipes,
     "image_sizes": image_sizes,
     "spaces": spaces,

@@ -44,6 +44,8 @@ def test_models_are_listed_by_kind():
     assert list_models() == [name for kind in KINDS for name in list_models(kind)]
     published = ["spinenet_mobile_49xs", "spinenet_mobile_49s", "spinenet_mobile_49"]
     assert list_models("mobile") == published + [f"{name}_lite" for name in published]
+    efficient = [f"eff_spinenet_{size}" for size in ("m0", "m1", "m2", "d0", "d1", "d2")]
+    assert list_models("efficient") == efficient + [f"{name}_lite" for name in efficient]
     with pytest.raises(ValueError, match=r"Valid kinds are .*'ladder'.*Received: kind='phone'"):
         list_models("phone")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spinenet_tf._files.messages import unknown
-from spinenet_tf.nets.graphs import R0_SP53, R23_SP30, R50_FPN, RESNET_18, SPINENET, SPINENET_MOBILE
+from spinenet_tf.nets.graphs import EFF_SPINENET, R0_SP53, R23_SP30, R50_FPN, RESNET_18, SPINENET, SPINENET_MOBILE
 from spinenet_tf.nets.spec_checks import check_name
 from spinenet_tf.nets.specs import ArchitectureSpec
 
-KINDS = ("backbone", "mobile", "ladder", "rival")
+KINDS = ("backbone", "mobile", "efficient", "ladder", "rival")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ Net = str | ArchitectureSpec | Variant  # a name of the family, a custom graph, 
 
 _MOBILE = {"alpha": 1.0, "activation": "swish"}
 _LITE = {"activation": "relu6", "se_ratio": 0.0}
-_UNPUBLISHED = Published(note="not published: relu6, no SE")
+_UNPUBLISHED = "not published: relu6, no SE"
 
 # From the model zoo.
 MOBILE: dict[str, Variant] = {
@@ -61,11 +61,43 @@ MOBILE: dict[str, Variant] = {
     ),
 }  # fmt: skip
 
+
+def _eff(image_size: int, width: float, endpoint: int, head_depth: int, published: Published) -> Variant:
+    """Return a row of Eff-SpineNet; the convs of the head have as many channels as the outputs."""
+    style, heads = _MOBILE | {"width": width, "endpoint": endpoint}, _retinanet(endpoint, head_depth=head_depth)
+    return Variant(EFF_SPINENET, image_size, style, heads, published, "efficient")
+
+
+_WIDTHS = "the widths of the blocks are unverified"
+_RECONSTRUCTED = f"reconstructed from published sizes; {_WIDTHS}"
+_UNVERIFIED = Published(note="unverified: no published figure was found")
+
+# arXiv 2010.11426. Its code was never published, and its tables could not be read here. D0 to D2 are the simplest rule
+# (one width multiplier, no repeats) whose parameters and multiply-adds are within 3 % of the published ones; other
+# settings fit, too. M0 to M2 follow the same rule; we found no published size to compare them with.
+EFFICIENT: dict[str, Variant] = {
+    "eff_spinenet_m0": _eff(256, 0.425, 32, 3, _UNVERIFIED),
+    "eff_spinenet_m1": _eff(384, 0.5, 48, 3, _UNVERIFIED),
+    "eff_spinenet_m2": _eff(384, 0.85, 48, 4, _UNVERIFIED),
+    "eff_spinenet_d0": _eff(512, 1.05, 72, 4, Published(3.6, 2.5, 34.7, _RECONSTRUCTED)),
+    "eff_spinenet_d1": _eff(640, 1.25, 112, 3, Published(5.2, 6.0, 39.9, _RECONSTRUCTED)),
+    "eff_spinenet_d2": _eff(768, 1.35, 128, 4, Published(6.2, 10.3, 42.5, _RECONSTRUCTED)),
+}
+
+
+def _lite(rows: Mapping[str, Variant], note: str = _UNPUBLISHED) -> dict[str, Variant]:
+    """Return the same nets for phones, with functions that can be quantized to 8 bits."""
+    return {
+        f"{name}_lite": replace(row, style={**row.style, **_LITE}, published=Published(note=note))
+        for name, row in rows.items()
+    }
+
+
 # Sections 3.4 and 4.1 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
         SPINENET, 640, {"width": 0.65, "endpoint": 128}, _retinanet(128),
-        Published(11.9, 33.8, 41.5, "does not follow from width 0.65"),
+        Published(11.9, 33.8, 41.5, "published size and cost do not follow from the published width"),
     ),
     "spinenet_49": Variant(SPINENET, 640, {}, _retinanet(256), Published(28.5, 85.4, 44.3)),
     "spinenet_96": Variant(SPINENET, 1024, {"repeats": 2}, _retinanet(256), Published(43.0, 265.4, 48.6)),
@@ -81,11 +113,9 @@ VARIANTS: dict[str, Variant] = {
         _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
     ),
     **MOBILE,
-    # Not published: the same graphs for phones, with functions that can be quantized to 8 bits.
-    **{
-        f"{name}_lite": replace(row, style={**row.style, **_LITE}, published=_UNPUBLISHED)
-        for name, row in MOBILE.items()
-    },
+    **_lite(MOBILE),
+    **EFFICIENT,
+    **_lite(EFFICIENT, f"{_UNPUBLISHED}; {_WIDTHS}"),
     "r50_fpn": Variant(R50_FPN, 640, {"alpha": 1.0}, _retinanet(256), Published(34.0, 96.8, 37.8), "ladder"),
     "r23_sp30": Variant(R23_SP30, 640, {}, _retinanet(256), Published(ap=39.6), "ladder"),
     "r0_sp53": Variant(R0_SP53, 640, {}, _retinanet(256), Published(ap=40.7), "ladder"),
@@ -102,7 +132,8 @@ _REGISTERED: set[str] = set()  # names in the table that only this process knows
 def list_models(kind: str | None = None) -> list[str]:
     """Return the names of all models, or of one kind; registered models come last.
 
-    Kinds are "backbone", "mobile", "ladder" (the paper's steps from ResNet-50-FPN to SpineNet) and "rival".
+    Kinds are "backbone", "mobile", "efficient" (Eff-SpineNet), "ladder" (the paper's steps from ResNet-50-FPN to
+    SpineNet) and "rival".
 
     Raises:
         ValueError: the kind is unknown.

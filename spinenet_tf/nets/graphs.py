@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spinenet_tf.nets.specs import ArchitectureSpec, BlockSpec
 
 # Widths by level, before the width multiplier.
@@ -139,4 +141,23 @@ SPINENET_MOBILE = ArchitectureSpec(
     stem_conv="mobile",
     stem_block="mbconv",
     resampling="depthwise",
+)
+
+# The channels of the nodes 2 to 16 of Eff-SpineNet as they are remembered: no source of them could be read.
+EFF_WIDTHS = (16, 104, 48, 120, 40, 120, 168, 96, 192, 136, 104, 40, 136, 136, 40)
+
+# arXiv 2010.11426: the graph of SpineNet-49 (without P2) with MBConv blocks, which have their own, learned widths. The
+# stem and the rounding are reconstructions: with them, the sizes of the family fit the published ones.
+EFF_SPINENET = ArchitectureSpec(
+    "eff_spinenet",
+    stem=(1, 2),
+    blocks=tuple(
+        replace(block, kind="mbconv", width=width)
+        for block, width in zip(SPINENET.blocks[:-1], EFF_WIDTHS, strict=True)
+    ),
+    widths=MOBILE_WIDTHS,
+    stem_conv="mobile",
+    stem_block="mbconv",
+    resampling="depthwise",
+    round_to=8,
 )

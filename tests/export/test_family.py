@@ -1,8 +1,8 @@
 """Every model of the family exports, and the mobile nets in every quantization, as one delegate partition.
 
 Nets are narrow (`SMALL`), which changes no operation, and repeat their blocks at most twice; what depends on the graph
-is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile, its lite one and
-ResNet-18, and `test_sizes_of_a_mobile_net_have_one_graph` says that the other mobile ones are the same operations.
+is tested at the size of the table: the nets whose graphs differ are SpineNet-49, SpineNet-Mobile, its lite one, lite
+Eff-SpineNet and ResNet-18, and `test_sizes_of_a_mobile_net_have_one_graph` says that others are the same operations.
 `make test-soak` also tries what repeats these operations: other widths, more repeats, other nets with a quantization.
 """
 
@@ -32,15 +32,17 @@ SIDE = 128
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16}
 GRAPHS = ("spinenet_49", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite", "resnet_18")
 FUSED = "mobile_fused"  # the lite mobile net, every other block fused
+EFFICIENT, SWISH = "eff_spinenet_m0_lite", "eff_spinenet_m0"
 soak = partial(pytest.param, marks=pytest.mark.soak)
 LADDER = ("r50_fpn", "r0_sp53")  # r23_sp30 has the operations of both
 MODELS = [name if name in GRAPHS + LADDER else soak(name) for name in spinenet_tf.list_models()]
 ACTIVATIONS = [("spinenet_49", "swish"), (GRAPHS[1], "relu6"), soak("spinenet_49", "relu6"), soak(GRAPHS[1], "relu")]
 FILES = [
     (name, quantization) if name == GRAPHS[1] or quantization in ("none", "int8") else soak(name, quantization)
-    for name in (*GRAPHS, FUSED)
+    for name in (*GRAPHS, FUSED, EFFICIENT)
     for quantization in QUANTIZATIONS
 ]
+NETS = (*GRAPHS, FUSED, EFFICIENT, soak(SWISH))
 # As measured on these nets, with room: the largest difference to Keras, relative to the largest output.
 BOUNDS = {"none": 1e-4, "fp16": 5e-3, "dynamic": 0.1, "int8": 0.2, "int16x8": 0.1}
 
@@ -132,14 +134,14 @@ def test_every_quantization_is_near_keras(build, quantized, pictures, name, quan
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])
-@pytest.mark.parametrize("name", [*GRAPHS, FUSED])
+@pytest.mark.parametrize("name", NETS)
 def test_cpus_run_all_of_it_in_one_part(quantized, name, quantization) -> None:
     found = inspect(quantized(name, quantization))
     assert (found.xnnpack_partitions, found.xnnpack_leaves) == (1, {})
     assert found.max_rank == 4
 
 
-@pytest.mark.parametrize("name", [*GRAPHS, FUSED])
+@pytest.mark.parametrize("name", NETS)
 def test_it_multiplies_as_often_as_keras(build, quantized, name) -> None:
     """Convs, also depthwise and transposed ones."""
     found = inspect(quantized(name, "none")).multiply_adds
@@ -156,16 +158,17 @@ def test_so_they_do_with_other_activations(pictures, name, activation, tmp_path)
         assert (inspect(path).xnnpack_partitions, inspect(path).xnnpack_leaves) == (1, {})
 
 
-@pytest.mark.parametrize("size", ["49s", "49"])
-@pytest.mark.parametrize("suffix", ["", "_lite"])
-def test_sizes_of_a_mobile_net_have_one_graph(size, suffix) -> None:
-    """They differ only in width, which does not affect the choice of operations."""
-    name, smallest = variant(f"spinenet_mobile_{size}{suffix}"), variant(f"spinenet_mobile_49xs{suffix}")
-    assert name.graph is smallest.graph
+@pytest.mark.parametrize("name", spinenet_tf.list_models("mobile") + spinenet_tf.list_models("efficient"))
+def test_sizes_of_a_mobile_net_have_one_graph(name) -> None:
+    """They differ only in width, which does not affect the choice of operations, and some in the depth of the head."""
+    found, is_lite = variant(name), name.endswith("_lite")
+    smallest = next(variant(one) for one in spinenet_tf.list_models(found.kind) if one.endswith("_lite") == is_lite)
+    assert found.graph is smallest.graph
     scaled = ("width", "endpoint")
-    assert {**name.style, **dict.fromkeys(scaled)} == {**smallest.style, **dict.fromkeys(scaled)}
-    options, of_smallest = (options_of(row, head_of(row, "detection")) for row in (name, smallest))
-    assert options.head_depth == of_smallest.head_depth
+    assert {**found.style, **dict.fromkeys(scaled)} == {**smallest.style, **dict.fromkeys(scaled)}
+    options, of_smallest = (options_of(row, head_of(row, "detection")) for row in (found, smallest))
+    scaled_head = {"head_width": 8, "head_depth": 1}
+    assert replace(options, **scaled_head) == replace(of_smallest, **scaled_head)
 
 
 def run(path, images: np.ndarray):

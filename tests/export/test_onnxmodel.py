@@ -20,7 +20,8 @@ from spinenet_tf.nets.family import variant
 
 SMALL = {"width": 0.25, "endpoint": 16, "head_width": 16}
 # One of each graph and number of repeats; widths are in no operation's choice.
-FAMILY = ("spinenet_96", "spinenet_143", "spinenet_190", "spinenet_mobile_49xs", "spinenet_mobile_49xs_lite")
+MOBILE = ("spinenet_mobile_49xs", "spinenet_mobile_49xs_lite", "eff_spinenet_m0", "eff_spinenet_m0_lite")
+FAMILY = ("spinenet_96", "spinenet_143", "spinenet_190", *MOBILE)
 LADDER = ("r50_fpn", "r23_sp30", "r0_sp53")
 CASES = [
     ("resnet_18", (32, 32)),

@@ -30,8 +30,7 @@ LARGE = ("spinenet_143", "spinenet_143l", "spinenet_190")
 EXTREMES = ("spinenet_190", SMALL, f"{SMALL}_lite")
 FAMILY = [
     pytest.param(name, marks=() if name in EXTREMES else pytest.mark.soak)
-    for name in spinenet_tf.list_models()
-    if "spinenet" in name
+    for name in spinenet_tf.list_models("backbone") + spinenet_tf.list_models("mobile")
 ]
 
 

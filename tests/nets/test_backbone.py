@@ -28,8 +28,10 @@ def _narrow(name: str, side: int | None = 64) -> Backbone:
     return backbone(name, (side, side, 3), **NARROW, repeats=min(VARIANTS[name].style.get("repeats", 1), 2))
 
 
-# The lite nets are one graph at three widths, which are all the same here.
-GRAPHS = [name for name in list_models() if not name.endswith(("_49s_lite", "_49_lite"))]
+# The lite nets of SpineNet-Mobile are one graph at three widths, which are all the same here, and so are the nets of
+# Eff-SpineNet. Its lite nets differ from these as those of SpineNet-Mobile do.
+SAME = (*list_models("mobile")[-2:], *list_models("efficient")[1:])
+GRAPHS = [name for name in list_models() if name not in SAME]
 
 # SHA-256 of what a weights file goes by, as c02cfb5 computed it: architecture, and layers with their parameters.
 FINGERPRINTS = {
@@ -43,6 +45,7 @@ FINGERPRINTS = {
     "spinenet_mobile_49s": "0a9414831ba2bcb0",
     "spinenet_mobile_49": "0a9414831ba2bcb0",
     "spinenet_mobile_49xs_lite": "057b8edced0740ac",
+    "eff_spinenet_m0": "c61a86bec6075c59",
     "r50_fpn": "d34ef88a0a0cbd38",
     "r23_sp30": "be8f0d4bca1526e4",
     "r0_sp53": "7607a7c846729f63",

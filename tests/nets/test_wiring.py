@@ -9,7 +9,7 @@ import pytest
 
 from spinenet_tf.models import backbone
 from spinenet_tf.nets.calls import maker_of
-from spinenet_tf.nets.family import VARIANTS
+from spinenet_tf.nets.family import VARIANTS, list_models
 from spinenet_tf.nets.graphs import R0_SP53, R50_FPN, RESNET_18
 from spinenet_tf.nets.wiring import Edge, dangling, wiring
 
@@ -41,7 +41,15 @@ def _connections(net) -> set[Edge]:
 
 
 @pytest.mark.parametrize(
-    "model", ["spinenet_49", "r0_sp53", "r23_sp30", "spinenet_mobile_49xs", pytest.param(DAMAGED, id="damaged")]
+    "model",
+    [
+        "spinenet_49",
+        "r0_sp53",
+        "r23_sp30",
+        "spinenet_mobile_49xs",
+        "eff_spinenet_m0",
+        pytest.param(DAMAGED, id="damaged"),
+    ],
 )
 def test_the_connections_are_those_of_the_model(model):
     net = backbone(model, (None, None, 3), **NARROW)
@@ -67,6 +75,19 @@ def test_an_output_that_is_not_built_is_left_out_with_what_only_it_needs():
 def test_each_unread_node_joins_the_first_output_of_its_shape(tiny_spec):
     assert dangling(tiny_spec) == {5: (2,), 6: (), 7: ()}
     assert dangling(VARIANTS["spinenet_49"].graph)[14] == (11,)
+
+
+@pytest.mark.parametrize("name", list_models("efficient"))
+def test_learned_widths_leave_the_connections_of_spinenet_49_at_every_multiplier(name):
+    row, width = VARIANTS[name], VARIANTS[name].style["width"]
+    nodes, edges = wiring(row.graph, range(3, 8), width)
+    expected_nodes, expected_edges = wiring(VARIANTS["spinenet_49"].graph, range(3, 8))
+    assert edges == expected_edges, "node 11 joins node 14 only if both are as wide"
+    assert [node.level for node in nodes[2:]] == [node.level for node in expected_nodes[2:]], "the stem starts finer"
+    assert all(node.channels % 8 == 0 for node in nodes)
+    assert [node.channels for node in nodes[2:]] == pytest.approx(
+        [block.width * width for block in row.graph.blocks], abs=4
+    )
 
 
 def test_an_fpn_reads_the_last_stage_of_each_level():
