@@ -101,11 +101,14 @@ class DetectionDataset(Collection[Example]):
         max_boxes: int = 100,
         cache: bool = False,
         max_bad_images: float = 0.01,
+        mask_size: int | None = None,
     ) -> tf.data.Dataset:
         """Return a `tf.data.Dataset` of batches for `fit`, `evaluate` or `predict` of a detector.
 
         A batch is `(images, targets)`: images `[B, H, W, 3]` float32, normalized; `targets["boxes"]` `[B, N, 4]` yxyx
-        in pixels of the network's input; `targets["classes"]` `[B, N]`, -1 for padding. Crowds are left out.
+        in pixels of the network's input; `targets["classes"]` `[B, N]`, -1 for padding. Crowds are left out. With
+        `mask_size`, `targets["masks"]` `[B, N, mask_size, mask_size]` are the objects' masks in 0..1, cropped to the
+        boxes; -1 for padding.
 
         Without `augment`, an iteration yields all images in order, fitted into the input (see `preprocess`), with all
         of their boxes; the last batch may be smaller. Its targets also have "image_id" `[B]`, "size" `[B, 2]` (height
@@ -128,10 +131,12 @@ class DetectionDataset(Collection[Example]):
             max_boxes: Boxes per training image; further ones are left out, with a warning.
             cache: Decode all images now and keep them in memory, 3 bytes per pixel.
             max_bad_images: The largest fraction of unreadable files that training replaces by other images.
+            mask_size: Side of the cropped masks, 112 for Mask R-CNN; None for no masks. Objects without a mask are left
+                out, with a warning.
 
         Raises:
-            DataError: there are no images, nothing to train on, or, with `cache`, an image is bad. Without `cache`,
-                Keras reports a bad image while it reads the batches.
+            DataError: there are no images, nothing to train on, no masks with `mask_size`, or, with `cache`, an image
+                is bad. Without `cache`, Keras reports a bad image while it reads the batches.
             ValueError: an argument is out of range, or `augment` has options of a classifier.
         """
         from spinenet_tf.data.bad_images import BadImages
@@ -139,9 +144,9 @@ class DetectionDataset(Collection[Example]):
 
         chosen = Augment.chosen(augment)
         if chosen is None:
-            return _named(pipeline.evaluation_batches(self, image_size, batch_size, cache), self)
+            return _named(pipeline.evaluation_batches(self, image_size, batch_size, cache, mask_size=mask_size), self)
         bad = BadImages(max_bad_images)
-        example = pipeline.training_input(self, image_size, batch_size, seed, chosen, max_boxes, cache, bad)
+        example = pipeline.training_input(self, image_size, batch_size, seed, chosen, max_boxes, cache, bad, mask_size)
         return _named(stream.epoch_batches(example, len(self), batch_size, seed), self)
 
     def coco(self, masks: bool = True) -> dict:

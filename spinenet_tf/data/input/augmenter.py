@@ -9,16 +9,17 @@ from functools import partial
 import tensorflow as tf
 
 from spinenet_tf.data.augmentation import Augment
-from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.input.augment import Objects, Part, mosaic, padded, random_flip, random_scale_crop
 from spinenet_tf.data.input.colors import recolor
 from spinenet_tf.ops.python_calls import numpy_function
-
-Part = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # an image, its boxes, their classes
 
 
 @dataclass(frozen=True)
 class Augmenter:
-    """The augmentation of training images. `read` maps an index in 0..count - 1 to an image with its objects."""
+    """The augmentation of training images. `read` maps an index in 0..count - 1 to an image with its objects.
+
+    `targets` maps padded objects to what a detector is trained on.
+    """
 
     read: Callable[[tf.Tensor], Part]
     count: int
@@ -26,9 +27,10 @@ class Augmenter:
     seed: int
     augment: Augment
     max_boxes: int
+    targets: Callable[[Objects], Objects]
 
-    def example(self, counter: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return input number `counter`: `[H, W, 3]` float32, with boxes and classes padded to `max_boxes`."""
+    def example(self, counter: tf.Tensor, index: tf.Tensor) -> Part:
+        """Return input number `counter`: `[H, W, 3]` float32, with targets padded to `max_boxes`."""
         seeds = tf.random.split(tf.stack([tf.constant(self.seed, tf.int64), counter]), 5)
 
         def one() -> Part:
@@ -37,18 +39,17 @@ class Augmenter:
 
         if self.augment.mosaic:
             joins = tf.random.stateless_uniform([], seeds[3]) < self.augment.mosaic
-            image, boxes, classes = tf.cond(joins, lambda: self._four(index, seeds[4]), one)
+            image, objects = tf.cond(joins, lambda: self._four(index, seeds[4]), one)
         else:
-            image, boxes, classes = one()
-        boxes, classes = pad_boxes(boxes, classes, self.max_boxes)
-        return image, {"boxes": boxes, "classes": classes}
+            image, objects = one()
+        return image, self.targets(padded(objects, self.max_boxes))
 
     def _upright(self, index: tf.Tensor, flip_seed: tf.Tensor, color_seed: tf.Tensor) -> Part:
-        image, boxes, classes = self.read(index)
+        image, objects = self.read(index)
         image = recolored(image, self.augment, color_seed)
         if self.augment.flip:
-            image, boxes = random_flip(image, boxes, flip_seed)
-        return image, boxes, classes
+            image, objects = random_flip(image, objects, flip_seed)
+        return image, objects
 
     def _four(self, index: tf.Tensor, seed: tf.Tensor) -> Part:
         seeds = tf.random.split(seed, 10)

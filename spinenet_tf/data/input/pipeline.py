@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from spinenet_tf.data.augmentation import Augment
@@ -19,8 +18,9 @@ from spinenet_tf.data.collection import Collection
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example, ImageError
 from spinenet_tf.data.fitting import preprocess
 from spinenet_tf.data.images import MAX_PIXELS, read_size
-from spinenet_tf.data.input.augment import pad_boxes
-from spinenet_tf.data.input.augmenter import Augmenter, Part
+from spinenet_tf.data.input.augment import Part, padded
+from spinenet_tf.data.input.augmenter import Augmenter
+from spinenet_tf.data.input.objects import ObjectTable
 from spinenet_tf.data.input.reader import Reader, check_size, read_example
 from spinenet_tf.data.input.stream import TrainingInput, endless_batches, ordered_batches
 
@@ -58,22 +58,27 @@ def training_input(
     max_boxes: int = 100,
     cache: bool = False,
     bad: BadImages | None = None,
+    mask_size: int | None = None,
 ) -> TrainingInput:
     """Return a graph function from `(counter, index)` to an augmented image and its targets, one row of a batch.
 
     `cache` decodes all images now and keeps them in memory, 3 bytes per pixel. With `bad`, the next image of the data
-    set replaces a bad one, until too many are bad.
+    set replaces a bad one, until too many are bad. With `mask_size`, the targets also have "masks"
+    `[max_boxes, mask_size, mask_size]` float32 in 0..1, cropped to the boxes and resized (see `Mask.crop`), -1 for
+    padding; objects without a mask are left out, with a warning.
 
     Raises:
-        DataError: as `check_trainable` does, or the data set is empty or, with `cache`, an image cannot be decoded.
-            Without `cache`, iteration raises this error: see `data_errors`.
+        DataError: as `check_trainable` and `check_masks` do, or the data set is empty or, with `cache`, an image cannot
+            be decoded. Without `cache`, iteration raises this error: see `data_errors`.
         ValueError: an argument is out of range.
     """
     check_sizes(dataset, image_size, batch_size, max_boxes)
     augment.check_task("detection")
     check_trainable(dataset)
     _warn_of_cut_boxes(dataset, max_boxes)
-    return Augmenter(_reader(dataset, cache, bad), len(dataset), image_size, seed, augment, max_boxes).example
+    objects = ObjectTable(dataset, mask_size)
+    read = _reader(dataset, objects, cache, bad)
+    return Augmenter(read, len(dataset), image_size, seed, augment, max_boxes, objects.targets).example
 
 
 def evaluation_batches(
@@ -82,25 +87,27 @@ def evaluation_batches(
     batch_size: int,
     cache: bool = False,
     stretch: bool = False,
+    mask_size: int | None = None,
 ) -> tf.data.Dataset:
     """Yield the images once, in order, preprocessed by `preprocess`; the last batch may be smaller.
 
-    Yields `[B, H, W, 3]` images and a dict: `boxes` `[B, N, 4]` yxyx pixels of the input and `classes` `[B, N]` as in
-    training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` as `preprocess` returns it,
-    `[B]` or `[B, 2]`, and `size` `[B, 2]` int32, height and width of the file. Raises as `training_batches` does.
+    Yields `[B, H, W, 3]` images and a dict: `boxes` `[B, N, 4]` yxyx pixels of the input, `classes` `[B, N]` and, with
+    `mask_size`, `masks` as in training (N is the largest number in the data set), `image_id` `[B]` int64, `scale` as
+    `preprocess` returns it, `[B]` or `[B, 2]`, and `size` `[B, 2]` int32, height and width of the file. Raises as
+    `training_batches` does.
     """
     check_sizes(dataset, image_size, batch_size)
-    read = _reader(dataset, cache)
-    rows = max(1, *(int(example.trainable.sum()) for example in dataset))
+    objects = ObjectTable(dataset, mask_size)
+    read, rows = _reader(dataset, objects, cache), max(1, objects.most)
     ids = tf.constant([example.image_id for example in dataset], tf.int64)
     sizes = tf.constant([(example.height, example.width) for example in dataset], tf.int32)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        image, boxes, classes = read(index)
+        image, found = read(index)
         image, scale = preprocess(image, *image_size, stretch)
-        boxes, classes = pad_boxes(boxes * tf.tile(tf.broadcast_to(scale, [2]), [2]), classes, rows)
-        targets = {"boxes": boxes, "classes": classes, "image_id": ids[index], "scale": scale, "size": sizes[index]}
-        return image, targets
+        found["boxes"] *= tf.tile(tf.broadcast_to(scale, [2]), [2])
+        targets = objects.targets(padded(found, rows))
+        return image, targets | {"image_id": ids[index], "scale": scale, "size": sizes[index]}
 
     return ordered_batches(example, len(dataset), batch_size)
 
@@ -177,30 +184,17 @@ def data_errors() -> Iterator[None]:
         raise DataError(found[1]) from None
 
 
-def _reader(dataset: DetectionDataset, cache: bool, bad: BadImages | None = None) -> Callable[[tf.Tensor], Part]:
-    """Return a graph operation that maps an index to an image, its boxes and classes."""
-    decode = partial(read_example, max_pixels=dataset.max_pixels)
-    read, objects = Reader(dataset.examples, decode, cache, bad), _objects_of(dataset)
+def _reader(
+    dataset: DetectionDataset, objects: ObjectTable, cache: bool, bad: BadImages | None = None
+) -> Callable[[tf.Tensor], Part]:
+    """Return a graph operation that maps an index to an image and its objects."""
+    read = Reader(dataset.examples, partial(read_example, max_pixels=dataset.max_pixels), cache, bad)
 
     def part(index: tf.Tensor) -> Part:
         image, own = read(index)
-        return image, *objects(own)
+        return image, objects(own)
 
     return part
-
-
-def _objects_of(dataset: DetectionDataset) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return a graph operation: index -> boxes `[N, 4]` in pixels of the file and classes `[N]`, without crowds."""
-    counts = [int(example.trainable.sum()) for example in dataset]
-    ends = tf.constant(np.cumsum([0, *counts]), tf.int64)
-    boxes = tf.constant(np.concatenate([example.boxes[example.trainable] for example in dataset]))
-    classes = tf.constant(np.concatenate([example.classes[example.trainable] for example in dataset]))
-
-    def objects(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = slice(ends[index], ends[index + 1])
-        return boxes[rows], classes[rows]
-
-    return objects
 
 
 def _warn_of_cut_boxes(dataset: DetectionDataset, max_boxes: int) -> None:

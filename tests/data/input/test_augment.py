@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinenet_tf.data.fitting import preprocess
-from spinenet_tf.data.input.augment import mosaic, pad_boxes, random_flip, random_scale_crop
+from spinenet_tf.data.input.augment import mosaic, padded, random_flip, random_scale_crop
 
 BOXES = tf.constant([[10.0, 20.0, 30.0, 50.0], [40.0, 5.0, 60.0, 15.0]])
 CLASSES = tf.constant([1, 2])
+OBJECTS = {"boxes": BOXES, "classes": CLASSES}
+NOTHING = {"boxes": tf.zeros([0, 4]), "classes": tf.zeros([0], tf.int32)}
 
 
 def marked(height: int = 70, width: int = 90) -> np.ndarray:
@@ -23,15 +25,17 @@ def marked(height: int = 70, width: int = 90) -> np.ndarray:
     return image
 
 
-def crop(seed: int, image: np.ndarray | None = None, low: float = 0.5, high: float = 2.0):
-    image = marked() if image is None else image
-    return random_scale_crop(tf.constant(image), BOXES, CLASSES, 64, 64, low, high, tf.constant([seed, 7]))
+def crop(seed: int, low: float = 0.5, high: float = 2.0) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return an image, boxes and classes."""
+    image, objects = random_scale_crop(tf.constant(marked()), OBJECTS, 64, 64, low, high, tf.constant([seed, 7]))
+    return image, objects["boxes"], objects["classes"]
 
 
 def test_a_flip_moves_boxes_with_their_pixels_and_happens_half_the_time() -> None:
     flips = 0
     for seed in range(60):
-        image, boxes = random_flip(tf.constant(marked()), BOXES, tf.constant([seed, 0]))
+        image, objects = random_flip(tf.constant(marked()), OBJECTS, tf.constant([seed, 0]))
+        boxes = objects["boxes"]
         flips += int(boxes[0, 1] != BOXES[0, 1])
         for top, left, bottom, right in boxes.numpy().astype(int):
             assert (image[top:bottom, left:right] == 255).numpy().all()
@@ -83,16 +87,15 @@ def test_the_same_seed_gives_the_same_result_and_another_does_not() -> None:
 
 
 def test_images_without_boxes_pass() -> None:
-    none, classes = tf.zeros([0, 4]), tf.zeros([0], tf.int32)
-    image, boxes = random_flip(tf.constant(marked()), none, tf.constant([0, 0]))
-    _, boxes, classes = random_scale_crop(image, boxes, classes, 64, 64, 0.5, 2.0, tf.constant([0, 0]))
-    assert boxes.shape == (0, 4)
-    assert classes.shape == (0,)
+    image, objects = random_flip(tf.constant(marked()), NOTHING, tf.constant([0, 0]))
+    _, objects = random_scale_crop(image, objects, 64, 64, 0.5, 2.0, tf.constant([0, 0]))
+    assert objects["boxes"].shape == (0, 4)
+    assert objects["classes"].shape == (0,)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_padding_rows_are_zero_boxes_of_class_minus_one(rows: int) -> None:
-    boxes, classes = pad_boxes(BOXES, CLASSES, rows)
+    boxes, classes = padded(OBJECTS, rows).values()
     assert classes.numpy().tolist() == [1, 2, -1, -1, -1][:rows]
     np.testing.assert_array_equal(boxes[:2], BOXES[:rows])
     assert not boxes.numpy()[2:].any()
@@ -103,19 +106,19 @@ def part(rng: np.random.Generator, height: int, width: int, count: int):
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
     boxes = (corners * [height, width, height, width]).astype(np.float32)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    return tf.constant(image), tf.constant(boxes), tf.range(count)
+    return tf.constant(image), {"boxes": tf.constant(boxes), "classes": tf.range(count)}
 
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
 RANGES = st.tuples(st.floats(0.1, 1.0), st.floats(1.0, 3.0))
 
 
-def assert_valid(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, height: int, width: int) -> None:
+def assert_valid(image: tf.Tensor, objects: dict[str, tf.Tensor], height: int, width: int) -> None:
     assert image.shape == (height, width, 3)
     assert np.isfinite(image).all()
-    boxes = boxes.numpy()
+    boxes = objects["boxes"].numpy()
     assert np.isfinite(boxes).all()
-    assert len(boxes) == len(classes)
+    assert len(boxes) == len(objects["classes"])
     assert ((boxes >= 0) & (boxes <= [height, width, height, width])).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
@@ -123,13 +126,13 @@ def assert_valid(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, height:
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**31 - 1), size=SIZES, jitter=RANGES)
 def test_whatever_the_image_a_crop_keeps_valid_boxes_their_classes_and_no_more_area(seed, size, jitter) -> None:
-    image, boxes, classes = part(np.random.default_rng(seed), *size)
-    cut, moved, kept = random_scale_crop(image, boxes, classes, 32, 48, *jitter, tf.constant([seed, 1]))
-    assert_valid(cut, moved, kept, 32, 48)
-    assert set(kept.numpy()) <= set(classes.numpy())
+    image, objects = part(np.random.default_rng(seed), *size)
+    cut, kept = random_scale_crop(image, objects, 32, 48, *jitter, tf.constant([seed, 1]))
+    assert_valid(cut, kept, 32, 48)
+    assert set(kept["classes"].numpy()) <= set(objects["classes"].numpy())
     scale = min(32 / size[0], 48 / size[1]) * jitter[1]
-    for box, label in zip(moved.numpy(), kept.numpy(), strict=True):
-        before = boxes.numpy()[label]
+    for box, label in zip(kept["boxes"].numpy(), kept["classes"].numpy(), strict=True):
+        before = objects["boxes"].numpy()[label]
         assert ((box[2:] - box[:2]) <= (before[2:] - before[:2]) * scale + 1e-3).all()
 
 
@@ -138,24 +141,27 @@ def test_whatever_the_image_a_crop_keeps_valid_boxes_their_classes_and_no_more_a
 def test_whatever_the_images_a_mosaic_keeps_valid_boxes_and_their_classes(seed, sizes, jitter) -> None:
     rng = np.random.default_rng(seed)
     parts = [part(rng, *size) for size in sizes]
-    parts = [(image, boxes, classes + 10 * i) for i, (image, boxes, classes) in enumerate(parts)]
-    image, boxes, classes = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
-    assert_valid(image, boxes, classes, 40, 56)
-    assert set(classes.numpy()) <= {label for _, _, labels in parts for label in labels.numpy()}
-    assert len(set(classes.numpy())) == len(classes), "none twice"
-    again = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
-    for one, other in zip((image, boxes, classes), again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    parts = [(image, own | {"classes": own["classes"] + 10 * i}) for i, (image, own) in enumerate(parts)]
+    image, objects = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
+    assert_valid(image, objects, 40, 56)
+    classes = objects["classes"].numpy()
+    assert set(classes) <= {label for _, own in parts for label in own["classes"].numpy()}
+    assert len(set(classes)) == len(classes), "none twice"
+    again, same = mosaic(parts, 40, 56, *jitter, tf.constant([seed, 2]))
+    np.testing.assert_array_equal(image, again)
+    for key in objects:
+        np.testing.assert_array_equal(objects[key], same[key])
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_boxes_stay_on_their_pixels_in_a_mosaic(seed: int) -> None:
     """One quadrant has white boxes on black, with their own classes; the others are black without boxes."""
-    black = (tf.zeros([70, 90, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int32))
+    black = (tf.zeros([70, 90, 3], tf.uint8), NOTHING)
     for quarter in range(4):
         parts = [black] * 4
-        parts[quarter] = (tf.constant(marked()), BOXES, CLASSES)
-        image, boxes, classes = mosaic(parts, 96, 96, 1.0, 1.0, tf.constant([seed, quarter]))
+        parts[quarter] = (tf.constant(marked()), OBJECTS)
+        image, objects = mosaic(parts, 96, 96, 1.0, 1.0, tf.constant([seed, quarter]))
+        boxes, classes = objects["boxes"], objects["classes"]
         assert classes.numpy().tolist() == [1, 2]
         bright = image.numpy()[..., 0] > 2.0
         for top, left, bottom, right in np.round(boxes.numpy()).astype(int):
