@@ -8,12 +8,13 @@ from typing import Any
 from spinenet_tf._files.messages import unknown
 from spinenet_tf.heads import centernet, classifier, retinanet
 from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.mask_rcnn import model as mask_rcnn
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import Net, variant
 from spinenet_tf.nets.style import Style
 
-HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, centernet.ROW, classifier.ROW)}
+HEADS: dict[str, Head] = {row.name: row for row in (retinanet.ROW, centernet.ROW, mask_rcnn.ROW, classifier.ROW)}
 TASKS = tuple(dict.fromkeys(row.task for row in HEADS.values()))
 
 

@@ -40,31 +40,37 @@ def _retinanet(width: int, **options: Any) -> dict[str, dict[str, Any]]:
     return {"retinanet": {"head_width": width} | options}
 
 
+def _mask_rcnn(width: int, **options: Any) -> dict[str, dict[str, Any]]:
+    return {"mask_rcnn": {"rpn_width": width, "box_width": width, "mask_width": width} | options}
+
+
 Net = str | ArchitectureSpec | Variant  # a name of the family, a custom graph, or a custom row
 
 _MOBILE = {"alpha": 1.0, "activation": "swish"}
 _LITE = {"activation": "relu6", "se_ratio": 0.0}
 _UNPUBLISHED = "not published: relu6, no SE"
 
-# From the model zoo.
+# From the model zoo, except for the options of Mask R-CNN, which nobody published for mobile nets.
 MOBILE: dict[str, Variant] = {
     "spinenet_mobile_49xs": Variant(
-        SPINENET_MOBILE, 256, _MOBILE | {"width": 0.6, "endpoint": 24}, _retinanet(24),
+        SPINENET_MOBILE, 256, _MOBILE | {"width": 0.6, "endpoint": 24}, _retinanet(24) | _mask_rcnn(24, fc_width=256),
         Published(note="no figure is verified"), "mobile",
     ),
     "spinenet_mobile_49s": Variant(
-        SPINENET_MOBILE, 384, _MOBILE | {"width": 0.65, "endpoint": 40}, _retinanet(40),
+        SPINENET_MOBILE, 384, _MOBILE | {"width": 0.65, "endpoint": 40}, _retinanet(40) | _mask_rcnn(40, fc_width=256),
         Published(ap=23.5, note="size and cost are not verified"), "mobile",
     ),
     "spinenet_mobile_49": Variant(
-        SPINENET_MOBILE, 384, _MOBILE | {"endpoint": 48}, _retinanet(48), Published(2.32, 1.0, 28.6), "mobile",
+        SPINENET_MOBILE, 384, _MOBILE | {"endpoint": 48}, _retinanet(48) | _mask_rcnn(48, fc_width=256),
+        Published(2.32, 1.0, 28.6), "mobile",
     ),
 }  # fmt: skip
 
 
 def _eff(image_size: int, width: float, endpoint: int, head_depth: int, published: Published) -> Variant:
     """Return a row of Eff-SpineNet; the convs of the head have as many channels as the outputs."""
-    style, heads = _MOBILE | {"width": width, "endpoint": endpoint}, _retinanet(endpoint, head_depth=head_depth)
+    style = _MOBILE | {"width": width, "endpoint": endpoint}
+    heads = _retinanet(endpoint, head_depth=head_depth) | _mask_rcnn(endpoint, fc_width=256)
     return Variant(EFF_SPINENET, image_size, style, heads, published, "efficient")
 
 
@@ -96,7 +102,7 @@ def _lite(rows: Mapping[str, Variant], note: str = _UNPUBLISHED) -> dict[str, Va
 # Sections 3.4 and 4.1 of the paper: what differs from SpineNet-49 is named. 143L exists in code only.
 VARIANTS: dict[str, Variant] = {
     "spinenet_49s": Variant(
-        SPINENET, 640, {"width": 0.65, "endpoint": 128}, _retinanet(128),
+        SPINENET, 640, {"width": 0.65, "endpoint": 128}, _retinanet(128) | _mask_rcnn(128, fc_width=512),
         Published(11.9, 33.8, 41.5, "published size and cost do not follow from the published width"),
     ),
     "spinenet_49": Variant(SPINENET, 640, {}, _retinanet(256), Published(28.5, 85.4, 44.3)),
@@ -110,7 +116,9 @@ VARIANTS: dict[str, Variant] = {
     ),
     "spinenet_190": Variant(
         SPINENET, 1280, {"width": 1.3, "alpha": 1.0, "repeats": 4, "endpoint": 512},
-        _retinanet(512, head_depth=7, anchor_size=4.0), Published(163.6, 1885.0, 52.1),
+        _retinanet(512, head_depth=7, anchor_size=4.0)
+        | _mask_rcnn(384, box_depth=7, mask_depth=7, anchor_size=5.0),
+        Published(163.6, 1885.0, 52.1),
     ),
     **MOBILE,
     **_lite(MOBILE),

@@ -58,7 +58,7 @@ def test_a_row_is_whole(row) -> None:
     assert row.outputs[0] == "raw"
     assert row.layouts
     assert row.class_layers
-    assert (row.decoding is not None) == (row.task == "detection") == issubclass(row.options, DetectionOptions)
+    assert (row.decoding is not None) == (row.task != "classification") == issubclass(row.options, DetectionOptions)
 
 
 def test_published_options_are_options_of_the_backbone_and_the_head() -> None:
