@@ -12,7 +12,7 @@ PHOTO = "photo.jpg"
 
 def with_package(file: ModelFile) -> str:
     """Return Python code that runs a file with `spinenet_tf.load`."""
-    detects = file.metadata.task == "detection"
+    detects = file.metadata.detects
     shown = "found.boxes, found.scores, found.names" if detects else "found"
     lines = ["import spinenet_tf", "", f'model = spinenet_tf.load("{file.path.name}")']
     return "\n".join([*lines, f'found = model("{PHOTO}")', f"print({shown})"])
@@ -44,7 +44,7 @@ def _from_bytes(file: ModelFile) -> str:
 
 
 def _with_mediapipe(file: ModelFile) -> str:
-    detects = file.metadata.task == "detection"
+    detects = file.metadata.detects
     rectangle = "from mediapipe.tasks.python.components.containers.rect import RectF"
     imports = ["import mediapipe as mp", "import numpy as np"] + ([] if detects else [rectangle])
     imports += ["from PIL import Image, ImageOps"]

@@ -65,7 +65,7 @@ class Facts:
 
     @property
     def monitor(self) -> str:
-        """The metric that selects the best weights, "AP" or "top1"."""
+        """The metric that selects the best weights, as `Task.monitor`."""
         return TASKS[self.config.task].monitor
 
     @property

@@ -21,8 +21,12 @@ from spinenet_tf.training.run import Run, RunError
 NAME = "README.md"
 LIBRARY = "spinenet_tf"
 UNKNOWN = "unknown"
-_PIPELINES = {"detection": "object-detection", "classification": "image-classification"}
-_METRICS = {"detection": "mAP", "classification": "accuracy"}
+_PIPELINES = {
+    "detection": "object-detection",
+    "instance segmentation": "image-segmentation",
+    "classification": "image-classification",
+}
+_METRICS = {"detection": "mAP", "instance segmentation": "mAP", "classification": "accuracy"}
 _TAGS = {TFLITE: "tflite", SAVED_MODEL: "tensorflow", ONNX: "onnx", OPENVINO: "openvino"}
 _MARK = f"library_name: {LIBRARY}"
 

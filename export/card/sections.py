@@ -10,6 +10,7 @@ from typing import Any
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.export.card.code import with_package, without_package
 from spinenet_tf.export.card.facts import Facts, ModelFile
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.data_config import DataConfig
 
 METRICS = {
@@ -20,10 +21,18 @@ METRICS = {
     "APm": "AP of objects from 32 x 32 to 96 x 96 px",
     "APl": "AP of larger objects",
     "AR100": "recall of the best 100 detections per image",
+    "mask_AP": "COCO AP of masks (mean over IoU 0.50 to 0.95)",
+    "mask_AP50": "AP of masks at IoU 0.50",
+    "mask_AP75": "AP of masks at IoU 0.75",
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
 }
 SHOWN_CLASSES = 100
+_DOES = {
+    "detection": "An object detector",
+    "instance segmentation": "An object detector with masks",
+    "classification": "An image classifier",
+}
 RAW = "raw maps"
 
 
@@ -35,15 +44,15 @@ def title(facts: Facts) -> Iterator[str]:
     yield ""
     classes = "1 class" if len(names) == 1 else f"{len(names)} classes"
     net = f"a `{model.name}` backbone" + (" with its own graph" if model.graph else "")
-    does = "An object detector" if facts.config.task == "detection" else "An image classifier"
-    head = f" and a {model.head['kind']} head" if facts.config.task == "detection" else ""
+    does, detects = _DOES[facts.config.task], TASKS[facts.config.task].has_boxes
+    head = f" and a {model.head['kind']} head" if detects else ""
     yield f"{does} for {classes}, with {net}{head}, for images of {width} x {height} px, made with spinenet_tf."
 
 
 def classes(facts: Facts) -> Iterator[str]:
     """Yield the class names in the order of their numbers."""
     names = facts.config.class_names or ()
-    yield "## What it detects" if facts.config.task == "detection" else "## What it recognizes"
+    yield "## What it detects" if TASKS[facts.config.task].has_boxes else "## What it recognizes"
     yield ""
     shown = ", ".join(code_text(name) for name in names[:SHOWN_CLASSES])
     more = len(names) - SHOWN_CLASSES
@@ -232,9 +241,9 @@ def _short(value: Any) -> str:
 
 
 def _outputs(file: ModelFile) -> str:
-    if file.engine == "SavedModel" and file.metadata.task == "detection":
+    if file.engine == "SavedModel" and file.metadata.detects:
         return "signatures for detections and for raw maps"
-    raw = RAW if file.metadata.task == "detection" else "logits"
+    raw = RAW if file.metadata.detects else "logits"
     return raw if file.metadata.output_kind == "raw" else file.metadata.output_kind
 
 

@@ -32,7 +32,7 @@ def evaluate(
     threshold: Annotated[float, typer.Option(help="Lowest score of detections in the report.", min=0.0, max=1.0)] = 0.3,
     overwrite: Overwrite = False,
 ) -> None:
-    """Print a detector's 12 COCO metrics and AP per class, or a classifier's top-1 and top-5 accuracy.
+    """Print a detector's 12 COCO metrics, of boxes and of masks, and AP per class, or a classifier's accuracy.
 
     Example: spinenet-tf evaluate runs/digits --report digits-report
     """

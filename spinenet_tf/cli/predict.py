@@ -24,7 +24,7 @@ def predict(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Detect objects and write pictures with boxes and a JSON file of all detections; or classify images.
+    """Detect objects and write pictures with boxes and masks, and a JSON file of all detections; or classify images.
 
     Example: spinenet-tf predict photo.jpg --model runs/digits
     """

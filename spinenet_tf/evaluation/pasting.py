@@ -15,7 +15,8 @@ def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: i
     `probabilities` `[R, C]` cover the `box`, yxyx in pixels of the image, which may exceed the image. Rounding is that
     of TF Model Garden's `paste_instance_masks`: the map is padded by zeros and the box enlarged accordingly, in
     float32; its corners are truncated toward zero to whole pixels, both of which belong to it; the map is resized to
-    them bilinearly, with half-pixel centers and without antialiasing; pixels above `PROBABILITY` are the object.
+    them bilinearly, with half-pixel centers and without antialiasing; pixels above `PROBABILITY` are the object. Only
+    where a resized value is exactly `PROBABILITY`, the last bit of the sum may decide otherwise.
     """
     padded = np.pad(np.asarray(probabilities, np.float32), 1)
     top, left, bottom, right = _whole_pixels(box, padded.shape)

@@ -49,14 +49,15 @@ def evaluate(
 
     Returns:
         Evaluation | Accuracy: of a detector an `Evaluation`, with `AP`, `AP50` and the other metrics, `per_class`,
-            `report(folder)` and `save_detections(path)`; of a classifier an `Accuracy`, with `top1`, `top5` and
-            `per_class`.
+            `report(folder)` and `save_detections(path)`, and for instance segmentation `mask_AP` and all metrics of
+            `masks`; of a classifier an `Accuracy`, with `top1`, `top5` and `per_class`.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model or data set, they have different tasks, the model's
             classes have no names, the data set or `classes` has a class that the model does not have, or
             `max_detections` is too small or more than the model detects.
-        DataError: an image does not decode, or see `data.read`.
+        DataError: an image does not decode, the data set lacks the masks that a model for instance segmentation is
+            measured by, or see `data.read`.
     """
     predictor = _predictor(model, max_detections)
     data: Any = _data(model, dataset)  # of the task's type, which annotations cannot express

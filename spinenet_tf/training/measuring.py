@@ -21,7 +21,8 @@ class Evaluate(keras.callbacks.Callback):
     """Measure the model on a data set after an epoch, and add the metrics to the logs.
 
     A detector gets the 12 COCO metrics (`val_AP`, `val_AP50`, `val_AR100`, ...; those without ground truth are left
-    out), a classifier `val_top1` and `val_top5`, all in 0..1. Callbacks that come after this one in the list see them:
+    out), one with masks also those of masks (`val_mask_AP`, ...), a classifier `val_top1` and `val_top5`, all in 0..1.
+    Callbacks that come after this one in the list see them:
 
         data = spinenet_tf.data.read("val.json", images="val")
         callbacks = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_a_box_outside_of_the_image_has_an_empty_mask(box: tuple) -> None:
 @pytest.mark.parametrize("box", [(50, 60, 50, 60), (50, 60, 50.4, 60.4)])
 def test_a_box_without_area_has_at_most_a_few_pixels(box: tuple) -> None:
     assert paste_mask(FULL, np.float32(box), 100, 160).area <= 4
+
+
+def test_memory_depends_on_the_box_and_not_on_the_width_of_the_image() -> None:
+    paste_mask(FULL, np.float32([100, 200, 140, 240]), 200, 300)  # imports
+    tracemalloc.start()
+    mask = paste_mask(FULL, np.float32([1000, 2000, 1040, 2040]), 4000, 100_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert mask.area > 1000
+    assert peak < 4e6, "the image has 400 million pixels, its columns in the box 168,000"
 
 
 def test_run_lengths_are_those_of_pycocotools() -> None:
