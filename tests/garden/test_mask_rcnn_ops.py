@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
+from official.vision.modeling.layers.detection_generator import DetectionGenerator
 from official.vision.modeling.layers.mask_sampler import MaskSampler
 from official.vision.modeling.layers.roi_generator import MultilevelROIGenerator
 from official.vision.modeling.layers.roi_sampler import ROISampler
 from official.vision.ops import anchor, box_ops, spatial_transform_ops
 from parity import record, relative
 
+from spinenet_tf.heads.mask_rcnn.decoding import select_detections
+from spinenet_tf.heads.mask_rcnn.options import MaskRCNNOptions
 from spinenet_tf.ops import rcnn_losses
 from spinenet_tf.ops.anchors import AnchorSpec, anchors
 from spinenet_tf.ops.boxes import decode, encode
@@ -235,3 +238,23 @@ def test_roi_losses(positives: int) -> None:
         compare(f"{name} loss of ROIs, {positives} positives", got[name], expected[name], tape, [raw[name]])
     if not positives:
         assert float(got["box"]) == float(expected["box"]) == float(got["mask"]) == float(expected["mask"]) == 0.0
+
+
+@pytest.mark.parametrize("spread", [1.0, 20.0])  # the second moves boxes out of the image
+def test_detections(spread: float) -> None:
+    rng, classes = np.random.default_rng(6), 7
+    rois = random_boxes(rng, (2, 200), 0, SIDE)
+    rois[:, 150:] = 0  # rows without a proposal
+    logits = rng.normal(0, 1.5, (2, 200, classes)).astype("float32")
+    deltas = rng.normal(0, spread, (2, 200, 4 * classes)).astype("float32")
+    sides = tf.constant([[SIDE, SIDE]] * 2, tf.float32)
+    expected = DetectionGenerator()(deltas, logits, rois, sides, list(WEIGHTS))
+    options = MaskRCNNOptions(background=True)
+    flat_logits, flat_deltas = (x.reshape(400, -1) for x in (logits, deltas))
+    got = select_detections(rois, flat_logits, flat_deltas, (SIDE, SIDE), options)
+    np.testing.assert_array_equal(got["num_detections"], expected["num_detections"])
+    np.testing.assert_array_equal(got["num_detections"], [100, 100])
+    np.testing.assert_array_equal(got["classes"], expected["detection_classes"])
+    for piece in ("scores", "boxes"):
+        worst = relative(got[piece], expected[f"detection_{piece}"])
+        record("Mask R-CNN", f"{piece} of detections, deltas of {spread:g}", worst, 1e-5)

@@ -32,7 +32,10 @@ def select_detections(
     best, roi, channel = best_pairs(scores, options.pre_nms_top_k, background=True)
     deltas = pick(ops.reshape(box_deltas, (batch, count * channels, 4)), roi * channels + channel)
     boxes = decode_boxes(deltas, pick(rois, roi), BOX_WEIGHTS)
-    candidates = Candidates(clip(boxes, *image_size), best, channel - options.first_channel)
+    boxes = clip(boxes, *image_size)
+    # Proposals that are zeros decode to zeros, which Model Garden never detects.
+    best = ops.where(ops.any(boxes > 0, axis=-1), best, 0.0)
+    candidates = Candidates(boxes, best, channel - options.first_channel)
     limits = (options.score_threshold, just_below(options.iou_threshold), options.max_detections)
     return keep(candidates, *limits, nms or greedy_nms)
 
