@@ -49,8 +49,9 @@ def proxy(rows: Rows) -> str:
     seconds = [row["seconds"] for row in found]
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("tensorflow", "keras"))
     return (
-        f"- Net: width {style['width']}, alpha {style['alpha']}, outputs of {style['endpoint']} channels; a RetinaNet "
-        f"head of {head['head_depth']} convs of {head['head_width']} channels; image {side} px.\n"
+        f"- Net: width {style['width']}, alpha {style['alpha']}, outputs P3 to P{style['max_level']} of "
+        f"{style['endpoint']} channels; a RetinaNet head of {head['head_depth']} convs of {head['head_width']} "
+        f"channels; image {side} px.\n"
         f"- Data: {data['train']['scenes']:,} scenes with digits of {smallest} to {largest} px, one class. AP is "
         f"measured on {data['val']['scenes']} other scenes.\n"
         f"- Training: {found[0]['steps']:,} steps of {config['batch_size']} images with {config['optimizer']['name']}, "
