@@ -72,23 +72,27 @@ def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The new folder to write.")],
     to: Annotated[
-        Literal["coco", "tfrecord"] | None,
+        Literal["coco", "tfrecord", "yolo"] | None,
         typer.Option(help="Target format; default: tfrecord, or coco if the source is TFRecord."),
     ] = None,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="TFRecord: also write masks as PNG, which TF Model Garden needs.")
+    ] = False,
     shards: Annotated[
         int | None, typer.Option(help=f"Number of TFRecord files; default: one per {IMAGES_PER_SHARD} images.", min=1)
     ] = None,
     images: Images = None,
     split: Split = None,
 ) -> None:
-    """Convert a detection data set to sharded TFRecord files in TF Model Garden's schema, or to COCO.
+    """Convert a detection data set to sharded TFRecord files in TF Model Garden's schema, to COCO or to YOLO.
 
-    Conversion from COCO to TFRecord and back is lossless.
+    Conversion from COCO to TFRecord and back is lossless. YOLO keeps boxes and masks, but no ids, areas and crowds.
 
     Example: spinenet-tf dataset convert annotations/val.json records/val --images val --shards 10
     """
     from spinenet_tf.data.formats.coco import write_coco
     from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
+    from spinenet_tf.data.formats.yolo_writer import write_yolo
     from spinenet_tf.data.reading import format_of, load
 
     if target.exists():
@@ -96,9 +100,11 @@ def convert(
     read = load(source, images, split)
     if to == "coco" or (to is None and format_of(source) == "tfrecord"):
         write_coco(read, target, with_progress)
+    elif to == "yolo":
+        write_yolo(read, target, with_progress)
     else:
         count = shards or max(1, math.ceil(len(read.images) / IMAGES_PER_SHARD))
-        write_tfrecord(read, target, count, with_progress)
+        write_tfrecord(read, target, count, with_progress, masks)
     console.print(f"Wrote {len(read.images)} images and {len(read.annotations)} objects to {target}.", soft_wrap=True)
 
 

@@ -34,10 +34,17 @@ TURNS = {
 
 
 def upright_image(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Return the upright image `[H, W, 3]` of stored pixels `[h, w, 3]`."""
+    """Return the upright image `[H, W, ...]` of stored pixels `[h, w, ...]`."""
     turn = TURNS[orientation]
     seen = stored[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1]
     return np.ascontiguousarray(seen.swapaxes(0, 1) if turn.swap else seen)
+
+
+def stored_image(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return the stored pixels `[h, w, ...]` of an upright image `[H, W, ...]`."""
+    turn = TURNS[orientation]
+    seen = upright.swapaxes(0, 1) if turn.swap else upright
+    return np.ascontiguousarray(seen[:: -1 if turn.rows else 1, :: -1 if turn.columns else 1])
 
 
 def turned_size(height: int, width: int, orientation: int) -> tuple[int, int]:

@@ -84,6 +84,9 @@ def test_convert_goes_to_records_and_back(command, scenes: Path, tmp_path: Path)
     for path in (scenes / "images").iterdir():
         assert path.read_bytes() == (tmp_path / "back" / "images" / path.name).read_bytes()
     assert command("convert", scenes, "copy", "--to", "coco")[0] == 0
+    assert command("convert", scenes, "masks", "--masks")[0] == 0
+    assert command("convert", scenes, "yolo", "--to", "yolo")[0] == 0
+    assert command("check", "yolo", "--model", "spinenet_49s")[0] == 0
     assert (tmp_path / "copy" / "annotations.json").is_file()
 
 

@@ -44,8 +44,9 @@ class Annotations:
 
 
 def plain(entry: Entry) -> Entry:
-    """Return the entry as in COCO JSON, without the reader's internal keys."""
-    return {key: value for key, value in entry.items() if not key.startswith("_")}
+    """Return the entry as in COCO JSON, without the reader's internal keys; "_mask" becomes "segmentation"."""
+    own = {key: value for key, value in entry.items() if not key.startswith("_")}
+    return own | {"segmentation": mask.rle()} if isinstance(mask := entry.get("_mask"), Mask) else own
 
 
 class _Picture(NamedTuple):
@@ -187,13 +188,22 @@ def _area(entry: Entry, box: tuple[float, float, float, float]) -> float:
     return area
 
 
-def _mask(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> Mask | None:
-    """Return the object's mask, or None if it has none; a bad one is left out and noted, since the box is valid."""
+def mask_of(entry: Entry, height: int, width: int) -> Mask | None:
+    """Return the mask of an object in an image of this size, or None if it has none.
+
+    Raises:
+        DataError: the segmentation is invalid.
+    """
+    if isinstance(mask := entry.get("_mask"), Mask):
+        return mask
     segmentation = entry.get("segmentation")
-    if not segmentation:
-        return own if isinstance(own := entry.get("_mask"), Mask) else None
+    return read_mask(segmentation, (height, width)) if segmentation else None
+
+
+def _mask(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> Mask | None:
+    """Return the object's mask; an invalid one is left out and noted, since the box is valid."""
     try:
-        return read_mask(segmentation, (picture.height, picture.width))
+        return mask_of(entry, picture.height, picture.width)
     except DataError as error:
         problems.note(place, f"its mask is left out: {error}")
         return None

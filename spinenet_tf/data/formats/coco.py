@@ -135,13 +135,14 @@ def write_coco(read: Annotations, folder: str | Path, track: Track = untracked) 
         root.mkdir()
         for entry in track(read.images, len(read.images), "Writing"):
             with Problems().at(read.place("image", entry)):
-                _write_new(inside(root, entry["file_name"]), read.find_image(entry).read_bytes())
+                write_new(inside(root, entry["file_name"]), read.find_image(entry).read_bytes())
         content = {key: [plain(entry) for entry in getattr(read, key)] for key in LISTS}
         (workplace / "annotations.json").write_text(json.dumps({**read.extra, **content}))
     return Path(folder) / "annotations.json"
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file and its folder; raise DataError if it exists."""
     if path.exists():
         raise DataError(f"another image has the same file name. Received: file_name={path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,12 @@ restore COCO without loss, records of `tfrecord_writer` also have the COCO entri
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +22,7 @@ from spinenet_tf.data.files import file_in
 from spinenet_tf.data.formats.annotations import Annotations, Entry, is_int64, plain, to_dataset
 from spinenet_tf.data.formats.coco import read_json
 from spinenet_tf.data.formats.label_map import LABEL_MAP, read_label_map
+from spinenet_tf.data.formats.mask_images import MaskImage, png_size
 from spinenet_tf.data.formats.shards import Record, records, shard_files
 from spinenet_tf.data.images import Stored, may_be_turned, read_stored
 from spinenet_tf.data.orientation import UPRIGHT, turned_size, upright_boxes
@@ -30,7 +33,7 @@ logger = logging.getLogger(__name__)
 CATEGORIES = "categories.json"  # beside the shards: the COCO file without images and annotations
 SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 LABEL, TEXT = "image/object/class/label", "image/object/class/text"
-CROWD, AREA = "image/object/is_crowd", "image/object/area"
+CROWD, AREA, MASK = "image/object/is_crowd", "image/object/area", "image/object/mask"
 COCO = "image/coco"
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}")  # 64 bits or slightly more
@@ -133,7 +136,7 @@ def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
     size = (sizes[0][0], sizes[1][0]) if len(sizes[0]) == len(sizes[1]) == 1 else None
     stored = _stored(encoded, file, size, problems.max_pixels)
     height, width = size or stored[:2]
-    coco_image, coco_objects = _coco_entries(features)
+    coco_image, coco_objects, digest = _coco_entries(features)
     objects = _objects(features, height, width)
     turned = turned_entries(objects, Stored(height, width, stored.orientation))
     upright = _is_upright(size, stored, coco_objects, objects, turned)
@@ -146,7 +149,27 @@ def _entries(record: Record, problems: Problems) -> tuple[Entry, list[Entry]]:
     image |= {"_source": "".join(features.texts("image/source_id")), "_upright": upright}
     if _agree(coco_objects, objects):
         objects = [coco | {"_text": row["_text"]} for coco, row in zip(coco_objects, objects, strict=True)]
+    if (pngs := features.bytes(MASK)) and mask_digest(pngs) != digest:
+        turn = Stored(height, width, UPRIGHT if upright else stored.orientation)
+        objects = _with_masks(objects, pngs, record, turn, problems)
     return coco_image | image, objects
+
+
+def _with_masks(objects: list[Entry], pngs: list[bytes], record: Record, image: Stored, problems: Problems) -> list:
+    """Return objects with their masks as PNG in place of a segmentation; `image` has the upright size."""
+    if len(pngs) != len(objects):
+        raise DataError(f"its features differ in length. Received: {LABEL}={len(objects)}, {MASK}={len(pngs)}")
+    masked = []
+    for k, (entry, png) in enumerate(zip(objects, pngs, strict=True)):
+        entry = {key: value for key, value in entry.items() if key != "segmentation"}
+        size, expected = png_size(png), turned_size(image.height, image.width, image.orientation)
+        if size == expected:
+            entry["_mask"] = MaskImage(image.height, image.width, record.image(png, f"{k}.png"), image.orientation)
+        elif png:
+            fault = f"its mask is left out: it must be PNG of {expected[0]} x {expected[1]} pixels. Received: {size}"
+            problems.note(Place(record.file, f"{record.place.entry}, object {k}"), fault)
+        masked.append(entry)
+    return masked
 
 
 def _stored(encoded: bytes, file: ImageFile, size: tuple[int, int] | None, max_pixels: int) -> Stored:
@@ -204,13 +227,18 @@ def _objects(features: Features, height: int, width: int) -> list[Entry]:
     return entries
 
 
-def _coco_entries(features: Features) -> tuple[Entry, list[Entry]]:
-    """Return the COCO entries that `tfrecord_writer` adds to a record."""
+def mask_digest(pngs: list[bytes]) -> str:
+    """Return a digest of the masks of a record, which shows whether another tool changed them."""
+    return hashlib.sha256(b"".join(pngs)).hexdigest()
+
+
+def _coco_entries(features: Features) -> tuple[Entry, list[Entry], Any]:
+    """Return the COCO entries that `tfrecord_writer` adds to a record, and the digest of the masks beside them."""
     text = b"".join(features.bytes(COCO))
     try:
         coco = json.loads(text) if text else {"image": {}, "annotations": []}
         if all(isinstance(entry, dict) for entry in [coco["image"], *coco["annotations"]]):
-            return plain(coco["image"]), [plain(entry) for entry in coco["annotations"]]
+            return plain(coco["image"]), [plain(entry) for entry in coco["annotations"]], coco.get("masks")
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
     raise DataError(f"its {COCO} was not written by this package")

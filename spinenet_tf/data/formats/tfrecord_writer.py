@@ -17,11 +17,13 @@ from PIL import Image
 from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf._files.writing import new_folder
 from spinenet_tf.data.dataset import DataError
-from spinenet_tf.data.formats.annotations import Annotations, Entry, plain, to_dataset
-from spinenet_tf.data.formats.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, SIDES, TEXT
+from spinenet_tf.data.formats.annotations import Annotations, Entry, mask_of, plain, to_dataset
+from spinenet_tf.data.formats.mask_images import mask_png
+from spinenet_tf.data.formats.tfrecord import AREA, CATEGORIES, COCO, CROWD, LABEL, MASK, SIDES, TEXT, mask_digest
 from spinenet_tf.data.images import Stored, read_stored
 from spinenet_tf.data.input.pipeline import check_images
 from spinenet_tf.data.orientation import stored_boxes
+from spinenet_tf.data.problems import Problems
 
 _KINDS = {
     int: lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values)),
@@ -30,14 +32,18 @@ _KINDS = {
 }
 
 
-def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track: Track = untracked) -> list[Path]:
+def write_tfrecord(
+    read: Annotations, folder: str | Path, shards: int = 1, track: Track = untracked, masks: bool = False
+) -> list[Path]:
     """Write `FOLDER-00000-of-00010.tfrecord` and so on, and `categories.json`, to a new folder; return the shards.
 
     The folder is written atomically. Images keep their order and bytes. Sizes and boxes refer to stored pixels, since
-    TensorFlow ignores the EXIF orientation when decoding. `track` reports progress.
+    TensorFlow ignores the EXIF orientation when decoding. `track` reports progress. The records always keep COCO's
+    segmentations; `masks` adds one PNG per object for TF Model Garden, as its `--include_masks` does.
 
     Raises:
-        DataError: an entry or an image is invalid, or there are fewer images than shards.
+        DataError: an entry or an image is invalid, there are fewer images than shards or, with `masks`, an object other
+            than a crowd has no valid mask.
         FileExistsError: the folder exists.
     """
     count = len(read.images)
@@ -46,7 +52,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     check_images(to_dataset(read))
     names = [f"{Path(folder).name}-{number:05d}-of-{shards:05d}.tfrecord" for number in range(shards)]
     with new_folder(Path(folder)) as workplace:
-        records = _records(read, track(read.images, count, "Writing"))
+        records = _records(read, track(read.images, count, "Writing"), masks)
         for number, name in enumerate(names):
             size = count * (number + 1) // shards - count * number // shards
             with tf.io.TFRecordWriter(str(workplace / name)) as writer:
@@ -59,7 +65,7 @@ def write_tfrecord(read: Annotations, folder: str | Path, shards: int = 1, track
     return [Path(folder) / name for name in names]
 
 
-def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Example]:
+def _records(read: Annotations, images: Iterable[Entry], masks: bool) -> Iterator[tf.train.Example]:
     names = {entry["id"]: entry["name"] for entry in read.categories}
     objects: dict[int, list[Entry]] = defaultdict(list)
     for entry in read.annotations:
@@ -69,8 +75,20 @@ def _records(read: Annotations, images: Iterable[Entry]) -> Iterator[tf.train.Ex
         features = _of_image(image, stored, file.read_bytes())
         features |= _of_objects(objects[image["id"]], stored, names)
         coco = {"image": plain(image), "annotations": [plain(entry) for entry in objects[image["id"]]]}
+        if masks:
+            pngs = [_mask_png(read, entry, image, stored) for entry in objects[image["id"]]]
+            features[MASK], coco["masks"] = _KINDS[bytes](pngs), mask_digest(pngs)
         features[COCO] = _KINDS[bytes]([json.dumps(coco).encode()])
         yield tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def _mask_png(read: Annotations, entry: Entry, image: Entry, stored: Stored) -> bytes:
+    mask = None
+    with Problems().at(read.place("annotation", entry)):
+        mask = mask_of(entry, image["height"], image["width"])
+        if mask is None and not entry.get("iscrowd"):
+            raise DataError("the object has no mask; leave it out, or write the records without masks")
+    return mask_png(mask, stored)
 
 
 def _of_image(image: Entry, stored: Stored, encoded: bytes) -> dict[str, tf.train.Feature]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ def read_yolo(path: str | Path, split: str | None = None, problems: Problems | N
     Class names come from `data.yaml`, or from `classes.txt` or `obj.names`; otherwise they are the class numbers.
     Category ids are the class numbers + 1; image ids count from 1 in the order of the image paths, or of the list.
 
-    Polygons are converted to their bounding box; of pose labels (`kpt_shape` in `data.yaml`), only the box is read. A
+    A polygon is the mask of its bounding box; of pose labels (`kpt_shape` in `data.yaml`), only the box is read. A
     class with six numbers is a polygon of three points, or a box with confidence and track id, depending on other rows.
 
     Raises:
@@ -141,6 +142,11 @@ def _entries(objects: list[_Object], problems: Problems) -> Iterator[Entry]:
         if row.kind == "six" and six is None:
             continue
         with problems.at(place):
-            box = row.box(six or "box")
-            xywh = [side * extent for side, extent in zip(box, (image["width"], image["height"]) * 2, strict=True)]
-            yield {"image_id": image["id"], "category_id": row.label + 1, "bbox": xywh, "iscrowd": 0, "_at": place}
+            box, polygon = _in_pixels(row.box(six or "box"), image), row.polygon(six or "box")
+            entry = {"image_id": image["id"], "category_id": row.label + 1, "bbox": box, "iscrowd": 0, "_at": place}
+            yield entry | ({} if polygon is None else {"segmentation": [_in_pixels(polygon, image)]})
+
+
+def _in_pixels(numbers: Iterable[float], image: Entry) -> list[float]:
+    """Convert numbers that alternate between x and y from fractions of the image."""
+    return [number * size for number, size in zip(numbers, cycle((image["width"], image["height"])), strict=False)]

@@ -28,7 +28,11 @@ class Row(NamedTuple):
 
     label: int
     kind: Literal["box", "polygon", "six"]  # "six": box or polygon, see `meaning_of_six`
-    numbers: tuple[float, ...]  # a box's x, y, width, height; a polygon's left, top, right, bottom; all six
+    numbers: tuple[float, ...]  # a box's x, y, width, height; a polygon's x, y, x, y ...; all six
+
+    def polygon(self, six: Six) -> tuple[float, ...] | None:
+        """Return a polygon's x, y, x, y ... relative to the image, reading six numbers as `six`; None for a box."""
+        return self.numbers if self.kind == "polygon" or (self.kind, six) == ("six", "polygon") else None
 
     def box(self, six: Six) -> Box:
         """Return `(left, top, width, height)` relative to the image, reading six numbers as `six`.
@@ -36,10 +40,8 @@ class Row(NamedTuple):
         Raises:
             DataError: the numbers cannot be relative to the image.
         """
-        if self.kind == "six" and six == "polygon":
-            return Row(self.label, "polygon", _bounds(self.numbers)).box(six)
-        if self.kind == "polygon":
-            left, top, right, bottom = numbers = self.numbers
+        if (polygon := self.polygon(six)) is not None:
+            left, top, right, bottom = numbers = _bounds(polygon)
             box = left, top, right - left, bottom - top
         else:
             x, y, width, height = numbers = self.numbers[:4]
@@ -68,8 +70,8 @@ def read_row(line: str, keypoints: Keypoints | None = None) -> Row:
     if kind is None or not 0 <= label <= LAST_CLASS or not label.is_integer():
         raise DataError(f"a line must be {_expected(keypoints)}. Received: {line!r:.200}")
     if kind == "polygon":
-        return Row(int(label), kind, _bounds(numbers))
-    return Row(int(label), kind, tuple(numbers[: 6 if kind == "six" else 4]))
+        _bounds(numbers)
+    return Row(int(label), kind, tuple(numbers[: 4 if kind == "box" else None]))
 
 
 def meaning_of_six(rows: Iterable[Row]) -> Six | None:
@@ -102,7 +104,7 @@ def _expected(keypoints: Keypoints | None) -> str:
 
 
 def _bounds(numbers: Iterable[float]) -> Box:
-    """Return the left, top, right and bottom of a polygon."""
+    """Return the left, top, right and bottom of a polygon; raise DataError if they are not finite."""
     numbers = list(numbers)
     if not all(map(math.isfinite, numbers)):
         raise DataError(f"a polygon must be finite numbers. Received: {numbers[:20]}")
