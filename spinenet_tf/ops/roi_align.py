@@ -59,7 +59,7 @@ class _Samples(NamedTuple):
 
 def _samples(start: Tensor, end: Tensor, sizes: list[int], level: Tensor, count: int, offset: float) -> _Samples:
     """Return the samples of boxes from `start [B, N]` to `end [B, N]`, in cells of their `level [B, N]`."""
-    bins = np.arange(count, dtype="float32") + offset
+    bins = ops.arange(count, dtype="float32") + offset
     position = start[..., None] + bins * (end - start)[..., None] / count
     limit = ops.take(sizes[0] / 2.0 ** np.arange(len(sizes), dtype="float32") - 1.0, level)[..., None]
     first = ops.minimum(ops.maximum(ops.floor(position), 0.0), limit)

@@ -130,7 +130,9 @@ def sample_masks(targets: RoiTargets, masks: Tensor, *, samples: int, size: int)
     centers of its cells, and is 0 outside of the object's box. As in Model Garden, a sample's coordinate in the mask is
     not shifted by half a cell.
     """
-    index = ops.top_k(ops.cast(targets.classes > 0, "int32"), min(samples, targets.classes.shape[1]))[1]
+    count = targets.classes.shape[1]
+    place = ops.arange(count, dtype="int32")  # in the order of the ROIs: of equal values, PyTorch takes any
+    index = ops.top_k(ops.where(targets.classes > 0, 0, -count) - place, min(samples, count))[1]
     rois, boxes = (pick(x, index) for x in (targets.rois, targets.boxes))
     classes, match = (_pick_values(x, index) for x in (targets.classes, targets.index))
     batch, rows, side = ops.shape(masks)[:3]

@@ -72,12 +72,13 @@ def of_centers(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, 
 
 def of_regions(boxes: Any, classes: Any, logits: Any, deltas: Any) -> dict[str, Any]:
     """Return what Mask R-CNN computes without its net; all anchors and ROIs are sampled, because backends differ."""
-    sides, spec = {"P3": (12, 10), "P4": (6, 5)}, AnchorSpec(max_level=4, num_scales=1)
+    spec, logits, deltas = AnchorSpec(max_level=4, num_scales=1), logits[:, :150], deltas[:, :450]  # of 150 cells
     maps = {
         values: {
-            level: keras.ops.reshape(x[:, : h * w * 3 // per], (2, h, w, 3 * values)) for level, (h, w) in sides.items()
+            "P3": keras.ops.reshape(x[:, : 4 * x.shape[1] // 5], (2, 12, 10, 3 * values)),
+            "P4": keras.ops.reshape(x[:, 4 * x.shape[1] // 5 :], (2, 6, 5, 3 * values)),
         }
-        for values, x, per in ((1, logits, 3), (4, deltas, 1))
+        for values, x in ((1, logits), (4, deltas))
     }
     levels, everything = anchors(HEIGHT, WIDTH, spec), {"samples": 1000, "positive_share": 1.0, "seed": 0}
     limits = {"level_top_k": 60, "iou_threshold": 0.5, "count": 40}
