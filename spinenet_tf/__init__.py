@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spinenet_tf import callbacks, data, export, optimizers, search
     from spinenet_tf.evaluation.accuracy import Accuracy
     from spinenet_tf.evaluation.average_precision import Evaluation
+    from spinenet_tf.evaluation.metrics import CocoMetrics
     from spinenet_tf.inference.classification import Classification
     from spinenet_tf.inference.detections import Detections
     from spinenet_tf.inference.loading import load
@@ -28,6 +29,7 @@ __all__ = [
     "ArchitectureSpec",
     "BlockSpec",
     "Classification",
+    "CocoMetrics",
     "Detections",
     "Evaluation",
     "Predictor",
@@ -54,6 +56,7 @@ _HOMES = {
     "ArchitectureSpec": ".nets.specs",
     "BlockSpec": ".nets.specs",
     "Classification": ".inference.classification",
+    "CocoMetrics": ".evaluation.metrics",
     "Detections": ".inference.detections",
     "Evaluation": ".evaluation.average_precision",
     "Predictor": ".inference.predictor",

@@ -230,7 +230,7 @@ def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, in
 
 
 def _rows(item: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    columns = (item[name] for name in ("boxes", "scores", "classes"))
+    columns = item["boxes"], item["scores"], item["classes"]
     return result_rows(item["image_id"], *columns, category_ids, item.get("masks"))
 
 

@@ -93,8 +93,9 @@ def frequent_confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, i
 
 def _shapes(detections: Mapping[str, Any], rows: np.ndarray, example: Example) -> tuple[Any, Any]:
     """Return the shapes of detections and objects as COCO compares them: encoded masks, or boxes `[N, 4]` xywh."""
-    if "masks" in detections and example.masks is not None and None not in example.masks:
-        return [detections["masks"][row].rle() for row in rows], [mask.rle() for mask in example.masks]
+    true = [mask for mask in example.masks or () if mask is not None]
+    if "masks" in detections and len(true) == len(example.boxes):
+        return [detections["masks"][row].rle() for row in rows], [mask.rle() for mask in true]
     return _xywh(np.asarray(detections["boxes"])[rows]), _xywh(example.boxes)
 
 

@@ -104,7 +104,7 @@ def _header(title: str, dataset: DetectionDataset, model: str, threshold: float)
 def _numbers(numbers: Evaluation) -> Iterator[Element]:
     meanings = [meaning.format(numbers.max_detections) for meaning in MEANINGS]
     shapes = numbers.shapes
-    rows = [
+    rows: list[Sequence[str | Element]] = [
         (label, *(_number(getattr(of, name)) for of in shapes.values()), element("td", meaning, class_="means"))
         for (name, label), meaning in zip(numbers.labels.items(), meanings, strict=True)
     ]

@@ -84,7 +84,8 @@ class Detection(Task[DetectionDataset]):
         for example in islice((example for example in dataset if example.trainable.any()), count):
             image = read_image(example.path, PILLOW_MAX_PIXELS)
             yield self._draw(image, _truth(example), dataset.class_names)
-            yield self._draw(image, *detect_in_images(predict, [image], image_size), dataset.class_names)
+            (found,) = detect_in_images(predict, [image], image_size)
+            yield self._draw(image, found, dataset.class_names)
 
     def _draw(self, image: np.ndarray, shown: Mapping[str, Any], class_names: Sequence[str]) -> np.ndarray:
         masks = shown["masks"] if self.has_masks else None
