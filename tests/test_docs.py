@@ -265,7 +265,7 @@ def test_the_commands_on_the_data_sets_page_run_in_order(tmp_path, monkeypatch, 
     assert code.partition("# ")[2].partition("...")[0] == repr(values["dataset"]).partition("10 classes")[0]
     assert int(values["batches"].cardinality()) == 1
     commands = re.findall(r"^    spinenet-tf (.*)$", text, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         succeed(*shlex.split(command))
     assert (tmp_path / "sheet.png").is_file()
