@@ -54,7 +54,7 @@ def _draw_connection(axes: Axes, model: Backbone, parent: int, block: int) -> No
     spec, first = model.spec, len(model.spec.stem)
     level, target = spec.blocks[parent - first].level, spec.blocks[block - first].level
     prefix = f"block{block}_resample{spec.blocks[block - first].parents.index(parent)}"
-    found = [(layer, output) for layer, output in calls(model) if layer.name.startswith(prefix)]
+    found = [(layer, output) for layer, output, _ in calls(model) if layer.name.startswith(prefix)]
     steps = [
         pair for pair in reversed(found) if isinstance(pair[0], (*CONVS, keras.layers.MaxPooling2D, NearestUpsample))
     ]

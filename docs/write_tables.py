@@ -118,7 +118,7 @@ def _distribution(row: Variant) -> tuple[Any, ...]:
     """Return multiplier, parameters and multiply-adds of a detector, and their shares: of each level, and the rest."""
     net = without_values(lambda: detector(row, COCO_COUNT, (row.image_size, row.image_size, 3)))
     spent: Counter[int] = Counter()
-    for layer, output in calls(net):
+    for layer, output, _ in calls(net):
         node = re.match(r"block(\d+)_", layer.name)
         if node and isinstance(layer, CONVS):
             level = row.graph.blocks[int(node[1]) - len(row.graph.stem)].level
