@@ -80,7 +80,9 @@ def test_every_shipped_config_trains(name: str, train, digits: Path) -> None:
     (row,) = run.log
     assert row["step"] == 2
     assert np.isfinite(list(row.values())).all()
-    assert {"detection": "val_AP50", "instance segmentation": "val_mask_AP50", "classification": "val_top1"}[config.task] in row
+    assert {"detection": "val_AP50", "instance segmentation": "val_mask_AP50", "classification": "val_top1"}[
+        config.task
+    ] in row
     assert run.weights_path.is_file()
 
 
