@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from spinenet_tf._files.writing import staged
+from spinenet_tf.drawing.colors import TONES, Color, colors
 from spinenet_tf.drawing.fonts import label, load_font
 from spinenet_tf.drawing.masks import Encoded, draw_mask
 
 MIN_SIDE = 320  # px; smaller pictures are enlarged by an integer factor so that labels can be read
 LONGEST = 1024  # px; no picture is enlarged beyond this, and a sheet shrinks larger ones
-_GOLDEN = 0.618034  # of the color circle: neighboring classes get very different hues, for any number of classes
 
 
 def draw_detections(
@@ -42,14 +41,16 @@ def draw_detections(
     size = max(12, min(picture.size) // 32)
     font, line = load_font(size), size // 6
     rows = _order(np.asarray(classes), scores, threshold)
-    for row in rows if masks is not None else ():
+    tones = 1 if masks is None else len(TONES)  # objects that touch can be told apart by their tones
+    shown = list(zip(rows, colors((int(classes[row]) for row in rows), tones), strict=True))
+    for row, color in shown if masks is not None else ():
         if (mask := masks[row]) is not None:
-            draw_mask(picture, mask, _color(int(classes[row])), line)
-    for row in rows:
+            draw_mask(picture, mask, color, line)
+    for row, color in shown:
         number = int(classes[row])
         text = label(class_names[number], number) if class_names else str(number)
         text += "" if scores is None else f" {float(scores[row]):.2f}"
-        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, _color(number), font, line)
+        _draw_box(pen, np.asarray(boxes[row], np.float64) * zoom, text, color, font, line)
     return np.asarray(picture)
 
 
@@ -61,16 +62,11 @@ def _order(classes: np.ndarray, scores: np.ndarray | None, threshold: float) -> 
     return rows[np.argsort(scores[rows], kind="stable")]
 
 
-def _color(label: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN % 1.0, 0.8, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
 def _draw_box(
     pen: ImageDraw.ImageDraw,
     box: np.ndarray,
     text: str,
-    color: tuple[int, int, int],
+    color: Color,
     font: ImageFont.FreeTypeFont,
     line: int,
 ) -> None:

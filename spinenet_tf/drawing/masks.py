@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from spinenet_tf.drawing.colors import Color
+
 OPACITY = 0.4  # of the area; its texture stays visible
 
 
@@ -17,7 +19,7 @@ class Encoded(Protocol):
         """Return the mask of the whole image, `[h, w]` bool."""
 
 
-def draw_mask(picture: Image.Image, mask: Encoded, color: tuple[int, int, int], line: int) -> None:
+def draw_mask(picture: Image.Image, mask: Encoded, color: Color, line: int) -> None:
     """Draw a mask on a picture of the same scene of any size, with an outline of `line` px inside of the mask."""
     area = Image.fromarray(mask.decode()).convert("L").resize(picture.size, Image.Resampling.BILINEAR)
     area = area.point([0] * 128 + [255] * 128)

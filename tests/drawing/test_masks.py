@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,16 @@ def test_a_mask_of_an_image_that_was_resized_covers_the_same_part() -> None:
 
 def test_an_empty_mask_draws_nothing() -> None:
     np.testing.assert_array_equal(drawn(rectangle(0, 0, 0, 0)), drawn(None))
+
+
+def test_objects_of_a_class_have_tones_of_its_color() -> None:
+    masks = [rectangle(0, 60 * n, 50, 60 * n + 50) for n in range(4)]
+    none = np.zeros((4, 4))
+    picture = draw_detections(GRAY, none, np.array([0, 0, 0, 1]), masks=masks)
+    outlines = [tuple(picture[0, 60 * n + 25].tolist()) for n in range(4)]
+    assert len(set(outlines)) == 4
+    hues = [round(colorsys.rgb_to_hsv(*outline)[0], 2) for outline in outlines]
+    assert hues[0] == hues[1] == hues[2] != hues[3]
 
 
 def test_only_masks_that_are_shown_are_decoded() -> None:
