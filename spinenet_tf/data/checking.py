@@ -17,6 +17,7 @@ from spinenet_tf.data.dataset import MAX_PIXELS, ClassificationDataset, DataErro
 from spinenet_tf.data.examples import valid_examples
 from spinenet_tf.data.images import read_image, read_size
 from spinenet_tf.data.input.pipeline import check_image, check_trainable
+from spinenet_tf.data.mask_faults import mask_faults
 from spinenet_tf.data.problems import Place, Problem, Problems
 from spinenet_tf.data.reading import Source, read_any
 from spinenet_tf.heads.table import head_of, options_of
@@ -125,9 +126,14 @@ def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, t
             raise DataError("the data set has no images")
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(check_image, example, decode, dataset.max_pixels) for example in dataset]
-        for example, done in zip(track(dataset, len(dataset), "Reading images"), checks, strict=True):
-            with problems.at(Place(Path(str(example.path)), f"image {example.image_id}")):
+        masks = [threads.submit(lambda each=example: list(mask_faults(each, decode))) for example in dataset]
+        images = zip(track(dataset, len(dataset), "Reading images"), checks, masks, strict=True)
+        for example, done, faults in images:
+            place = Place(Path(str(example.path)), f"image {example.image_id}")
+            with problems.at(place):
                 done.result()
+            for message, refused in faults.result():
+                problems.add(place, message, refused)
 
 
 def _check_duplicates(dataset: DetectionDataset, problems: Problems, source: Path) -> None:
@@ -150,12 +156,14 @@ def _statistics(dataset: DetectionDataset) -> dict[str, Any]:
     areas = np.concatenate([np.zeros(0, np.float32), *(example.area for example in dataset)])
     labels = np.concatenate([np.zeros(0, np.int32), *(example.classes for example in dataset)])
     counts = np.bincount(labels, minlength=len(dataset.class_names)).tolist()
+    masks = [mask for example in dataset for mask in example.masks or () if mask is not None]
     return {
         "images": len(dataset),
         "images_without_objects": sum(not len(example.boxes) for example in dataset),
         "image_height": spread([example.height for example in dataset]),
         "image_width": spread([example.width for example in dataset]),
         "boxes": len(boxes),
+        **({"masks": len(masks)} if masks else {}),
         "crowds": int(sum(example.crowd.sum() for example in dataset)),
         "boxes_per_image": spread([len(example.boxes) for example in dataset]),
         "box_height": spread(boxes[:, 2] - boxes[:, 0]),

@@ -24,6 +24,11 @@ class Mask(ABC):
     height: int
     width: int
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the mask is stored as an image, which takes long to decode and may be corrupt."""
+        return False
+
     @abstractmethod
     def counts(self) -> bytes:
         """Return the run lengths, compressed as in COCO: see `run_lengths`.

@@ -66,7 +66,7 @@ class Problems:
         except DataError as error:
             message = _in_a_line(str(error).removeprefix(f"{place}: ").removeprefix(f"{place.file}: "), LONGEST)
             if self.keep_going:
-                self.found.append(Problem(place, message, refused=True))
+                self.add(place, message, refused=True)
             elif isinstance(error, ImageError) and self.bad_images is not None:
                 self.bad_images.add(place, ImageError(f"{place}: {message}"))
             else:
@@ -74,8 +74,12 @@ class Problems:
 
     def note(self, place: Place, message: str) -> None:
         """Record a problem that the reader can handle; does nothing without `keep_going`."""
+        self.add(place, message, refused=False)
+
+    def add(self, place: Place, message: str, refused: bool) -> None:
+        """Record a problem, which training may refuse; does nothing without `keep_going`."""
         if self.keep_going:
-            self.found.append(Problem(place, _in_a_line(message, LONGEST), refused=False))
+            self.found.append(Problem(place, _in_a_line(message, LONGEST), refused))
 
     def warn(self, place: Place, message: str) -> None:
         """Record a possible misinterpretation of the data; log it without `keep_going`."""

@@ -15,8 +15,9 @@ from PIL import Image
 
 from spinenet_tf.data.checking import check
 from spinenet_tf.data.dataset import ClassificationDataset, ClassificationExample, DataError, DetectionDataset
+from spinenet_tf.data.formats.mask_images import MaskImage
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
-from spinenet_tf.data.reading import load
+from spinenet_tf.data.reading import load, read
 
 IMAGES = [{"id": i, "file_name": f"{i}.png", "height": 40, "width": 60} for i in (1, 4, 9)]
 GOOD = {
@@ -71,6 +72,63 @@ def test_coverage_depends_on_the_size_of_the_input(folder: Path) -> None:
     assert covered == [1.0, 0.0]
     with pytest.raises(ValueError, match="Unknown model"):
         look(folder, model="resnet")
+
+
+def masked(*segmentations: object) -> dict:
+    """Return `GOOD` with segmentations of its first objects, whose boxes are [10, 10, 20, 10] and the whole image."""
+    content = copy.deepcopy(GOOD)
+    for entry, segmentation in zip(content["annotations"], segmentations, strict=False):
+        entry["segmentation"] = segmentation
+    return content
+
+
+def test_sound_masks_are_counted(folder: Path) -> None:
+    """Tools differ by a pixel in the sides of boxes, and polygons may exceed the image by rounding."""
+    runs = {"counts": [246, 5, 2149], "size": [40, 60]}
+    findings = look(folder, masked([[9, 9, 31, 9, 31, 21]], [[-0.9, 0, 60.9, 0, 30, 40.9]], runs))
+    assert findings.problems == ()
+    assert findings.statistics["masks"] == 3
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[10, 10, 50, 10, 50, 20]], "the mask exceeds its box by 20 px"),
+        ([[-50, 10, 20, 10, 20, 20]], "a polygon exceeds its image of 40 x 60 by 50 px"),
+        ([[70, 10, 80, 10, 80, 20]], "the mask has no pixels inside its image"),
+        ([[12, 12, 12, 12, 12, 12]], "the mask has no pixels inside its image"),
+        ({"counts": [2400], "size": [40, 60]}, "the mask has no pixels inside its image"),
+        (
+            {"counts": [2400], "size": [60, 40]},
+            r"its mask is left out: run lengths must be of the 40 x 60 image. .*\[60, 40\]",
+        ),
+        ({"counts": [2401], "size": [40, 60]}, "its mask is left out: run lengths must be positive and add up"),
+        ({"counts": "`", "size": [40, 60]}, "its mask is left out: compressed run lengths are not valid"),
+        ([[1, 2, 3, 4]], "its mask is left out: polygons must be lists of at least three points"),
+        ([[1, 2, 3, 4, 500, 5]], "its mask is left out: a polygon lies farther outside of the 40 x 60 image"),
+        ([[0, 0, 60, 40] * 900], "its mask is left out: the outline of the polygons is too long"),
+    ],
+)
+def test_masks_that_contradict_their_image_or_box_are_noted(folder: Path, segmentation: object, message: str) -> None:
+    findings = look(folder, masked(segmentation), decode=False)
+    found = [problem for problem in findings.problems if re.search(message, problem.message)]
+    assert [(problem.refused, bool(re.match("annotation 1|image 1", problem.place.entry))) for problem in found] == [
+        (False, True)
+    ]
+
+
+def test_masks_in_files_are_decoded_unless_only_headers_are_read(folder: Path) -> None:
+    look(folder)
+    first, *others = read(folder)
+    Image.new("L", (60, 40), 1).save(folder / "mask.png")
+    masks = (None, MaskImage(40, 60, folder / "mask.png"))
+    dataset = replace(read(folder), examples=(replace(first, masks=masks), *others))
+    assert check(dataset).problems == ()
+    (folder / "mask.png").write_bytes((folder / "mask.png").read_bytes()[:60])
+    (problem,) = check(dataset).problems
+    assert problem.refused
+    assert re.search(r"the mask cannot be read: .*mask\.png: .* a mask in the box yxyx=\[0.0, 0.0, 40", problem.message)
+    assert check(dataset, decode=False).problems == ()
 
 
 def test_all_faults_are_listed_at_once_each_with_file_and_id(folder: Path) -> None:

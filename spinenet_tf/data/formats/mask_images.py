@@ -26,6 +26,10 @@ class MaskImage(Mask):
     file: ImageFile
     orientation: int = UPRIGHT
 
+    @property
+    def is_file(self) -> bool:
+        return True
+
     def counts(self) -> bytes:
         pixels = read_image(self.file, self.height * self.width).any(axis=-1)
         pixels = upright_image(pixels, self.orientation)
