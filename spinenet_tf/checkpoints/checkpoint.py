@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from spinenet_tf.checkpoints.names import Network
+from spinenet_tf.heads.mask_rcnn.model import MaskRCNN
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.ops.anchors import AnchorSpec
@@ -32,8 +33,7 @@ class Checkpoint(ABC):
     source: str
     found: Mapping[str, np.ndarray]
 
-    head: ClassVar[str] = RetinaNet.head  # the head of all detectors that can be loaded
-    class_bias: ClassVar[str]  # the end of the name of RetinaNet's class bias
+    class_biases: ClassVar[Mapping[str, str]]  # of each head that detects, the end of the name of its class bias
     logits_bias: ClassVar[str | None] = None  # the name of a classifier's bias, if the project has classifiers
     is_tf1_zoo: ClassVar[bool]
 
@@ -61,6 +61,11 @@ class Checkpoint(ABC):
         """Whether the network is an image classifier."""
         return any(name == self.logits_bias for name in self.found)
 
+    @property
+    def head(self) -> str | None:
+        """The head of the detector, or None."""
+        return next((head for head, end in self.class_biases.items() if self._values(end)), None)
+
     def num_classes(self) -> int:
         """Return the number of classes of the head, including the background.
 
@@ -69,12 +74,16 @@ class Checkpoint(ABC):
         """
         if self.is_classifier:
             return self.found[str(self.logits_bias)].size
-        for name, value in self.found.items():
-            if name.endswith(self.class_bias):
-                return value.size // AnchorSpec().per_location
-        raise CheckpointError(
-            f"{self.source} has no RetinaNet head: set a target that ends in .weights.h5 to convert the backbone."
-        )
+        if self.head is None:
+            heads = f"{RetinaNet.__name__} or {MaskRCNN.__name__}"
+            raise CheckpointError(
+                f"{self.source} has no {heads} head: set a target that ends in .weights.h5 to convert the backbone."
+            )
+        (bias,) = self._values(self.class_biases[self.head])
+        return bias.size // (AnchorSpec().per_location if self.head == RetinaNet.head else 1)
+
+    def _values(self, end: str) -> list[np.ndarray]:
+        return [value for name, value in self.found.items() if name.endswith(end)]
 
     def load(self, model: Network, *, ignore: Iterable[str] = ()) -> None:
         """Load the weights into a detector, classifier or backbone; after an error the model is unchanged.

@@ -14,6 +14,7 @@ import numpy as np
 
 from spinenet_tf._files.writing import made, staged
 from spinenet_tf.checkpoints.names import canonical_names, variables_by_name
+from spinenet_tf.heads.mask_rcnn.model import MaskRCNN
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.graphs import SPINENET, SPINENET_MOBILE
@@ -23,7 +24,7 @@ _FIXED = ("stem_conv", "stem_block", "resampling", "fusion", "round_to")  # fiel
 SIDE = 128  # px; at sides that are not multiples of it, Model Garden builds another network, or fails
 
 
-def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE)) -> Any:
+def build(model: Backbone | RetinaNet | MaskRCNN, image_size: tuple[int, int] = (SIDE, SIDE)) -> Any:
     """Return Model Garden's counterpart of a detector or backbone, with random weights.
 
     Raises:
@@ -33,12 +34,15 @@ def build(model: Backbone | RetinaNet, image_size: tuple[int, int] = (SIDE, SIDE
     _import_official()
     if isinstance(model, Backbone):
         return _backbone(model, image_size)
+    if isinstance(model, MaskRCNN):
+        return _mask_rcnn(model, image_size)
     if not isinstance(model, RetinaNet):
-        raise ValueError(f"Of models with a head, only a RetinaNet becomes Model Garden's. Received: {model.name}")
-    return _detector(model, image_size)
+        heads = f"{RetinaNet.__name__} and {MaskRCNN.__name__}"
+        raise ValueError(f"Of models with a head, only {heads} become Model Garden's. Received: {model.name}")
+    return _retinanet(model, image_size)
 
 
-def copy_weights(model: Backbone | RetinaNet, garden: Any) -> None:
+def copy_weights(model: Backbone | RetinaNet | MaskRCNN, garden: Any) -> None:
     """Copy all weights of `model` to its counterpart, by name."""
     named = canonical_variables(garden.variables)
     for name, variable in variables_by_name(model).items():
@@ -53,7 +57,7 @@ def canonical_variables(variables: Iterable[Any]) -> dict[str, Any]:
     return {canonical: named[name] for canonical, name in canonical_names(named).items()}
 
 
-def write_checkpoint(model: Backbone | RetinaNet, path: str | os.PathLike) -> None:
+def write_checkpoint(model: Backbone | RetinaNet | MaskRCNN, path: str | os.PathLike) -> None:
     """Write the weights as a checkpoint that Model Garden's code can evaluate, or use as `init_checkpoint`.
 
     The checkpoint of a detector contains `backbone` and `head`, as that of its trainer does.
@@ -121,7 +125,7 @@ def _check(backbone: Backbone) -> None:
         raise ValueError("Model Garden's mobile nets do not chain repeated blocks. Received: repeats > 1")
 
 
-def _detector(detector: RetinaNet, image_size: tuple[int, int]):
+def _retinanet(detector: RetinaNet, image_size: tuple[int, int]):
     import tf_keras
     from official.vision.modeling import retinanet_model
     from official.vision.modeling.heads.dense_prediction_heads import RetinaNetHead
@@ -157,4 +161,64 @@ def _detector(detector: RetinaNet, image_size: tuple[int, int]):
         anchor_size=anchors.size,
     )
     garden(tf_keras.Input((*image_size, 3)), training=True)  # creates the head's variables
+    return garden
+
+
+def _mask_rcnn(detector: MaskRCNN, image_size: tuple[int, int]):
+    import tensorflow as tf
+    import tf_keras
+    from official.vision.configs import common, decoders, maskrcnn
+    from official.vision.modeling import factory
+
+    if detector.backbone.spec.is_separable or detector.options.tower == "separable":
+        raise ValueError(
+            "Model Garden's predictors of a Mask R-CNN with separable convs are separable too, and ours are not. "
+            f"Received: {detector.name}"
+        )
+    backbone, options = detector.backbone, detector.options
+    style = {name: getattr(backbone.style, name) for name in ("activation", "norm_momentum", "norm_epsilon")}
+    anchors = options.anchor_spec(backbone.min_level, backbone.max_level)
+    config = maskrcnn.MaskRCNN(
+        num_classes=options.channels(detector.num_classes),
+        min_level=backbone.min_level,
+        max_level=backbone.max_level,
+        decoder=decoders.Decoder(type="identity", identity=decoders.Identity()),
+        norm_activation=common.NormActivation(**style),
+        anchor=maskrcnn.Anchor(
+            num_scales=anchors.num_scales, aspect_ratios=list(anchors.aspect_ratios), anchor_size=anchors.size
+        ),
+        rpn_head=maskrcnn.RPNHead(num_convs=options.rpn_depth, num_filters=options.rpn_width),
+        detection_head=maskrcnn.DetectionHead(
+            num_convs=options.box_depth,
+            num_filters=options.box_width,
+            num_fcs=options.fc_depth,
+            fc_dims=options.fc_width,
+        ),
+        mask_head=maskrcnn.MaskHead(num_convs=options.mask_depth, num_filters=options.mask_width),
+        roi_generator=maskrcnn.ROIGenerator(
+            pre_nms_top_k=options.level_proposals_training,
+            nms_iou_threshold=options.proposal_iou_threshold,
+            num_proposals=options.proposals_training,
+            test_pre_nms_top_k=options.level_proposals,
+            test_nms_iou_threshold=options.proposal_iou_threshold,
+            test_num_proposals=options.proposals,
+        ),
+        roi_sampler=maskrcnn.ROISampler(
+            num_sampled_rois=options.roi_samples,
+            foreground_fraction=options.roi_positive_share,
+            foreground_iou_threshold=options.roi_positive_iou,
+            background_iou_high_threshold=options.roi_positive_iou,
+        ),
+        mask_sampler=maskrcnn.MaskSampler(num_sampled_masks=options.mask_samples),
+        detection_generator=maskrcnn.DetectionGenerator(
+            pre_nms_top_k=options.pre_nms_top_k,
+            pre_nms_score_threshold=options.score_threshold,
+            nms_iou_threshold=options.iou_threshold,
+            max_num_detections=options.max_detections,
+        ),
+    )
+    spec = tf_keras.layers.InputSpec(shape=[None, *image_size, 3])
+    garden = factory.build_maskrcnn(spec, config, backbone=_backbone(backbone, image_size))
+    sides = tf.constant([image_size], tf.float32)
+    garden(tf.zeros((1, *image_size, 3)), sides, training=False)  # creates the heads' variables
     return garden

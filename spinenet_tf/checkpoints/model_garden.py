@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -12,6 +12,9 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from spinenet_tf.checkpoints import names
 from spinenet_tf.checkpoints.checkpoint import Checkpoint, CheckpointError
+from spinenet_tf.checkpoints.mask_rcnn_names import MODEL_GARDEN
+from spinenet_tf.heads.mask_rcnn.model import MaskRCNN
+from spinenet_tf.heads.retinanet import RetinaNet
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
@@ -22,7 +25,10 @@ _AVERAGE = "average"  # the slot name of Model Garden's exponential moving avera
 class GardenCheckpoint(Checkpoint):
     """A checkpoint of TF Model Garden's trainer, or `tf.train.Checkpoint(model=...)` of one of its networks."""
 
-    class_bias = f"{names.HEAD}/scores/bias"
+    class_biases: ClassVar[Mapping[str, str]] = {
+        RetinaNet.head: f"{names.HEAD}/scores/bias",
+        MaskRCNN.head: f"{MODEL_GARDEN['box_class_predictor']}/bias",
+    }
     is_tf1_zoo = False
 
     def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
@@ -38,7 +44,7 @@ class GardenCheckpoint(Checkpoint):
 
     @staticmethod
     def is_of_backbone(name: str) -> bool:
-        return names.HEAD not in name
+        return names.head_of(name) is None
 
 
 def read_variables(reader: tf.train.CheckpointReader, source: str, *, averaged: bool) -> dict[str, np.ndarray]:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 import keras
 
+from spinenet_tf.checkpoints import mask_rcnn_names
 from spinenet_tf.heads.classifier import Classifier
+from spinenet_tf.heads.mask_rcnn.model import MaskRCNN
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.spec_checks import MAX_LEVEL
 
 HEAD = "retina_net_head"
+HEADS = (HEAD, "rpn_head", "detection_head", "mask_head")  # which name their layers themselves
 _BLOCK_CLASSES = {
     "bottleneck": "bottleneck_block",
     "residual": "residual_block",
@@ -28,7 +31,7 @@ _BLOCK_CLASSES = {
 }
 _BLOCK_SIGN = {"bottleneck": "conv1", "residual": "conv1", "mbconv": "depthwise"}  # a layer in every such block
 
-Network = Backbone | RetinaNet | Classifier
+Network = Backbone | RetinaNet | MaskRCNN | Classifier
 Scope = tuple[str, str]  # the name of one of our layers, and its canonical scope
 
 
@@ -47,12 +50,17 @@ def canonical_names(full_names: Iterable[str]) -> dict[str, str]:
     for name, path in paths.items():
         ranks = [sorted(siblings[*path[:depth], kind]).index(number) for depth, (kind, number) in enumerate(path)]
         scope = [f"{kind}:{rank}" for (kind, _), rank in zip(path, ranks, strict=True)]
-        if HEAD in name:  # the head names its layers itself, with levels and positions as numbers
-            scope = [HEAD, name.split("/")[-2]]
+        if head := head_of(name):  # the numbers in its names are levels and positions
+            scope = [head, name.split("/")[-2]]
         key = "/".join([*scope, name.split("/")[-1]])
         if canonical.setdefault(key, name) != name:
             raise ValueError(f"{name} and {canonical[key]} have the same canonical name, {key}.")
     return canonical
+
+
+def head_of(name: str) -> str | None:
+    """Return which of Model Garden's `HEADS` a variable belongs to, or None for the backbone."""
+    return next((head for head in HEADS if head in name), None)
 
 
 def variables_by_name(model: Network, creation: type[Creation] | None = None) -> dict[str, keras.Variable]:
@@ -67,11 +75,13 @@ def variables_by_name(model: Network, creation: type[Creation] | None = None) ->
     if other := sorted(backbone.spec.kinds - _BLOCK_CLASSES.keys()):
         raise ValueError(f"Conversion supports only blocks of kind {tuple(_BLOCK_CLASSES)}. Received: {other}")
     order = (creation or Creation)(backbone)
-    named = dict(_layer_variables(backbone, order.backbone()))
+    named = dict(_layer_variables(_layers(backbone, order.backbone())))
     if isinstance(model, RetinaNet):
-        named |= dict(_layer_variables(model, order.head(model.options.head_depth)))
+        named |= dict(_layer_variables(_layers(model, order.head(model.options.head_depth))))
+    if isinstance(model, MaskRCNN):
+        named |= dict(_layer_variables(mask_rcnn_names.scopes(model, order.mask_rcnn)))
     if isinstance(model, Classifier):
-        named |= dict(_layer_variables(model, order.classifier()))
+        named |= dict(_layer_variables(_layers(model, order.classifier())))
     return named
 
 
@@ -101,6 +111,8 @@ class Creation:
         ),
         "box": HeadScopes(f"{HEAD}/boxes", HEAD + "/boxnet-conv_{index}", HEAD + "/boxnet-conv-norm_{level}_{index}"),
     }
+
+    mask_rcnn: ClassVar[Mapping[str, str]] = mask_rcnn_names.MODEL_GARDEN
 
     def __init__(self, backbone: Backbone):
         self.spec, self.repeats = backbone.spec, backbone.style.repeats
@@ -180,9 +192,12 @@ class Creation:
         return f"{kind}:{self.counts[kind] - 1}"
 
 
-def _layer_variables(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tuple[str, keras.Variable]]:
-    for layer_name, scope in scopes:
-        layer = net.get_layer(layer_name)
+def _layers(net: keras.Model, scopes: Iterable[Scope]) -> Iterator[tuple[keras.Layer, str]]:
+    return ((net.get_layer(name), scope) for name, scope in scopes)
+
+
+def _layer_variables(scopes: Iterable[tuple[keras.Layer, str]]) -> Iterator[tuple[str, keras.Variable]]:
+    for layer, scope in scopes:
         for variable in layer.variables:
             is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
             yield f"{scope}/{'depthwise_kernel' if is_depthwise else variable.name}", variable

@@ -7,7 +7,7 @@ compute the same as the networks that these weights were trained in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -15,7 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from spinenet_tf.checkpoints.checkpoint import Checkpoint
+from spinenet_tf.checkpoints.mask_rcnn_names import TF1_ZOO, canonical_tf1_rpn
 from spinenet_tf.checkpoints.names import Creation, HeadScopes, Network, Scope, variables_by_name
+from spinenet_tf.heads.mask_rcnn.model import MaskRCNN
+from spinenet_tf.heads.retinanet import RetinaNet
 
 # RetinaNet's.
 OVERRIDES: dict[str, Any] = {
@@ -27,6 +30,14 @@ OVERRIDES: dict[str, Any] = {
     "plus_one": True,
 }
 MOBILE_OVERRIDES = OVERRIDES | {"se_gate": "sigmoid"}
+# Mask R-CNN's; no net of it is mobile.
+MASK_RCNN_OVERRIDES: dict[str, Any] = {
+    "tf1_zoo": True,
+    "norm_momentum": 0.99,
+    "norm_epsilon": 1e-3,
+    "aspect_ratios": (1.0, 2.0, 0.5),
+    "background": True,
+}
 CLASSIFIER_OVERRIDES: dict[str, Any] = {"tf1_zoo": True, "norm_momentum": 0.9, "norm_epsilon": 1e-5}
 
 ROOT = "spinenet/"
@@ -42,13 +53,18 @@ _NUMBERED = re.compile(
 class Tf1Checkpoint(Checkpoint):
     """A checkpoint of the authors' TensorFlow 1 code."""
 
-    class_bias = "class_net/class-predict/bias"
+    class_biases: ClassVar[Mapping[str, str]] = {
+        RetinaNet.head: "class_net/class-predict/bias",
+        MaskRCNN.head: f"{TF1_ZOO['box_class_predictor']}/bias",
+    }
     logits_bias = f"{LOGITS}/bias"
     is_tf1_zoo = True
 
     def overrides(self, *, has_mbconv: bool) -> dict[str, Any]:
         if self.is_classifier:
             return CLASSIFIER_OVERRIDES
+        if self.head == MaskRCNN.head:
+            return MASK_RCNN_OVERRIDES
         return MOBILE_OVERRIDES if has_mbconv else OVERRIDES
 
     @staticmethod
@@ -84,6 +100,8 @@ class _Tf1Creation(Creation):
         for half, scope in (("class", "retinanet/class_net/class"), ("box", "retinanet/box_net/box"))
     }
 
+    mask_rcnn: ClassVar[Mapping[str, str]] = TF1_ZOO
+
     def classifier(self) -> Iterator[Scope]:
         yield "head_logits", LOGITS
 
@@ -101,6 +119,8 @@ class _Tf1Creation(Creation):
 
 
 def _canonical(name: str) -> str:
+    if rpn := canonical_tf1_rpn(name):
+        return rpn
     found = _NUMBERED.fullmatch(name)
     if found is None:
         return name

@@ -13,6 +13,7 @@ from spinenet_tf.checkpoints.coco_classes import class_names_of
 from spinenet_tf.checkpoints.origins import read_checkpoint
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.models import backbone, backbone_builder, classifier
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.family import variant
@@ -57,7 +58,8 @@ def convert_detector(
         "image_size": image_size or (row.image_size, row.image_size),
         "overrides": _overrides(source, name, overrides, ignore),
     }
-    config = make_config({"model": model, "batch_size": 256, "epochs": 1, "class_names": names}, checkpoint)
+    values = {"task": find_head(source.head).task, "model": model, "batch_size": 256, "epochs": 1, "class_names": names}
+    config = make_config(values, checkpoint)
     detector = build_model(config)
     source.load(detector, ignore=ignore)
     run.create(config, overwrite=overwrite, model=detector)
@@ -111,7 +113,7 @@ def convert_run(folder: str | os.PathLike, checkpoint: str | os.PathLike) -> Non
     """
     from spinenet_tf.checkpoints.garden_model import write_checkpoint
 
-    write_checkpoint(Run(folder).load(task="detection"), checkpoint)
+    write_checkpoint(Run(folder).load(), checkpoint)
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf1_files import tf1_values, with_training_state, write
 
 import spinenet_tf
 from spinenet_tf import ArchitectureSpec, BlockSpec
 from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.origins import load_checkpoint
-from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES, Tf1Checkpoint
+from spinenet_tf.checkpoints.tf1_zoo import CLASSIFIER_OVERRIDES, MOBILE_OVERRIDES, OVERRIDES
 from spinenet_tf.heads.retinanet import RetinaNetOptions
 from spinenet_tf.ops.boxes import decode
 from spinenet_tf.ops.decoding import detections
@@ -42,18 +42,6 @@ SPEC = ArchitectureSpec(
 OPTIONS = OVERRIDES | {"max_level": 5, "head_width": 8, "head_depth": 2, "endpoint": 8, "width": 1.0}
 
 
-def _tf1_name(canonical: str) -> str:
-    name = re.sub(r":0(?=/|$)", "", canonical)
-    return re.sub(r"(^|/)norm", r"\1batch_normalization", re.sub(r":(\d+)", r"_\1", name))
-
-
-def _write(values: dict[str, np.ndarray], folder: Path) -> Path:
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [tf.compat.v1.get_variable(name, initializer=value) for name, value in values.items()]
-        session.run([variable.initializer for variable in variables])
-        return Path(tf.compat.v1.train.Saver(variables).save(session, str(folder / "model.ckpt-100")))
-
-
 @pytest.fixture(scope="module")
 def detector(randomize):
     return randomize(spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), **OPTIONS))
@@ -61,14 +49,13 @@ def detector(randomize):
 
 @pytest.fixture(scope="module")
 def variables(detector) -> dict[str, np.ndarray]:
-    return {_tf1_name(name): np.asarray(variable) for name, variable in Tf1Checkpoint.variables(detector).items()}
+    return tf1_values(detector)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(variables, tmp_path_factory) -> Path:
     """Return a checkpoint as a trainer writes it, with momenta and the global step."""
-    momenta = {f"{name}/Momentum": np.zeros_like(value) for name, value in variables.items() if "moving" not in name}
-    return _write(variables | momenta | {"global_step": np.int64(100)}, tmp_path_factory.mktemp("tf1"))
+    return write(with_training_state(variables), tmp_path_factory.mktemp("tf1"))
 
 
 class _Tf1Code:
@@ -170,8 +157,8 @@ def test_a_classifier_computes_what_the_tf1_code_does(tmp_path, randomize, image
     monkeypatch.setitem(spinenet_tf.nets.family.VARIANTS, "leaps", replace(tiny_row, graph=SPEC))
     options = CLASSIFIER_OVERRIDES | {"max_level": 5}
     ours = randomize(spinenet_tf.classifier("leaps", 1001, (112, 112, 3), **options))
-    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
-    checkpoint, path = _write(values, tmp_path), tmp_path / "imagenet.weights.h5"
+    values = tf1_values(ours)
+    checkpoint, path = write(values, tmp_path), tmp_path / "imagenet.weights.h5"
     succeed("convert", checkpoint, path, "max_level=5", "activation=relu", "--model", "leaps", "--classifier")
     loaded = spinenet_tf.classifier("leaps", 1001, (112, 112, 3), weights=path, **options)
     x = images(112, 112)
@@ -197,7 +184,7 @@ def test_a_checkpoint_loads_by_name(detector, checkpoint, images):
 
 def test_the_scopes_are_those_of_the_published_files(variables):
     detector = spinenet_tf.detector("spinenet_49s", 91, (SIDE, SIDE, 3), **OVERRIDES)
-    names = {_tf1_name(name) for name in Tf1Checkpoint.variables(detector)}
+    names = set(tf1_values(detector))
     assert {
         "spinenet/conv2d/kernel",
         "spinenet/conv2d_12/kernel",
@@ -215,10 +202,10 @@ def test_the_scopes_are_those_of_the_published_files(variables):
 def test_a_mobile_checkpoint_loads_by_name(tmp_path, randomize, images):
     name = "spinenet_mobile_49xs"
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
-    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
+    values = tf1_values(ours)
     assert any("resample_with_sepconv_resample_0_0/conv2d/" in key for key in values)
     again = spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES)
-    load_checkpoint(again, _write(values, tmp_path))
+    load_checkpoint(again, write(values, tmp_path))
     x = images(SIDE, SIDE, batch=1)
     np.testing.assert_array_equal(again(x)["class_logits"]["P3"], ours(x)["class_logits"]["P3"])
 
@@ -226,9 +213,9 @@ def test_a_mobile_checkpoint_loads_by_name(tmp_path, randomize, images):
 def test_a_zoo_checkpoint_becomes_a_run(tmp_path, randomize, images):
     name = "spinenet_mobile_49xs"
     ours = randomize(spinenet_tf.detector(name, CLASSES, (SIDE, SIDE, 3), **MOBILE_OVERRIDES))
-    values = {_tf1_name(key): np.asarray(variable) for key, variable in Tf1Checkpoint.variables(ours).items()}
+    values = tf1_values(ours)
     converted = convert_detector(
-        _write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE), overrides={"activation": "swish"}
+        write(values, tmp_path), tmp_path / "run", name, image_size=(SIDE, SIDE), overrides={"activation": "swish"}
     )
     run = Run(tmp_path / "run")
     loaded, config = run.load(), run.config

@@ -113,7 +113,7 @@ def test_a_whole_model_and_a_backbone_alone(tmp_path, randomize):
         convert_weights(tmp_path / kind, tmp_path / f"{kind}.weights.h5", SMALL, overrides=FUNCTIONS)
         net = spinenet_tf.backbone(SMALL, (SIDE, SIDE, 3), weights=tmp_path / f"{kind}.weights.h5")
         _assert_same(_weights(net), _weights(ours.backbone))
-    with pytest.raises(CheckpointError, match="no RetinaNet head"):
+    with pytest.raises(CheckpointError, match="no RetinaNet or MaskRCNN head"):
         convert_detector(tmp_path / "backbone", tmp_path / "run", SMALL)
 
 
@@ -213,7 +213,7 @@ def test_what_is_no_checkpoint_is_one_clear_error(tmp_path):
     ],
 )
 def test_other_heads_are_not_written(build, tiny_spec, tmp_path):
-    with pytest.raises(ValueError, match=r"only a RetinaNet becomes Model Garden's\. Received: "):
+    with pytest.raises(ValueError, match=r"only RetinaNet and MaskRCNN become Model Garden's\. Received: "):
         garden_model.write_checkpoint(build(tiny_spec), tmp_path / "ckpt")
     assert not any(tmp_path.iterdir())
 
