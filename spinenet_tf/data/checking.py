@@ -126,7 +126,7 @@ def _check_images(dataset: DetectionDataset, problems: Problems, decode: bool, t
             raise DataError("the data set has no images")
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(check_image, example, decode, dataset.max_pixels) for example in dataset]
-        masks = [threads.submit(lambda each=example: list(mask_faults(each, decode))) for example in dataset]
+        masks = [threads.submit(mask_faults, example, decode) for example in dataset]
         images = zip(track(dataset, len(dataset), "Reading images"), checks, masks, strict=True)
         for example, done, faults in images:
             place = Place(Path(str(example.path)), f"image {example.image_id}")

@@ -15,19 +15,21 @@ BOX_TOLERANCE = 2.0  # px that pixels may exceed their box: tools round boxes, a
 Fault = tuple[str, bool]  # a message, and whether training of masks stops at it
 
 
-def mask_faults(example: Example, decode: bool = True) -> Iterator[Fault]:
-    """Yield the faults of the masks of an image; with `decode`, also of masks that are stored as images.
+def mask_faults(example: Example, decode: bool = True) -> list[Fault]:
+    """Return the faults of the masks of an image; with `decode`, also of masks that are stored as images.
 
     A mask is at fault if it has no pixels, exceeds its image or its box, or cannot be read.
     """
+    faults: list[Fault] = []
     for box, mask in zip(example.boxes.tolist(), example.masks or (), strict=False):
         if mask is None or (mask.is_file and not decode):
             continue
         where = f"Received: a mask in the box yxyx={[round(side, 2) for side in box]}"
         try:
-            yield from ((f"{message}. {where}", False) for message in _faults(mask, box))
+            faults += [(f"{message}. {where}", False) for message in _faults(mask, box)]
         except DataError as error:
-            yield f"the mask cannot be read: {error}. {where}", True
+            faults.append((f"the mask cannot be read: {error}. {where}", True))
+    return faults
 
 
 def _faults(mask: Mask, box: Box) -> Iterator[str]:

@@ -115,7 +115,8 @@ class RunLengthMask(Mask):
         """Encode a mask `[height, width]` bool."""
         from faster_coco_eval.core.mask import encode
 
-        return cls(*pixels.shape, encode(np.asfortranarray(pixels, np.uint8))["counts"])
+        height, width = pixels.shape
+        return cls(height, width, encode(np.asfortranarray(pixels, np.uint8))["counts"])
 
     @classmethod
     def of_runs(cls, runs: list[int], height: int, width: int) -> RunLengthMask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from spinenet_tf.data.dataset import (
     DetectionDataset,
     Example,
 )
+from spinenet_tf.data.masks import RunLengthMask
 
 
 def detection(*labels: list[int]) -> DetectionDataset:
@@ -67,6 +69,15 @@ def test_those_that_are_asked_for_are_all_that_is_left() -> None:
     assert first.boxes[:, 0].tolist() == [1, 3]
     assert second.boxes.shape == (0, 4)
     assert [example.path.name for example in only_classes(folders(0, 1, 2, 1), ("dog",))] == ["1.jpg", "3.jpg"]
+
+
+def test_masks_stay_with_their_objects() -> None:
+    before = detection([0, 1, 2, 1], [])
+    masks = (None, *(RunLengthMask.of(np.eye(64) * number > 0) for number in (1, 2, 3)))
+    examples = (replace(before[0], masks=masks), replace(before[1], masks=()))
+    after = only_classes(replace(before, examples=examples), ("dog", "cat"))
+    assert [example.masks for example in after] == [(None, masks[1], masks[3]), ()]
+    assert [example.masks for example in only_classes(before, ("dog",))] == [None, None]
 
 
 def test_a_class_without_objects_is_no_stranger() -> None:

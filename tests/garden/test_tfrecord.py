@@ -15,12 +15,14 @@ from spinenet_tf.data.formats.digits import digits, write_digits
 from spinenet_tf.data.formats.tfrecord import read_tfrecord
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image
+from spinenet_tf.data.masks import RunLengthMask
+from spinenet_tf.data.outlines import outline
 
 
 def test_model_garden_decodes_what_is_written(tmp_path: Path) -> None:
     images, annotations = write_digits(tmp_path, scenes=6)
-    files = write_tfrecord(load_coco(annotations, images), tmp_path / "train", shards=2)
-    decode = TfExampleDecoder().decode
+    files = write_tfrecord(load_coco(annotations, images), tmp_path / "train", shards=2, masks=True)
+    decode = TfExampleDecoder(include_mask=True).decode
     dataset = digits(tmp_path, scenes=6)
     for record, example in zip(tf.data.TFRecordDataset(list(map(str, files))), dataset, strict=True):
         found = {key: value.numpy() for key, value in decode(record).items()}
@@ -31,6 +33,8 @@ def test_model_garden_decodes_what_is_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found["groundtruth_classes"], np.array(dataset.category_ids)[example.classes])
         np.testing.assert_array_equal(found["groundtruth_is_crowd"], example.crowd)
         np.testing.assert_allclose(found["groundtruth_area"], example.area)
+        for mask, expected in zip(found["groundtruth_instance_masks"], example.masks, strict=True):
+            np.testing.assert_array_equal(mask, expected.decode())
         # The JPEG decoders of TensorFlow and Pillow round differently.
         assert np.abs(found["image"].astype(int) - read_image(example.path)).mean() < 2
 
@@ -39,10 +43,15 @@ def test_what_model_garden_writes_is_read(tmp_path: Path) -> None:
     images, annotations = write_digits(tmp_path, scenes=6)
     coco = json.loads(annotations.read_text())
     names = {entry["id"]: entry["name"] for entry in coco["categories"]}
+    for entry in coco["annotations"]:  # Model Garden knows no compressed run lengths
+        mask = RunLengthMask(*entry["segmentation"]["size"], entry["segmentation"]["counts"].encode())
+        entry["segmentation"] = [outline(mask).tolist()]
     with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001.tfrecord")) as writer:
         for image in coco["images"]:
             objects = [entry for entry in coco["annotations"] if entry["image_id"] == image["id"]]
-            record, _ = create_tf_example(image, [str(images)], bbox_annotations=objects, id_to_name_map=names)
+            record, _ = create_tf_example(
+                image, [str(images)], bbox_annotations=objects, id_to_name_map=names, include_masks=True
+            )
             writer.write(record.SerializeToString())
     ours, theirs = read_tfrecord(tmp_path / "train", categories=annotations), digits(tmp_path, scenes=6)
     assert (ours.class_names, ours.category_ids) == (theirs.class_names, theirs.category_ids)
@@ -52,3 +61,5 @@ def test_what_model_garden_writes_is_read(tmp_path: Path) -> None:
         np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
         for field in ("classes", "crowd", "area"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+        for mask, expected in zip(a.masks, b.masks, strict=True):
+            np.testing.assert_array_equal(mask.decode(), expected.decode())

@@ -55,7 +55,7 @@ def hold_masks(dataset: DetectionDataset, root: Path) -> int:
     hold_sound(dataset, root)
     sound = 0
     for example in dataset:
-        list(mask_faults(example))
+        mask_faults(example)
         for box, mask in zip(example.boxes, example.masks or (), strict=example.masks is not None):
             if mask is None:
                 continue

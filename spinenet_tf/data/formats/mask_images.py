@@ -31,8 +31,8 @@ class MaskImage(Mask):
         return True
 
     def counts(self) -> bytes:
-        pixels = read_image(self.file, self.height * self.width).any(axis=-1)
-        pixels = upright_image(pixels, self.orientation)
+        stored = read_image(self.file, self.height * self.width)
+        pixels = upright_image(np.max(stored, axis=-1) > 0, self.orientation)
         if pixels.shape != (self.height, self.width):
             raise ImageError(f"{self.file}: a mask is {pixels.shape}, its image {self.height} x {self.width} pixels")
         return RunLengthMask.of(pixels).compressed

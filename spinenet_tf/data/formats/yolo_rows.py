@@ -40,11 +40,12 @@ class Row(NamedTuple):
         Raises:
             DataError: the numbers cannot be relative to the image.
         """
+        numbers: tuple[float, ...] = self.numbers[:4]
         if (polygon := self.polygon(six)) is not None:
             left, top, right, bottom = numbers = _bounds(polygon)
             box = left, top, right - left, bottom - top
         else:
-            x, y, width, height = numbers = self.numbers[:4]
+            x, y, width, height = numbers
             box = x - width / 2, y - height / 2, width, height
         if any(FAR <= abs(number) < math.inf for number in numbers):
             raise DataError(

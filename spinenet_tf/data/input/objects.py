@@ -6,7 +6,7 @@ No whole mask is kept for a batch: a mask is decoded when its crop is made.
 from __future__ import annotations
 
 import logging
-from itertools import chain, compress
+from itertools import compress
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +30,7 @@ class ObjectTable:
     """
 
     def __init__(self, dataset: DetectionDataset, mask_size: int | None = None):
-        self._mask_size = mask_size
+        self._mask_size = mask_size or 0
         chosen = [example.trainable for example in dataset]
         if mask_size is not None:
             if mask_size < 2:
@@ -41,21 +41,22 @@ class ObjectTable:
         self._ends = tf.constant(np.cumsum([0, *(int(kept.sum()) for kept in chosen)]), tf.int64)
         self._boxes = tf.constant(np.concatenate([example.boxes[kept] for example, kept in pairs]))
         self._classes = tf.constant(np.concatenate([example.classes[kept] for example, kept in pairs]))
-        self._masks: list[Mask] = list(chain(*(compress(example.masks or (), kept) for example, kept in pairs)))
+        masks = (mask for example, kept in pairs for mask in compress(example.masks or (), kept))
+        self._masks: list[Mask] = [mask for mask in masks if mask is not None]
         self.most = max(int(kept.sum()) for kept in chosen)  # objects of an image
 
     def __call__(self, index: tf.Tensor) -> Objects:
         """Return the objects of an image as `augment` describes them, with boxes in pixels of the file."""
         rows = slice(self._ends[index], self._ends[index + 1])
         objects = {"boxes": self._boxes[rows], "classes": self._classes[rows]}
-        if self._mask_size is None:
+        if not self._mask_size:
             return objects
         return objects | {"windows": objects["boxes"], "numbers": tf.range(rows.start, rows.stop)}
 
     def targets(self, objects: Objects) -> Objects:
         """Return "boxes", "classes" and, if wanted, "masks" `[N, mask_size, mask_size]` float32 of padded objects."""
         targets = {key: objects[key] for key in ("boxes", "classes")}
-        if self._mask_size is None:
+        if not self._mask_size:
             return targets
         numbers, side = objects["numbers"], self._mask_size
         crops = numpy_function(self._crops, [numbers, objects["windows"]], tf.float32)
