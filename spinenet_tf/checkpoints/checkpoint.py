@@ -66,6 +66,19 @@ class Checkpoint(ABC):
         """The head of the detector, or None."""
         return next((head for head, end in self.class_biases.items() if self._values(end)), None)
 
+    def detector_head(self) -> str:
+        """Return the head of the detector.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if self.head is None:
+            heads = f"{RetinaNet.__name__} or {MaskRCNN.__name__}"
+            raise CheckpointError(
+                f"{self.source} has no {heads} head: set a target that ends in .weights.h5 to convert the backbone."
+            )
+        return self.head
+
     def num_classes(self) -> int:
         """Return the number of classes of the head, including the background.
 
@@ -74,13 +87,9 @@ class Checkpoint(ABC):
         """
         if self.is_classifier:
             return self.found[str(self.logits_bias)].size
-        if self.head is None:
-            heads = f"{RetinaNet.__name__} or {MaskRCNN.__name__}"
-            raise CheckpointError(
-                f"{self.source} has no {heads} head: set a target that ends in .weights.h5 to convert the backbone."
-            )
-        (bias,) = self._values(self.class_biases[self.head])
-        return bias.size // (AnchorSpec().per_location if self.head == RetinaNet.head else 1)
+        head = self.detector_head()
+        (bias,) = self._values(self.class_biases[head])
+        return bias.size // (AnchorSpec().per_location if head == RetinaNet.head else 1)
 
     def _values(self, end: str) -> list[np.ndarray]:
         return [value for name, value in self.found.items() if name.endswith(end)]

@@ -33,7 +33,7 @@ def propose(
     `greedy_nms`. No gradient flows through the proposals.
     """
     levels = sorted(logits, key=lambda name: int(name.removeprefix("P")))
-    best = [_best_of_level(*(maps[name] for maps in (logits, deltas, anchors)), level_top_k) for name in levels]
+    best = [_best_of_level(logits[name], deltas[name], anchors[name], level_top_k) for name in levels]
     pool = _joined(best, height, width)
     kept = (nms or greedy_nms)(pool, just_below(iou_threshold), count)
     return ops.stop_gradient(take(pool, kept)["boxes"])

@@ -66,8 +66,8 @@ def _samples(start: Tensor, end: Tensor, sizes: list[int], level: Tensor, count:
     second = ops.minimum(first + 1.0, limit)
     # Boxes that are NaN, as those of a training that diverges, must not read outside of the level.
     last = ops.take(np.array(sizes, "int32") - 1, level)[..., None]
-    inside = (ops.clip(ops.cast(cell, "int32"), 0, last) for cell in (first, second))
-    return _Samples(*inside, position - first)
+    cells = [ops.clip(ops.cast(cell, "int32"), 0, last) for cell in (first, second)]
+    return _Samples(cells[0], cells[1], position - first)
 
 
 def _interpolate(maps: list[Tensor], level: Tensor, rows: _Samples, columns: _Samples) -> Tensor:

@@ -58,7 +58,13 @@ def convert_detector(
         "image_size": image_size or (row.image_size, row.image_size),
         "overrides": _overrides(source, name, overrides, ignore),
     }
-    values = {"task": find_head(source.head).task, "model": model, "batch_size": 256, "epochs": 1, "class_names": names}
+    values = {
+        "task": find_head(source.detector_head()).task,
+        "model": model,
+        "batch_size": 256,
+        "epochs": 1,
+        "class_names": names,
+    }
     config = make_config(values, checkpoint)
     detector = build_model(config)
     source.load(detector, ignore=ignore)

@@ -27,7 +27,7 @@ def select_detections(
     `class_logits [B * N, channels]` have the background in channel 0, which is never detected. `box_deltas [B * N,
     channels * 4]` are relative to the ROI, one box for each class, times `BOX_WEIGHTS`.
     """
-    batch, count, channels = *ops.shape(rois)[:2], class_logits.shape[-1]
+    (batch, count), channels = ops.shape(rois)[:2], class_logits.shape[-1]
     scores = ops.softmax(ops.cast(ops.reshape(class_logits, (batch, count, channels)), "float32"))
     best, roi, channel = best_pairs(scores, options.pre_nms_top_k, background=True)
     deltas = pick(ops.reshape(box_deltas, (batch, count * channels, 4)), roi * channels + channel)
