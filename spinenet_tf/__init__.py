@@ -10,8 +10,7 @@ from spinenet_tf._lazy import lazy_names
 if TYPE_CHECKING:
     from spinenet_tf import callbacks, data, export, optimizers, search
     from spinenet_tf.evaluation.accuracy import Accuracy
-    from spinenet_tf.evaluation.average_precision import Evaluation
-    from spinenet_tf.evaluation.metrics import CocoMetrics
+    from spinenet_tf.evaluation.metrics import CocoMetrics, Evaluation
     from spinenet_tf.inference.classification import Classification
     from spinenet_tf.inference.detections import Detections
     from spinenet_tf.inference.loading import load
@@ -58,7 +57,7 @@ _HOMES = {
     "Classification": ".inference.classification",
     "CocoMetrics": ".evaluation.metrics",
     "Detections": ".inference.detections",
-    "Evaluation": ".evaluation.average_precision",
+    "Evaluation": ".evaluation.metrics",
     "Predictor": ".inference.predictor",
     "Run": ".training.run",
     "backbone": ".models",

@@ -38,7 +38,7 @@ def evaluate(
     """
     check_parent(output)
     from spinenet_tf.cli.tables import measured_table
-    from spinenet_tf.evaluation.average_precision import Evaluation
+    from spinenet_tf.evaluation.metrics import Evaluation
     from spinenet_tf.inference import measurement
     from spinenet_tf.inference.loading import read_task
     from spinenet_tf.tasks import TASKS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from spinenet_tf.evaluation.accuracy import Accuracy
-from spinenet_tf.evaluation.average_precision import Evaluation
+from spinenet_tf.evaluation.metrics import Evaluation
 
 if TYPE_CHECKING:
     from spinenet_tf.data.checking import Findings

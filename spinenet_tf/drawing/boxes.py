@@ -43,8 +43,8 @@ def draw_detections(
     rows = _order(np.asarray(classes), scores, threshold)
     tones = 1 if masks is None else len(TONES)  # objects that touch can be told apart by their tones
     shown = list(zip(rows, colors((int(classes[row]) for row in rows), tones), strict=True))
-    for row, color in shown if masks is not None else ():
-        if (mask := masks[row]) is not None:
+    for row, color in shown:
+        if masks is not None and (mask := masks[row]) is not None:
             draw_mask(picture, mask, color, line)
     for row, color in shown:
         number = int(classes[row])

@@ -4,110 +4,20 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spinenet_tf.data.dataset import DataError, DetectionDataset
-from spinenet_tf.evaluation.coco_results import result_rows, write_results
-from spinenet_tf.evaluation.metrics import MAX_DETECTIONS, METRICS, CocoMetrics, as_json, labels, without_nan
+from spinenet_tf.evaluation.coco_results import rows_of
+from spinenet_tf.evaluation.metrics import MAX_DETECTIONS, METRICS, CocoMetrics, Evaluation
 
 _FEWER = (1, 10)  # detections that COCO counts for AR1 and AR10
-_MASK = "mask_"  # begins the names of the metrics of masks, as in TF Model Garden
-
-
-@dataclass(frozen=True)
-class Evaluation(CocoMetrics):
-    """COCO's metrics of the boxes, and those of the masks in `masks` if the task is instance segmentation.
-
-    They equal COCO's if `max_detections` is `MAX_DETECTIONS`. `detections` are those that were evaluated, one item per
-    image as in `evaluate`, with the class numbers of `dataset`.
-    """
-
-    dataset: DetectionDataset = field(repr=False, compare=False)
-    detections: Sequence[Mapping[str, Any]] = field(repr=False, compare=False)
-    model: str = "model"  # its name or path, for the report
-    max_detections: int = MAX_DETECTIONS  # counted per class and image, also for "AR100"
-    crowded: int = 0  # number of images with more objects than counted detections: see `crowded_images`
-    masks: CocoMetrics | None = None
-
-    @property
-    def mask_AP(self) -> float:
-        """AP of the masks, `masks.AP`.
-
-        Raises:
-            AttributeError: masks were not evaluated.
-        """
-        if self.masks is None:
-            raise AttributeError("The evaluation has no mask AP, because its model has no masks.")
-        return self.masks.AP
-
-    @property
-    def is_coco(self) -> bool:
-        """Return whether the metrics are comparable with other COCO results."""
-        return self.max_detections == MAX_DETECTIONS
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Return the display name of each of `METRICS`, such as "AP", or "AP@300" if 300 detections count."""
-        return labels(self.max_detections)
-
-    @property
-    def shapes(self) -> dict[str, CocoMetrics]:
-        """Return the metrics of each kind of shape that was evaluated: "boxes", and "masks" if there are any."""
-        return {"boxes": self} | ({} if self.masks is None else {"masks": self.masks})
-
-    def remarks(self) -> list[str]:
-        """Return caveats to show with the metrics."""
-        found = []
-        if not self.is_coco:
-            found.append(f"COCO counts {MAX_DETECTIONS} detections, these metrics {self.max_detections}.")
-        if self.crowded:
-            found.append(
-                f"Images with more objects than counted detections: {self.crowded}. To count more detections, use "
-                "evaluate --max-detections."
-            )
-        return found
-
-    def report(self, folder: str | os.PathLike, *, threshold: float = 0.3, overwrite: bool = False) -> Path:
-        """Write an HTML report to the folder, and return the path of its page: see `report.write_report`."""
-        from spinenet_tf.evaluation.report import write_report
-
-        return write_report(folder, self, threshold=threshold, overwrite=overwrite)
-
-    def save_detections(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
-        """Write all detections to a JSON file in COCO's results format, with the ids of the data set.
-
-        Detections with masks have "segmentation" beside "bbox". With both, pycocotools takes the area of a detection
-        from its box: for its mask metrics by size (APs, APm, APl, ARs, ARm, ARl), remove "bbox" first.
-
-        Raises:
-            FileExistsError, FileNotFoundError, WriteError: see `writing.staged`.
-        """
-        rows = (row for item in self.detections for row in _rows(item, self.dataset.category_ids))
-        write_results(path, rows, overwrite=overwrite)
-
-    def to_log(self) -> dict[str, float]:
-        """Return the metrics that training logs, without NaN; those of masks are named "mask_AP" and so on."""
-        masks = {} if self.masks is None else {f"{_MASK}{name}": x for name, x in self.masks.numbers().items()}
-        return without_nan(self.numbers() | masks)
-
-    def to_dict(self) -> dict:
-        """Return label -> metric as JSON-compatible values, with None for NaN; those of masks begin with "mask_"."""
-        limit = {} if self.is_coco else {"max_detections": self.max_detections}
-        masks = {} if self.masks is None else {f"{_MASK}{key}": x for key, x in self._dict_of(self.masks).items()}
-        return self._dict_of(self) | masks | limit
-
-    def _dict_of(self, metrics: CocoMetrics) -> dict[str, Any]:
-        numbers = {label: getattr(metrics, name) for name, label in self.labels.items()}
-        return as_json(numbers) | {"per_class": as_json(metrics.per_class)}
 
 
 @contextmanager
@@ -229,14 +139,9 @@ def _numbered(dataset: DetectionDataset) -> tuple[DetectionDataset, dict[int, in
     return replace(dataset, examples=renamed, category_ids=categories), numbers
 
 
-def _rows(item: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    columns = item["boxes"], item["scores"], item["classes"]
-    return result_rows(item["image_id"], *columns, category_ids, item.get("masks"))
-
-
 def _numbered_rows(item: Mapping[str, Any], numbers: Mapping[int, int], category_ids: Sequence[int]) -> list[dict]:
     """Return the COCO results of one image; `numbers` maps image ids to the evaluator's ids."""
-    rows, image_id = _rows(item, category_ids), item["image_id"]
+    rows, image_id = rows_of(item, category_ids), item["image_id"]
     if image_id not in numbers:
         raise ValueError(f"Detections have an image id that is not in the data set. Received: {image_id=}")
     for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,12 @@ def result_rows(
         return rows
     own = (mask for mask, is_kept in zip(masks, kept.tolist(), strict=True) if is_kept)
     return [row | {"segmentation": mask.rle()} for row, mask in zip(rows, own, strict=True)]
+
+
+def rows_of(item: Mapping[str, Any], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the `result_rows` of one image, an item of `average_precision.evaluate`."""
+    columns = item["boxes"], item["scores"], item["classes"]
+    return result_rows(item["image_id"], *columns, category_ids, item.get("masks"))
 
 
 def write_results(path: str | os.PathLike, rows: Iterable[dict[str, Any]], *, overwrite: bool = True) -> None:

@@ -29,10 +29,10 @@ def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: i
 
 def _whole_pixels(box: np.ndarray, padded: tuple[int, ...]) -> tuple[int, ...]:
     """Return the first and last pixels, yxyx, of a box that is enlarged by the padding of a square map."""
-    top, left, bottom, right = np.asarray(box, np.float32)
+    first, last = np.asarray(box, np.float32).reshape(2, 2)
     scale = max(side / (side - 2) for side in padded)
-    half = np.float32([bottom - top, right - left]) * np.float32(0.5)
-    center = np.float32([top, left]) + half
+    half = (last - first) * np.float32(0.5)
+    center = first + half
     half = half * np.float32(scale)
     return tuple(np.concatenate([center - half, center + half]).astype(np.int64).tolist())
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from spinenet_tf import __version__
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.average_precision import Evaluation
 from spinenet_tf.evaluation.confusion import IOU, confusion_matrix, frequent_confusions, match
 from spinenet_tf.evaluation.curves import COLORS, curves, draw_curves
 from spinenet_tf.evaluation.gallery import Judged, gallery
+from spinenet_tf.evaluation.metrics import Evaluation
 from spinenet_tf.evaluation.page import element, picture, table, write_page
 
 GENERATOR = "spinenet_tf evaluation report"  # identifies our own reports, which may be overwritten

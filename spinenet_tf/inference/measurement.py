@@ -15,8 +15,7 @@ from spinenet_tf.data.classes import chosen_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
 from spinenet_tf.data.reading import read
 from spinenet_tf.evaluation.accuracy import Accuracy
-from spinenet_tf.evaluation.average_precision import Evaluation
-from spinenet_tf.evaluation.metrics import MAX_DETECTIONS
+from spinenet_tf.evaluation.metrics import MAX_DETECTIONS, Evaluation
 from spinenet_tf.heads.model import HeadModel
 from spinenet_tf.inference.loading import load, read_validation
 from spinenet_tf.inference.predictor import Predictor

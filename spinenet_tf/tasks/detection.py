@@ -17,9 +17,9 @@ from spinenet_tf.data.dataset import PILLOW_MAX_PIXELS, DataError, DetectionData
 from spinenet_tf.data.formats.coco import read_coco
 from spinenet_tf.data.images import read_image
 from spinenet_tf.drawing.boxes import draw_detections
-from spinenet_tf.evaluation.average_precision import Evaluation, crowded_images, evaluate
+from spinenet_tf.evaluation.average_precision import crowded_images, evaluate
 from spinenet_tf.evaluation.detections import detect_in_dataset, detect_in_images, in_classes_of
-from spinenet_tf.evaluation.metrics import MAX_DETECTIONS
+from spinenet_tf.evaluation.metrics import MAX_DETECTIONS, Evaluation
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.nets.family import Net
 from spinenet_tf.tasks.task import Task

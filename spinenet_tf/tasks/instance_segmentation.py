@@ -9,7 +9,8 @@ import numpy as np
 
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.average_precision import Evaluation, check_masks
+from spinenet_tf.evaluation.average_precision import check_masks
+from spinenet_tf.evaluation.metrics import Evaluation
 from spinenet_tf.tasks.detection import Detection
 
 MASK_SIZE = 112  # px of the masks in a batch, as in TF Model Garden

@@ -14,7 +14,7 @@ from spinenet_tf._files.progress import Track, untracked
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.classes import Dataset
 from spinenet_tf.evaluation.accuracy import Accuracy
-from spinenet_tf.evaluation.average_precision import Evaluation
+from spinenet_tf.evaluation.metrics import Evaluation
 from spinenet_tf.nets.family import Net
 
 Numbers = Evaluation | Accuracy

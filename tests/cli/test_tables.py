@@ -11,8 +11,7 @@ from rich.console import Console
 
 from spinenet_tf.cli.tables import benchmark_table, evaluation_table, summary_table
 from spinenet_tf.data.dataset import DetectionDataset
-from spinenet_tf.evaluation.average_precision import Evaluation
-from spinenet_tf.evaluation.metrics import METRICS, CocoMetrics
+from spinenet_tf.evaluation.metrics import METRICS, CocoMetrics, Evaluation
 from spinenet_tf.export.check.measurement import Benchmark, Measurement
 
 
