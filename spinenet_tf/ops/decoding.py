@@ -185,13 +185,12 @@ def _greedy(block: Candidates, alive: Tensor, iou_threshold: float) -> Tensor:
     same = block.classes[:, :, None] == block.classes[:, None]
     suppresses = (order[:, None] < order) & same & (iou(block.boxes, block.boxes) > iou_threshold)  # [B, T, T]
 
-    def changed(before: Tensor, kept: Tensor) -> Tensor:
-        return ops.any(before != kept)
+    # The loop carries whether something changed, not the earlier value: tf2onnx 1.17 would mix both up.
+    def again(_: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        now = alive & ~ops.any(suppresses & kept[:, :, None], axis=1)
+        return ops.any(now != kept), now
 
-    def again(before: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        return kept, alive & ~ops.any(suppresses & kept[:, :, None], axis=1)
-
-    return ops.while_loop(changed, again, (ops.zeros_like(alive), alive))[1]
+    return ops.while_loop(lambda changed, _: changed, again, (ops.any(alive), alive))[1]
 
 
 def take(candidates: Candidates, kept: Tensor) -> dict[str, Tensor]:
