@@ -10,6 +10,7 @@ import numpy as np
 
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
+from spinenet_tf.nets.calls import calls
 from spinenet_tf.nets.options import Options
 from spinenet_tf.ops.boxes import Tensor
 
@@ -45,6 +46,11 @@ class Decoding:
     # (boxes [N, 4], image_size, levels, options) to the largest IoU of each box with any anchor, [N]
     coverage: Callable[[np.ndarray, tuple[int, int], tuple[int, int], Any], np.ndarray] | None = None
 
+    @property
+    def selects(self) -> bool:
+        """Whether raw outputs are detections that the net has selected, not all locations."""
+        return self.flatten is _selected_already
+
 
 @dataclass(frozen=True)
 class ClassAxis:
@@ -77,3 +83,13 @@ class Head:
     def detects(self) -> bool:
         """Whether its models detect objects."""
         return self.decoding is not None
+
+    @property
+    def selects(self) -> bool:
+        """Whether its nets select the detections themselves: see `Decoding.selects`."""
+        return self.decoding is not None and self.decoding.selects
+
+
+def nms_layers(model: SpineNetModel) -> set[Any]:
+    """Return the layers of a net that selects detections whose attribute `nms` replaces `ops.decoding.greedy_nms`."""
+    return {layer for layer, *_ in calls(model) if hasattr(layer, "nms")}

@@ -117,6 +117,11 @@ def test_training_returns_the_first_stage_alone(net, images) -> None:
     np.testing.assert_array_equal(net.box_head.get_layer("box_conv0_bn").moving_mean, before)
 
 
+def detected(rois: np.ndarray, logits: np.ndarray, deltas: np.ndarray, options: MaskRCNNOptions) -> dict[str, Any]:
+    selected = select_detections(rois, logits, deltas.reshape(len(logits), -1), (64, 64), options)
+    return decode(selected | {"masks": np.ones((1, 4, 28, 28), "float32")}, options, (64, 64))
+
+
 def test_detections_equal_those_of_numpy() -> None:
     """One box for each class and ROI, relative to the ROI, with the background in channel 0."""
     rois = np.float32([[[10, 10, 30, 50], [5, 5, 15, 15], [0, 0, 0, 0]]])
@@ -124,14 +129,14 @@ def test_detections_equal_those_of_numpy() -> None:
     deltas = np.zeros((3, 3, 4), "float32")
     deltas[0, 1] = [1.0, -1.0, 5 * math.log(2), 0.0]  # y + 20 / 10, x - 40 / 10, height x 2
     options = MaskRCNNOptions(score_threshold=0.5, max_detections=4)
-    found = select_detections(rois, logits, deltas.reshape(3, 12), (64, 64), options)
+    found = detected(rois, logits, deltas, options)
     scores = np.exp([3, 2]) / (np.exp([3, 2]) + 2)
     np.testing.assert_allclose(found["scores"], [[*scores, 0, 0]], rtol=1e-6)
     np.testing.assert_array_equal(found["classes"], [[0, 1, -1, -1]])
     np.testing.assert_allclose(found["boxes"][0, :2], [[2, 6, 42, 46], [5, 5, 15, 15]], atol=1e-4)
     assert found["num_detections"] == 2
     as_model_garden = MaskRCNNOptions(score_threshold=0.5, max_detections=4, background=True)
-    found = select_detections(rois, logits, deltas.reshape(3, 12), (64, 64), as_model_garden)
+    found = detected(rois, logits, deltas, as_model_garden)
     np.testing.assert_array_equal(found["classes"], [[1, 2, -1, -1]])
 
 

@@ -22,10 +22,11 @@ def select_detections(
     options: MaskRCNNOptions,
     nms: Nms | None = None,
 ) -> dict[str, Tensor]:
-    """Return the detections among `rois [B, N, 4]` (yxyx in pixels), in the format of `ops.decoding.detections`.
+    """Return the best `max_detections` among `rois [B, N, 4]` (yxyx in pixels), as `ops.decoding.detections` does.
 
-    `class_logits [B * N, channels]` have the background in channel 0, which is never detected. `box_deltas [B * N,
-    channels * 4]` are relative to the ROI, one box for each class, times `BOX_WEIGHTS`.
+    Their scores are above 0 only: `decode` applies the threshold. `class_logits [B * N, channels]` have the background
+    in channel 0, which is never detected. `box_deltas [B * N, channels * 4]` are relative to the ROI, one box for each
+    class, times `BOX_WEIGHTS`.
     """
     (batch, count), channels = ops.shape(rois)[:2], class_logits.shape[-1]
     scores = ops.softmax(ops.cast(ops.reshape(class_logits, (batch, count, channels)), "float32"))
@@ -36,8 +37,7 @@ def select_detections(
     # Proposals that are zeros decode to zeros, which Model Garden never detects.
     best = ops.where(ops.any(boxes > 0, axis=-1), best, 0.0)
     candidates = Candidates(boxes, best, channel - options.first_channel)
-    limits = (options.score_threshold, just_below(options.iou_threshold), options.max_detections)
-    return keep(candidates, *limits, nms or greedy_nms)
+    return keep(candidates, 0.0, just_below(options.iou_threshold), options.max_detections, nms or greedy_nms)
 
 
 def masks_of(mask_logits: Tensor, channels: Tensor) -> Tensor:
@@ -49,20 +49,21 @@ def masks_of(mask_logits: Tensor, channels: Tensor) -> Tensor:
 
 
 def decode(raw: Raw, options: MaskRCNNOptions, image_size: ImageSize, nms: Any = None) -> dict[str, Tensor]:
-    """Return the detections in raw outputs, which the net has already selected, because masks are those of final boxes.
+    """Return the detections that score above the threshold, of those that the net has selected for their masks.
 
-    Slots that are not used are emptied again, since engines may leave any values there. If `options` have a smaller
-    `max_detections` than the net, only the best are returned.
+    They are those of an NMS above the threshold, since a worse detection never suppresses a better one. Slots that are
+    not used are emptied again, since engines may leave any values there. If `options` have a smaller `max_detections`
+    than the net, only the best are returned.
     """
     slots = min(options.max_detections, raw["scores"].shape[1])
-    count = ops.minimum(ops.cast(raw["num_detections"], "int32"), slots)
-    used = ops.arange(slots, dtype="int32") < count[:, None]
+    selected = ops.arange(slots, dtype="int32") < ops.cast(raw["num_detections"], "int32")[:, None]
+    used = selected & (raw["scores"][:, :slots] > options.score_threshold)
     found = {name: raw[name][:, :slots] for name in ("boxes", "scores", "classes", "masks")}
     return {
         "boxes": ops.where(used[..., None], found["boxes"], 0.0),
         "scores": ops.where(used, found["scores"], 0.0),
         "classes": ops.where(used, ops.cast(found["classes"], "int32"), -1),
-        "num_detections": count,
+        "num_detections": ops.sum(ops.cast(used, "int32"), axis=1),
         "masks": ops.where(used[..., None, None], found["masks"], 0.0),
     }
 

@@ -25,9 +25,10 @@ NAME = "mask_rcnn"
 class MaskRCNN(DetectionModel):
     """A backbone with the Mask R-CNN head.
 
-    Masks are computed for final boxes, so the net selects the detections itself. Calling it returns them, with M =
-    `max_detections`: `{"boxes": [B, M, 4], "scores": [B, M], "classes": [B, M], "num_detections": [B], "masks": [B, M,
-    28, 28]}`. A mask has values in 0..1 and covers its box.
+    Masks are computed for final boxes, so the net selects the detections itself. Calling it returns the best M =
+    `max_detections`, whatever their scores: `{"boxes": [B, M, 4], "scores": [B, M], "classes": [B, M],
+    "num_detections": [B], "masks": [B, M, 28, 28]}`. A mask has values in 0..1 and covers its box. `predict` applies
+    the threshold of the scores.
 
     With `training=True`, it returns only what the losses need: `{"features": {"P3": [B, h, w, K], ...}, "rpn_logits":
     {"P3": [B, h, w, A], ...}, "rpn_deltas": {"P3": [B, h, w, A * 4], ...}}`. The second stage then runs on ROIs that
@@ -98,7 +99,7 @@ ROW = Head(
         roi_heads.DELTA_PREDICTOR: ClassAxis(groups=1, values=4),
         roi_heads.MASK_PREDICTOR: ClassAxis(groups=1),
     },
-    outputs=("raw", "detections"),
+    outputs=("detections",),
     smallest={
         **{f"{part}_width": 8 for part in ("rpn", "box", "fc", "mask")},
         **{"rpn_depth": 1, "box_depth": 1, "fc_depth": 1, "mask_depth": 1},
