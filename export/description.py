@@ -25,6 +25,7 @@ _LAYOUTS = {
         "scores": "[batch, slot]",
         "classes": "[batch, slot], -1 in slots that are not used",
         "num_detections": "[batch], slots that are used",
+        "masks": "[batch, slot, row, column], the object's share of each cell of its box, in 0..1",
     },
     "postprocess": {
         "boxes": "[batch, slot, (top, left, bottom, right)] relative to the input's sides, one NMS for all classes",

@@ -21,7 +21,7 @@ from spinenet_tf.export.serving.functions import bytes_function, decoding_functi
 from spinenet_tf.export.serving.guard import guarded
 from spinenet_tf.export.signatures import function_of, raw_function
 from spinenet_tf.inference.artifacts import open_artifact
-from spinenet_tf.inference.keras_model import detects, exported_form, in_float32
+from spinenet_tf.inference.keras_model import detects, exported_form, in_float32, selects
 from spinenet_tf.inference.naming import DEFAULT
 
 CONFIG = "config.json"
@@ -47,10 +47,12 @@ def saved_model(
     - `serve_image`: from `[B, h, w, 3]` uint8 RGB of any size to the same, boxes in pixels of these images
     - `serve_bytes`: from `[B]` strings, each an encoded JPEG or PNG, to the same, boxes in pixels of each image after
       its EXIF orientation is applied
-    - `raw`: from the input of `serve` to the head's maps `[B, row, column, channel]`, one per output and level; the
-      metadata describes their channels
+    - `raw`: from the input of `serve` to the head's maps `[B, row, column, channel]`, one per output and level, or to
+      the detections that the net selects, whatever their scores; the metadata describes them
     - `decoded`, only without `nms`, and then also `serving_default`: from the input of `serve` to boxes `[B, N, 4]`,
       clipped to the input, and scores `[B, N, num_classes]` of all candidates
+
+    A detector with masks also returns masks `[B, M, R, R]` in 0..1: the object's share of each cell of its box.
 
     Other models have `serve`, which is also `raw` and `serving_default`, with outputs `logits` or `P3`, ... `B` is
     `batch_size`; None: any.
@@ -76,8 +78,9 @@ def saved_model(
         FileExistsError: `path` exists and `overwrite` is False, or it is a folder but not a SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """
-    if not nms and not detects(model):
-        raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
+    if not nms and (not detects(model) or selects(model)):
+        valid = "a detector whose NMS follows after the net"
+        raise ValueError(f"Only {valid} supports nms=False. Received: nms=False, model={type(model).__name__}")
     model = in_float32(model)
     plain, inputs = exported_form(model)
     with staged(path, overwrite) as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,11 @@ from spinenet_tf.export.rewrites.adding import restore_sums
 from spinenet_tf.export.rewrites.freezing import freeze
 from spinenet_tf.export.rewrites.frozen_graph import FrozenGraph
 from spinenet_tf.export.rewrites.unfreezing import take_out_weights
+from spinenet_tf.heads.head import nms_layers
 from spinenet_tf.inference.keras_model import check_backend, image_shape
 from spinenet_tf.inference.naming import INPUT, flatten
 from spinenet_tf.nets.resizable import resampling_layers, size_problem
+from spinenet_tf.ops.decoding import Nms
 from spinenet_tf.ops.pixels import OFFSET, SCALE
 
 Rewrite = Callable[[FrozenGraph], None]
@@ -25,6 +27,7 @@ def raw_function(
     batch_size: int | None,
     *,
     upsampling: str = "gather",
+    nms: Nms | None = None,
     rewrites: Sequence[Rewrite] = (),
     variables: bool = False,
 ) -> Any:
@@ -32,7 +35,8 @@ def raw_function(
 
     The weights are constants of its graph, since the TFLite converter would keep variables as operations. With
     `variables`, large weights are new variables of the function (see `unfreezing`). Sizes are static, including the
-    batch unless `batch_size` is None. `upsampling` is that of `nearest.pick`. `rewrites` rewrite the graph in order;
+    batch unless `batch_size` is None. `upsampling` is that of `nearest.pick`; `nms` replaces `greedy_nms` in nets that
+    select detections. `rewrites` rewrite the graph in order;
     TFLite's converter folds BN itself.
 
     Raises:
@@ -52,7 +56,7 @@ def raw_function(
 
     if upsampling == "resize" and (problem := size_problem(model)):
         raise ValueError(problem)
-    with _upsampling_by(upsampling, model):
+    with _with("upsampling", upsampling, resampling_layers(model)), _with("nms", nms, nms_layers(model)):
         function = traced.get_concrete_function()
     graph, source, names = freeze(function)
     graph = _rewritten(graph, names, (restore_sums, *rewrites))
@@ -69,16 +73,16 @@ def raw_function(
 
 
 @contextmanager
-def _upsampling_by(upsampling: str, model: keras.Model) -> Iterator[None]:
-    """Trace a model with another upsampling within the block; its results stay the same: see `nearest.pick`."""
-    before = {layer: layer.upsampling for layer in resampling_layers(model)}
+def _with(attribute: str, value: Any, layers: Iterable[Any]) -> Iterator[None]:
+    """Trace layers with another way to compute the same within the block."""
+    before = {layer: getattr(layer, attribute) for layer in layers}
     try:
         for layer in before:
-            layer.upsampling = upsampling
+            setattr(layer, attribute, value)
         yield
     finally:
         for layer, earlier in before.items():
-            layer.upsampling = earlier
+            setattr(layer, attribute, earlier)
 
 
 def _rewritten(graph: Any, names: list[str], rewrites: Sequence[Rewrite]) -> Any:

@@ -15,7 +15,7 @@ from spinenet_tf.export.artifact import check_suffix, staged
 from spinenet_tf.export.check.verify import Artifact, check
 from spinenet_tf.export.description import describe
 from spinenet_tf.inference.exported_model import ExportedModel
-from spinenet_tf.inference.keras_model import check_backend, exported_form, image_shape, in_float32
+from spinenet_tf.inference.keras_model import check_backend, exported_form, image_shape, in_float32, selects
 from spinenet_tf.inference.naming import INPUT, flatten
 
 SUFFIX = ".pt2"
@@ -47,6 +47,9 @@ def torch_program(
     """
     check_backend("torch")
     check_suffix(path, SUFFIX, "a PyTorch file")
+    if selects(model):
+        reason = "PyTorch cannot export a net that selects the detections itself, since its NMS depends on the data"
+        raise ValueError(f"{reason}: use SavedModel, ONNX or TFLite. Received: model={type(model).__name__}")
     if options.get("dynamic_shapes") is not None:
         batch_size = None
     elif batch_size is None:

@@ -57,7 +57,8 @@ def web(
         RuntimeError: npm is not installed, or cannot fetch LiteRT.js; nothing was written.
     """
     if task_of(model) != "detection":
-        raise ValueError(f"The web page needs a detector. Received: model={type(model).__name__}")
+        valid = "The web page needs a detector of boxes: it draws no masks"
+        raise ValueError(f"{valid}. Received: model={type(model).__name__}")
     with staged(path, overwrite) as folder:
         shutil.copytree(str(resources.files("spinenet_tf.export") / "static"), folder)
         _vendor(folder / "vendor")

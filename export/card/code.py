@@ -13,7 +13,8 @@ PHOTO = "photo.jpg"
 def with_package(file: ModelFile) -> str:
     """Return Python code that runs a file with `spinenet_tf.load`."""
     detects = file.metadata.detects
-    shown = "found.boxes, found.scores, found.names" if detects else "found"
+    masks = ", found.masks" if "masks" in file.metadata.outputs else ""
+    shown = f"found.boxes, found.scores, found.names{masks}" if detects else "found"
     lines = ["import spinenet_tf", "", f'model = spinenet_tf.load("{file.path.name}")']
     return "\n".join([*lines, f'found = model("{PHOTO}")', f"print({shown})"])
 
@@ -30,6 +31,7 @@ def without_package(file: ModelFile) -> str:
 
 
 def _from_bytes(file: ModelFile) -> str:
+    names = ("boxes", "scores", "classes") + (("masks",) if "masks" in file.metadata.outputs else ())
     return "\n".join(
         [
             "import tensorflow as tf",
@@ -38,7 +40,7 @@ def _from_bytes(file: ModelFile) -> str:
             f'photos = tf.stack([tf.io.read_file("{PHOTO}")]{_times(file)})',
             "found = model.serve_bytes(photos)",
             'count = int(found["num_detections"][0])  # boxes are yxyx in pixels of the photo',
-            'print({name: found[name][0, :count] for name in ("boxes", "scores", "classes")})',
+            f"print({{name: found[name][0, :count] for name in {names}}})".replace("'", '"'),
         ]
     )
 

@@ -34,6 +34,7 @@ _DOES = {
     "classification": "An image classifier",
 }
 RAW = "raw maps"
+SELECTED = "detections of any score"
 
 
 def title(facts: Facts) -> Iterator[str]:
@@ -242,9 +243,13 @@ def _short(value: Any) -> str:
 
 def _outputs(file: ModelFile) -> str:
     if file.engine == "SavedModel" and file.metadata.detects:
-        return "signatures for detections and for raw maps"
-    raw = RAW if file.metadata.detects else "logits"
+        return f"signatures for detections and for {_raw(file)}"
+    raw = _raw(file) if file.metadata.detects else "logits"
     return raw if file.metadata.output_kind == "raw" else file.metadata.output_kind
+
+
+def _raw(file: ModelFile) -> str:
+    return SELECTED if file.metadata.known_head()[0].selects else RAW
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ class Measurement:
     p90_ms: float
     memory_bytes: int | None  # see `resident_memory.peak_memory`
     file_bytes: int
-    ap: float | None  # of the detector, even if the timed call did not decode
+    ap: float | None  # of the detector's boxes, even if the timed call did not decode
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Subject:
                 kinds = "a run, a SavedModel, or a .tflite, .onnx or .xml file"
                 raise ValueError(f"A model to measure must be {kinds}. Received: {path}")
             run = Run(path)
-            self._run = (run.load(task="detection"), run.config)
+            self._run = (run.load_detector(), run.config)
 
     def setups(
         self, threads: Sequence[int], raw: bool, quantizations: Sequence[str], folder: Path, track: Track

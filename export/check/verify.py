@@ -13,7 +13,8 @@ import numpy as np
 from spinenet_tf._files.messages import some_of
 from spinenet_tf.data.classes import unknown_classes
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
-from spinenet_tf.inference.keras_model import image_shape, task_of
+from spinenet_tf.export.check.selected import selected_difference
+from spinenet_tf.inference.keras_model import image_shape, selects, task_of
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.ops.pixels import MEAN, STD
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # The field of `Artifact` with the measure of a task.
 MEASURES = {"detection": "ap", "instance segmentation": "ap", "classification": "top1", "backbone": "ap"}
+
+SELECTED_IN = 8  # images that selected detections are compared in: a wrong selection does not show in each
 
 # The largest allowed difference, relative to the largest output. fp16 rounds each weight to 11 bits, and the errors add
 # up over about 60 convs in a row. Integer files have no tolerance: they are verified by AP.
@@ -38,7 +41,7 @@ class Artifact:
 
     path: Path
     size: int  # bytes
-    difference: dict[str, float]  # "max" and "mean", see `float_difference`
+    difference: dict[str, float]  # "max" and "mean", see `float_difference` and `selected_difference`
     ap: dict[str, float] | None = None  # of a detector: see `ap_difference`
     top1: dict[str, float] | None = None  # of a classifier: see `top1_difference`
 
@@ -146,21 +149,28 @@ def check(
     stretch: bool = False,
     batch_size: int | None = None,
 ) -> tuple[dict[str, float], dict[str, float] | None]:
-    """Compare an artifact's runner with the model: return `float_difference` on noise and the loss of accuracy.
+    """Compare an artifact's runner with the model: return the difference on noise and the loss of accuracy.
 
-    The noise is one batch of `batch_size` different images, or two images if the artifact takes any number. The loss is
-    `ap_difference` or `top1_difference`, depending on the task. `runner` has the methods `raw` and, for `verify_on`,
-    `predict` of `TFLiteModel`. `stretch` is that of `ap_difference`; "stretched" is not compared.
+    The difference is `float_difference`, or `selected_difference` if the net selects its detections.
+
+    The noise is one batch of `batch_size` different images, or two images if the artifact takes any number, but at
+    least `SELECTED_IN` images for a net that selects its detections. The loss is `ap_difference` or `top1_difference`,
+    depending on the task. `runner` has the methods `raw` and, for `verify_on`, `predict` of `TFLiteModel`. `stretch` is
+    that of `ap_difference`; "stretched" is not compared.
 
     Raises:
         ExportError: an output is not finite or differs by more than `TOLERANCES`, or accuracy drops by more than
             `max_loss`.
     """
     # Noise of whole pixels, so that files with uint8 input see the same values.
-    pixels = np.random.default_rng(0).integers(0, 256, (batch_size or 2, *image_shape(model)))
+    count = max(batch_size or 2, SELECTED_IN if selects(model) else 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *image_shape(model)))
     noise = ((pixels / 255 - MEAN) / STD).astype(np.float32)
-    difference = float_difference(model, runner.raw, noise)
     tolerance = TOLERANCES.get(quantization, np.finfo(np.float32).max)  # integer files: any finite difference
+    if selects(model):
+        difference = selected_difference(model, runner.raw, noise, TOLERANCES.get(quantization, np.inf))
+    else:
+        difference = float_difference(model, runner.raw, noise)
     if not difference["max"] <= tolerance:
         raise ExportError(
             f"The artifact with {quantization=} differs from Keras by more than {tolerance:g} of the largest "

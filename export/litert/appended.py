@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.export.litert.nms import builtin_nms
 from spinenet_tf.export.litert.targets import CUSTOM
 from spinenet_tf.inference.metadata import Metadata
 from spinenet_tf.inference.naming import nest
 from spinenet_tf.ops.boxes import MAX_LOG_SCALE
-from spinenet_tf.ops.decoding import Candidates
 
-# The output order, for readers that do not use names.
+# The output order, for readers that do not use names; "masks" are in files of nets that predict them.
 OUTPUT_NAMES = {
     "decoded": ("boxes", "scores"),
-    "detections": ("boxes", "classes", "scores", "num_detections"),
+    "detections": ("boxes", "classes", "scores", "num_detections", "masks"),
     "postprocess": ("boxes", "classes", "scores", "num_detections"),
     "probabilities": ("probabilities",),
 }
@@ -37,49 +37,7 @@ def _decode(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[s
 
 
 def _detect(raw: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:
-    """Detect with TFLite's NMS, on boxes that `_kept_apart` moves."""
-    import tensorflow as tf
-
-    def nms(candidates: Candidates, iou_threshold: float, max_detections: int) -> Any:
-        kept = [
-            _of_one_image(Candidates(*image), beyond, iou_threshold, max_detections)
-            for image in zip(*map(tf.unstack, candidates), strict=True)
-        ]
-        return tf.stack(kept)
-
-    beyond = max(metadata.image_size) + 1.0
-    return decoding.decode(raw, options, metadata.image_size, nms=nms)
-
-
-def _of_one_image(candidates: Candidates, beyond: float, iou_threshold: float, max_detections: int) -> Any:
-    """Return the indices `[M]` of the candidates of one image that TFLite's NMS keeps; -1 past the last."""
-    import tensorflow as tf
-
-    kept, _, count = tf.raw_ops.NonMaxSuppressionV5(
-        boxes=_kept_apart(candidates, beyond),
-        scores=candidates.scores,
-        max_output_size=max_detections,
-        iou_threshold=iou_threshold,
-        score_threshold=0.0,
-        soft_nms_sigma=0.0,
-        pad_to_max_output_size=True,
-    )
-    return tf.where(tf.range(max_detections) < count, kept, -1)
-
-
-def _kept_apart(candidates: Candidates, beyond: float) -> Any:
-    """Return the boxes `[K, 4]` of one image with an offset of `beyond` per class: TFLite's NMS ignores classes.
-
-    A box without an area, such as one that was clipped at the edge, moves to a place of its own: LiteRT 2.3 would
-    select it again for all further detections.
-    """
-    import tensorflow as tf
-
-    boxes = candidates.boxes + tf.cast(candidates.classes, tf.float32)[:, None] * beyond
-    sides = boxes[:, 2:] - boxes[:, :2]
-    row = tf.range(boxes.shape[0], dtype=tf.float32)[:, None]
-    alone = row * [-2.0, 0.0, -2.0, 0.0] + [-2.0, 0.0, -1.0, 1.0]
-    return tf.where(sides[:, :1] * sides[:, 1:] > 0.0, boxes, alone)
+    return decoding.decode(raw, options, metadata.image_size, nms=builtin_nms(metadata.image_size))
 
 
 def _probabilities(logits: Any, decoding: Any, options: Any, metadata: Metadata) -> dict[str, Any]:

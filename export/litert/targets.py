@@ -53,18 +53,26 @@ TARGETS = {
 
 
 def find_target(
-    name: str, inputs: str | None, outputs: str | None, known: tuple[str, ...] = OUTPUTS
+    name: str, inputs: str | None, outputs: str | None, known: tuple[str, ...] = OUTPUTS, selects: bool = False
 ) -> tuple[Target, str, str]:
     """Return a target by name, and the inputs and outputs of a file for it; None means the target's default.
 
-    The default outputs are the first that the model also supports; `known` are those of the model.
+    The default outputs are the first that the model also supports; `known` are those of the model, whose net selects
+    the detections itself if `selects`.
 
     Raises:
-        ValueError: the name is unknown, or the target does not support the inputs or outputs.
+        ValueError: the name is unknown, or the target does not support the inputs, the outputs or such a net.
     """
     if name not in TARGETS:
         raise ValueError(f"Valid targets are {tuple(TARGETS)}. Received: target={name!r}")
     target = TARGETS[name]
+    if selects and target.engine:
+        reason = "selects the detections inside the net, with operations that no GPU or NPU supports"
+        raise ValueError(f"This model {reason}: use the target cpu. Received: target={name!r}")
+    if selects and target.mediapipe:
+        raise ValueError(
+            f"MediaPipe's tasks have no detections with masks: use the target cpu. Received: target={name!r}"
+        )
     inputs = inputs or target.inputs[0]
     outputs = outputs or next((kind for kind in target.outputs if kind in known), target.outputs[0])
     if inputs not in target.inputs:

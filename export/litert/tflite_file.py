@@ -20,12 +20,13 @@ from spinenet_tf.export.litert.calibration import CALIBRATED
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
 from spinenet_tf.export.litert.model_metadata import with_model_metadata
+from spinenet_tf.export.litert.nms import builtin_nms
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.targets import Target, check_graph, find_target
 from spinenet_tf.export.rewrites.unfusing import unfuse
 from spinenet_tf.export.savedmodel import output_specs
 from spinenet_tf.export.signatures import raw_function
-from spinenet_tf.inference.keras_model import exported_form, head_of
+from spinenet_tf.inference.keras_model import exported_form, head_of, image_shape, selects
 from spinenet_tf.inference.litert import SUFFIX, TFLiteModel
 from spinenet_tf.inference.metadata import Metadata
 
@@ -91,7 +92,9 @@ def tflite(
     _check_arguments(path, quantization, calibration)
     model, own = exported_form(model)
     known = _known_outputs(model)
-    chosen, inputs, outputs = find_target(target, inputs or (own if own == "uint8" else None), outputs, known)
+    chosen, inputs, outputs = find_target(
+        target, inputs or (own if own == "uint8" else None), outputs, known, selects(model)
+    )
     _check_outputs(model, quantization, inputs, outputs)
     _check_batch(batch_size, chosen, outputs)
     provenance = Provenance(model)
@@ -101,7 +104,8 @@ def tflite(
     with staged(path, overwrite) as file:
         # TensorFlow has no DEPTH_TO_SPACE with 16-bit activations, and XNNPACK does not support these activations.
         wide = quantization == "int16x8" and chosen.xnnpack
-        raw = raw_function(model, batch_size, upsampling="gather" if wide else chosen.upsampling)
+        upsampling = "gather" if wide else chosen.upsampling
+        raw = raw_function(model, batch_size, upsampling=upsampling, nms=builtin_nms(image_shape(model)[:2]))
         specs = output_specs(raw)
         metadata = describe(model, specs, batch_size, quantization, class_names, inputs, kept, center, chosen.mediapipe)
         if kept and calibration is not None:
@@ -141,9 +145,13 @@ def _known_outputs(model: keras.Model) -> tuple[str, ...]:
 
 def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: str) -> None:
     head, known = head_of(model), _known_outputs(model)
+    subject = f"the head {head.name}" if head else "a backbone"
     if outputs not in known:
-        subject = f"the head {head.name}" if head else "a backbone"
         raise ValueError(f"Valid outputs of {subject} are {known}. Received: outputs={outputs!r}")
+    if selects(model) and quantization in CALIBRATED:
+        reason = "Boxes and masks would be rounded to whole numbers"
+        valid = tuple(name for name in QUANTIZATIONS if name not in CALIBRATED)
+        raise ValueError(f"{reason} by {quantization}: valid quantizations of {subject} are {valid}.")
     if inputs == "uint8" and quantization == "int16x8":
         raise ValueError(f"int16x8 supports only float32 inputs. Received: inputs={inputs!r}")
 
@@ -184,4 +192,6 @@ def _with_outputs(kind: str, raw: bytes, metadata: Metadata, specs: Mapping[str,
     with converter(function) as conversion:
         conversion.allow_custom_ops = kind == "postprocess"
         decoding = conversion.convert()
-    return join(raw, decoding, OUTPUT_NAMES[kind]), with_outputs(metadata, kind, function.structured_outputs)
+    found = function.structured_outputs
+    names = [name for name in OUTPUT_NAMES[kind] if name in found]
+    return join(raw, decoding, names), with_outputs(metadata, kind, found)

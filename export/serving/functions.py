@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spinenet_tf.export.serving.guard import decode_capped, nonempty
+from spinenet_tf.export.serving.mask_crops import masks_within
 from spinenet_tf.heads.detector import DetectionModel
 from spinenet_tf.inference.keras_model import image_shape
 from spinenet_tf.inference.naming import INPUT, nest
@@ -87,4 +88,7 @@ def _in_images(serve: Any, read: Callable, images: Any) -> dict[str, Any]:
     pixels, scales, sizes = tf.map_fn(fit, images, fn_output_signature=specs)
     found = serve(tf.ensure_shape(pixels, serve.input_signature[0].shape))
     limits = tf.tile(sizes, (1, 2))[:, None]
-    return found | {"boxes": tf.minimum(found["boxes"] / scales[:, None, None], limits)}
+    whole = found["boxes"] / scales[:, None, None]
+    boxes = tf.minimum(whole, limits)
+    masks = {"masks": masks_within(found["masks"], whole, boxes)} if "masks" in found else {}
+    return found | {"boxes": boxes} | masks

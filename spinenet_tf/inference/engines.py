@@ -77,7 +77,7 @@ def load(setup: Setup, raw: bool = False, detector: DetectionModel | None = None
             TensorFlow.
     """
     if setup.engine in (KERAS, FUNCTION):
-        return _load_keras(setup, raw, Run(setup.path).load(task="detection") if detector is None else detector)
+        return _load_keras(setup, raw, Run(setup.path).load_detector() if detector is None else detector)
     metadata = metadata_of(setup.path)
     with native_output.hidden():
         runner = _load_other(setup) if metadata is None else _load_own(setup, metadata, raw)

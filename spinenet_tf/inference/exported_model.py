@@ -54,7 +54,8 @@ class ExportedModel:
         """Return the same as the Keras model's `predict` on normalized `images` `[B, H, W, 3]`, for any output kind.
 
         For a detector: "boxes" `[B, M, 4]` yxyx in pixels of the input, "scores" `[B, M]`, "classes" `[B, M]` (-1 =
-        padding) and "num_detections" `[B]`. For a file with uint8 input, images are rounded to pixels.
+        padding) and "num_detections" `[B]`; for a net with masks also "masks" `[B, M, R, R]` in 0..1. For a file with
+        uint8 input, images are rounded to pixels.
 
         Raises:
             ValueError: see `checks.check_images`.

@@ -36,6 +36,12 @@ def detects(model: keras.Model) -> bool:
     return head is not None and head.detects
 
 
+def selects(model: keras.Model) -> bool:
+    """Return whether a model's net selects the detections itself; raises as `head_of` does."""
+    head = head_of(model)
+    return head is not None and head.selects
+
+
 def backbone_of(model: keras.Model) -> Backbone:
     """Return the backbone of a detector or classifier, or the backbone itself."""
     return model if isinstance(model, Backbone) else model.backbone

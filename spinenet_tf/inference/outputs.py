@@ -51,12 +51,10 @@ def _with_empty_slots(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return detections whose slots from `num_detections` on are empty: engines leave any values there, also NaN."""
     count = found["num_detections"].astype("int32")
     used = np.arange(found["scores"].shape[1]) < count[:, None]
-    return {
-        "boxes": np.where(used[..., None], found["boxes"], np.float32(0)),
-        "scores": np.where(used, found["scores"], np.float32(0)),
-        "classes": np.where(used, found["classes"], -1).astype("int32"),
-        "num_detections": count,
-    }
+    slots = {name: found[name] for name in ("boxes", "scores", "masks") if name in found}
+    emptied = {name: np.where(used.reshape(*used.shape, *[1] * (x.ndim - 2)), x, 0) for name, x in slots.items()}
+    classes = np.where(used, found["classes"], -1).astype("int32")
+    return emptied | {"classes": classes, "num_detections": count}
 
 
 def _read_post_processed(outputs: Mapping[str, Any], image_size: tuple[int, int], background: bool) -> dict[str, Any]:

@@ -84,6 +84,16 @@ class Run:
         model.load_weights(path)
         return model
 
+    def load_detector(self) -> Any:
+        """Build the run's detector, with or without masks, as `load` does.
+
+        Raises:
+            ConfigError: the run is not one of a detector; otherwise as `load` does.
+        """
+        if not TASKS[self.config.task].has_boxes:
+            raise ConfigError(f"The run must be one of a detector. Received: task={self.config.task}")
+        return self.load()
+
     def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Check that a training may write here, before it starts; change nothing.
 
