@@ -6,7 +6,6 @@ python docs/write_tables.py README.md docs/paper.md docs/phones.md docs/recipes.
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections import Counter
@@ -22,8 +21,7 @@ from spinenet_tf import configs, list_models
 from spinenet_tf.checkpoints.coco_classes import COCO_COUNT
 from spinenet_tf.cli.family_costs import summarize
 from spinenet_tf.models import detector
-from spinenet_tf.nets.calls import calls
-from spinenet_tf.nets.costs import CONVS, count_params, multiply_adds, per_pixel, without_values
+from spinenet_tf.nets.costs import count_params, multiply_adds_by_layer, without_values
 from spinenet_tf.nets.family import Variant, variant
 from spinenet_tf.search.samplers.base import accepts, draw_uniformly
 from spinenet_tf.search.space import SearchSpace
@@ -117,13 +115,11 @@ def widths() -> str:
 def _distribution(row: Variant) -> tuple[Any, ...]:
     """Return multiplier, parameters and multiply-adds of a detector, and their shares: of each level, and the rest."""
     net = without_values(lambda: detector(row, COCO_COUNT, (row.image_size, row.image_size, 3)))
-    spent: Counter[int] = Counter()
-    for layer, output, _ in calls(net):
-        node = re.match(r"block(\d+)_", layer.name)
-        if node and isinstance(layer, CONVS):
-            level = row.graph.blocks[int(node[1]) - len(row.graph.stem)].level
-            spent[level] += math.prod(output.shape[1:-1]) * per_pixel(layer)
-    total = multiply_adds(net)
+    counts, spent = multiply_adds_by_layer(net), Counter[int]()
+    for name, count in counts.items():
+        if node := re.match(r"block(\d+)_", name):
+            spent[row.graph.blocks[int(node[1]) - len(row.graph.stem)].level] += count
+    total = sum(counts.values())
     shares = [spent[level] / total for level in range(2, 8)]
     shares.append(1 - sum(shares))
     sizes = (f"{count_params(net) / 1e6:.2f} M", f"{total / 1e9:.3g} B")

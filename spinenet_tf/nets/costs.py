@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from concurrent import futures  # whose attributes are imported at first use
 from typing import TypeVar
@@ -51,16 +52,21 @@ def multiply_adds(model: keras.Model, published_order: bool = False) -> int:
     Raises:
         ValueError: a side of the model's input is unknown.
     """
+    return sum(multiply_adds_by_layer(model, published_order).values())
+
+
+def multiply_adds_by_layer(model: keras.Model, published_order: bool = False) -> dict[str, int]:
+    """Return the multiply-adds of each conv and dense layer, by its name: see `multiply_adds`."""
     if None in model.input_shape[1:]:
         raise ValueError(f"Counting multiply-adds needs a static input size. Received: input_shape={model.input_shape}")
     found = [(layer, times * math.prod(output.shape[1:-1])) for layer, output, times in calls(model)]
     pixels_after = {layer.name.removesuffix("_up"): pixels for layer, pixels in found if layer.name.endswith("_up")}
-    total = 0
+    counts: Counter[str] = Counter()
     for layer, pixels in found:
         if isinstance(layer, (*CONVS, keras.layers.Dense)):
             runs_at = pixels_after.get(layer.name.removesuffix("_expand"), pixels) if published_order else pixels
-            total += runs_at * per_pixel(layer)
-    return total
+            counts[layer.name] += runs_at * per_pixel(layer)
+    return dict(counts)
 
 
 def per_pixel(conv: keras.layers.Layer) -> int:

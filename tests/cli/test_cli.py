@@ -207,7 +207,7 @@ MISTAKES = {
     "trian": "No such command 'trian'",
     "train": "Missing argument 'config'",
     "train tiny.yaml --speed": "No such option: --speed",
-    "list phone": "Valid kinds are ('backbone', 'mobile', 'ladder', 'rival'). Received: kind='phone'",
+    "list phone": "Valid kinds are ('backbone', 'mobile', 'efficient', 'ladder', 'rival'). Received: kind='phone'",
     "summary spinenet": "Unknown model 'spinenet'. Did you mean",
     "train nowhere.yaml": "There is no config nowhere.yaml. The package has:",
     "train nowhere": "There is no config nowhere. The package has:",
