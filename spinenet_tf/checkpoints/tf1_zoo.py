@@ -31,13 +31,7 @@ OVERRIDES: dict[str, Any] = {
 }
 MOBILE_OVERRIDES = OVERRIDES | {"se_gate": "sigmoid"}
 # Mask R-CNN's; no net of it is mobile.
-MASK_RCNN_OVERRIDES: dict[str, Any] = {
-    "tf1_zoo": True,
-    "norm_momentum": 0.99,
-    "norm_epsilon": 1e-3,
-    "aspect_ratios": (1.0, 2.0, 0.5),
-    "background": True,
-}
+MASK_RCNN_OVERRIDES = OVERRIDES | {"norm_momentum": 0.99, "norm_epsilon": 1e-3}
 CLASSIFIER_OVERRIDES: dict[str, Any] = {"tf1_zoo": True, "norm_momentum": 0.9, "norm_epsilon": 1e-5}
 
 ROOT = "spinenet/"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from spinenet_tf.ops.boxes import Tensor, clip, decode, iou, pick
+from spinenet_tf.ops.boxes import Tensor, Weights, clip, decode, iou, pick
 
 BLOCK = 128  # the number of candidates that NMS handles at once
 
@@ -62,7 +62,7 @@ def detections(
     """
     _check_same_anchors(class_logits, box_deltas, anchors)
     logits, anchor, classes = best_pairs(class_logits, pre_nms_top_k, background)
-    boxes = _decoded(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
+    boxes = decode_and_clip(pick(box_deltas, anchor), ops.take(anchors, anchor, axis=0), height, width, plus_one)
     candidates = Candidates(boxes, ops.sigmoid(logits), classes)
     return keep(candidates, score_threshold, iou_threshold, max_detections, nms or greedy_nms)
 
@@ -77,7 +77,7 @@ def decoded(
 ) -> tuple[Tensor, Tensor]:
     """Return the clipped boxes `[B, N, 4]` and the scores `[B, N, C]` of all anchors; see `detections`."""
     _check_same_anchors(class_logits, box_deltas, anchors)
-    return _decoded(box_deltas, anchors, height, width, plus_one), ops.sigmoid(ops.cast(class_logits, "float32"))
+    return decode_and_clip(box_deltas, anchors, height, width, plus_one), ops.sigmoid(ops.cast(class_logits, "float32"))
 
 
 def select(
@@ -109,9 +109,17 @@ def keep(
     return take(candidates, nms(candidates, iou_threshold, max_detections))
 
 
-def _decoded(box_deltas: Tensor, anchors: Tensor, height: int | Tensor, width: int | Tensor, plus_one: bool) -> Tensor:
+def decode_and_clip(
+    deltas: Tensor,
+    anchors: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
+    plus_one: bool = False,
+    weights: Weights | None = None,
+) -> Tensor:
+    """Decode `deltas [..., 4]` relative to `anchors [..., 4]` to clipped boxes: see `detections` and `boxes.decode`."""
     ends = ops.array([0.0, 0.0, 1.0, 1.0]) * float(plus_one)  # turns inclusive corners into exclusive ones
-    return clip(decode(box_deltas, anchors + ends) - ends, height - int(plus_one), width - int(plus_one))
+    return clip(decode(deltas, anchors + ends, weights) - ends, height - int(plus_one), width - int(plus_one))
 
 
 def _check_same_anchors(class_logits: Tensor, box_deltas: Tensor, anchors: Tensor) -> None:

@@ -14,6 +14,8 @@ from spinenet_tf.checkpoints.checkpoint import CheckpointError
 from spinenet_tf.checkpoints.mask_rcnn_names import canonical_tf1_rpn
 from spinenet_tf.checkpoints.origins import load_checkpoint, read_checkpoint
 from spinenet_tf.checkpoints.tf1_zoo import MASK_RCNN_OVERRIDES
+from spinenet_tf.heads.mask_rcnn.decoding import select_detections
+from spinenet_tf.heads.mask_rcnn.options import MaskRCNNOptions
 
 SIDE, CLASSES = 64, 4
 SPEC = ArchitectureSpec(
@@ -90,6 +92,20 @@ def test_another_head_is_a_list_of_differences(checkpoint):
         load_checkpoint(spinenet_tf.detector(SPEC, CLASSES, (SIDE, SIDE, 3), tf1_zoo=True, max_level=4), checkpoint)
     with pytest.raises(CheckpointError, match=r"only in the model: fast_rcnn_head/fc7/bias"):
         load_checkpoint(build(fc_depth=2), checkpoint)
+
+
+def test_boxes_end_in_their_last_pixel():
+    """The zoo decodes relative to sides of max - min + 1, then subtracts the 1; its boxes end at size - 1."""
+    rois = np.array([[[8.0, 8, 23, 23], [20, 20, 60, 60], [0, 0, 0, 0]]], "float32")
+    deltas = np.zeros((3, 8), "float32")
+    deltas[0, 4:], deltas[1, 4:] = [1.0, -2.0, 1.5, 0.0], [0.0, 0.0, 2.5, 2.5]
+    logits = np.array([[0.0, 3.0], [0.0, 2.0], [0.0, 9.0]], "float32")
+    options = MaskRCNNOptions(background=True, plus_one=True)
+    found = select_detections(rois, logits, deltas, (SIDE, SIDE), options)
+    center, height = 16 + np.array([1.6, -3.2]), 16 * np.exp(0.3)
+    first = [center[0] - height / 2, center[1] - 8, center[0] + height / 2 - 1, center[1] + 8 - 1]
+    np.testing.assert_allclose(found["boxes"][0, :2], [first, [6.701, 6.701, 63, 63]], rtol=1e-4)
+    assert found["num_detections"][0] == 2  # a row without a proposal is none
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,15 @@ def proposed(logits: Any, deltas: Any, **limits: Any) -> np.ndarray:
     return ops.convert_to_numpy(propose(logits, deltas, ANCHORS, HEIGHT, WIDTH, **LIMITS | limits))
 
 
-def published(logits: dict, deltas: dict, level_top_k: int, iou_threshold: float, count: int) -> np.ndarray:
+def published(
+    logits: dict, deltas: dict, level_top_k: int, iou_threshold: float, count: int, plus_one: bool = False
+) -> np.ndarray:
     """Return the proposals of one image: NMS in each level, then the best of all levels."""
-    found = []
+    found, ends = [], np.array([0, 0, plus_one, plus_one], "float32")
     for name, level_anchors in ANCHORS.items():
         scores = logits[name].ravel()
-        boxes = clip(decode(deltas[name].reshape(-1, 4), level_anchors), HEIGHT, WIDTH)
+        boxes = decode(deltas[name].reshape(-1, 4), level_anchors + ends) - ends
+        boxes = clip(boxes, HEIGHT - plus_one, WIDTH - plus_one)
         boxes, kept = ops.convert_to_numpy(boxes), []
         overlaps = ops.convert_to_numpy(iou(boxes, boxes))
         for n in np.argsort(-scores, kind="stable")[:level_top_k]:
@@ -48,7 +51,8 @@ def published(logits: dict, deltas: dict, level_top_k: int, iou_threshold: float
 
 
 @pytest.mark.parametrize(
-    ("seed", "limits"), [(0, {}), (1, {"level_top_k": 20}), (2, {"iou_threshold": 0.3}), (3, {"count": 300})]
+    ("seed", "limits"),
+    [(0, {}), (1, {"level_top_k": 20}), (2, {"iou_threshold": 0.3}), (3, {"count": 300}), (0, {"plus_one": True})],
 )
 def test_proposals_are_those_of_the_published_protocol(seed: int, limits: dict[str, Any]) -> None:
     raw = outputs(seed)

@@ -8,9 +8,8 @@ from keras import ops
 
 from spinenet_tf.heads.head import Decoding, ImageSize, Raw
 from spinenet_tf.heads.mask_rcnn.options import BOX_WEIGHTS, MaskRCNNOptions
-from spinenet_tf.ops.boxes import Tensor, clip, pick
-from spinenet_tf.ops.boxes import decode as decode_boxes
-from spinenet_tf.ops.decoding import Candidates, Nms, best_pairs, greedy_nms, keep
+from spinenet_tf.ops.boxes import Tensor, pick
+from spinenet_tf.ops.decoding import Candidates, Nms, best_pairs, decode_and_clip, greedy_nms, keep
 from spinenet_tf.ops.proposals import just_below
 
 
@@ -32,10 +31,10 @@ def select_detections(
     scores = ops.softmax(ops.cast(ops.reshape(class_logits, (batch, count, channels)), "float32"))
     best, roi, channel = best_pairs(scores, options.pre_nms_top_k, background=True)
     deltas = pick(ops.reshape(box_deltas, (batch, count * channels, 4)), roi * channels + channel)
-    boxes = decode_boxes(deltas, pick(rois, roi), BOX_WEIGHTS)
-    boxes = clip(boxes, *image_size)
-    # Proposals that are zeros decode to zeros, which Model Garden never detects.
-    best = ops.where(ops.any(boxes > 0, axis=-1), best, 0.0)
+    own_rois = pick(rois, roi)
+    boxes = decode_and_clip(deltas, own_rois, *image_size, options.plus_one, BOX_WEIGHTS)
+    # Rows without a proposal are zeros, and so are boxes beyond the first corner. Model Garden detects neither.
+    best = ops.where(ops.any(own_rois > 0, axis=-1) & ops.any(boxes > 0, axis=-1), best, 0.0)
     candidates = Candidates(boxes, best, channel - options.first_channel)
     return keep(candidates, 0.0, just_below(options.iou_threshold), options.max_detections, nms or greedy_nms)
 

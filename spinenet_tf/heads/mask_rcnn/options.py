@@ -63,6 +63,7 @@ class MaskRCNNOptions(DetectionOptions):
     iou_threshold: float = option(0.5, 0, 1)  # NMS drops a box with at least this IoU with a better one of its class
     pre_nms_top_k: int = option(5000, 1)  # number of candidates for NMS
     background: bool = option(False, of_weights=True)  # class 0 is the background, as in TF Model Garden
+    plus_one: bool = option(False)  # corners of boxes are inclusive pixels, as in the TF1 zoo
 
     @property
     def first_channel(self) -> int:

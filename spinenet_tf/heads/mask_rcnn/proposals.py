@@ -39,5 +39,6 @@ def proposals_of(
         level_top_k=options.level_proposals_training if training else options.level_proposals,
         iou_threshold=options.proposal_iou_threshold,
         count=options.proposals_training if training else options.proposals,
+        plus_one=options.plus_one,
         nms=nms,
     )
