@@ -35,9 +35,17 @@ class QuantizationAware(DetectionModel):
     range. Weights files are those of the detector; the ranges are saved with the optimizer's state. BN statistics do
     not change, so start from trained weights. The activation ranges are moving averages over the batches of `fit`:
     call `fit` before `predict`.
+
+    Raises:
+        ValueError: the net of `detector` selects the detections itself.
     """
 
     def __init__(self, detector: DetectionModel):
+        if detector.decoding.selects:
+            raise ValueError(
+                "Quantization-aware training needs a detector whose outputs are maps: 8 bits are too few for the "
+                f"coordinates of boxes inside the net. Received: detector={type(detector).__name__}"
+            )
         rounding = _Rounding()
         network = keras.models.clone_model(
             detector, clone_function=lambda layer: layer, call_function=rounding.call, recursive=True

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from spinenet_tf import ArchitectureSpec, backbone, classifier, detector
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.inference.naming import flatten
 from spinenet_tf.training.optimizers import SGD, Adam
 from spinenet_tf.training.quantization import QuantizationAware
@@ -27,6 +28,7 @@ TRUTH = {
     "boxes": np.array([[[4, 4, 30, 30], [20, 10, 60, 50]], [[8, 16, 40, 48], [-1, -1, -1, -1]]], "float32"),
     "classes": np.array([[0, 2], [1, -1]], "int32"),
 }
+MASKS = {"masks": np.random.default_rng(0).random((2, 2, 28, 28), "float32")}
 LABELS = {"labels": np.array([2, 0], "int32")}
 WEIGHTS = {"weights": np.array([1.0, 0.25], "float32")}
 
@@ -55,6 +57,14 @@ def centernet(spec: ArchitectureSpec) -> keras.Model:
     return small(spec, "centernet", head_width=8)
 
 
+def mask_rcnn(spec: ArchitectureSpec) -> keras.Model:
+    """Return a detector that trains on all anchors, all of which are proposals: each backend draws its own samples."""
+    everything = {"level_proposals_training": 300, "proposals_training": 300, "proposal_iou_threshold": 1.0}
+    everything |= {"rpn_samples": 300, "rpn_positive_share": 1.0, "roi_positive_share": 1.0, "max_detections": 5}
+    everything |= {"roi_samples": 600, "mask_samples": 600}
+    return small(spec, "mask_rcnn", **dict(find_head("mask_rcnn").smallest) | everything)
+
+
 def compiled(model: keras.Model, optimizer: keras.Optimizer | None = None) -> keras.Model:
     optimizer = optimizer or keras.optimizers.SGD(RATE, momentum=0.9)
     if hasattr(model, "compile_for_labels"):
@@ -81,6 +91,7 @@ ROWS = {
     ),
     "retinanet": Row(lambda spec: retinanet(spec), "predict"),
     "centernet": Row(lambda spec: centernet(spec), "predict"),
+    "mask_rcnn": Row(lambda spec: mask_rcnn(spec), "predict", backends=("torch",)),
     "classifier": Row(lambda spec: classifier(spec, 3, (64, 64, 3), **SMALL), "predict"),
     "fit retinanet": Row(lambda spec: compiled(retinanet(spec)), "fit", arrays=TRUTH | WEIGHTS),
     "fit giou": Row(
@@ -90,6 +101,7 @@ ROWS = {
         backends=("torch",),
     ),
     "fit centernet": Row(lambda spec: compiled(centernet(spec)), "fit", arrays=TRUTH | WEIGHTS),
+    "fit mask_rcnn": Row(lambda spec: compiled(mask_rcnn(spec)), "fit", arrays=TRUTH | MASKS | WEIGHTS),
     "fit classifier": Row(
         lambda spec: compiled(classifier(spec, 3, (64, 64, 3), **SMALL)), "fit", arrays=LABELS | WEIGHTS
     ),

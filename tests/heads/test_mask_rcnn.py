@@ -23,6 +23,7 @@ from spinenet_tf.nets.family import variant
 from spinenet_tf.nets.style import Style
 from spinenet_tf.nets.weights import ArchitectureError
 from spinenet_tf.training.finetuning import copy_what_fits
+from spinenet_tf.training.quantization import QuantizationAware
 
 SIZE = (64, 64, 3)
 SMALL: dict[str, Any] = {"max_level": 5, "endpoint": 8, "max_detections": 5, **ROW.smallest}
@@ -140,6 +141,17 @@ def test_detections_equal_those_of_numpy() -> None:
     np.testing.assert_array_equal(found["classes"], [[1, 2, -1, -1]])
 
 
+def test_a_proposal_of_zeros_hides_no_other_detection() -> None:
+    """NMS reads candidates in blocks of 128 by descending score, and these have a score of 0."""
+    rows, columns = np.divmod(np.arange(200), 20)
+    rois = np.stack([4 * rows, 4 * columns, 4 * rows + 3, 4 * columns + 3], axis=1).astype("float32")
+    rois[[0, 128]] = 0.0  # the second is the first of its block
+    logits = np.stack([np.zeros(200), np.linspace(5, 1, 200)], axis=1).astype("float32")
+    options = MaskRCNNOptions(score_threshold=0.0, max_detections=200)
+    found = select_detections(rois[None], logits, np.zeros((200, 8), "float32"), (100, 100), options)
+    assert found["num_detections"] == 198
+
+
 def test_each_roi_gets_the_mask_of_its_class() -> None:
     logits = np.random.default_rng(0).normal(size=(6, 2, 2, 4)).astype("float32")
     channels = np.int32([[1, 3, 0], [2, 2, 1]])
@@ -239,6 +251,11 @@ def test_convs_are_separable_on_mobile_nets_alone() -> None:
 
     assert kinds("spinenet_mobile_49xs") == {"SeparableConv2D"}
     assert kinds("spinenet_mobile_49xs", tower="full") == {"Conv2D"}
+
+
+def test_quantization_aware_training_is_refused(net) -> None:
+    with pytest.raises(ValueError, match=r"a detector whose outputs are maps.*Received: detector=MaskRCNN"):
+        QuantizationAware(net)
 
 
 def test_half_precision_keeps_boxes_and_losses_in_float32(build, images) -> None:
