@@ -271,3 +271,4 @@ def test_the_commands_on_the_data_sets_page_run_in_order(tmp_path, monkeypatch, 
     assert (tmp_path / "sheet.png").is_file()
     assert (tmp_path / "records" / "train" / "train-00009-of-00010.tfrecord").is_file()
     assert (tmp_path / "back" / "annotations.json").is_file()
+    assert (tmp_path / "yolo" / "labels" / "000001.txt").is_file()

@@ -46,7 +46,9 @@ class Annotations:
 def plain(entry: Entry) -> Entry:
     """Return the entry as in COCO JSON, without the reader's internal keys; "_mask" becomes "segmentation"."""
     own = {key: value for key, value in entry.items() if not key.startswith("_")}
-    return own | {"segmentation": mask.rle()} if isinstance(mask := entry.get("_mask"), Mask) else own
+    if not own.get("segmentation") and (mask := mask_of(entry, 0, 0)):
+        own["segmentation"] = mask.rle()
+    return own
 
 
 class _Picture(NamedTuple):
@@ -194,10 +196,10 @@ def mask_of(entry: Entry, height: int, width: int) -> Mask | None:
     Raises:
         DataError: the segmentation is invalid.
     """
-    if isinstance(mask := entry.get("_mask"), Mask):
-        return mask
-    segmentation = entry.get("segmentation")
-    return read_mask(segmentation, (height, width)) if segmentation else None
+    if segmentation := entry.get("segmentation"):
+        return read_mask(segmentation, (height, width))
+    own = entry.get("_mask")
+    return own if own is not None and isinstance(own, Mask) else None
 
 
 def _mask(entry: Entry, picture: _Picture, problems: Problems, place: Place) -> Mask | None:
