@@ -100,12 +100,12 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed, tiny_row):
 
 
 def _try_the_page_on_evaluation(folder: Path) -> None:
-    """Run its first and last sample on the run and the photos of the tutorial; the second one needs detections."""
+    """Run its first and last sample on the run and the photos of the tutorial; the others need masks or detections."""
     samples = re.findall(r"```python\n(.*?)```", (DOCS / "evaluate.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(samples) == 3
+    assert len(samples) == 5
     shutil.rmtree(folder / "report")
     shutil.copy(next((folder / "photos" / "val").iterdir()), folder / "photo.jpg")
-    exec(samples[0] + samples[2], {})
+    exec(samples[0] + samples[-1], {})
     assert (folder / "report" / "index.html").is_file()
     assert (folder / "results.json").is_file()
     assert (folder / "drawn.jpg").is_file()
