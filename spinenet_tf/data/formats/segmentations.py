@@ -75,9 +75,12 @@ def _read_points(points: Any) -> np.ndarray | None:
 def _check_extent(polygons: tuple[np.ndarray, ...], size: Size) -> None:
     """Refuse outlines that take long to compute: the time and memory of a mask depend on their length in pixels."""
     height, width = size
-    points = np.concatenate([polygon.reshape(-1, 2) for polygon in polygons])
-    if (np.abs(points - [width / 2, height / 2]) > [1.5 * width, 1.5 * height]).any():
+    points = np.concatenate(polygons).reshape(-1, 2)
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    if min(left / width, top / height) < -1 or max(right / width, bottom / height) > 2:
         raise DataError(f"a polygon lies farther outside of the {height} x {width} image than the image is large")
+    if len(points) * max(right - left, bottom - top) <= _MOST_LENGTHS * (height + width):
+        return  # as nearly always: no line is longer than all of them together are wide
     length = sum(np.abs(np.diff(p.reshape(-1, 2), axis=0, append=p[None, :2])).max(axis=1).sum() for p in polygons)
     if length > _MOST_LENGTHS * (height + width):
         raise DataError(f"the outline of the polygons is too long: {length:.0f} px in an image of {height} x {width}")
