@@ -38,6 +38,27 @@ def test_a_detector_overfits_four_images(head, published, steps, rate, least, ti
     assert least < found.AP
 
 
+@pytest.mark.soak  # two minutes; tests/heads/test_mask_rcnn.py trains for fewer steps
+def test_masks_of_four_images_are_learned(tiny_spec, tmp_path):
+    from spinenet_tf.data.formats.digits import digits
+    from spinenet_tf.data.input.pipeline import training_batches
+    from spinenet_tf.evaluation.average_precision import evaluate
+    from spinenet_tf.evaluation.detections import detect_in_dataset
+
+    dataset, size = digits(tmp_path, "train", scenes=4, classes=1, seed=1, digit_sizes=(40, 90)), (128, 128)
+    same = spinenet_tf.data.Augment(flip=False, scale=(1.0, 1.0))
+    batches = training_batches(dataset, size, 4, seed=0, augment=same, max_boxes=8, mask_size=112)
+    overrides = {"width": 8, "endpoint": 64, "norm_momentum": 0.9, "anchor_size": 2, "box_depth": 1, "mask_depth": 1}
+    overrides |= {"rpn_width": 64, "box_width": 64, "mask_width": 64, "fc_width": 128, "roi_samples": 64}
+    overrides |= {"level_proposals_training": 100, "proposals_training": 60, "proposals": 60, "mask_samples": 16}
+    model = spinenet_tf.detector(tiny_spec, 1, (*size, 3), "mask_rcnn", **overrides)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, 200), global_clipnorm=10.0))
+    model.fit(batches, steps_per_epoch=200, verbose=0)
+    found = evaluate(dataset, detect_in_dataset(model.predict_on_batch, dataset, size, 4), masks=True)
+    assert found.AP > 0.8
+    assert found.mask_AP > 0.6
+
+
 @pytest.mark.soak  # two minutes; tests/training/test_class_recipe.py trains classifiers for fewer steps
 def test_a_classifier_reaches_95_percent_on_held_out_digits():
     import tensorflow as tf
