@@ -7,16 +7,29 @@ from copy import copy
 from itertools import islice
 from typing import Any
 
+import keras
 import numpy as np
 
 from spinenet_tf.export.litert import quantizer
 from spinenet_tf.export.rewrites.flat_graph import parse, serialize
 from spinenet_tf.export.rewrites.stem import pack_stem
+from spinenet_tf.inference.keras_model import selects
 from spinenet_tf.inference.naming import INPUT
 from spinenet_tf.training.quantization import MIN_RANGE
 
 CALIBRATED = ("int8", "int16x8")
 ROOM = 4.0  # how far the range of a 16-bit activation exceeds the values on the calibration images
+
+
+def check_quantizable(model: keras.Model) -> None:
+    """Check that integers can represent the outputs of a model.
+
+    Raises:
+        ValueError: its net selects the detections itself.
+    """
+    if selects(model):
+        reason = "The boxes that this net selects would be rounded to 8 or 16 bits"
+        raise ValueError(f"{reason}: use the quantization dynamic. Received: model={type(model).__name__}")
 
 
 def quantize(

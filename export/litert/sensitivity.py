@@ -17,7 +17,7 @@ import numpy as np
 
 from spinenet_tf._files import native_output
 from spinenet_tf._files.progress import Track, untracked
-from spinenet_tf.export.litert.calibration import to_integers
+from spinenet_tf.export.litert.calibration import check_quantizable, to_integers
 from spinenet_tf.export.litert.conversion import calibrate_named
 from spinenet_tf.export.litert.provenance import Provenance
 from spinenet_tf.export.litert.rounding import LayerError, layer_errors
@@ -94,6 +94,7 @@ class _Quantizable:
     """A model that is calibrated once and converted many times."""
 
     def __init__(self, model: keras.Model, calibration: Iterable[np.ndarray], images: np.ndarray, target: str):
+        check_quantizable(model)
         model, _ = exported_form(model)
         self.provenance, self._model, self._images = Provenance(model), model, images
         chosen = find_target(target, None, None)[0]

@@ -16,7 +16,7 @@ from spinenet_tf.export.artifact import check_suffix, staged
 from spinenet_tf.export.check.verify import MEASURES, Artifact, check, check_verifiable
 from spinenet_tf.export.description import describe, names_for, with_outputs
 from spinenet_tf.export.litert.appended import OUTPUT_NAMES, append_outputs
-from spinenet_tf.export.litert.calibration import CALIBRATED
+from spinenet_tf.export.litert.calibration import CALIBRATED, check_quantizable
 from spinenet_tf.export.litert.conversion import convert, convert_partly, converter
 from spinenet_tf.export.litert.joining import join
 from spinenet_tf.export.litert.model_metadata import with_model_metadata
@@ -148,10 +148,8 @@ def _check_outputs(model: keras.Model, quantization: str, inputs: str, outputs: 
     subject = f"the head {head.name}" if head else "a backbone"
     if outputs not in known:
         raise ValueError(f"Valid outputs of {subject} are {known}. Received: outputs={outputs!r}")
-    if selects(model) and quantization in CALIBRATED:
-        reason = "Boxes and masks would be rounded to whole numbers"
-        valid = tuple(name for name in QUANTIZATIONS if name not in CALIBRATED)
-        raise ValueError(f"{reason} by {quantization}: valid quantizations of {subject} are {valid}.")
+    if quantization in CALIBRATED:
+        check_quantizable(model)
     if inputs == "uint8" and quantization == "int16x8":
         raise ValueError(f"int16x8 supports only float32 inputs. Received: inputs={inputs!r}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,18 @@ class Head:
     def selects(self) -> bool:
         """Whether its nets select the detections themselves: see `Decoding.selects`."""
         return self.decoding is not None and self.decoding.selects
+
+
+def with_limit(head: Head, options: Any, max_detections: int) -> Any:
+    """Return a detector's options with another limit of detections per image.
+
+    Raises:
+        ValueError: the net selects the detections itself, and fewer than these.
+    """
+    given = options.max_detections
+    if head.selects and max_detections > given:
+        raise ValueError(f"The net selects up to {given} detections per image. Received: {max_detections=}")
+    return replace(options, max_detections=max_detections)
 
 
 def nms_layers(model: SpineNetModel) -> set[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from spinenet_tf.data.dataset import ClassificationDataset, DetectionDataset
+from spinenet_tf.heads.head import with_limit
 from spinenet_tf.heads.model import HeadModel
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.inference.artifacts import SAVED_MODEL, engine_of, open_artifact
 from spinenet_tf.inference.checks import check_images
 from spinenet_tf.inference.keras_model import task_of
@@ -95,7 +96,7 @@ def _load_run(path: Path, max_detections: int | None) -> Predictor:
     run = Run(path)
     model, config = run.load(), run.config
     if max_detections is not None:
-        model.options = replace(model.options, max_detections=max_detections)
+        model.options = with_limit(find_head(model.head), model.options, max_detections)
     center = config.own_images().center if config.task == "classification" and config.data else None
     return predictor_of(model, center)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spinenet_tf.heads.classes import checked_ids, default_ids
-from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.head import Head, with_limit
 from spinenet_tf.heads.table import TASKS, find_head, modern_metadata
 from spinenet_tf.inference.onnxfile import read_property
 from spinenet_tf.inference.openvinofile import read_runtime_info
@@ -113,14 +113,15 @@ def with_slots(metadata: Metadata, max_detections: int | None) -> Metadata:
     """Return a detector's metadata with the limit `max_detections` per image; None: its own.
 
     Raises:
-        ValueError: the file contains NMS with another limit.
+        ValueError: the file contains NMS with another limit, or its net selects fewer detections.
     """
     if max_detections is None:
         return metadata
-    given = metadata.known_head()[1].max_detections
+    head, options = metadata.known_head()
+    given = options.max_detections
     if metadata.output_kind in ("detections", "postprocess") and max_detections != given:
         raise ValueError(f"The file has a fixed limit of {given} detections per image. Received: {max_detections=}")
-    return replace(metadata, options=metadata.options | {"max_detections": max_detections})
+    return replace(metadata, options=with_limit(head, options, max_detections).plain())
 
 
 def read_metadata(path: str | Path) -> Metadata:

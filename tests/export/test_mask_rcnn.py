@@ -144,6 +144,18 @@ def test_the_signature_raw_has_no_score_threshold(written, net, inputs) -> None:
     assert (found["num_detections"].numpy() == DETECTIONS).all()
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.tflite"])
+def test_a_limit_beyond_that_of_the_net_is_refused(written, inputs, name) -> None:
+    with pytest.raises(ValueError, match=rf"{DETECTIONS} detections per image"):
+        spinenet_tf.load(written(name), max_detections=DETECTIONS + 1)
+
+
+def test_a_smaller_limit_keeps_the_best(written, inputs, expected) -> None:
+    found = spinenet_tf.load(written("model.onnx"), max_detections=2).predict(inputs)
+    np.testing.assert_allclose(found["scores"], expected["scores"][:, :2], atol=1e-4)
+    assert found["masks"].shape == (2, 2, 28, 28)
+
+
 def test_a_benchmark_runs_files_with_masks(written) -> None:
     runner = load(Setup("TFLite", written("model.tflite"), 1, "masks"))
     assert runner.detects
@@ -170,7 +182,11 @@ REFUSED = {
         "no detections with masks",
     ),
     "raw": (lambda net, path: export.tflite(net, path / "a.tflite", outputs="raw"), r"Valid outputs .*'detections'"),
-    "int8": (lambda net, path: export.tflite(net, path / "a.tflite", "int8", [1]), "valid quantizations .*'dynamic'"),
+    "sensitivity": (lambda net, path: export.find_sensitive(net, [1], np.zeros((1, *SHAPE))), "use the quantization"),
+    "int8": (
+        lambda net, path: export.tflite(net, path / "a.tflite", "int8", [1]),
+        "rounded to 8 or 16 bits: use the quantization dynamic",
+    ),
     "without NMS": (lambda net, path: export.saved_model(net, path / "a", nms=False), "NMS follows after the net"),
     "web": (lambda net, path: export.web(net, path / "a"), "draws no masks"),
 }
