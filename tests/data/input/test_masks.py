@@ -15,10 +15,11 @@ from PIL import Image, ImageDraw
 
 from spinenet_tf.data.augmentation import Augment
 from spinenet_tf.data.dataset import DataError, DetectionDataset, Example
+from spinenet_tf.data.formats.mask_images import MaskImage
 from spinenet_tf.data.images import to_pixels
 from spinenet_tf.data.input.augment import mosaic, padded, random_flip, random_scale_crop
 from spinenet_tf.data.input.objects import ObjectTable
-from spinenet_tf.data.input.pipeline import evaluation_batches, training_batches
+from spinenet_tf.data.input.pipeline import data_errors, evaluation_batches, training_batches
 from spinenet_tf.data.masks import Mask, RunLengthMask
 
 SIZE = (96, 96)
@@ -168,3 +169,12 @@ def test_objects_without_a_mask_are_left_out_with_a_count(
         training_batches(bare, SIZE, 2, 0, mask_size=SIDE)
     with pytest.raises(ValueError, match="`mask_size` must be at least 2"):
         training_batches(dataset, SIZE, 2, 0, mask_size=1)
+
+
+def test_a_mask_that_cannot_be_decoded_stops_with_the_file(dataset: DetectionDataset, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    first, *others = dataset
+    broken = replace(first, masks=(MaskImage(first.height, first.width, tmp_path / "mask.png"),))
+    batches = evaluation_batches(replace(dataset, examples=(broken, *others)), SIZE, 3, mask_size=SIDE)
+    with pytest.raises(DataError, match=r"^.*mask\.png: not a readable image"), data_errors():
+        list(batches)
