@@ -78,9 +78,11 @@ def saved_model(
         FileExistsError: `path` exists and `overwrite` is False, or it is a folder but not a SavedModel.
         ExportError: the artifact differs from the model; nothing was written.
     """
-    if not nms and (not detects(model) or selects(model)):
-        valid = "a detector whose NMS follows after the net"
-        raise ValueError(f"Only {valid} supports nms=False. Received: nms=False, model={type(model).__name__}")
+    if not nms and not detects(model):
+        raise ValueError(f"Only a detector supports nms=False. Received: nms=False, model={type(model).__name__}")
+    if not nms and selects(model):
+        reason = "The NMS of this model is inside the net, not after it"
+        raise ValueError(f"{reason}: omit nms=False. Received: nms=False, model={type(model).__name__}")
     model = in_float32(model)
     plain, inputs = exported_form(model)
     with staged(path, overwrite) as folder:

@@ -187,7 +187,7 @@ REFUSED = {
         lambda net, path: export.tflite(net, path / "a.tflite", "int8", [1]),
         "rounded to 8 or 16 bits: use the quantization dynamic",
     ),
-    "without NMS": (lambda net, path: export.saved_model(net, path / "a", nms=False), "NMS follows after the net"),
+    "without NMS": (lambda net, path: export.saved_model(net, path / "a", nms=False), "inside the net, not after it"),
     "web": (lambda net, path: export.web(net, path / "a"), "draws no masks"),
 }
 
