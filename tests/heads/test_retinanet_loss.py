@@ -19,7 +19,7 @@ TARGETS = RNG.normal(0, 0.3, (2, 30, 4)).astype("float32")
 CORNERS = RNG.uniform(0, 90, (30, 2))
 ANCHORS = np.concatenate([CORNERS, CORNERS + RNG.uniform(10, 40, (30, 2))], axis=-1).astype("float32")
 POSITIVE = CLASSES >= 0
-ASSIGNED = Assignment(CLASSES, TARGETS, POSITIVE)
+ASSIGNED = Assignment(CLASSES, TARGETS, POSITIVE, overlap=POSITIVE.astype("float32"))
 
 
 def test_the_loss_is_divided_by_positives_and_ignores_boxes_of_background() -> None:
