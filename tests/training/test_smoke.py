@@ -100,7 +100,7 @@ VARIANTS.update(pickle.load(open(sys.argv[1], "rb")))
 models = {}
 for name in sys.argv[2:]:
     config = smoke(read_config(find_config(name)), Path("nowhere")).model_copy(update={"class_names": ("a", "b")})
-    key = f"{VARIANTS[config.model.name].graph.name} {config.model.overrides} {config.optimizer}"
+    key = f"{VARIANTS[config.model.name].graph.name} {config.model.head} {config.model.overrides} {config.optimizer}"
     models[key] = models.get(key) or prepare(config, steps=2)
     print(name, len(models[key].trainable_variables))
 """
