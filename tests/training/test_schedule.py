@@ -153,6 +153,16 @@ def test_without_any_decay_epochs_the_rate_stays() -> None:
     np.testing.assert_allclose(rates_at(config, 10, 12), np.full(120, 0.28), rtol=1e-6)
 
 
+# Epochs, peak, and epochs from the first drop on.
+MASKS = {
+    "spinenet-49s-640-masks": (350, 0.28, 30),
+    "spinenet-49-640-masks": (350, 0.32, 30),
+    "spinenet-96-1024-masks": (500, 0.32, 25),
+    "spinenet-143-1280-masks": (500, 0.32, 25),
+    "spinenet-190-1536-masks": (400, 0.28, 30),
+}
+
+
 def published(name: str) -> np.ndarray:
     """Return the learning rates of a published recipe, from the numbers in the papers and TF Model Garden."""
     if name.startswith(("imagenet", "inaturalist")):
@@ -160,11 +170,12 @@ def published(name: str) -> np.ndarray:
         step, warmup = np.arange(200 * steps), 5 * steps
         rate, start = 0.8 * (1 + np.cos(np.pi * step / len(step))), 0.0
     else:
-        mobile = name.startswith("spinenet-mobile")
-        epochs = 600 if mobile else {"a": 250, "b": 350, "c": 500}[name[-1]]
+        mobile, steps = name.startswith("spinenet-mobile"), 118_287 // 256
+        epochs = 600 if mobile else {"a": 250, "b": 350, "c": 500}.get(name[-1])
         epochs, peak = (400, 0.3) if name == "spinenet-190-1280-c" else (epochs, 0.28)
-        steps = 118_287 // 256
         first, second = (25, 10) if name in ("spinenet-mobile-49s-384", "spinenet-mobile-49xs-256") else (30, 10)
+        if name in MASKS:
+            epochs, peak, first = MASKS[name]
         step, warmup, start = np.arange(epochs * steps), 2000, 0.0067
         # Keras's and TF Model Garden's boundary is the last step at the old rate.
         fallen = (step > (epochs - first) * steps) * 1 + (step > (epochs - second) * steps)
