@@ -161,7 +161,7 @@ def test_a_name_that_is_not_text_lists_the_valid_ones(name):
 
 @pytest.mark.parametrize("build", [backbone, lambda spec, **given: detector(spec, 91, **given)])
 def test_a_custom_graph_has_no_published_weights(three_blocks, build):
-    with pytest.raises(ValueError, match=r"COCO weights are published for spinenet_49, .*Received: a spec, 'three_blocks'"):
+    with pytest.raises(ValueError, match=r"COCO weights are published for .*Received: a spec, 'three_blocks'"):
         build(three_blocks, weights="coco")
     with pytest.raises(ValueError, match=r"COCO weights are published for .*Received: name='spinenet_190'"):
         build("spinenet_190", weights="coco")
