@@ -70,8 +70,8 @@ def spread(rows: Rows) -> str:
     if pooled is None:
         return MISSING
     lines = [
-        f"- `{result.rung.name}`, {len(result.AP)} trainings: AP {', '.join(f'{ap:.3f}' for ap in sorted(result.AP))}; "
-        f"standard deviation {result.spread:.3f}.\n"
+        f"- `{result.rung.name}`, {len(result.AP)} trainings: AP {_aps(result.AP)}; standard deviation "
+        f"{result.spread:.3f}{f'; failed: {_aps(result.failed)}' if result.failed else ''}.\n"
         for result in repeated
     ]
     return (
@@ -83,11 +83,13 @@ def spread(rows: Rows) -> str:
 
 def results(rows: Rows) -> str:
     """Return the table of all nets."""
-    head = ("net", "trainings", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds", "published AP")
+    head = ("net", "trainings", "failed", "AP", "spread", "best")
+    head += ("APs", "APm", "M parameters", "M multiply-adds", "published AP")
     lines = [
         (
             f"`{result.rung.name}`",
             len(result.AP),
+            len(result.failed),
             f"{result.mean:.3f}",
             *(_ap(value) for value in (result.spread, max(result.AP), result.APs, result.APm)),
             f"{result.parameters / 1e6:.2f}",
@@ -156,6 +158,10 @@ def _trainings(rows: Rows) -> list[dict[str, Any]]:
 
 def _results(rows: Rows) -> list[Result]:
     return summarize(rows.values())
+
+
+def _aps(values: Sequence[float]) -> str:
+    return ", ".join(map(_ap, sorted(values)))
 
 
 def _ap(value: float | None) -> str:

@@ -175,14 +175,15 @@ def plan_table(found: Plan) -> Table:
 
 def ladder_table(results: Sequence[Result]) -> Table:
     """Build a table of the results of `ladder_results.summarize`."""
-    table = Table(title="AP under the proxy, mean and standard deviation of all trainings")
-    for column in ("net", "trainings", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds"):
+    table = Table(title="AP under the proxy, mean and standard deviation of the trainings that did not fail")
+    for column in ("net", "trainings", "failed", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds"):
         table.add_column(column, justify="left" if column == "net" else "right", no_wrap=True)
     table.add_column("published AP", justify="right")
     for result in results:
         table.add_row(
             result.rung.name,
             str(len(result.AP)),
+            str(len(result.failed)),
             f"{result.mean:.3f}",
             *("-" if ap is None else f"{ap:.3f}" for ap in (result.spread, max(result.AP), result.APs, result.APm)),
             f"{result.parameters / 1e6:.2f}",

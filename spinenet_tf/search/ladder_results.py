@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 
 from spinenet_tf.search.ladder import Rung, chosen
 
+FAILED = 0.2  # below the best AP of the same net: BN in inference made up objects in a few images (docs/ladder.md)
+
 
 @dataclass(frozen=True)
 class Result:
-    """The results of all trainings of one net: AP in 0..1, and means of the others, since random graphs differ."""
+    """The results of the trainings of one net: AP in 0..1, and means of the others, since random graphs differ.
+
+    A training whose AP is more than 0.2 below the best of its net has failed. It is in `failed` and in nothing else.
+    """
 
     rung: Rung
-    AP: tuple[float, ...]  # of each training
+    AP: tuple[float, ...]  # of each training that did not fail
+    failed: tuple[float, ...]  # AP of each training that failed
     APs: float | None  # of small objects, as COCO has them; None without such objects
     APm: float | None  # of medium objects
     parameters: float
@@ -62,8 +68,12 @@ def pooled_spread(results: Iterable[Result]) -> Spread | None:
 
 
 def _result(rung: Rung, rows: Sequence[Mapping[str, Any]]) -> Result:
+    limit = max(row["AP"] for row in rows) - FAILED
+    failed = tuple(row["AP"] for row in rows if row["AP"] < limit)
+    rows = [row for row in rows if row["AP"] >= limit]
+
     def average(key: str) -> Any:
         return mean(row[key] for row in rows) if all(key in row for row in rows) else None
 
-    sizes = (average("APs"), average("APm"))
-    return Result(rung, tuple(row["AP"] for row in rows), *sizes, average("parameters"), average("multiply_adds"))
+    found = tuple(row["AP"] for row in rows)
+    return Result(rung, found, failed, *map(average, ("APs", "APm", "parameters", "multiply_adds")))

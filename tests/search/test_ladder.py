@@ -55,12 +55,12 @@ def test_the_width_of_a_net_is_relative_to_that_of_the_proxy() -> None:
 
 
 def test_results_are_means_over_the_trainings_of_a_net() -> None:
-    rows = [{"unit": "proxy", "config": {}}, row("fish", 0, 0.2, multiply_adds=1_000_000), row("fish", 1, 0.4)]
+    rows = [{"unit": "proxy", "config": {}}, row("fish", 0, 0.25, multiply_adds=1_000_000), row("fish", 1, 0.35)]
     (result,) = summarize(rows)
     assert result.rung is RUNGS["fish"]
-    assert result.AP == (0.2, 0.4)
+    assert result.AP == (0.25, 0.35)
     assert result.mean == pytest.approx(0.3)
-    assert result.spread == pytest.approx(stdev([0.2, 0.4]))
+    assert result.spread == pytest.approx(stdev([0.25, 0.35]))
     assert result.APs == pytest.approx(0.3)
     assert result.APm is None
     assert result.multiply_adds == 1_500_000
@@ -68,17 +68,26 @@ def test_results_are_means_over_the_trainings_of_a_net() -> None:
     assert single.spread is None
 
 
+def test_a_training_far_below_the_best_of_its_net_counts_as_failed_only() -> None:
+    (result,) = summarize([row("r50_fpn", 0, 0.44), row("r50_fpn", 1, 0.21), row("r50_fpn", 2, 0.4)])
+    assert result.failed == (0.21,)
+    assert result.AP == (0.44, 0.4)
+    assert result.APs == result.mean == pytest.approx(0.42)
+    (result,) = summarize([row("chain", 0, 0.0), row("chain", 1, 0.1)])
+    assert result.failed == ()
+
+
 def test_the_spread_is_pooled_over_repeated_nets_of_one_graph() -> None:
-    rows = [row("r0_sp53", 0, 0.1), row("r0_sp53", 1, 0.3), row("r50_fpn", 0, 0.5), row("r50_fpn", 1, 0.5)]
+    rows = [row("r0_sp53", 0, 0.2), row("r0_sp53", 1, 0.3), row("r50_fpn", 0, 0.5), row("r50_fpn", 1, 0.5)]
     found = pooled_spread(summarize(rows))
     assert found is not None
-    assert found == (pytest.approx(stdev([0.1, 0.3]) / 2**0.5), 2)
+    assert found == (pytest.approx(stdev([0.2, 0.3]) / 2**0.5), 2)
     assert pooled_spread(summarize([*rows, row("fish", 0, 0.0), row("fish", 1, 1.0)])) == found
     assert pooled_spread(summarize([row("r0_sp53", 0, 0.1)])) is None
 
 
 def test_the_picture_shows_every_net() -> None:
-    results = summarize([row("fish", 0, 0.2), row("fish", 1, 0.4), row("r0_sp53", 0, 0.5)])
+    results = summarize([row("fish", 0, 0.25), row("fish", 1, 0.35), row("r0_sp53", 0, 0.5)])
     assert draw_results(results)[:4] == b"\x89PNG"
     picture = draw_results(results, "svg").decode()
     assert picture == draw_results(results, "svg").decode()

@@ -61,5 +61,8 @@ def test_the_spread_is_that_of_repeated_nets(script) -> None:
     assert "- `r0_sp53`, 3 trainings: AP 0.500, 0.520, 0.540; standard deviation 0.020.\n" in text
     assert "all repeated nets together is 0.0200, with 2 degrees of freedom" in text
     assert "by less than 0.070 in 95 %" in text
+    assert "- `r0_sp53`, 2 trainings: AP 0.500, 0.520; standard deviation 0.014; failed: 0.150.\n" in script.spread(
+        rows(r0_sp53=[0.15, 0.52, 0.5])
+    )
     assert script.spread(rows(r0_sp53=[0.5])) == script.MISSING
     assert all(block({}) == script.MISSING for block in script.BLOCKS.values())
