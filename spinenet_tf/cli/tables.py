@@ -175,8 +175,9 @@ def plan_table(found: Plan) -> Table:
 
 def ladder_table(results: Sequence[Result]) -> Table:
     """Build a table of the results of `ladder_results.summarize`."""
-    table = Table(title="AP under the proxy, mean and standard deviation of the trainings that did not fail")
-    for column in ("net", "trainings", "failed", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds"):
+    table = Table(title="AP under the proxy, mean and deviation without failed trainings")
+    names = ("net", "trainings", "failed", "AP", "spread", "best", "APs", "APm", "M parameters", "M multiply-adds")
+    for column in names:
         table.add_column(column, justify="left" if column == "net" else "right", no_wrap=True)
     table.add_column("published AP", justify="right")
     for result in results:
