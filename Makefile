@@ -7,7 +7,7 @@ INSTALL := -m pip -qq --disable-pip-version-check install --no-compile
 # Empty without a Python 3.11 that starts: there may be a shim without an interpreter.
 PYTHON311 = $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
-.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-arm test-torch test-lowest test-robustness test-soak parity robustness arm bench bench-quick phones phones-quick second-opinion docs lint clean
+.PHONY: demo test test-models test-tools test-garden test-addons test-mediapipe test-arm test-torch test-lowest test-robustness test-soak parity robustness arm bench bench-quick phones phones-quick heads second-opinion docs lint clean
 
 demo: .venv/installed-demo
 	$(BIN)/spinenet-tf demo
@@ -71,6 +71,11 @@ phones: .venv/installed-test $(YOLO)
 	$(BIN)/python docs/write_phones.py benchmarks/phones.jsonl docs/phones.md
 phones-quick: .venv/installed-test $(YOLO)
 	$(PHONES) runs/phones $(YOLO) --quick --only spinenet_mobile_49xs_lite
+
+# Trains each head on one backbone and the same data, and rewrites docs/heads.md: an idle machine for the latency at the end.
+heads: .venv/installed-test
+	$(BIN)/python -m benchmarks.heads runs/heads
+	$(BIN)/python docs/write_heads.py benchmarks/heads.jsonl docs/heads.md
 
 # Compares int8 files with those of ai-edge-quantizer: make second-opinion RUNS=runs/demo
 second-opinion: .venv/installed-demo .venv-quantizer/installed

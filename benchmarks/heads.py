@@ -1,44 +1,53 @@
-"""Train heads on one backbone, data set and number of steps, and compare AP, AP in int8, file size and latency.
+"""Train heads on one backbone, data set and number of steps: AP, that of a quantized file, size and latency.
 
     nice python -m benchmarks.heads runs/heads
 
-The config is `demo` with other heads and learning rates. The argument is the folder for the runs. Each finished run is
-a line of `heads.jsonl` next to this file, and is skipped; an interrupted run is resumed. At the end, the latency from
-pixels to boxes is measured for the first seed of each head, with the files alternating, and the table is printed.
+The config is `demo` with other heads, tasks and learning rates. The argument is the folder for the runs. Each finished
+run is a line of `heads.jsonl` next to this file, and is skipped; an interrupted run is resumed. Short trials choose the
+learning rate of each kind of head. At the end, the latency from pixels to boxes, and masks if there are any, is
+measured for the first seed of each head, with all files alternating; a file that is missing is trained and exported
+again. No other program should be running then. docs/write_heads.py writes the page from the results.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.quantization import precision_of, write
+from benchmarks.phones import carry_out, machine
+from benchmarks.quantization import write
 from spinenet_tf._files.ledger import Ledger
 from spinenet_tf.data.images import to_pixels
 from spinenet_tf.export import TFLiteModel
 from spinenet_tf.export.check.measurement import time_calls
 from spinenet_tf.export.from_run import calibration_batches
+from spinenet_tf.heads.head import Head
+from spinenet_tf.heads.table import find_head
 from spinenet_tf.inference.interpreter import open_interpreter
 from spinenet_tf.inference.naming import DEFAULT, INPUT
+from spinenet_tf.tasks import TASKS
 from spinenet_tf.training.config import TrainConfig
 from spinenet_tf.training.config_file import find_config, read_config
 from spinenet_tf.training.recipe import train
 from spinenet_tf.training.run import Run
 
-RESULTS = Ledger(Path(__file__).with_suffix(".jsonl"))
-STEPS, TRIAL = 68, 34  # per epoch, for 8 epochs; the second is for trials of learning rates
-QUANTIZATIONS = ("none", "int8")
-REPEATS = 200
-DATA = "{digits: %s, scenes: %d, classes: 1, size: [96, 128]}"
-CENTERNET = "model.head={kind: centernet, stride: %d}"
+RESULTS = Path(__file__).with_suffix(".jsonl")
+EPOCHS = 8  # of the config
+STEPS, TRIAL, QUICK = 68, 34, 2  # per epoch; the second is for trials of learning rates, the last tries the benchmark
+SEEDS = 3
+FLOAT = "none"
+REPEATS, FEW = 200, 2
+SCENES = {"train": 2000, "val": 500}
+SMALL = {"model.image_size": (64, 64), "data.val.scenes": 40}
+METRICS = ("AP", "mask_AP")
+LATENCY, TIMES = "latency", "least and median ms"
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,113 +55,162 @@ class Unit:
     """One training run."""
 
     title: str
-    options: tuple[str, ...]  # overrides of the config
+    head: Options  # its kind and options
     learning_rate: float  # at a batch of 256, as in configs; the batch of 16 uses a sixteenth of it
     seed: int = 0
     steps: int = STEPS
+    options: Options = field(default_factory=dict)  # other overrides of the config
 
     @property
     def key(self) -> str:
         """The name of the run's folder and of its line in the results."""
-        return f"{self.title}, {self.learning_rate}, {self.seed}, {8 * self.steps} steps"
+        return f"{self.title}, {self.learning_rate}, {self.seed}, {EPOCHS * self.steps} steps"
+
+    @property
+    def row(self) -> Head:
+        """The head's row in the table of heads."""
+        return find_head(self.head["kind"])
+
+    @property
+    def quantizations(self) -> tuple[str, str]:
+        """The files to export: in float, and in integers or, where the net selects detections, with 8-bit weights."""
+        return FLOAT, "dynamic" if self.row.selects else "int8"
 
     def config(self, data: Path) -> TrainConfig:
         """Return the config `demo` with this run's changes."""
-        sources = [f"data.{split}={DATA % (data, count)}" for split, count in (("train", 2000), ("val", 500))]
-        rate = [f"optimizer.learning_rate={self.learning_rate}", f"seed={self.seed}"]
-        short = [f"steps_per_epoch={self.steps}", "log_images=0"]
-        return read_config(find_config("demo"), [*sources, *rate, *short, *self.options])
+        changes: dict[str, Any] = {
+            f"data.{split}": {"digits": str(data), "scenes": count, "classes": 1, "size": [96, 128]}
+            for split, count in SCENES.items()
+        }
+        changes |= {"task": self.row.task, "model.head": dict(self.head)}
+        changes |= {"optimizer.learning_rate": self.learning_rate, "seed": self.seed}
+        changes |= {"steps_per_epoch": self.steps, "epochs": EPOCHS, "log_images": 0}
+        return read_config(find_config("demo"), changes | self.options)
 
 
-RETINANET = partial(Unit, "RetinaNet", ())
-STRIDES = {stride: partial(Unit, f"CenterNet, stride {stride}", (CENTERNET % stride,)) for stride in (8, 4)}
-P3 = partial(Unit, "CenterNet, stride 8, P3 alone", (CENTERNET % 8, "model.overrides.max_level=3"))
-P7 = partial(Unit, "CenterNet, stride 8, P3 to P7", (CENTERNET % 8, "model.overrides.max_level=7"))
+def head_of(config: str) -> Options:
+    """Return the head of a config."""
+    return read_config(find_config(config)).model.head
 
 
-def units() -> Iterator[Unit]:
-    """Yield the runs, the most informative first."""
-    for rate in (0.08, 0.16, 0.32, 0.64):
-        yield STRIDES[8](rate, steps=TRIAL)
-    yield RETINANET(0.32, steps=TRIAL)
-    for seed in range(3):
-        yield from (make(0.32, seed) for make in (RETINANET, *STRIDES.values()))
-        if not seed:
-            yield P3(0.32)
-    yield P7(0.32)
-    yield RETINANET(0.64, steps=TRIAL)
+RETINANET = partial(Unit, "RetinaNet", head_of("demo"))
+CENTERNET = {stride: {"kind": "centernet", "stride": stride} for stride in (8, 4)}
+STRIDES = {stride: partial(Unit, f"CenterNet, stride {stride}", head) for stride, head in CENTERNET.items()}
+P3, P7 = (
+    partial(Unit, f"CenterNet, stride 8, {name}", CENTERNET[8], options={"model.overrides.max_level": level})
+    for name, level in (("P3 alone", 3), ("P3 to P7", 7))
+)
+MASK_RCNN = partial(Unit, "Mask R-CNN", head_of("digits-masks"))
+TRIALS = {RETINANET: (0.32, 0.64), STRIDES[8]: (0.08, 0.16, 0.32, 0.64), MASK_RCNN: (0.064, 0.128, 0.32)}
+
+
+def trials() -> Iterator[Unit]:
+    """Yield short runs that choose the learning rates."""
+    for make, rates in TRIALS.items():
+        yield from (make(rate, steps=TRIAL) for rate in rates)
+
+
+def runs(rows: Mapping[str, Any]) -> Iterator[Unit]:
+    """Yield the runs with the learning rates that are best in the trials of `rows`, the most informative first."""
+    retinanet, centernet, masks = (
+        max((make(rate, steps=TRIAL) for rate in rates), key=lambda unit: score(rows[unit.key], unit)).learning_rate
+        for make, rates in TRIALS.items()
+    )
+    for seed in range(SEEDS):
+        yield RETINANET(retinanet, seed)
+        yield from (make(centernet, seed) for make in STRIDES.values())
+        yield MASK_RCNN(masks, seed)
+    yield from (make(centernet) for make in (P3, P7))
+
+
+def score(row: Mapping[str, Any], unit: Unit) -> float:
+    """Return the metric of a row that the unit's task selects weights by."""
+    return row[TASKS[unit.row.task].monitor]
+
+
+def quick_runs() -> list[Unit]:
+    """Return small runs of a few steps, which show only that the benchmark works."""
+    return [replace(make(0.32, steps=QUICK), options=SMALL) for make in (RETINANET, STRIDES[4], MASK_RCNN)]
 
 
 def main() -> None:
-    """Measure everything that is missing in the results, and print the table."""
+    """Measure everything that is missing in the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder for the runs")
     parser.add_argument("--no-latency", action="store_true", help="skip the latency, which needs a quiet machine")
+    parser.add_argument("--quick", action="store_true", help="a few small steps of three heads, results in the folder")
     arguments = parser.parse_args()
-    for unit in units():
-        RESULTS.once(unit.key, partial(carry_out, unit, arguments.folder))
+    ledger = Ledger(arguments.folder / "quick.jsonl" if arguments.quick else RESULTS)
+    for unit in () if arguments.quick else trials():
+        carry_out(ledger, unit.key, partial(measure, unit, arguments.folder))
+    chosen = quick_runs() if arguments.quick else list(runs(ledger.rows()))
+    for unit in chosen:
+        carry_out(ledger, unit.key, partial(measure, unit, arguments.folder))
     if not arguments.no_latency:
-        RESULTS.once("latency", partial(latencies, arguments.folder))
-    Console(width=120).print(table(RESULTS.rows()))
+        measure_latency(ledger, chosen, arguments.folder, FEW if arguments.quick else REPEATS)
 
 
-def carry_out(unit: Unit, folder: Path) -> dict[str, Any]:
-    """Train, or resume; return the AP in Keras and in int8, and the sizes of the files."""
-    config, path = unit.config(folder / "data"), folder / unit.key
-    train(config, path, resume=path.exists())
-    detector, config = Run(path).load(), Run(path).config  # with the names of the classes
-    found = {"title": unit.title, "seed": unit.seed, "learning_rate": unit.learning_rate, "steps": 8 * unit.steps}
-    found["AP"] = Run(path).log[-1]["val_AP"]
+def measure(unit: Unit, folder: Path) -> dict[str, Any]:
+    """Train, or resume; return AP in Keras and, except for trials, AP of the quantized file and the sizes of both."""
+    run = trained(unit, folder)
+    found = {"title": unit.title, "seed": unit.seed, "learning_rate": unit.learning_rate, "steps": EPOCHS * unit.steps}
+    found |= {name: run.log[-1][f"val_{name}"] for name in METRICS if f"val_{name}" in run.log[-1]}
     if unit.steps == TRIAL:
         return found
-    files = {name: path / f"{name}.tflite" for name in QUANTIZATIONS}
+    for quantization, file in exported(unit, run).items():
+        if quantization != FLOAT:
+            found |= {f"{quantization} {name}": value for name, value in precision_of(file, run.config).items()}
+        found[f"{quantization} bytes"] = file.stat().st_size
+    return found
+
+
+def trained(unit: Unit, folder: Path) -> Run:
+    """Return the unit's run, after training what is missing of it."""
+    path = folder / unit.key
+    return train(unit.config(folder / "data"), path, resume=path.exists())
+
+
+def exported(unit: Unit, run: Run) -> dict[str, Path]:
+    """Return the run's files by quantization, after exporting those that are missing."""
+    files = {name: run.folder / f"{name}.tflite" for name in unit.quantizations}
     for name, file in files.items():
-        write(detector, config, file, name, overwrite=True, inputs="uint8", outputs="detections")
-    found["int8 AP"] = precision_of(TFLiteModel(files["int8"]).predict, config.own_data().val.read("val"), config)
-    return found | {f"{name} bytes": file.stat().st_size for name, file in files.items()}
+        if not file.exists():
+            write(run.load(), run.config, file, name, inputs="uint8", outputs="detections")
+    return files
 
 
-def latencies(folder: Path) -> dict[str, Any]:
-    """Return the minimum and the median milliseconds of each file from pixels to boxes, on one thread."""
-    first = {row["title"]: key for key, row in RESULTS.rows().items() if row["seed"] == 0 and "int8 AP" in row}
+def precision_of(file: Path, config: TrainConfig) -> dict[str, float]:
+    """Return AP of a file's boxes on the validation data and, if its task has masks, AP of its masks."""
+    data, names = config.own_data().val.read("val"), config.class_names or ()
+    found = TASKS[config.task].measure(TFLiteModel(file).predict, data, config.model.image_size, names)
+    return {name: value for name, value in found.to_log().items() if name in METRICS}
+
+
+def measure_latency(ledger: Ledger, chosen: Sequence[Unit], folder: Path, repeats: int) -> None:
+    """Measure the latency of all files, unless the results have that of each."""
+    timed = [unit for unit in chosen if unit.seed == 0]
+    wanted = {f"{unit.title}, {name}" for unit in timed for name in unit.quantizations}
+    if wanted - set(ledger.rows().get(LATENCY, {}).get(TIMES, ())):
+        ledger.add(LATENCY, machine() | latencies(timed, folder, repeats))
+
+
+def latencies(timed: Sequence[Unit], folder: Path, repeats: int) -> dict[str, Any]:
+    """Return the minimum and the median milliseconds of each file from pixels to detections, on one thread."""
     calls = {
-        f"{title}, {name}": call(folder / key / f"{name}.tflite")
-        for title, key in first.items()
-        for name in QUANTIZATIONS
+        f"{unit.title}, {name}": call(file, run.config)
+        for unit, run in [(unit, trained(unit, folder)) for unit in timed]
+        for name, file in exported(unit, run).items()
     }
-    times = time_calls(calls, REPEATS)
-    return {"least and median ms": {title: [float(np.min(ms)), float(np.median(ms))] for title, ms in times.items()}}
+    times = time_calls(calls, repeats)
+    return {TIMES: {title: [float(np.min(ms)), float(np.median(ms))] for title, ms in times.items()}}
 
 
-def call(path: Path) -> Callable[[], Any]:
-    """Return a function that runs a file on held-out scenes."""
+def call(path: Path, config: TrainConfig) -> Callable[[], Any]:
+    """Return a function that runs a file on a held-out scene."""
     run = open_interpreter(path, num_threads=1).get_signature_runner(DEFAULT)
-    config = Run(path.parent).config
     images = next(calibration_batches(config.own_data().val.read("val"), config, 1))
     pixels = to_pixels(images).astype(np.uint8)
     return lambda: run(**{INPUT: pixels})
-
-
-def table(rows: dict[str, dict[str, Any]]) -> Table:
-    """Return the table: mean, minimum and maximum over the seeds."""
-    columns = ("steps", "rate", "seeds", "AP", "int8 AP", "float MB", "int8 MB", "float ms", "int8 ms")
-    shown = Table("head", *columns, title="Heads on one backbone")
-    times = rows.get("latency", {}).get("least and median ms", {})
-    kinds = [(row["title"], row["steps"], row["learning_rate"]) for row in rows.values() if "title" in row]
-    for kind in dict.fromkeys(kinds):
-        same = [row for row in rows.values() if (row.get("title"), row.get("steps"), row.get("learning_rate")) == kind]
-        numbers = [spread([row[key] for row in same if key in row]) for key in ("AP", "int8 AP")]
-        sizes = [f"{same[0][f'{name} bytes'] / 1e6:.2f}" if "int8 AP" in same[0] else "" for name in QUANTIZATIONS]
-        ms = [f"{times[f'{kind[0]}, {name}'][0]:.2f}" if sizes[0] and times else "" for name in QUANTIZATIONS]
-        shown.add_row(kind[0], str(kind[1]), str(kind[2]), str(len(same)), *numbers, *sizes, *ms)
-    return shown
-
-
-def spread(values: list[float]) -> str:
-    """Return the mean and the range of values as text."""
-    if len(values) < 2:
-        return "".join(f"{value:.3f}" for value in values)
-    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

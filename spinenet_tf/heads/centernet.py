@@ -36,7 +36,7 @@ class CenterNetOptions(DetectionOptions):
     """
 
     # Stride of the output maps in pixels, 4 or 8. All levels of the backbone are fused at its finest level, and
-    # upsampled if the stride is smaller than that level's. 8 is faster, with a lower AP: see `docs/phones.md`.
+    # upsampled if the stride is smaller than that level's. 8 is faster, with a lower AP: see `docs/heads.md`.
     stride: int = option(4, min(STRIDES), max(STRIDES), of_weights=True)
     head_width: int = option(64, 1, MAX_CHANNELS, of_weights=True)  # channels of the 3x3 conv before each output
     # Kind of that 3x3 conv; "auto" is "separable" on mobile nets and "full" on others.
