@@ -28,6 +28,7 @@ from benchmarks import (
     evaluation,
     inference,
     input_pipeline,
+    instance_segmentation,
     peak,
     plots,
     postprocessing,
@@ -40,7 +41,10 @@ from benchmarks.measuring import Effort
 from benchmarks.results import Results
 from benchmarks.work import Part, Settings
 
-WORKS = (startup, inference, end_to_end, training, postprocessing, assignment, input_pipeline, evaluation, scaling)
+WORKS = (
+    *(startup, inference, end_to_end, training, instance_segmentation),
+    *(postprocessing, assignment, input_pipeline, evaluation, scaling),
+)
 RESULTS = Path("benchmarks/results.json")
 QUICK = Effort(seconds=2.0, least=3, most=20)
 

@@ -55,7 +55,7 @@ def _tensorflow(net: Net, folders: Mapping[str, Path], work: int, settings: Sett
     for format, prepare, goal in (("tf.function", _function, None), ("SavedModel", _saved_model, 1.15)):
         theirs, ours = partial(prepare, folders["theirs"], build_theirs), partial(prepare, folders["ours"], build_ours)
         with sides(theirs, ours, net) as pair:
-            _check_same(pair["theirs"].value("call"), pair["ours"].value("call"))
+            check_same(pair["theirs"].value("call"), pair["ours"].value("call"))
             times = alternate({side: pair[side].turn("call") for side in pair}, settings.effort)
             limit = settings.limit("float32", work, times)
             yield compare(f"inference/{format}", net.title, **times, goal=goal, limit=limit)
@@ -73,7 +73,7 @@ def _saved_model(folder: Path, build: Callable, net: Net) -> Mapping[str, Callab
     return {"call": exports.load_saved_model(folder, image(net))}
 
 
-def _check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
+def check_same(theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
     """Check that both networks return the same outputs.
 
     Raises:

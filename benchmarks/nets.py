@@ -13,7 +13,10 @@ CLASSES = 91  # Model Garden's default: class 0 is the background
 L2 = 4e-5
 BOXES = 20  # objects per image
 GAMMA = (0.4, 1.0)  # of BN: with 1, the sums in a SpineNet grow a thousandfold
-GAINS = {"/scores/": 4.0, "/boxes/": 1.0}  # output of the last convs relative to their inputs
+GAINS = {  # output of convs and dense layers relative to their inputs
+    **{"/scores/": 4.0, "/boxes/": 1.0},
+    **{"rpn-scores/": 2.0, "rpn-boxes/": 0.3, "detection-scores/": 12.0, "detection-boxes/": 1.0, "mask-logits/": 2.0},
+}
 CLASS_BIAS = -7.0  # few scores are above the threshold
 
 

@@ -87,18 +87,25 @@ def our_turns(net: Net, batch: int, precision: str) -> Mapping[str, Callable]:
     from spinenet_tf._fast.pools import share_one_pool
 
     share_one_pool()
-    model = our_detector(net, precision)
-    with_weights(model)
+    return {"step": fit_step(with_weights(our_detector(net, precision)), our_batches(net, batch))}
+
+
+def fit_step(model: Any, batches: Any) -> Callable:
+    """Return the training step of `fit` of a compiled model."""
     model.make_train_function()
-    stream = iter(our_batches(net, batch))
-    return {"step": lambda: float(model.train_function(stream)["loss"])}
+    stream = iter(batches)
+    return lambda: float(model.train_function(stream)["loss"])
 
 
 def our_detector(net: Net, precision: str = FLOAT) -> Any:
     """Return our detector, compiled as in the published recipe."""
+    return our_compiled(build_ours(net, precision, L2))
+
+
+def our_compiled(model: Any) -> Any:
+    """Compile a detector with the optimizer of the published recipe, and return it."""
     from spinenet_tf.training.optimizers import SGD
 
-    model = build_ours(net, precision, L2)
     model.compile(SGD(RATE, momentum=0.9, global_clipnorm=10.0))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -134,17 +141,11 @@ def their_batches(net: Net, batch: int) -> Any:
 def their_step(net: Net, batch: int, model: Any) -> Callable:
     """Return a `tf.function` from an iterator to the loss, with Model Garden's task, optimizer and labeler."""
     import tensorflow as tf
-    from official.modeling import optimization
     from official.vision.configs import retinanet
     from official.vision.tasks.retinanet import RetinaNetTask
 
     task = RetinaNetTask(retinanet.RetinaNetTask(model=garden_config(net)))
-    options = {
-        "optimizer": {"type": "sgd", "sgd": optimization.SGDConfig(momentum=0.9, global_clipnorm=10.0).as_dict()},
-        "learning_rate": {"type": "constant", "constant": {"learning_rate": RATE}},
-    }
-    optimizer = optimization.OptimizerFactory(optimization.OptimizationConfig(options)).build_optimizer(RATE)
-    metrics, label = task.build_metrics(training=True), their_labeler(net)
+    optimizer, metrics, label = their_optimizer(), task.build_metrics(training=True), their_labeler(net)
 
     @tf.function
     def step(stream):
@@ -154,6 +155,17 @@ def their_step(net: Net, batch: int, model: Any) -> Callable:
         return task.train_step((images, stacked), model, optimizer, metrics)["total_loss"]
 
     return step
+
+
+def their_optimizer() -> Any:
+    """Return Model Garden's SGD with the values of `our_compiled`."""
+    from official.modeling import optimization
+
+    options = {
+        "optimizer": {"type": "sgd", "sgd": optimization.SGDConfig(momentum=0.9, global_clipnorm=10.0).as_dict()},
+        "learning_rate": {"type": "constant", "constant": {"learning_rate": RATE}},
+    }
+    return optimization.OptimizerFactory(optimization.OptimizationConfig(options)).build_optimizer(RATE)
 
 
 def their_labeler(net: Net) -> Callable:
