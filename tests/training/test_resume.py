@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -15,7 +16,9 @@ import keras
 import numpy as np
 import pytest
 
+from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.retinanet import RetinaNet
+from spinenet_tf.heads.table import HEADS
 from spinenet_tf.nets.family import Variant
 from spinenet_tf.training import recipe
 from spinenet_tf.training.config_file import read_config
@@ -134,6 +137,24 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
         stored = [one.load(one.folder / name).get_weights() for one in (run, whole)]
         for mine, other in zip(*stored, strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["centernet", "mask_rcnn"])
+def test_other_heads_resume_exactly(name: str, tmp_path: Path, least_model, write_config, monkeypatch) -> None:
+    """The random numbers that Mask R-CNN draws its samples with are part of the state."""
+    monkeypatch.setattr(CheckedModel, "compile", partialmethod(CheckedModel.compile, run_eagerly=True))
+    head = HEADS[name]
+    options = [f"task={head.task}", f"model.head={json.dumps({'kind': name, **head.smallest})}", "epochs=1"]
+    config = read_config(write_config(tmp_path), [*OVERRIDES, *options])
+    run, whole = Run(tmp_path / "stopped"), Run(tmp_path / "whole")
+    recipe.train(config, whole.folder)
+    with pytest.raises(Preempted):
+        recipe.train(config, run.folder, SignalAt(STEPS - 1, signal.SIGTERM))
+    recipe.train(config, run.folder, resume=True)
+    for mine, other in zip(last_weights(run), last_weights(whole), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert rows(run) == rows(whole)
 
 
 @pytest.mark.slow
