@@ -88,7 +88,7 @@ def test_train_on_your_own_data(tmp_path, monkeypatch, succeed, tiny_row):
         succeed(command, *arguments, *(SHORT if command == "train" else []))
     assert len(list((tmp_path / "found").glob("*.png"))) == 6
     assert (tmp_path / "runs" / "mine" / "model-int8.tflite").is_file()
-    assert (tmp_path / "found-int8" / "detections.json").is_file()
+    assert (tmp_path / "found-int8" / "detections.jsonl").is_file()
     for given, short in (("(256, 256", "(64, 64"), ("16, augment", "3, augment"), ("epochs=30", "epochs=1")):
         assert given in blocks[-1][1]
         blocks[-1] = ("python", blocks[-1][1].replace(given, short))

@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from spinenet_tf._files.locks import wait_for_lock
+from spinenet_tf._files.writing import explained
 
 _BLOCK = 4096  # bytes
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line, which replaces an incomplete last line, and flush it to disk. Other processes wait."""
+    """Append a line, which replaces an incomplete last line, and flush it to disk. Other processes wait.
+
+    Raises:
+        WriteError: the disk is full or read-only, or permission is denied.
+    """
+    append_lines(path, [line])
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Append lines as `append_line` does, with one flush; without lines, no file is made."""
+    if not lines:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:  # every write goes to the end
+    with explained(path), path.open("a+b", buffering=0) as file:  # every write goes to the end
         wait_for_lock(file)
         cut_incomplete_line(file)
-        file.write(f"{line}\n".encode())
-        flush(file)
+        size = file.tell()
+        try:
+            _write_all(file, "".join(f"{line}\n" for line in lines).encode())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
-def complete_lines(path: Path) -> list[bytes]:
-    """Return the lines of a file without an incomplete last one; none if the file is missing."""
-    content = path.read_bytes() if path.exists() else b""
-    return content[: content.rfind(b"\n") + 1].splitlines()
+def _write_all(file: IO[bytes], content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    flush(file)
+
+
+def complete_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file without an incomplete last one; none if the file is missing."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (line[:-1] for line in file if line.endswith(b"\n"))
 
 
 def cut_incomplete_line(file: IO[bytes]) -> int:

@@ -46,7 +46,7 @@ def staged(
     if not target.parent.is_dir():
         raise FileNotFoundError(f"The output folder {target.parent} does not exist.")
     _refuse_existing(target, overwrite, replaces)
-    with _explained(target), _workplace(target) as folder:
+    with explained(target), _workplace(target) as folder:
         yield folder / target.name
         written = sorted(folder.iterdir(), key=lambda path: (path.name == target.name, path.name))  # the target last
         for path in written:
@@ -104,7 +104,7 @@ def made(folder: Path) -> Iterator[None]:
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
@@ -128,8 +128,8 @@ def _workplace(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    """Turn errors about disk space or permission, from any library, into a WriteError."""
+def explained(target: Path) -> Iterator[None]:
+    """Turn errors about disk space or permission, from any library, into a WriteError; what writes has to clean up."""
     try:
         yield
     except Exception as error:

@@ -6,8 +6,19 @@ from collections.abc import Iterable
 from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from rich.table import Table
+from rich.text import Text
 
 console = Console()
 Item = TypeVar("Item")
@@ -21,6 +32,26 @@ def show_whole(table: Table) -> None:
 def with_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
     """Yield the `total` items and show a progress bar."""
     return track(items, title, total, console=console)
+
+
+class _SpeedColumn(ProgressColumn):
+    """The number of items per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+
+def with_speed(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
+    """Yield the items, of which `total` are expected, and show a progress bar with their number per second."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _SpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield from progress.track(items, total, description=title)
 
 
 def with_passing_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:

@@ -44,13 +44,16 @@ class Classification:
     def __repr__(self) -> str:
         return f"Classification({', '.join(f'{name} {score:.2f}' for name, score in self.top())})"
 
-    def draw(self) -> Image.Image:
-        """Return a copy of the image, labeled with the most likely class. A small image is enlarged."""
+    def draw(self, threshold: float = 0.0) -> Image.Image:
+        """Return a copy of the image, labeled with the most likely class if its probability is at least `threshold`.
+
+        A small image is enlarged.
+        """
         from spinenet_tf.drawing.boxes import draw_detections
 
         frame, label = np.array([[0, 0, *self.image.shape[:2]]]), np.array([self.label])
         score = self.probabilities[label]
-        return Image.fromarray(draw_detections(self.image, frame, label, score, self.class_names, threshold=0.0))
+        return Image.fromarray(draw_detections(self.image, frame, label, score, self.class_names, threshold))
 
     def _repr_png_(self) -> bytes:
         return png(self.draw())

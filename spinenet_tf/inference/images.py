@@ -1,4 +1,4 @@
-"""Convert the images that a user passes (paths, Pillow images, arrays) to pixels, and list the images of a folder."""
+"""Convert the images that a user passes (paths, Pillow images, arrays) to pixels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from spinenet_tf._files.messages import some_of
-from spinenet_tf.data.dataset import IMAGE_SUFFIXES, DataError
 
 _RANGE = (
     "An array must have uint8 pixels: floats may mean 0..1 or 0..255, which is not visible in every image. Convert it "
@@ -52,33 +49,3 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
         raise ValueError(f"An array must have uint8 pixels. Received: dtype={image.dtype}")
     return np.array(image)  # a copy: the caller may read the next frame of a video into its array
-
-
-def image_files(source: Path) -> list[Path]:
-    """Return the image at `source`, or all images of the folder sorted by name.
-
-    Raises:
-        FileNotFoundError: `source` does not exist.
-        DataError: the folder has no images; the message lists its files.
-    """
-    if not source.exists():
-        raise FileNotFoundError(f"There is no image or folder {source}.")
-    if source.is_file():
-        return [source]
-    found = sorted(path for path in source.iterdir() if _is_image(path))
-    if not found:
-        others = some_of(passed_over(source))
-        content = f"It has {others}" if others else "It has no other files"
-        raise DataError(f"{source} has no images ({', '.join(IMAGE_SUFFIXES)}). {content}.")
-    return found
-
-
-def passed_over(source: Path) -> list[str]:
-    """Return the names of the files and folders at `source` that `image_files` skips, except hidden ones."""
-    entries = sorted(source.iterdir()) if source.is_dir() else []
-    others = (path for path in entries if not _is_image(path) and not path.name.startswith("."))
-    return [f"{path.name}/" if path.is_dir() else path.name for path in others]
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()

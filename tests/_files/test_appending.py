@@ -32,10 +32,10 @@ def test_a_new_line_replaces_an_incomplete_one(tmp_path: Path) -> None:
     append_line(path, "first")
     with path.open("ab") as file:
         file.write(b"sec")
-    assert complete_lines(path) == [b"first"]
+    assert list(complete_lines(path)) == [b"first"]
     append_line(path, "second")
-    assert complete_lines(path) == [b"first", b"second"]
+    assert list(complete_lines(path)) == [b"first", b"second"]
 
 
 def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
-    assert complete_lines(tmp_path / "missing") == []
+    assert list(complete_lines(tmp_path / "missing")) == []

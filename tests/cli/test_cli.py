@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -135,15 +136,15 @@ def test_a_tflite_file_is_evaluated_on_data_that_are_given(command, tiny_run: Pa
 def test_predict_writes_pictures_and_json(command, tiny_run: Path, tmp_path: Path, kind: str, request) -> None:
     _, images = val_scenes(tiny_run)
     model = request.getfixturevalue(f"tiny_{kind}")
-    code, out, _ = command("predict", images, "--model", model, "--output", "found", "--threshold", 0)
+    code, out, _ = command("predict", images, "--model", model, "--output", "found", "--draw", "--threshold", 0)
     names = sorted(path.name for path in images.iterdir())
     assert code == 0
-    assert "Wrote 4 pictures and detections.json to found." in out
+    assert re.search(r"Wrote the results of 4 images to found/detections\.jsonl \(\d+\.\d images/s\)\.", out)
     written = sorted(path.name for path in (tmp_path / "found").iterdir())
-    assert written == sorted([*(f"{name}.png" for name in names), "detections.json"])
-    found = json.loads((tmp_path / "found" / "detections.json").read_text())
-    assert sorted(found) == names
-    for image in found.values():
+    assert written == sorted([*(f"{name}.png" for name in names), "detections.jsonl", "settings.json"])
+    found = [json.loads(line) for line in (tmp_path / "found" / "detections.jsonl").read_text().splitlines()]
+    assert [image["image"] for image in found] == names
+    for image in found:
         height, width = image["size"]
         for detection in image["detections"]:
             top, left, bottom, right = detection["box"]
@@ -152,11 +153,24 @@ def test_predict_writes_pictures_and_json(command, tiny_run: Path, tmp_path: Pat
             assert 0 <= left <= right <= width
 
 
+def test_predict_leaves_out_bad_images_and_continues(command, tiny_tflite, here, tmp_path: Path, monkeypatch) -> None:
+    good = next((here / "images").iterdir())
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{good}\nbad/a.jpg\n\n"))
+    code, out, _ = command("predict", "-", "cut", "--model", tiny_tflite, "--output", "found")
+    assert code == 1
+    assert "Wrote the results of 1 images to found/detections.jsonl" in out
+    assert "Left out 2 images that cannot be read, see bad_images.jsonl:" in out
+    assert "bad/a.jpg: not a readable image" in out
+    code, out, _ = command("predict", "cut", good, "bad", "--model", tiny_tflite, "--output", "found", "--resume")
+    assert (code, "Wrote the results of 0 images" in out) == (1, True)
+    assert "exists. Pass --resume" in command("predict", good, "--model", tiny_tflite, "--output", "found").err
+
+
 def test_predict_writes_coco_results_with_the_ids_of_a_file(command, tiny_run: Path, tmp_path: Path) -> None:
     annotations, images = val_scenes(tiny_run)
     given = ("--format", "coco", "--annotations", annotations)
     code, out, _ = command("predict", images, "--model", tiny_run, "--output", "found", *given)
-    assert (code, "Wrote 4 pictures and coco_results.json to found." in out) == (0, True)
+    assert (code, "the results of 4 images to found/coco_results.json" in out) == (0, True)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
         found = COCOeval(truth, truth.loadRes("found/coco_results.json"), "bbox")
@@ -217,7 +231,7 @@ MISTAKES = {
     "evaluate fake.tflite": "fake.tflite has no metadata",
     "export empty": "empty is neither a run folder",
     "predict nowhere.jpg --model {run}": "There is no image or folder nowhere.jpg.",
-    "predict empty --model {run}": "empty has no images",
+    "predict empty --model {run}": "empty has no images or videos",
     "predict images": "Missing option '--model'",
     "predict images --model {run} --format coco": "Pass --format coco and --annotations together.",
     "predict images --model {run} --format coco --annotations list.json": "list.json: not a COCO file",
@@ -233,8 +247,8 @@ MISTAKES = {
     "train tiny.yaml 'data.train={{annotations: list.json, images: images}}'": "list.json: not a COCO file",
     "train tiny.yaml 'data.train={{annotations: cats.json, images: nowhere}}'": "The image folder does not exist",
     "train cats.yaml": "a.jpg: not a readable image",
-    "predict bad --model {run}": "a.jpg: not a readable image",
-    "predict cut --model {run}": "a.jpg: the image cannot be decoded",
+    "predict images --model {run} --resume --overwrite": "Pass only one of --resume and --overwrite.",
+    "predict images --model {run} --output new --resume": "There is nothing to continue in new",
     # Things that do not fit each other.
     "evaluate two": "contains weights of another architecture: classes: 1 in the file, 2 in",
     "evaluate {run} --annotations cats.json --images images": "does not have the classes 'cat', only 'digit'. ",
@@ -266,7 +280,7 @@ MISTAKES = {
     "train tiny.yaml --run empty --resume": "empty is not a run folder",
     "train tiny.yaml --run thesis --overwrite": "thesis is not a run folder, so it is not overwritten.",
     "demo --run two": "two exists.",
-    "predict images --model {run} --output empty": "empty exists. Pass --overwrite to write into it.",
+    "predict images --model {run} --output empty": "empty exists. Pass --resume to continue it, or --overwrite",
     "export {run} --output nowhere/a.tflite": "The output folder nowhere does not exist.",
     "evaluate {run} --max-detections 5": "Input should be greater than or equal to 11",
     "evaluate {run} --json nowhere/a.json": "The output folder nowhere does not exist.",

@@ -96,7 +96,8 @@ def test_the_commands_take_a_classifiers_file(run: Path, succeed, tmp_path, caps
     assert read_metadata(path).float_layers[-1] == "head_logits"
     digits = next(run.parent.glob("data/digit-images-val-*"))
     succeed("predict", digits / "3", "--model", path, "--output", tmp_path / "found")
-    assert json.loads((tmp_path / "found" / "classes.json").read_text()).keys() == {x.name for x in digits.glob("3/*")}
+    lines = (tmp_path / "found" / "classes.jsonl").read_text().splitlines()
+    assert {json.loads(line)["image"] for line in lines} == {x.name for x in digits.glob("3/*")}
     succeed("evaluate", path, "--images", digits, "--json", tmp_path / "numbers.json")
     assert json.loads((tmp_path / "numbers.json").read_text())["images"] == 144
     capsys.readouterr()

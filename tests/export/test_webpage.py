@@ -26,9 +26,10 @@ from webm import write_webm
 from spinenet_tf import export
 from spinenet_tf.checkpoints.photograph import NAME
 from spinenet_tf.export import webpage
-from spinenet_tf.inference.folders import predict_files
 from spinenet_tf.inference.loading import load
+from spinenet_tf.inference.predicting import predict_sources
 from spinenet_tf.inference.predictor import Predictor
+from spinenet_tf.inference.sources import find_sources
 
 NEEDED = ("node", "npm", "chromium")
 DRIVER = "playwright-core@1"
@@ -148,7 +149,7 @@ def read(path: Path) -> Any:
 
 
 def assert_same(found: list[dict], expected: list[dict]) -> None:
-    """Compare the detections in two images, as written to `detections.json`."""
+    """Compare the detections in two images, as the page and `spinenet-tf predict` write them."""
     assert len(found) == len(expected) > 0
     assert [one["class"] for one in found] == [one["class"] for one in expected]
     np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in expected], atol=SCORE)
@@ -156,9 +157,11 @@ def assert_same(found: list[dict], expected: list[dict]) -> None:
 
 
 def in_python(predictor: Predictor, files: list[Path], folder: Path, annotations: Path | None = None) -> Any:
-    """Return what `spinenet-tf predict` writes."""
-    predict_files(predictor, files, folder, annotations=annotations)
-    return read(next(folder.glob("*.json")))
+    """Return what `spinenet-tf predict` writes; without `annotations`, in the page's format: a dict by image."""
+    written = predict_sources([predictor], find_sources(files), folder, annotations=annotations).path
+    if annotations is not None:
+        return read(written)
+    return {row.pop("image"): row for row in map(json.loads, written.read_text().splitlines())}
 
 
 @pytest.mark.slow

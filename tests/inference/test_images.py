@@ -10,37 +10,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from spinenet_tf.data.dataset import DataError
 from spinenet_tf.data.formats.digits import write_digits
 from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.data.images import read_image
 from spinenet_tf.data.reading import load, read
-from spinenet_tf.inference.images import as_pixels, image_files, passed_over
+from spinenet_tf.inference.images import as_pixels
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
-
-
-def test_images_of_a_folder_come_by_name_and_nothing_else_does(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpg", "c.txt", "d"):
-        (tmp_path / name).write_text("")
-    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG"]
-    assert image_files(tmp_path / "d") == [tmp_path / "d"], "a file that is named is taken at its word"
-
-
-def test_what_else_lies_in_the_folder_is_named(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.heic", "notes.txt", ".DS_Store"):
-        (tmp_path / name).write_text("")
-    for name in ("more", "folder.jpg"):
-        (tmp_path / name).mkdir()
-    files = image_files(tmp_path)
-    assert [path.name for path in files] == ["b.PNG"], "a folder is no image, whatever its name"
-    assert passed_over(tmp_path) == ["a.heic", "folder.jpg/", "more/", "notes.txt"]
-    assert passed_over(files[0]) == []
-    with pytest.raises(DataError, match=r"more has no images .* It has no other files\.$"):
-        image_files(tmp_path / "more")
-    (tmp_path / "b.PNG").unlink()
-    with pytest.raises(DataError, match=r"has no images .* It has a\.heic, folder\.jpg/, more/, notes\.txt\.$"):
-        image_files(tmp_path)
 
 
 def test_arrays_are_copied(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 import spinenet_tf
 from spinenet_tf._files import writing
+from spinenet_tf._files.appending import append_lines
 from spinenet_tf._files.writing import WriteError, write_whole
 from spinenet_tf.checkpoints import pretrained
 from spinenet_tf.cli import main
@@ -27,8 +27,6 @@ from spinenet_tf.data.formats.tfrecord_writer import write_tfrecord
 from spinenet_tf.drawing.boxes import save_png
 from spinenet_tf.evaluation.page import element, write_page
 from spinenet_tf.export.artifact import staged as export_staged
-from spinenet_tf.inference.folders import classify_files, detect_in_files
-from spinenet_tf.inference.predictor import Predictor
 from spinenet_tf.training.callbacks import JsonLog
 from spinenet_tf.training.clock import Clock
 from spinenet_tf.training.config import TrainConfig
@@ -72,14 +70,6 @@ def scenes(tmp_path_factory) -> Path:
     return write_digits(tmp_path_factory.mktemp("scenes"), scenes=12, size=(480, 640))[1]
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photos")
-    for name in ("a.png", "b.png"):
-        Image.fromarray(NOISE).save(folder / name)
-    return sorted(folder.iterdir())
-
-
 def wide_model() -> keras.Model:
     model = keras.Sequential([keras.Input((256,)), keras.layers.Dense(256)])
     model.compile(keras.optimizers.Adam(), "mse")
@@ -93,16 +83,11 @@ def state(folder: Path, step: int) -> TrainingState:
     return made
 
 
-def nothing(images: np.ndarray) -> dict[str, np.ndarray]:
-    found = {"boxes": np.zeros((1, 1, 4)), "scores": np.zeros((1, 1)), "classes": -np.ones((1, 1), int)}
-    return found | {"num_detections": np.zeros(1, int)}
-
-
 class Writers:
     """One function per kind of artifact, each of which writes more than fits on the small disk."""
 
-    def __init__(self, model, scenes: Path, photos: list[Path]):
-        self.model, self.scenes, self.photos = model, scenes, photos
+    def __init__(self, model, scenes: Path):
+        self.model, self.scenes = model, scenes
         values = {"model": {"name": "spinenet_49", "image_size": [64, 64]}, "batch_size": 1, "epochs": 1}
         self.config = TrainConfig.model_validate(values)
 
@@ -131,13 +116,8 @@ class Writers:
     def report(self, folder: Path) -> None:
         write_page(folder / "report", "Title", "tests", [element("p", "x" * 2 * ROOM)])
 
-    def predictions(self, folder: Path) -> None:
-        detect_in_files(Predictor(nothing, (64, 64), ()), self.photos, folder / "found")
-
-    def classes(self, folder: Path) -> None:
-        names = tuple("x" * ROOM + str(number) for number in range(3))
-        predictor = Predictor(lambda images: np.zeros((1, 3)), (64, 64), names, task="classification")
-        classify_files(predictor, self.photos, folder / "found")
+    def lines(self, folder: Path) -> None:
+        append_lines(folder / "lines.jsonl", ["short", "x" * 2 * ROOM])
 
     def coco(self, folder: Path) -> None:
         write_coco(load_coco(self.scenes, self.scenes.parent / "images"), folder / "coco")
@@ -166,18 +146,19 @@ KINDS = [name for name in vars(Writers) if not name.startswith("_")]
 
 
 @pytest.fixture(scope="module")
-def writers(scenes, photos) -> Writers:
+def writers(scenes) -> Writers:
     model = spinenet_tf.backbone("spinenet_mobile_49xs", (64, 64, 3), max_level=5, width=0.8)
-    return Writers(model, scenes, photos)
+    return Writers(model, scenes)
 
 
 def put_former(folder: Path) -> None:
     """Write small earlier artifacts to the writers' targets."""
     for name in ("best.weights.h5", "log.jsonl", "sheet.png", "model.tflite", "model.metadata.json", "numbers.json"):
         (folder / name).write_text("former" if name != "log.jsonl" else "")
-    for name in ("report/index.html", "found/detections.json", "found/classes.json", "run/config.yaml"):
+    for name in ("report/index.html", "run/config.yaml"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("former")
+    (folder / "lines.jsonl").write_text("former\n")
     (folder / "run/config.yaml").write_text(
         "model: {name: spinenet_49, image_size: [64, 64]}\nbatch_size: 1\nepochs: 1\n"
     )
@@ -250,13 +231,12 @@ def test_another_users_folder_leaves_what_stood_there(tmp_path: Path, promise) -
 
 
 def test_the_command_line_says_so_in_one_line_and_exits_with_2(
-    small_disk: Path, tiny_run: Path, tiny_model: str, photos, capsys, monkeypatch, promise
+    small_disk: Path, tiny_run: Path, tiny_model: str, capsys, monkeypatch, promise
 ) -> None:
     put_former(small_disk)
     (small_disk / "fill").write_bytes(b"x" * (ROOM - 64 * 1024))
     before, (scenes,) = tree(small_disk), (tiny_run.parent / "data").glob("*-train-*")
     commands: list[list[object]] = [
-        ["predict", photos[0], "--model", tiny_run, "--output", small_disk / "found", "--overwrite"],
         ["export", tiny_run, "--format", "saved_model", "--output", small_disk / "saved"],
         ["dataset", "convert", scenes, small_disk / "records"],
     ]

@@ -15,9 +15,10 @@ from pycocotools.mask import decode
 from spinenet_tf.data.bad_images import BadImages
 from spinenet_tf.data.dataset import DataError, DetectionDataset
 from spinenet_tf.data.formats.digits import digits
-from spinenet_tf.inference.folders import predict_files
 from spinenet_tf.inference.measurement import evaluate
+from spinenet_tf.inference.predicting import predict_sources
 from spinenet_tf.inference.predictor import Predictor
+from spinenet_tf.inference.sources import find_sources
 from spinenet_tf.tasks import TASKS
 
 SIZE = (96, 128)
@@ -71,9 +72,10 @@ def test_a_mask_is_pasted_before_its_box_is_clipped(predictor) -> None:
 
 
 def test_predict_writes_pictures_and_masks(scenes, predictor, tmp_path: Path) -> None:
-    files = [example.path for example in scenes]
-    predict_files(predictor, files, tmp_path / "found")
-    found = json.loads((tmp_path / "found/detections.json").read_text())
+    files = find_sources([example.path for example in scenes])
+    predict_sources([predictor], files, tmp_path / "found", threshold=0.3)
+    lines = (tmp_path / "found/detections.jsonl").read_text().splitlines()
+    found = {row["image"]: row for row in map(json.loads, lines)}
     for example in scenes:
         rows = found[example.path.name]["detections"]
         for row, true in zip(rows, example.masks, strict=True):
@@ -84,7 +86,8 @@ def test_predict_writes_pictures_and_masks(scenes, predictor, tmp_path: Path) ->
 
 def test_coco_results_have_the_masks(scenes, predictor, tmp_path: Path) -> None:
     (tmp_path / "truth.json").write_text(json.dumps(scenes.coco(masks=False)))
-    predict_files(predictor, [e.path for e in scenes], tmp_path / "found", annotations=tmp_path / "truth.json")
+    files = find_sources([example.path for example in scenes])
+    predict_sources([predictor], files, tmp_path / "found", annotations=tmp_path / "truth.json")
     rows = json.loads((tmp_path / "found/coco_results.json").read_text())
     true = [mask.decode() for example in scenes for mask in example.masks]
     for row, mask in zip(rows, true, strict=True):

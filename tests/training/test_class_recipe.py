@@ -73,14 +73,15 @@ def test_evaluate_writes_its_numbers(run: Path, succeed, tmp_path: Path, capsys)
 def test_predict_names_the_likeliest_classes_of_each_file(run: Path, succeed, tmp_path: Path, capsys) -> None:
     folder = next(run.parent.glob("data/digit-images-train-*/3"))
     succeed("predict", folder, "--model", run, "--output", tmp_path / "found")
-    found = json.loads((tmp_path / "found" / "classes.json").read_text())
+    lines = (tmp_path / "found" / "classes.jsonl").read_text().splitlines()
+    found = {row["image"]: row["classes"] for row in map(json.loads, lines)}
     assert found.keys() == {path.name for path in folder.iterdir()}
     for classes in found.values():
         scores = [row["score"] for row in classes]
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == 5
         assert 0 < sum(scores) <= 1.001
-    assert f"Wrote the classes of {len(found)} images to" in capsys.readouterr().out
+    assert f"Wrote the results of {len(found)} images to" in capsys.readouterr().out
 
 
 def test_images_of_some_of_the_classes_are_renumbered_and_others_refused(run: Path, tiny_model) -> None:
