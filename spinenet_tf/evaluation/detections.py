@@ -38,13 +38,13 @@ def detect_in_images(
     `stretch` is that of `fitting.preprocess`. Returns boxes `[M, 4]` yxyx in pixels of the image, scores and classes
     `[M]` of each, and "masks" as `in_file` does.
     """
-    from spinenet_tf.data.fitting import preprocess
+    from spinenet_tf.data.fitting import preprocess_many
 
-    fitted = [preprocess(image, *image_size, stretch) for image in images]
-    found = predict(np.stack([np.asarray(pixels) for pixels, _ in fitted]))
+    fitted, scales = preprocess_many(images, *image_size, stretch)
+    found = predict(fitted)
     return [
-        in_file(found, row, np.asarray(scale), image.shape[:2])
-        for row, (image, (_, scale)) in enumerate(zip(images, fitted, strict=True))
+        in_file(found, row, scale, image.shape[:2])
+        for row, (image, scale) in enumerate(zip(images, scales, strict=True))
     ]
 
 

@@ -43,14 +43,15 @@ class Answer(Generic[Converted]):
 def load_workers(path: Path) -> list[Predictor]:
     """Load a model for `run_items`: a predictor per thread, which is one and the same if TensorFlow runs it.
 
-    TensorFlow spreads a batch over all cores. Other engines do so less well than one network per core.
+    TensorFlow spreads a batch over all cores. Other engines do so less well than one network per core; there is one
+    more, because threads wait for Python's lock.
 
     Raises as `loading.load` does.
     """
     cores = min(MAX_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if find_engine(path) in (RUN, SAVED_MODEL):
         return [load(path)] * max(2, cores)
-    return [load(path, threads=1) for _ in range(cores)]
+    return [load(path, threads=1) for _ in range(cores + 1)]
 
 
 def run_items(

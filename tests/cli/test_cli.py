@@ -344,7 +344,7 @@ def test_predict_names_what_it_leaves_out(command, tmp_path: Path) -> None:
     (tmp_path / "photos" / "b.heic").write_bytes(b"")
     _, out, err = command("predict", "photos", "--model", "nowhere")
     assert (out, err) == (
-        "Skipped, since they are not images: 2024/, b.heic.\n",
+        "Skipped, since they are not images: b.heic.\n",
         "spinenet-tf: There is no model nowhere.\n",
     )
     assert command("predict", "photos/a.png", "--model", "nowhere").out == ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from spinenet_tf.data.fitting import place, preprocess, stretched
+from spinenet_tf.data.fitting import place, preprocess, preprocess_many, stretched
 from spinenet_tf.data.images import normalize
 from spinenet_tf.ops.pixels import MEAN, STD
 
@@ -75,3 +75,15 @@ def between(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
     """Interpolate an image linearly at places along an axis; beyond its end, pixels are those of its end."""
     index = np.arange(image.shape[axis])
     return np.apply_along_axis(lambda values: np.interp(places, index, values), axis, image)
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+def test_many_images_are_fitted_as_one(stretch: bool) -> None:
+    images = [picture(50, 100), picture(31, 7), picture(200, 90)]
+    found, scales = preprocess_many(images, 64, 48, stretch)
+    for image, pixels, scale in zip(images, found, scales, strict=True):
+        one, known = preprocess(image, 64, 48, stretch)
+        np.testing.assert_array_equal(pixels, one)
+        np.testing.assert_array_equal(scale, known)
+    with pytest.raises(ValueError, match=r"An image must be uint8 \[height, width, 3\]"):
+        preprocess_many([np.zeros((4, 4, 3))], 64, 48)
