@@ -13,6 +13,7 @@ from keras import ops
 
 from spinenet_tf._files.writing import write_whole
 from spinenet_tf.training.clock import Clock
+from spinenet_tf.training.pace import Pace
 from spinenet_tf.training.preemption import Preemption
 from spinenet_tf.training.state import TrainingState
 
@@ -48,14 +49,25 @@ class SaveBest(keras.callbacks.Callback):
 
 
 class SaveLast(keras.callbacks.Callback):
-    """Save the weights after each epoch."""
+    """Save the weights after an epoch, if the pace allows it, and at the end of the training."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.path = path
+        self.path, self.pace, self.is_behind = path, Pace(), False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.model.save_weights(self.path, include_optimizer=False)
+        self.is_behind = True
+        if self.pace.is_due():
+            self._save()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.is_behind:
+            self._save()
+
+    def _save(self) -> None:
+        with self.pace.timed():
+            self.model.save_weights(self.path, include_optimizer=False)
+        self.is_behind = False
 
 
 class EarlyStopping(keras.callbacks.Callback):
@@ -80,14 +92,15 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Save the state every `every` steps and at the end of each epoch. It must be the last callback.
+    """Save the state every `every` steps, and after an epoch if the pace allows it. It must be the last callback.
 
-    An epoch that is resumed in the middle continues with its metrics.
+    Call `finish` at the end of the training. An epoch that is resumed in the middle continues with its metrics.
     """
 
     def __init__(self, state: TrainingState, every: int, preemption: Preemption):
         super().__init__()
         self.state, self.every, self.preemption = state, every, preemption
+        self.pace, self.is_behind = Pace(), False
         metrics = state.metrics if state.clock.batch else ()
         self.metrics = [(metric, ops.convert_to_numpy(metric).copy()) for metric in metrics]
 
@@ -106,9 +119,18 @@ class SaveState(keras.callbacks.Callback):
         clock = self.state.clock
         if clock.batch == clock.steps:  # otherwise a callback stopped the training within the epoch
             clock.set(epoch + 1, 0)
-        self._save()
+        self.is_behind = True
+        if self.pace.is_due():
+            self._save()
         self.preemption.check()
+
+    def finish(self) -> None:
+        """Save the state at the end of the training, unless the last epoch's is saved."""
+        if self.is_behind:
+            self._save()
 
     def _save(self) -> None:
         assert self.model is not None  # on JAX, reading `self.model` copies the trained values into the variables
-        self.state.save()
+        with self.pace.timed():
+            self.state.save()
+        self.is_behind = False

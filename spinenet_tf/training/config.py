@@ -54,7 +54,7 @@ class TrainConfig(Strict):
     evaluate_every: Count = 1  # epochs
     evaluation_batch_size: Count = 8
     early_stopping: Count | None = None  # stop after so many evaluations in a row without a new best
-    checkpoint_every: Count = 1000  # steps; the state is also saved at the end of each epoch
+    checkpoint_every: Count = 1000  # steps; the state is also saved after epochs: see docs/distributed.md
     log_images: Natural = 4  # images in TensorBoard, with ground truth next to detections
     distribution: Literal["mirrored", "data_parallel"] | None = None  # multi-device training: see docs/distributed.md
     deterministic: bool = False  # on a GPU: use slower kernels that give the same numbers in every run

@@ -63,12 +63,13 @@ def fit(
     own = UserCallbacks(callbacks, averages.in_model if averages else nullcontext)
     early = EarlyStopping(course.monitor, config.early_stopping, run.log)
     parts = [*_parts(course, run, config, clock, averages, own, preemption), early]
-    parts.append(SaveState(state, config.checkpoint_every, preemption))
-    together, stopped = OneFit(parts, course.model, clock, config.epochs, verbose), None
+    saving = SaveState(state, config.checkpoint_every, preemption)
+    together, stopped = OneFit([*parts, saving], course.model, clock, config.epochs, verbose), None
     try:
         with preemption.noted():
             if not early.is_due():
                 _fit(course, first, clock, config.epochs, together)
+                saving.finish()
     except Stop as stop:
         saved = state.save()
         place = f"after step {clock.step}. Continue with --resume."

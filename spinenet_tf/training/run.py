@@ -32,7 +32,8 @@ class Run:
     Attributes:
         folder, config_path, log_path, events_folder (TensorBoard), states_folder: the paths of the run.
         weights_path: the weights with the best validation metric, AP for a detector, top-1 accuracy for a classifier.
-        last_weights_path: the weights after the last epoch.
+        last_weights_path: the weights after the last epoch. While a training runs, they may be some epochs old, and
+            after a stop within an epoch, they are those at the stop: see docs/distributed.md.
     """
 
     def __init__(self, folder: str | os.PathLike):

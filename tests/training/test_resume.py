@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import random
@@ -20,7 +21,7 @@ from spinenet_tf.heads.checked import CheckedModel
 from spinenet_tf.heads.retinanet import RetinaNet
 from spinenet_tf.heads.table import HEADS
 from spinenet_tf.nets.family import Variant
-from spinenet_tf.training import recipe
+from spinenet_tf.training import pace, recipe
 from spinenet_tf.training.config_file import read_config
 from spinenet_tf.training.measuring import Evaluate
 from spinenet_tf.training.preemption import Preempted
@@ -103,6 +104,7 @@ def test_a_run_resumes_exactly_wherever_it_was_stopped(
     tmp_path: Path, least_model, least_row, write_config, monkeypatch, caplog
 ) -> None:
     """Kill it at a random step, terminate it in its evaluation and inside an epoch, and damage its newest state."""
+    monkeypatch.setattr(pace, "SHARE", math.inf)  # a state after each epoch
     # Tracing a graph takes ten times as long as these steps.
     monkeypatch.setattr(RetinaNet, "compile", partialmethod(RetinaNet.compile, run_eagerly=True))
     path = write_config(tmp_path)
