@@ -100,8 +100,9 @@ def _is_wanted(part: Part, only: list[str]) -> bool:
 def _describe(results: Results, peaks: list[peak.Peak]) -> None:
     rates = {f"{x.title}, {x.engine}": f"{2e-9 * x.rate:.0f}" for x in peaks}
     load = os.getloadavg()[0]
-    results.machine = {**peak.describe(), "load when it began": round(load, 1), "matmul, GFLOP/s": rates}
-    results.machine |= {"commit": _commit(), "clock": "processor time" if os.environ.get(BUSY) else "elapsed time"}
+    machine = {**peak.describe(), "load when it began": round(load, 1), "matmul, GFLOP/s": rates}
+    clock = "processor time" if os.environ.get(BUSY) else "elapsed time"
+    results.measure_on(machine | {"commit": _commit(), "clock": clock})
     results.write()
     print(f"matmul, GFLOP/s: {rates}; load {load:.1f}", flush=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,20 @@ from benchmarks.measuring import median, spread
 from spinenet_tf._files.writing import write_whole
 
 GARDEN = "TF Model Garden"
-HEADINGS = ("model", "against", "theirs", "ours", "unit", "ratio", "goal", "met", "of the limit", "spread", "rounds")
+HEADINGS = (
+    "model",
+    "against",
+    "theirs",
+    "ours",
+    "unit",
+    "ratio",
+    "goal",
+    "met",
+    "of the limit",
+    "spread",
+    "rounds",
+    "machine",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Row:
     spread: float = 0.0  # the larger interquartile range of both sides, divided by the median
     rounds: int = 1
     x: float | None = None  # the amount of work, if the row is a point of a series
+    machine: int = 0  # number of the machine that it was measured on, 0 if that is unknown
 
     @property
     def met(self) -> bool | None:
@@ -86,13 +100,21 @@ class Results:
     def __init__(self, path: Path, page: Path | None = None):
         self.path, self._page = path, page or path.with_suffix(".md")
         content = json.loads(path.read_text()) if path.exists() else {}
-        self.machine: dict[str, Any] = content.get("machine", {})
+        self.machines: list[dict[str, Any]] = content.get("machines", [])
+        self._current = len(self.machines)
         self.rows = [_row(row) for row in content.get("rows", [])]
         self.failures: dict[str, str] = content.get("failures", {})
         self.seconds: dict[str, float] = content.get("seconds", {})
 
+    def measure_on(self, machine: dict[str, Any]) -> None:
+        """Set the machine of the rows to come."""
+        if machine not in self.machines:
+            self.machines.append(machine)
+        self._current = self.machines.index(machine) + 1
+
     def add(self, row: Row) -> None:
         """Add a row, or replace the older one of the same comparison."""
+        row = replace(row, machine=self._current)
         keys = [old.key for old in self.rows]
         if row.key in keys:
             self.rows[keys.index(row.key)] = row
@@ -110,14 +132,23 @@ class Results:
 
     def write(self) -> None:
         """Write both files, each completely or not at all."""
+        self._forget_machines()
         content = {
-            "machine": self.machine,
+            "machines": self.machines,
             "rows": [row.to_dict() for row in self.rows],
             "failures": self.failures,
             "seconds": self.seconds,
         }
         write_whole(self.path, json.dumps(content, indent=1) + "\n")
         write_whole(self._page, markdown(self))
+
+    def _forget_machines(self) -> None:
+        """Drop the machines without rows, except for the current one, and number the others again."""
+        used = sorted({self._current, *(row.machine for row in self.rows)} - {0})
+        numbers = {0: 0} | {old: new for new, old in enumerate(used, 1)}
+        self.machines = [self.machines[old - 1] for old in used]
+        self.rows = [replace(row, machine=numbers[row.machine]) for row in self.rows]
+        self._current = numbers[self._current]
 
 
 def markdown(results: Results) -> str:
@@ -138,15 +169,14 @@ def markdown(results: Results) -> str:
 
 
 def _preface(results: Results) -> list[str]:
-    machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
+    machines = ["; ".join(f"{name}: {value}" for name, value in machine.items()) for machine in results.machines]
     return [
         "Written by `make bench`. [NOTES.md](NOTES.md) explains how it is measured and which optimizations were tried.",
         "The values are medians of alternating rounds; ratio = theirs / ours, so above 1 ours is better. The batch",
         'size of networks is 1 unless it is stated. "Of the limit" is the rate of multiply-adds, theirs and ours, as a',
         "fraction of the machine's rate in matrix products; both count the multiply-adds of our graph. Spread is the",
         "interquartile range divided by the median.",
-        "",
-        f"The machine: {machine}.",
+        *(line for number, text in enumerate(machines, 1) for line in ("", f"Machine {number}: {text}.")),
     ]
 
 
@@ -168,7 +198,7 @@ def _table(rows: Iterable[Row]) -> list[str]:
         limit = f"{row.limit['theirs']:.2f} / {row.limit['ours']:.2f} of {row.limit['peak']}" if row.limit else ""
         what = row.work.partition("/")[2]
         cells = [what, row.model, row.against, f"{row.theirs:g}", f"{row.ours:g}", row.unit, f"{row.ratio:.2f}"]
-        cells += [goal, met, limit, f"{row.spread:.2f}", str(row.rounds)]
+        cells += [goal, met, limit, f"{row.spread:.2f}", str(row.rounds), str(row.machine)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -27,6 +27,20 @@ def test_the_ratio_is_that_of_the_medians(row):
     assert compare("training/peak memory", "net", [2e9], [1e9], unit="MB").theirs == 2000
 
 
+def test_each_row_has_the_machine_that_it_was_measured_on(tmp_path, row):
+    path = tmp_path / "results.json"
+    for machine, models in (({"cores": 2}, ["a", "b"]), ({"cores": 4}, ["b"])):
+        results = Results(path)
+        results.measure_on(machine)
+        for model in models:
+            results.add(replace(row, model=model))
+    assert [(x.model, x.machine) for x in Results(path).rows] == [("a", 1), ("b", 2)]
+    page = path.with_suffix(".md").read_text()
+    assert "Machine 1: cores: 2.\n\nMachine 2: cores: 4." in page
+    results.add(replace(row, model="a"))
+    assert (results.machines, {x.machine for x in results.rows}) == ([{"cores": 4}], {1}), "the first has no rows"
+
+
 def test_a_new_row_replaces_only_the_same_comparison(tmp_path, row):
     path = tmp_path / "results.json"
     Results(path).add(row)
