@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from spinenet_tf.heads.experiment_keys import ExperimentKeys
 from spinenet_tf.nets.backbone import Backbone
 from spinenet_tf.nets.base import SpineNetModel
 from spinenet_tf.nets.calls import calls
@@ -73,7 +74,7 @@ class Head:
     outputs: tuple[str, ...] = ("raw",)  # outputs of exported files: see `export.tflite`
     smallest: Mapping[str, Any] = field(default_factory=dict)  # options of the cheapest model
     decoding: Decoding | None = None  # only for detectors
-    garden_keys: Mapping[str, str] = field(default_factory=dict)  # option -> key in experiments of TF Model Garden
+    experiment: ExperimentKeys = field(default_factory=ExperimentKeys)  # none if TF Model Garden has no counterpart
     # Convert the architecture in a weights file, or the metadata of an exported file, of earlier versions to the form
     # of this version; return None if it belongs to another head.
     old_architecture: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda _: None

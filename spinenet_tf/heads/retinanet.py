@@ -14,6 +14,7 @@ from keras import ops
 from spinenet_tf._fast.replicas import replica_count, sum_over_replicas
 from spinenet_tf._fast.variables import named_alike
 from spinenet_tf.heads.detector import DetectionModel, DetectionOptions
+from spinenet_tf.heads.experiment_keys import ExperimentKeys
 from spinenet_tf.heads.head import ClassAxis, Decoding, Head, ImageSize, Raw
 from spinenet_tf.heads.model import check_levels
 from spinenet_tf.heads.towers import make_conv, tower
@@ -267,21 +268,29 @@ ROW = Head(
     outputs=("raw", "decoded", "detections", "postprocess"),
     smallest={"head_depth": 1, "head_width": 8, "anchor_size": AnchorSpec.size},
     decoding=RetinaNet.decoding,
-    garden_keys={
-        "head_depth": "task.model.head.num_convs",
-        "head_width": "task.model.head.num_filters",
-        "num_scales": "task.model.anchor.num_scales",
-        "aspect_ratios": "task.model.anchor.aspect_ratios",
-        "anchor_size": "task.model.anchor.anchor_size",
-        "focal_alpha": "task.losses.focal_loss_alpha",
-        "focal_gamma": "task.losses.focal_loss_gamma",
-        "huber_delta": "task.losses.huber_loss_delta",
-        "box_weight": "task.losses.box_loss_weight",
-        "score_threshold": "task.model.detection_generator.pre_nms_score_threshold",
-        "iou_threshold": "task.model.detection_generator.nms_iou_threshold",
-        "max_detections": "task.model.detection_generator.max_num_detections",
-        "pre_nms_top_k": "task.model.detection_generator.pre_nms_top_k",
-    },
+    experiment=ExperimentKeys(
+        options={
+            "head_depth": "task.model.head.num_convs",
+            "head_width": "task.model.head.num_filters",
+            "num_scales": "task.model.anchor.num_scales",
+            "aspect_ratios": "task.model.anchor.aspect_ratios",
+            "anchor_size": "task.model.anchor.anchor_size",
+            "focal_alpha": "task.losses.focal_loss_alpha",
+            "focal_gamma": "task.losses.focal_loss_gamma",
+            "huber_delta": "task.losses.huber_loss_delta",
+            "box_weight": "task.losses.box_loss_weight",
+            "score_threshold": "task.model.detection_generator.pre_nms_score_threshold",
+            "iou_threshold": "task.model.detection_generator.nms_iou_threshold",
+            "max_detections": "task.model.detection_generator.max_num_detections",
+            "pre_nms_top_k": "task.model.detection_generator.pre_nms_top_k",
+        },
+        same={
+            "task.model.head.share_level_convs": (True, None),
+            "task.model.detection_generator.decode_boxes": (True,),
+            "task.max_num_eval_detections": (100,),
+        },
+        separable=("task.model.head.use_separable_conv",),
+    ),
     old_architecture=_old_architecture,
     old_metadata=_old_metadata,
 )

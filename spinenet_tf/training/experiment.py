@@ -39,6 +39,7 @@ _HARMLESS = (
             "image_field_key",
             "is_training",
             "label_field_key",
+            "num_examples",
             "prefetch_buffer_size",
             "randaug_magnitude",
             "sharding",
@@ -55,7 +56,8 @@ class Experiment:
     """
 
     def __init__(self, values: Mapping[str, Any], source: object = "the experiment"):
-        self.source, self.values, self._translated = source, flat(values), set[str]()
+        self.source, self.values = source, flat(values)
+        self._translated, self._different = set[str](), set[str]()
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
@@ -96,9 +98,8 @@ class Experiment:
         return self.take(key) if key in self.values else default
 
     def equals(self, key: str, *valid: Any) -> None:
-        """Count the key as translated if its value is what this package does anyway."""
-        if self.values.get(key) in valid:
-            self._translated.add(key)
+        """Count the key as translated if its value is what this package does anyway, else as one that changes it."""
+        (self._translated if self.values.get(key) in valid else self._different).add(key)
 
     def left(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the keys that were not translated: those that may change the result, and all others."""
@@ -107,5 +108,5 @@ class Experiment:
         for key, value in self.values.items():
             if key not in self._translated:
                 harmless = not value or any(fnmatchcase(key, pattern) for pattern in _HARMLESS)
-                (others if harmless else changes)[key] = value
+                (others if harmless and key not in self._different else changes)[key] = value
         return changes, others

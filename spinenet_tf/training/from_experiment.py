@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,22 @@ import yaml
 
 from spinenet_tf._files.document import plain
 from spinenet_tf._files.writing import write_whole
+from spinenet_tf.heads.head import Head
 from spinenet_tf.heads.table import HEADS
 from spinenet_tf.training.config import ConfigError
 from spinenet_tf.training.config_file import apply_override, make_config
 from spinenet_tf.training.experiment import Experiment
-from spinenet_tf.training.optimization import PUBLISHED_BATCH
+from spinenet_tf.training.experiment_optimizer import optimization_of
 
 BACKBONES = ("spinenet", "spinenet_mobile")
 PRECISIONS = {None: "float32", "": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-SHORTEST = 10  # steps of an epoch
-_MODEL, _OPTIMIZER = "task.model", "trainer.optimizer_config"
+_MODEL = "task.model"
+_DETECTOR = {  # keys of detectors with the values that mean what this package does anyway
+    f"{_MODEL}.decoder.type": ("identity",),
+    f"{_MODEL}.detection_generator.apply_nms": (True,),
+    f"{_MODEL}.detection_generator.nms_version": ("v2",),
+    "task.losses.loss_weight": (1.0,),
+}
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,13 @@ def convert_experiment(
 
 def translate(experiment: Experiment, overrides: Sequence[str] = ()) -> Translation:
     """Translate an experiment; raises as `convert_experiment` does."""
-    if experiment.has(f"{_MODEL}.detection_head"):
-        raise ConfigError(f"{experiment.source} is a Mask R-CNN experiment, which this package does not train.")
-    is_detector = experiment.has(f"{_MODEL}.head")
+    head = _head_of(experiment)
     batch = experiment.take("task.train_data.global_batch_size")
     values = {
-        "task": "detection" if is_detector else "classification",
-        "model": _model(experiment, is_detector),
-        "data": _detection_data(experiment) if is_detector else _classification_data(experiment),
-        **_optimization(experiment, batch),
+        "task": head.task if head else "classification",
+        "model": _model(experiment, head),
+        "data": _detection_data(experiment) if head else _classification_data(experiment),
+        **optimization_of(experiment, batch),
         "batch_size": batch,
         "evaluation_batch_size": experiment.take("task.validation_data.global_batch_size"),
         "checkpoint_every": experiment.take("trainer.checkpoint_interval"),
@@ -96,7 +99,13 @@ def translate(experiment: Experiment, overrides: Sequence[str] = ()) -> Translat
     return Translation(values, *experiment.left())
 
 
-def _model(experiment: Experiment, is_detector: bool) -> dict[str, Any]:
+def _head_of(experiment: Experiment) -> Head | None:
+    """Return the head of a detector, the one with most keys in the experiment; None for a classifier."""
+    found = {row.name: sum(map(experiment.has, row.experiment.names)) for row in HEADS.values()}
+    return HEADS[max(found, key=found.__getitem__)] if any(found.values()) else None
+
+
+def _model(experiment: Experiment, head: Head | None) -> dict[str, Any]:
     kind = experiment.take(f"{_MODEL}.backbone.type")
     if kind not in BACKBONES:
         raise ConfigError(f"{_MODEL}.backbone.type must be one of {BACKBONES}. Received: {kind!r}")
@@ -106,7 +115,7 @@ def _model(experiment: Experiment, is_detector: bool) -> dict[str, Any]:
         "name": f"{kind}_{experiment.take(f'{backbone}.model_id')}".lower(),
         "image_size": [height, width],
         "overrides": _style(experiment, backbone),
-        **({"head": _head(experiment, is_mobile=kind == "spinenet_mobile")} if is_detector else {}),
+        **({"head": _head(experiment, head, is_mobile=kind == "spinenet_mobile")} if head else {}),
     }
 
 
@@ -130,23 +139,24 @@ def _style(experiment: Experiment, backbone: str) -> dict[str, Any]:
     return style
 
 
-def _head(experiment: Experiment, is_mobile: bool) -> dict[str, Any]:
-    """Return the head of a detector: the one whose keys the experiment has."""
-    same = {
-        "model.decoder.type": ("identity",),
-        "model.head.use_separable_conv": (is_mobile,),
-        "model.head.share_level_convs": (True, None),
-        "model.detection_generator.apply_nms": (True,),
-        "model.detection_generator.decode_boxes": (True,),
-        "model.detection_generator.nms_version": ("v2",),
-        "losses.loss_weight": (1.0,),
-        "max_num_eval_detections": (100,),
-    }
-    for key, valid in same.items():
-        experiment.equals(f"task.{key}", *valid)
-    known = [row for row in HEADS.values() if row.garden_keys]
-    row = max(known, key=lambda row: sum(map(experiment.has, row.garden_keys.values())))
-    return {"kind": row.name} | {option: experiment.take(key) for option, key in row.garden_keys.items()}
+def _head(experiment: Experiment, head: Head, is_mobile: bool) -> dict[str, Any]:
+    """Return the head of a detector and its options."""
+    keys = head.experiment
+    for key, value in keys.needed.items():
+        if (found := experiment.maybe(key, value)) != value:
+            raise ConfigError(f"{key} must be {value!r} for the head {head.name}. Received: {found!r:.100}")
+    for key, valid in {**_DETECTOR, **keys.same, **dict.fromkeys(keys.separable, (is_mobile,))}.items():
+        experiment.equals(key, *valid)
+    options = {option: _option(experiment, keys.of(option)) for option in keys.options}
+    return {"kind": head.name, **options, **keys.fixed}
+
+
+def _option(experiment: Experiment, keys: tuple[str, ...]) -> Any:
+    """Return the value of an option, which all its keys must agree on."""
+    found = [experiment.take(key) for key in keys]
+    if any(value != found[0] for value in found):
+        raise ConfigError(f"{', '.join(keys)} must be equal. Received: {', '.join(map(repr, found))}")
+    return found[0]
 
 
 def _detection_data(experiment: Experiment) -> dict[str, Any]:
@@ -200,71 +210,6 @@ def _classification_data(experiment: Experiment) -> dict[str, Any]:
         "label_smoothing": experiment.take("task.losses.label_smoothing"),
         "cache": experiment.take(f"{part}.cache"),
     }
-
-
-def _optimization(experiment: Experiment, batch: int) -> dict[str, Any]:
-    """Return the optimizer, the epochs and the evaluation interval; learning rates refer to a batch of 256."""
-    scale, total = PUBLISHED_BATCH / batch, experiment.take("trainer.train_steps")
-    interval = experiment.take("trainer.validation_interval")
-    schedule, boundaries = _schedule(experiment, scale, total)
-    steps = math.gcd(total, interval, *boundaries)
-    if steps < SHORTEST:
-        raise ConfigError(
-            "trainer.train_steps, trainer.validation_interval and the boundaries of the learning rate must be "
-            f"multiples of an epoch of at least {SHORTEST} steps. Received: {total}, {interval}, {boundaries}"
-        )
-    if schedule["schedule"] == "step":
-        schedule["decay_epochs"] = [(total - boundary) // steps for boundary in boundaries]
-    return {
-        "optimizer": _optimizer(experiment) | schedule | _warmup(experiment, scale),
-        "epochs": total // steps,
-        "steps_per_epoch": steps,
-        "evaluate_every": interval // steps,
-    }
-
-
-def _optimizer(experiment: Experiment) -> dict[str, Any]:
-    kind = experiment.take(f"{_OPTIMIZER}.optimizer.type")
-    own = f"{_OPTIMIZER}.optimizer.{kind}"
-    found = {"clip_global_norm": experiment.maybe(f"{own}.global_clipnorm")}
-    if kind == "sgd":
-        found |= {"name": "sgd", "momentum": experiment.take(f"{own}.momentum")}
-    elif kind == "adam":
-        found |= {"name": "adam"}
-        for key, default in {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.items():
-            experiment.equals(f"{own}.{key}", default)
-    else:
-        raise ConfigError(f"{_OPTIMIZER}.optimizer.type must be sgd or adam. Received: {kind!r}")
-    if (decay := experiment.maybe(f"{_OPTIMIZER}.ema.average_decay")) is not None:
-        found["ema"] = decay
-    return found
-
-
-def _schedule(experiment: Experiment, scale: float, total: int) -> tuple[dict[str, Any], list[int]]:
-    """Return the learning rate's fields, and the steps at which it drops."""
-    kind = experiment.take(f"{_OPTIMIZER}.learning_rate.type")
-    own = f"{_OPTIMIZER}.learning_rate.{kind}"
-    if kind == "stepwise":
-        rates, boundaries = experiment.take(f"{own}.values"), experiment.take(f"{own}.boundaries")
-        if not all(math.isclose(rate, rates[0] * 0.1**index, rel_tol=1e-6) for index, rate in enumerate(rates)):
-            raise ConfigError(f"{own}.values must fall by a factor of ten at each boundary. Received: {rates}")
-        return {"learning_rate": rates[0] * scale, "schedule": "step"}, boundaries
-    if kind == "cosine":
-        steps, rate = experiment.take(f"{own}.decay_steps"), experiment.take(f"{own}.initial_learning_rate")
-        if steps != total:
-            raise ConfigError(f"{own}.decay_steps must equal trainer.train_steps={total}. Received: {steps}")
-        return {"learning_rate": rate * scale, "schedule": "cosine"}, []
-    raise ConfigError(f"{_OPTIMIZER}.learning_rate.type must be stepwise or cosine. Received: {kind!r}")
-
-
-def _warmup(experiment: Experiment, scale: float) -> dict[str, Any]:
-    kind = experiment.maybe(f"{_OPTIMIZER}.warmup.type")
-    if kind is None:
-        return {"warmup_steps": 0}
-    if kind != "linear":
-        raise ConfigError(f"{_OPTIMIZER}.warmup.type must be linear. Received: {kind!r}")
-    steps, start = (experiment.take(f"{_OPTIMIZER}.warmup.linear.warmup_{key}") for key in ("steps", "learning_rate"))
-    return {"warmup_steps": steps, "warmup_from": start * scale}
 
 
 def _precision(experiment: Experiment) -> str:

@@ -60,7 +60,7 @@ def garden_rates(experiment, steps: np.ndarray) -> list[float]:
     return [float(made(tf.constant(step))) for step in steps]
 
 
-@pytest.mark.parametrize("name", ["retinanet_spinenet_coco", "retinanet_mobile_coco"])
+@pytest.mark.parametrize("name", ["retinanet_spinenet_coco", "retinanet_mobile_coco", "maskrcnn_spinenet_coco"])
 def test_detection_experiments_keep_model_and_schedule(written, tmp_path, name) -> None:
     experiment = exp_factory.get_exp_config(name)
     found = convert_experiment(written(experiment), tmp_path / "ours.yaml")
@@ -71,21 +71,68 @@ def test_detection_experiments_keep_model_and_schedule(written, tmp_path, name) 
     theirs = experiment.task.model
     assert config.model.image_size == tuple(theirs.input_size[:2])
     assert config.model.overrides["l2"] == experiment.task.losses.l2_weight_decay
-    assert config.model.head["head_width"] == theirs.head.num_filters
-    assert config.data.scale == (0.1, 2.0)
+    parser = experiment.task.train_data.parser
+    assert config.data.scale == (parser.aug_scale_min, parser.aug_scale_max)
     assert config.data.flip
     assert found.changes == {}
 
 
-def test_a_translated_detector_has_the_parameters_of_model_garden(written) -> None:
+def test_a_translated_retinanet_has_the_parameters_of_model_garden(written) -> None:
     experiment = exp_factory.get_exp_config("retinanet_mobile_coco")
     experiment.task.model.input_size = [128, 128, 3]
-    config = make_config(
-        translate(Experiment.read(written(experiment))).values | {"class_names": [f"class {i}" for i in range(91)]}, ""
-    )
+    config = make_config(translate(Experiment.read(written(experiment))).values | names(91), "")
     theirs = factory.build_retinanet(tf_keras.layers.InputSpec(shape=[None, 128, 128, 3]), experiment.task.model)
     theirs(tf.zeros([1, 128, 128, 3]), training=True)
-    assert build_model(config).count_params() == sum(np.prod(variable.shape) for variable in theirs.variables)
+    assert build_model(config).count_params() == parameters(theirs)
+
+
+def names(count: int) -> dict[str, list[str]]:
+    return {"class_names": [f"class {i}" for i in range(count)]}
+
+
+def parameters(net: tf_keras.Model) -> int:
+    return sum(np.prod(variable.shape) for variable in net.variables)
+
+
+def mask_rcnn():
+    """Return the Mask R-CNN experiment with a small backbone and narrow heads, each of another depth and width."""
+    experiment = exp_factory.get_exp_config("maskrcnn_spinenet_coco")
+    model = experiment.task.model
+    model.input_size = [128, 128, 3]
+    model.anchor.num_scales = 2
+    for k, head in enumerate((model.rpn_head, model.detection_head, model.mask_head)):
+        head.num_convs, head.num_filters = k + 1, 8 * (k + 2)
+    model.detection_head.num_fcs, model.detection_head.fc_dims = 2, 40
+    model.backbone.spinenet.model_id = "49S"
+    return experiment
+
+
+def test_a_translated_mask_rcnn_has_the_parameters_of_model_garden(written) -> None:
+    experiment = mask_rcnn()
+    found = translate(Experiment.read(written(experiment)))
+    assert found.changes == {}
+    config = make_config(found.values | names(90), "")  # Model Garden also counts the background
+    spec, size = tf_keras.layers.InputSpec(shape=[1, 128, 128, 3]), tf.constant([[128, 128]])
+    theirs = factory.build_maskrcnn(spec, experiment.task.model)
+    theirs(tf.zeros([1, 128, 128, 3]), image_shape=size, training=False)
+    assert build_model(config).count_params() == parameters(theirs)
+
+
+def test_the_options_of_mask_rcnn_are_those_of_model_garden(written) -> None:
+    experiment = mask_rcnn()
+    model, parser = experiment.task.model, experiment.task.train_data.parser
+    model.roi_generator.pre_nms_top_k, model.roi_generator.test_pre_nms_top_k = 11, 12
+    model.roi_generator.num_proposals, model.roi_generator.test_num_proposals = 13, 14
+    model.roi_sampler.num_sampled_rois, model.mask_sampler.num_sampled_masks = 15, 16
+    model.roi_sampler.foreground_fraction, parser.rpn_fg_fraction, parser.rpn_batch_size_per_im = 0.3, 0.4, 17
+    model.detection_generator.nms_iou_threshold, experiment.task.losses.frcnn_huber_loss_delta = 0.6, 2.0
+    head = translate(Experiment.read(written(experiment))).values["model"]["head"]
+    expected = {
+        "level_proposals_training": 11, "level_proposals": 12, "proposals_training": 13, "proposals": 14,
+        "roi_samples": 15, "mask_samples": 16, "roi_positive_share": 0.3, "rpn_positive_share": 0.4, "rpn_samples": 17,
+        "iou_threshold": 0.6, "box_huber_delta": 2.0, "rpn_normalizer": "model_garden",
+    }  # fmt: skip
+    assert {name: head[name] for name in expected} == expected
 
 
 def test_a_classification_experiment_keeps_its_schedule(written, tmp_path) -> None:
@@ -103,11 +150,13 @@ def test_keys_without_a_counterpart_are_listed_with_their_values(written) -> Non
     experiment = exp_factory.get_exp_config("retinanet_spinenet_coco")
     experiment.task.losses.loss_weight = 2.0
     experiment.task.model.detection_generator.soft_nms_sigma = 0.5
+    experiment.task.model.head.share_level_convs = False
     experiment.task.init_checkpoint = "gs://some/ckpt-1"
     found = translate(Experiment.read(written(experiment)))
     assert found.changes == {
         "task.losses.loss_weight": 2.0,
         "task.model.detection_generator.soft_nms_sigma": 0.5,
+        "task.model.head.share_level_convs": False,
         "task.init_checkpoint": "gs://some/ckpt-1",
         "task.init_checkpoint_modules": "all",
     }
@@ -119,7 +168,8 @@ def test_keys_without_a_counterpart_are_listed_with_their_values(written) -> Non
     ("name", "message"),
     [
         ("retinanet_resnetfpn_coco", "task.model.backbone.type must be one of"),
-        ("maskrcnn_spinenet_coco", "is a Mask R-CNN experiment"),
+        ("cascadercnn_spinenet_coco", "roi_sampler.cascade_iou_thresholds must be None for the head mask_rcnn"),
+        ("fasterrcnn_resnetfpn_coco", "task.model.backbone.type must be one of"),
     ],
 )
 def test_other_models_are_refused(written, name, message) -> None:

@@ -53,9 +53,9 @@ def experiment() -> dict:
     }
 
 
-def changed(key: str, value: object) -> Experiment:
-    """Return the experiment with a dotted key set; `...` removes the key."""
-    values = part = experiment()
+def changed(key: str, value: object, values: dict | None = None) -> Experiment:
+    """Return an experiment with a dotted key set; `...` removes the key."""
+    values = part = values or experiment()
     *parents, last = key.split(".")
     for parent in parents:
         part = part.setdefault(parent, {})
@@ -79,6 +79,66 @@ def test_rates_are_for_a_batch_of_256_and_epochs_divide_all_boundaries() -> None
         "warmup_steps": 0,
     }
     assert values["model"]["name"] == "spinenet_49s"
+
+
+def mask_rcnn() -> dict:
+    """Return a small complete experiment with Mask R-CNN."""
+    values = experiment()
+    model, convs = values["task"]["model"], {"num_convs": 1, "num_filters": 16, "use_separable_conv": False}
+    del model["head"]
+    model |= {
+        "include_mask": True,
+        "rpn_head": convs,
+        "detection_head": convs | {"num_fcs": 1, "fc_dims": 32},
+        "mask_head": dict(convs),
+        "roi_generator": {
+            "pre_nms_top_k": 20, "num_proposals": 10, "nms_iou_threshold": 0.7,
+            "test_pre_nms_top_k": 20, "test_num_proposals": 10, "test_nms_iou_threshold": 0.7,
+        },
+        "roi_sampler": {
+            "num_sampled_rois": 16, "foreground_fraction": 0.25, "mix_gt_boxes": True,
+            "foreground_iou_threshold": 0.5, "background_iou_high_threshold": 0.5,
+        },
+        "mask_sampler": {"num_sampled_masks": 4},
+    }  # fmt: skip
+    values["task"]["losses"] |= {"rpn_huber_loss_delta": 0.1, "frcnn_huber_loss_delta": 1.0}
+    values["task"]["train_data"]["parser"] |= {
+        "rpn_match_threshold": 0.7, "rpn_unmatched_threshold": 0.3, "rpn_batch_size_per_im": 256, "rpn_fg_fraction": 0.5
+    }  # fmt: skip
+    return values
+
+
+def test_a_mask_rcnn_experiment_trains_masks() -> None:
+    values = translate(Experiment(mask_rcnn())).values
+    assert values["task"] == "instance segmentation"
+    head = values["model"]["head"]
+    assert (head["kind"], head["tower"], head["rpn_normalizer"]) == ("mask_rcnn", "full", "model_garden")
+
+
+SAMPLER = "task.model.roi_sampler"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("task.model.include_mask", False, "task.model.include_mask must be True for the head mask_rcnn"),
+        (f"{SAMPLER}.cascade_iou_thresholds", [0.6], f"{SAMPLER}.cascade_iou_thresholds must be None"),
+        (f"{SAMPLER}.background_iou_high_threshold", 0.4, "background_iou_high_threshold must be equal. Received: 0.5"),
+        ("task.model.mask_head.use_separable_conv", True, "task.model.mask_head.use_separable_conv must be False"),
+        ("task.model.mask_head.use_separable_conv", [True], r"Received: \[True\]"),
+        ("task.model.mask_sampler.num_sampled_masks", ..., "has no task.model.mask_sampler.num_sampled_masks"),
+    ],
+)
+def test_other_forms_of_mask_rcnn_are_refused_by_their_keys(key, value, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        translate(changed(key, value, mask_rcnn()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(f"{SAMPLER}.mix_gt_boxes", False), ("task.model.detection_generator.apply_nms", False)]
+)
+def test_a_value_of_false_where_this_package_does_true_may_change_the_result(key, value) -> None:
+    assert translate(changed(key, value, mask_rcnn())).changes[key] is value
 
 
 SCHEDULE = "trainer.optimizer_config"

@@ -12,6 +12,7 @@ from spinenet_tf.heads.ground_truth import KEYS, MASKS
 from spinenet_tf.heads.head import ClassAxis, Head
 from spinenet_tf.heads.mask_rcnn import roi_heads, rpn
 from spinenet_tf.heads.mask_rcnn.decoding import DECODING
+from spinenet_tf.heads.mask_rcnn.experiment import EXPERIMENT
 from spinenet_tf.heads.mask_rcnn.layers import Detections, Masks, Proposals, RoiAlign
 from spinenet_tf.heads.mask_rcnn.options import BOX_CROP, MASK_CROP, MaskRCNNOptions
 from spinenet_tf.heads.mask_rcnn.training import LOSSES, SecondStage
@@ -107,4 +108,5 @@ ROW = Head(
         **{"roi_samples": 16, "mask_samples": 4},
     },
     decoding=DECODING,
+    experiment=EXPERIMENT,
 )
