@@ -53,11 +53,10 @@ def test_evaluate_measures_boxes_and_masks_of_a_file(file, annotations, succeed,
 
 
 def test_predict_writes_masks_in_pixels_of_the_image(file, annotations, succeed, tmp_path) -> None:
-    succeed("predict", annotations[-1], "--model", file, "--output", tmp_path / "found", "--threshold", "0")
-    (listed,) = (tmp_path / "found").glob("*.json")
-    found = json.loads(listed.read_text())
-    assert "counts" in json.dumps(found)
-    assert len(list((tmp_path / "found").iterdir())) == 5  # four pictures and the file
+    succeed("predict", annotations[-1], "--model", file, "--output", tmp_path / "found", "--draw", "--threshold", "0")
+    rows = [json.loads(line) for line in (tmp_path / "found" / "detections.jsonl").read_text().splitlines()]
+    assert all("counts" in one["mask"] for row in rows for one in row["detections"])
+    assert len(rows) == len(list((tmp_path / "found").glob("*.png"))) == 4
 
 
 def test_inspect_shows_the_operations(file, succeed, capsys) -> None:
